@@ -1,0 +1,268 @@
+"""The loss: four terms in one formula (MixKD, section 3; Liang et al., ICLR 2021).
+
+    L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import List, Optional, Tuple
+
+from fairseq.criterions import register_criterion
+from fairseq.criterions.sentence_prediction import (
+    SentencePredictionConfig,
+    SentencePredictionCriterion,
+)
+from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
+from omegaconf import II
+from torch import Tensor
+
+from . import metrics as quality
+from .losses import DISTANCES, cross_entropy, distance, squared_error
+from .mixup import Mix, mix_targets
+from .task import MixKDSentencePredictionTask
+
+TERMS = ("mle", "kd", "sm", "tmkd")
+
+
+@dataclass
+class MixKDCriterionConfig(SentencePredictionConfig):
+    classification_head_name: str = II("task.classification_head_name")
+    regression_target: bool = II("task.regression_target")
+
+    mle_weight: float = field(
+        default=1.0, metadata={"help": "weight of L_MLE: gold labels on clean examples"}
+    )
+    kd_weight: float = field(
+        default=0.0, metadata={"help": "weight of L_KD: the teacher on clean examples"}
+    )
+    sm_weight: float = field(
+        default=1.0, metadata={"help": "weight of L_SM: mixed gold labels on mixed examples"}
+    )
+    tmkd_weight: float = field(
+        default=1.0, metadata={"help": "weight of L_TMKD: the teacher on mixed examples"}
+    )
+    distill_distance: ChoiceEnum(DISTANCES) = field(
+        default="mse",
+        metadata={
+            "help": "from teacher to student: mse of the logits, kl(teacher || student), or ce "
+            "(cross-entropy under the teacher); regression has mse alone"
+        },
+    )
+    distill_temperature: float = field(
+        default=1.0,
+        metadata={"help": "temperature T > 0 of kl and ce; the loss is scaled by T squared"},
+    )
+
+
+@register_criterion("mixkd", dataclass=MixKDCriterionConfig)
+class MixKDCriterion(SentencePredictionCriterion):
+    """Weighted sum of the four terms, each summed over rows; the sample size is fairseq's.
+
+    A mixed term is divided by the number of mixed rows per example, so that its weight means the
+    same under any ``--mixup-ratio``. In evaluation the loss is L_MLE, whatever the weights: it
+    needs no teacher and compares between runs.
+    """
+
+    def __init__(self, cfg: MixKDCriterionConfig, task):
+        if not isinstance(task, MixKDSentencePredictionTask):
+            raise ValueError(
+                "--criterion mixkd needs --task mixkd_sentence_prediction, got "
+                f"{type(task).__name__}"
+            )
+        super().__init__(cfg, task)
+        self.task = task
+        self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}
+        self.distance = str(cfg.distill_distance)
+        self.temperature = cfg.distill_temperature
+        self.num_classes = task.cfg.num_classes
+        _check_flags(self, task.cfg.mixup_ratio)
+        if not self.regression_target:
+            first = self.label_dict.nspecial
+            names = self.label_dict.symbols[first : first + self.num_classes]
+            self.f1_classes = quality.classes_of_f1(names)
+        task.declare_needs(
+            teacher_flags=[
+                f"--{term}-weight {self.weights[term]:g}"
+                for term in ("kd", "tmkd")
+                if self._wants(term)
+            ],
+            mixes=self._wants("sm", "tmkd"),
+        )
+
+    def _wants(self, *terms: str) -> bool:
+        return any(self.weights[term] > 0 for term in terms)
+
+    def forward(self, model, sample, reduce=True):
+        """Loss summed over the batch, fairseq's sample size, and the values to log."""
+        training = model.training
+        mix = None
+        if training and self._wants("sm", "tmkd"):
+            mix = Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
+        with_clean = mix is None or self._wants("mle", "kd")
+        n = sample["id"].numel()
+
+        clean, mixed = _split(
+            self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
+        )
+        teacher_clean, teacher_mixed = self._teacher_logits(
+            sample["net_input"]["src_tokens"], mix, training
+        )
+        targets = self._targets(sample)
+        losses, logging_output = {}, {}
+        if clean is not None:
+            losses["mle"] = self._label_loss(clean, targets)
+            if teacher_clean is not None:
+                losses["kd"] = self._distance(clean, teacher_clean)
+            logging_output = self._statistics(clean, teacher_clean, targets, training)
+        if mixed is not None:
+            ratio = len(mixed) // n
+            num_classes = None if self.regression_target else self.num_classes
+            mixed_targets = mix_targets(
+                targets, self._targets(sample["partner"]), mix.lam, num_classes
+            )
+            losses["sm"] = self._label_loss(mixed, mixed_targets) / ratio
+            if teacher_mixed is not None:
+                losses["tmkd"] = self._distance(mixed, teacher_mixed) / ratio
+
+        if training:
+            loss = sum(weight * losses[term] for term, weight in self.weights.items() if weight > 0)
+        else:
+            loss = losses["mle"]
+        sample_size = targets.numel()
+        logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
+        logging_output.update(
+            loss=loss.data, ntokens=sample["ntokens"], nsentences=n, sample_size=sample_size
+        )
+        return loss, sample_size, logging_output
+
+    def _student_logits(self, model, net_input, mix: Optional[Mix], with_clean: bool) -> Tensor:
+        arguments = {"mix": mix, "with_clean": with_clean} if mix is not None else {}
+        logits, _ = model(
+            **net_input,
+            features_only=True,
+            classification_head_name=self.classification_head_name,
+            **arguments,
+        )
+        return logits
+
+    def _teacher_logits(self, tokens, mix: Optional[Mix], training: bool):
+        """(clean, mixed) logits of the teacher, None where not wanted; one pass for both."""
+        want_clean = self._wants("kd") if training else self.task.teacher is not None
+        want_mixed = mix is not None and self._wants("tmkd")
+        if not (want_clean or want_mixed):
+            return None, None
+        logits = self.task.teacher.logits(tokens, mix if want_mixed else None, want_clean)
+        return _split(logits, len(tokens), want_clean)
+
+    def _targets(self, sample) -> Tensor:
+        """Class indices (B,), or regression targets (B, C)."""
+        targets = sample["target"]
+        return targets.view(-1, self.num_classes) if self.regression_target else targets.view(-1)
+
+    def _label_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (squared_error if self.regression_target else cross_entropy)(logits, targets)
+
+    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if self.regression_target:
+            return squared_error(student, teacher)
+        return distance(self.distance, student, teacher, self.temperature)
+
+    def _statistics(self, logits, teacher_logits, targets, training: bool) -> dict:
+        """What metrics are made of: sums, and for correlations every value."""
+        if self.regression_target:
+            if training or not self.report_pearson_and_spearman:
+                return {}
+            return {"pred": logits.float().tolist(), "targ": targets.float().tolist()}
+        predictions = logits.argmax(dim=1)
+        output = {"ncorrect": (predictions == targets).sum()}
+        if self.report_mcc or self.report_acc_and_f1:
+            confusion = quality.confusion_counts(predictions, targets, self.num_classes)
+            if self.report_mcc:
+                output["confusion"] = confusion
+            if self.report_acc_and_f1:
+                output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
+        if teacher_logits is not None:
+            teacher_predictions = teacher_logits.argmax(dim=1)
+            output["teacher_ncorrect"] = (teacher_predictions == targets).sum()
+            output["agreed"] = (predictions == teacher_predictions).sum()
+        return output
+
+    @staticmethod
+    def reduce_metrics(logging_outputs) -> None:
+        """Log means over all examples, in fairseq's units: losses in bits, shares in percent.
+
+        Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
+        their weights add up to the logged loss.
+        """
+        logged = {key for output in logging_outputs for key in output}
+
+        def total(key):
+            return sum(output[key] for output in logging_outputs if key in output)
+
+        sample_size, sentences = total("sample_size"), total("nsentences")
+        for key in ["loss", *(f"{term}_loss" for term in TERMS)]:
+            if key in logged:
+                bits = total(key) / sample_size / math.log(2)
+                metrics.log_scalar(key, bits, sample_size, round=3)
+        shares = {
+            "accuracy": "ncorrect",
+            "teacher_accuracy": "teacher_ncorrect",
+            "agreement": "agreed",
+        }
+        for key, count in shares.items():
+            if count in logged:
+                metrics.log_scalar(key, 100.0 * total(count) / sentences, sentences, round=1)
+        if "confusion" in logged:
+            quality.log_mcc(total("confusion"))
+        if "f1_counts" in logged:
+            quality.log_f1(total("f1_counts"))
+        if "pred" in logged:
+            quality.log_correlations(
+                *([row for o in logging_outputs for row in o.get(k, [])] for k in ("pred", "targ"))
+            )
+
+    def logging_outputs_can_be_summed(self) -> bool:
+        """Ranks do not add up: Spearman needs every prediction of every process."""
+        return not self.report_pearson_and_spearman
+
+
+def _split(logits: Tensor, n: int, with_clean: bool) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+    """[clean; mixed] rows -> (clean, mixed), None for a kind that is not there."""
+    clean, mixed = (logits[:n], logits[n:]) if with_clean else (None, logits)
+    return clean, (mixed if len(mixed) else None)
+
+
+def _check_flags(criterion: MixKDCriterion, mixup_ratio: int) -> None:
+    """One clear error for settings that cannot be meant."""
+    weights = criterion.weights
+    for term, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"--{term}-weight {weight}: allowed is a number of 0 or more")
+    if not any(weights.values()):
+        raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
+    mixed = [f"--{term}-weight {weights[term]:g}" for term in ("sm", "tmkd") if weights[term]]
+    if mixed and mixup_ratio == 0:
+        raise ValueError(
+            f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
+            "set the weight to 0, or the ratio to 1 or more"
+        )
+    kind, temperature = criterion.distance, criterion.temperature
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"--distill-temperature {temperature}: allowed is a number above 0")
+    if kind == "mse" and temperature != 1:
+        raise ValueError(
+            f"--distill-temperature {temperature} has no meaning for --distill-distance mse"
+        )
+    if criterion.regression_target and kind != "mse":
+        raise ValueError(f"--distill-distance {kind}: regression allows mse alone")
+    wrong: List[str] = []
+    if criterion.regression_target:
+        wrong += ["--report-mcc"] * criterion.report_mcc
+        wrong += ["--report-acc-and-f1"] * criterion.report_acc_and_f1
+    else:
+        wrong += ["--report-pearson-and-spearman"] * criterion.report_pearson_and_spearman
+    if wrong:
+        kinds = ("regression", "classification")
+        here, there = kinds if criterion.regression_target else kinds[::-1]
+        raise ValueError(f"{wrong[0]} is for {there}, this run is {here} (--regression-target)")

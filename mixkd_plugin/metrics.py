@@ -1,0 +1,98 @@
+"""Metrics over a whole split, from logged values that add up over batches and processes.
+
+Sums are kept in fairseq's own meters, under names that begin with ``_`` and so are not displayed:
+a meter class of ours could be saved in a checkpoint but not loaded again.
+"""
+
+import math
+from typing import List, Sequence
+
+import numpy as np
+import torch
+from fairseq.logging import metrics
+from fairseq.logging.meters import safe_round
+from scipy.stats import pearsonr, spearmanr
+from torch import Tensor
+
+
+def confusion_counts(predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """(C * C,) counts of (target, prediction) pairs, targets in rows."""
+    return torch.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+
+
+def matthews_corrcoef(confusion: np.ndarray) -> float:
+    """Matthews correlation from (C, C) counts (Gorodkin 2004); 0 where undefined."""
+    targets, predictions = confusion.sum(1), confusion.sum(0)
+    n = confusion.sum()
+    covariance = np.trace(confusion) * n - targets @ predictions
+    scale = math.sqrt((n**2 - predictions @ predictions) * (n**2 - targets @ targets))
+    return covariance / scale if scale else 0.0
+
+
+def classes_of_f1(names: Sequence[str]) -> List[int]:
+    """Classes whose F1 is averaged: the one named ``1`` of two, else all of them (macro F1)."""
+    if len(names) == 2 and "1" in names:
+        return [names.index("1")]
+    return list(range(len(names)))
+
+
+def f1_counts(confusion: Tensor, classes: List[int]) -> Tensor:
+    """(2 * K,) of K classes: how often each was hit, then how often targeted plus predicted."""
+    size = math.isqrt(len(confusion))
+    confusion = confusion.view(size, size)
+    hits, sizes = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
+    return torch.cat([hits[classes], sizes[classes]])
+
+
+def f1_score(counts: np.ndarray) -> float:
+    """F1, the mean over K classes of 2 * hits / (targeted + predicted), from :func:`f1_counts`."""
+    hits, sizes = counts.reshape(2, -1)
+    return float(np.mean(2 * hits / np.maximum(sizes, 1)))
+
+
+def correlations(predictions: np.ndarray, targets: np.ndarray):
+    """(Pearson, Spearman), each averaged over the C targets; both arrays (n, C)."""
+    columns = list(zip(predictions.T, targets.T))
+    return tuple(
+        float(np.mean([correlation(p, t)[0] for p, t in columns]))
+        for correlation in (pearsonr, spearmanr)
+    )
+
+
+def log_mcc(confusion: Tensor) -> None:
+    """Add a batch's (C * C,) counts; log the Matthews correlation of all so far, in percent."""
+    size = math.isqrt(len(confusion))
+    total = _accumulate("_confusion", confusion)
+    _log_percent("mcc", lambda m: matthews_corrcoef(total(m).reshape(size, size)))
+
+
+def log_f1(counts: Tensor) -> None:
+    """Add a batch's :func:`f1_counts`; log F1 of all so far, and its mean with accuracy."""
+    total = _accumulate("_f1_counts", counts)
+    _log_percent("f1", lambda m: f1_score(total(m)))
+    _log_percent("acc_and_f1", lambda m: (float(m["accuracy"].avg) / 100 + f1_score(total(m))) / 2)
+
+
+def log_correlations(predictions: List[List[float]], targets: List[List[float]]) -> None:
+    """Add a batch's values (n, C); log the correlations over all so far, in percent."""
+    metrics.log_concat_tensor("_pred", torch.tensor(predictions))
+    metrics.log_concat_tensor("_targ", torch.tensor(targets))
+
+    def both(m):
+        return correlations(m["_pred"].tensor.numpy(), m["_targ"].tensor.numpy())
+
+    _log_percent("pearson", lambda m: both(m)[0])
+    _log_percent("spearman", lambda m: both(m)[1])
+    _log_percent("pearson_and_spearman", lambda m: sum(both(m)) / 2)
+
+
+def _accumulate(name: str, counts: Tensor):
+    """Add counts to the meters ``name_0``, ...; return what reads their sums off again."""
+    cells = [f"{name}_{i}" for i in range(len(counts))]
+    for cell, count in zip(cells, counts.tolist()):
+        metrics.log_scalar(cell, float(count))
+    return lambda m: np.array([m[cell].sum for cell in cells])
+
+
+def _log_percent(name: str, score) -> None:
+    metrics.log_derived(name, lambda m: safe_round(100 * score(m), 1))

@@ -1,0 +1,107 @@
+"""Mixup of token embeddings and of targets.
+
+MixKD (Liang et al., ICLR 2021), section 3.1: for an example (x, y), a partner (x', y') and a
+weight ``lam`` in [0, 1], ``lam`` being the weight of the *example* and ``1 - lam`` the partner's,
+
+    e_t = lam * E(x)_t + (1 - lam) * E(x')_t        y_m = lam * y + (1 - lam) * y'
+
+Letters in shape comments: B clean examples, M mixed rows (M = B * ratio), T positions,
+D embedding width, C classes or regression targets.
+"""
+
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Mix(NamedTuple):
+    """What a clean batch is mixed with: row m mixes example m % B with partner m.
+
+    partner_tokens: (M, T') token ids, padded on the right
+    lam: (M,) weight of the example; kept in float64, so that half-precision trainers, which cast
+        every float32 tensor of a sample, leave it alone
+    """
+
+    partner_tokens: Tensor
+    lam: Tensor
+
+
+def mix_embeddings(
+    embeddings: Tensor, partner_embeddings: Tensor, real: Tensor, partner_real: Tensor, lam: Tensor
+) -> Tensor:
+    """Interpolate two batches of token embeddings, position by position.
+
+    Args:
+        embeddings, partner_embeddings: (M, T, D)
+        real, partner_real: (M, T) True where a position holds a token. Elsewhere the embedding
+            counts as the zero vector, whatever the padding symbol's embedding is.
+        lam: (M,) weight of ``embeddings``
+
+    Returns:
+        (M, T, D) in the embeddings' type; computed in float32 or wider.
+    """
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    lam = lam.to(wide).unsqueeze(-1)  # (M, 1)
+    weight = (lam * real).unsqueeze(-1)  # (M, T, 1)
+    partner_weight = ((1 - lam) * partner_real).unsqueeze(-1)
+    # filled, not only weighted with zero: a padding row that holds inf or nan must not matter either
+    embeddings = embeddings.masked_fill(~real.unsqueeze(-1), 0)
+    partner_embeddings = partner_embeddings.masked_fill(~partner_real.unsqueeze(-1), 0)
+    return (weight * embeddings + partner_weight * partner_embeddings).to(embeddings.dtype)
+
+
+def stack_rows(
+    embed: torch.nn.Embedding, tokens: Tensor, mix: Mix, with_clean: bool = True
+) -> Tuple[Tensor, Tensor]:
+    """Put clean and mixed rows in one batch: [clean; mixed], or [mixed] alone.
+
+    Args:
+        embed: token embedding, whose ``padding_idx`` marks padding
+        tokens: (B, T) clean examples
+        mix: their partners, (M, T'), M a multiple of B
+
+    Returns:
+        token ids (R, max(T, T')): padding exactly where neither text has a token, so that
+        positions and attention masks made from them see the union of the two texts; and
+        token embeddings (R, max(T, T'), D), with R = B + M or M.
+    """
+    pad = embed.padding_idx
+    width = max(tokens.size(1), mix.partner_tokens.size(1))
+    tokens = F.pad(tokens, (0, width - tokens.size(1)), value=pad)
+    partners = F.pad(mix.partner_tokens, (0, width - mix.partner_tokens.size(1)), value=pad)
+    ratio = partners.size(0) // tokens.size(0)
+
+    clean = embed(tokens)
+    repeated = tokens.repeat(ratio, 1)  # (M, T): row m is example m % B
+    mixed = mix_embeddings(
+        clean.repeat(ratio, 1, 1), embed(partners), repeated.ne(pad), partners.ne(pad), mix.lam
+    )
+    union = torch.where(repeated.ne(pad), repeated, partners)
+    if not with_clean:
+        return union, mixed
+    return torch.cat([tokens, union]), torch.cat([clean, mixed])
+
+
+def mix_targets(
+    targets: Tensor, partner_targets: Tensor, lam: Tensor, num_classes: Optional[int] = None
+) -> Tensor:
+    """Interpolate targets: one-hot rows for classes, the values themselves for regression.
+
+    Args:
+        targets: (B,) class indices where ``num_classes`` is given, else (B, C) values
+        partner_targets: (M,) or (M, C), M a multiple of B
+        lam: (M,) weight of ``targets``
+
+    Returns:
+        (M, num_classes) or (M, C), in float32 or wider.
+    """
+    if num_classes is not None:
+        targets, partner_targets = (
+            F.one_hot(t, num_classes).float() for t in (targets, partner_targets)
+        )
+    ratio = partner_targets.size(0) // targets.size(0)
+    wide = torch.promote_types(targets.dtype, torch.float32)
+    lam = lam.to(wide).unsqueeze(-1)
+    return lam * targets.repeat(ratio, 1) + (1 - lam) * partner_targets

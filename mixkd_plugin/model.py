@@ -1,0 +1,92 @@
+"""The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
+
+from typing import Optional
+
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.roberta import model as roberta
+from fairseq.utils import safe_getattr
+
+from .encoding import encode
+from .mixup import Mix
+from .student_init import CHOICES as INIT_LAYERS
+
+
+@register_model("mixkd_roberta")
+class MixKDRobertaModel(roberta.RobertaModel):
+    """RoBERTa with the mixing seam inside ``forward``, where DDP and FSDP see it.
+
+    Parameters, checkpoints and results without mixes are those of ``roberta``.
+    """
+
+    supports_mixup = True
+
+    @staticmethod
+    def add_args(parser):
+        roberta.RobertaModel.add_args(parser)
+        parser.add_argument(
+            "--student-init-path",
+            metavar="FILE",
+            help="initialise the student from this deeper checkpoint of the same width: "
+            "embeddings, some of its layers, and its classification head where shapes agree",
+        )
+        parser.add_argument(
+            "--student-init-layers",
+            metavar="SPEC",
+            default="first",
+            help=f"which of its layers: {INIT_LAYERS} (default: first)",
+        )
+
+    def forward(
+        self,
+        src_tokens,
+        features_only=False,
+        return_all_hiddens=False,
+        classification_head_name=None,
+        mix: Optional[Mix] = None,
+        with_clean: bool = True,
+        **kwargs,
+    ):
+        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] rows in one pass.
+
+        ``with_clean=False`` leaves the clean rows out.
+        """
+        if mix is None:
+            return super().forward(
+                src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
+            )
+        return encode(self, classification_head_name, src_tokens, mix, with_clean), {}
+
+
+# layers, width, feed-forward width, attention heads
+_SIZES = {
+    "mixkd_roberta_base": (12, 768, 3072, 12),
+    "mixkd_roberta_base_6layer": (6, 768, 3072, 12),
+    "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
+    "mixkd_roberta_large": (24, 1024, 4096, 16),
+    "mixkd_roberta_large_12layer": (12, 1024, 4096, 16),
+    "mixkd_minilm": (6, 384, 1536, 12),
+    "mixkd_minilm_3layer": (3, 384, 1536, 12),
+    "mixkd_tiny": (2, 32, 64, 4),
+}
+
+
+def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) -> None:
+    @register_model_architecture("mixkd_roberta", name)
+    def architecture(args):
+        args.encoder_layers = safe_getattr(args, "encoder_layers", layers)
+        args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", width)
+        args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", ffn_width)
+        args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", heads)
+        args.student_init_path = safe_getattr(args, "student_init_path", None)
+        args.student_init_layers = safe_getattr(args, "student_init_layers", "first")
+        roberta.base_architecture(args)
+        for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
+            if safe_getattr(args, flag, 0.0):
+                raise ValueError(
+                    f"--{flag.replace('_', '-')}: fairseq's adaptive pruning is not supported here"
+                )
+
+
+_register("mixkd_roberta", *_SIZES["mixkd_roberta_base"])
+for _name, _size in _SIZES.items():
+    _register(_name, *_size)

@@ -1,0 +1,130 @@
+"""What a teacher must share with the data, checked before the first update.
+
+A teacher that differs from its student in vocabulary or label order does not crash: it teaches
+nonsense. Each check raises one ``ValueError``; the caller adds which file it was about.
+"""
+
+import hashlib
+import logging
+import os
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
+    """What our task leaves in its checkpoints, to be checked when the data folder is gone.
+
+    ``labels`` is None for regression.
+    """
+    digest = hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
+    return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
+
+
+def class_names(labels: Dictionary) -> List[str]:
+    """The classes of a label dictionary in their order, without special and padding symbols."""
+    names = labels.symbols[labels.nspecial :]
+    return [name for name in names if name != "<mask>" and not name.startswith("madeupword")]
+
+
+def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
+    prefix, suffix = "classification_heads.", ".out_proj.weight"
+    heads = {
+        name[len(prefix) : -len(suffix)]: weight.size(0)
+        for name, weight in model_state.items()
+        if name.startswith(prefix) and name.endswith(suffix)
+    }
+    if head not in heads:
+        present = f"it has {', '.join(sorted(heads))}" if heads else "it has none: is it fine-tuned?"
+        raise ValueError(f"no classification head {head!r} (--classification-head-name); {present}")
+    if heads[head] != num_classes:
+        raise ValueError(
+            f"its head {head!r} has {heads[head]} classes, --num-classes is {num_classes}"
+        )
+
+
+def check_regression(cfg, regression: bool) -> None:
+    """The task that trained the teacher must have had the same ``--regression-target``."""
+    sections = [cfg[s] for s in ("task", "criterion") if cfg.get(s) is not None]
+    theirs = [bool(s["regression_target"]) for s in sections if "regression_target" in s]
+    if theirs and any(theirs) != regression:
+        kinds = {True: "regression (--regression-target)", False: "classification"}
+        raise ValueError(f"it was trained for {kinds[any(theirs)]}, this run is {kinds[regression]}")
+
+
+def check_vocabulary(
+    model_state: Dict[str, Tensor],
+    task_state: Dict[str, Any],
+    folders: Sequence[str],
+    dictionary: Dictionary,
+    labels: Optional[Dictionary],
+) -> None:
+    """Compare words and labels symbol by symbol, or by what the checkpoint recorded of them.
+
+    Args:
+        folders: where the teacher's dictionaries may lie, in order of preference
+        labels: None for regression
+    """
+    embedding = "sentence_encoder.embed_tokens.weight"
+    rows = [weight.size(0) for name, weight in model_state.items() if name.endswith(embedding)]
+    if not rows:
+        raise ValueError(f"it is no RoBERTa encoder: it has no {embedding}")
+    if rows[0] != len(dictionary):
+        raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
+    recorded = task_state.get("fingerprint")
+    ours = fingerprint(dictionary, labels)
+
+    words = _find(folders, "input0/dict.txt", "dict.txt")
+    if words is not None:
+        _check_symbols("vocabulary", words, dictionary)
+    elif recorded is None:
+        logger.warning("no dictionary of the teacher found in %s: not compared", list(folders))
+    elif recorded["vocabulary"] != ours["vocabulary"]:
+        raise ValueError("the vocabulary it recorded is not the data's")
+
+    if labels is None:
+        return
+    names = _find(folders, "label/dict.txt")
+    if names is not None:
+        _check_symbols("labels", names, labels)
+    elif recorded is None:
+        logger.warning("no labels of the teacher found in %s: order not compared", list(folders))
+    elif recorded["labels"] != ours["labels"]:
+        raise ValueError(f"its labels are {recorded['labels']}, the data's {ours['labels']}")
+
+
+def _find(folders: Sequence[str], *names: str) -> Optional[str]:
+    paths = (os.path.join(folder, name) for folder in folders for name in names)
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _check_symbols(what: str, path: str, ours: Dictionary) -> None:
+    theirs = Dictionary.load(path)
+    theirs.add_symbol("<mask>")  # as fairseq's task does
+    for i, (their_symbol, our_symbol) in enumerate(zip(theirs.symbols, ours.symbols)):
+        if their_symbol != our_symbol:
+            raise ValueError(
+                f"its {what} ({path}) differ from the data's: symbol {i} is {their_symbol!r}, "
+                f"here {our_symbol!r}"
+            )
+    if len(theirs) != len(ours):
+        raise ValueError(f"its {what} ({path}) have {len(theirs)} symbols, the data's {len(ours)}")
+
+
+def check_positions(max_positions: int, longest: int) -> None:
+    if max_positions < longest:
+        raise ValueError(
+            f"it takes at most {max_positions} tokens, the data has an example of {longest}: "
+            f"lower --max-positions to {max_positions}, or shorten the data"
+        )
+
+
+def check_finite(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Every parameter must be a finite number, in the type that the teacher will compute in."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"its parameter {name} is not finite in {dtype} (--teacher-dtype)")

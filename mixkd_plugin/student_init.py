@@ -1,0 +1,92 @@
+"""Initialise a student from a deeper checkpoint of the same width."""
+
+import logging
+import re
+from typing import Dict, List
+
+from torch import Tensor
+
+from .compat import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+CHOICES = "first, spaced, or positions such as 0,2,4"
+
+_LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
+
+
+def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
+    """Which of ``deep`` layers become the ``shallow`` student's, in order.
+
+    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
+    or the positions themselves.
+
+    Raises:
+        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of them.
+    """
+    if spec in ("first", "spaced"):
+        if shallow > deep:
+            raise ValueError(f"--student-init-path has {deep} layers, the student has {shallow}")
+        return list(range(shallow)) if spec == "first" else [i * deep // shallow for i in range(shallow)]
+    try:
+        layers = [int(i) for i in spec.split(",")]
+    except ValueError:
+        raise ValueError(f"--student-init-layers {spec!r}: allowed are {CHOICES}") from None
+    for layer in layers:
+        if not 0 <= layer < deep:
+            raise ValueError(
+                f"--student-init-layers {spec}: layer {layer} does not exist, "
+                f"--student-init-path has layers 0 to {deep - 1}"
+            )
+    if len(layers) != shallow:
+        raise ValueError(
+            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
+        )
+    return layers
+
+
+def initialise_student(model, path: str, spec: str) -> None:
+    """Load embeddings, chosen layers and, where shapes agree, heads of ``path`` into ``model``.
+
+    Args:
+        model: a fairseq RoBERTa with its classification head registered
+        path: a fairseq checkpoint; only read, and never able to run code
+        spec: see :func:`select_layers`
+
+    Raises:
+        ValueError: where the file cannot be read, or layers, width or vocabulary differ.
+    """
+    try:
+        source = read_checkpoint(path)["model"]
+    except ValueError as error:
+        raise ValueError(f"--student-init-path: {error}") from error
+    source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
+    deep = 1 + max((int(m[2]) for m in map(_LAYER.match, source) if m), default=-1)
+    layers = select_layers(spec, deep, len(model.encoder.sentence_encoder.layers))
+    state = _keep_layers(source, layers)
+    model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
+
+    expected = model.state_dict()
+    for name, value in expected.items():
+        if name not in state:
+            raise ValueError(f"--student-init-path {path}: it has no {name}")
+        if state[name].shape != value.shape:
+            raise ValueError(
+                f"--student-init-path {path}: {name} is {tuple(state[name].shape)}, the student's "
+                f"is {tuple(value.shape)}: width, vocabulary and --max-positions must be equal"
+            )
+    model.load_state_dict({name: state[name] for name in expected})
+    logger.info("student initialised from layers %s of %s", layers, path)
+
+
+def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:
+    kept = {}
+    for name, value in source.items():
+        match = _LAYER.match(name)
+        if match is None:
+            kept[name] = value
+            continue
+        for student_layer, layer in enumerate(layers):
+            if int(match[2]) == layer:
+                kept[f"{match[1]}{student_layer}{match[3]}"] = value
+    return kept

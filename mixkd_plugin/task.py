@@ -1,0 +1,217 @@
+"""The task: fairseq's ``sentence_prediction`` with a plan of mixes and a frozen teacher."""
+
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Optional, Sequence
+
+import numpy as np
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import register_task
+from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+from omegaconf import II
+
+from .data import DistillationDataset, read_class_labels, read_regression_targets
+from .pairing import PAIRINGS, draw_plan, stratified_subset
+from .preflight import fingerprint
+from .student_init import initialise_student
+from .teacher import DTYPES, Expected, Teacher, load_teacher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MixKDSentencePredictionConfig(SentencePredictionConfig):
+    # The task owns these two and the criterion points here (fairseq has it the other way round, so
+    # that fairseq-validate, which knows no criterion when it reads the task's flags, fails).
+    regression_target: bool = field(
+        default=False, metadata={"help": "regression with --num-classes targets"}
+    )
+    classification_head_name: str = field(
+        default="sentence_classification_head",
+        metadata={"help": "name of the classification head of student and teacher"},
+    )
+    train_subset: str = II("dataset.train_subset")
+
+    teacher_path: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoints of the frozen teacher ensemble, A.pt or A.pt:B.pt:..."},
+    )
+    teacher_weights: Optional[str] = field(
+        default=None,
+        metadata={"help": "weights of the teachers' logits, 0.7:0.3 (default: equal)"},
+    )
+    teacher_dtype: ChoiceEnum(["auto", *DTYPES]) = field(
+        default="auto",
+        metadata={"help": "type the teacher computes in; auto is the student's"},
+    )
+    mixup_alpha: float = field(
+        default=0.4,
+        metadata={"help": "each mixed example's weight lam ~ Beta(alpha, alpha), alpha > 0"},
+    )
+    mixup_ratio: int = field(
+        default=1, metadata={"help": "mixed examples per clean example; 0 is off"}
+    )
+    mixup_pairing: ChoiceEnum(PAIRINGS) = field(
+        default="random",
+        metadata={"help": "partners: any other example, or one of similar length (less padding)"},
+    )
+    mixup_seed: Optional[int] = field(
+        default=None, metadata={"help": "seed of the mixes (default: --seed)"}
+    )
+    train_fraction: float = field(
+        default=1.0,
+        metadata={
+            "help": "train on this random part, in (0, 1], with the classes' proportions; "
+            "smaller parts are inside larger ones"
+        },
+    )
+    train_fraction_seed: int = field(
+        default=1, metadata={"help": "seed of the choice of --train-fraction"}
+    )
+    batch_by_length: ChoiceEnum(["on", "off"]) = field(
+        default="on",
+        metadata={
+            "help": "batches of similar length, drawn anew each epoch; off: fairseq's random ones"
+        },
+    )
+
+
+@register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
+class MixKDSentencePredictionTask(SentencePredictionTask):
+    """Sentence (pair) classification or regression, distilled from a frozen teacher.
+
+    ``teacher`` is None until training starts, and for good where none is given: a student loads,
+    validates and serves without its teacher.
+    """
+
+    def __init__(self, cfg, data_dictionary, label_dictionary):
+        super().__init__(cfg, data_dictionary, label_dictionary)
+        self.teacher: Optional[Teacher] = None
+        self._teacher_needed_by: Sequence[str] = ()
+        self._mixing = False
+        self.state.merge_state_dict(
+            {"fingerprint": fingerprint(self.dictionary, self._classes)}
+        )
+
+    @property
+    def _classes(self):
+        return None if self.cfg.regression_target else self.label_dictionary
+
+    @classmethod
+    def setup_task(cls, cfg, **kwargs):
+        """Check flags and load dictionaries.
+
+        Raises:
+            ValueError: naming the flag, its value and what is allowed.
+        """
+        _check_flags(cfg)
+        needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
+        for name in needed:
+            path = os.path.join(cfg.data, name)
+            if not os.path.isfile(path):
+                raise ValueError(f"data folder {cfg.data}: {path} does not exist")
+        return super().setup_task(cfg, **kwargs)
+
+    def declare_needs(self, teacher_flags: Sequence[str], mixes: bool) -> None:
+        """Called by the criterion: flags that need a teacher, and whether mixes are wanted."""
+        self._teacher_needed_by = teacher_flags
+        self._mixing = mixes
+
+    def load_dataset(self, split, combine=False, **kwargs):
+        """Load a split, checking its labels; the training split with its fraction and its mixes."""
+        cfg = self.cfg
+        if cfg.regression_target:
+            targets = read_regression_targets(cfg.data, split, cfg.num_classes)
+            strata = np.zeros(len(targets), dtype=np.int64)
+        else:
+            strata = read_class_labels(
+                cfg.data, split, self.label_dictionary, cfg.num_classes, combine
+            )
+        dataset = super().load_dataset(split, combine, **kwargs)
+        if len(dataset) != len(strata):
+            raise ValueError(
+                f"split {split!r} of {cfg.data} has {len(dataset)} examples, {len(strata)} labels"
+            )
+
+        training = split == cfg.train_subset
+        by_length = cfg.batch_by_length == "on"
+        mixing = training and self._mixing
+        indices = None
+        if training and cfg.train_fraction < 1:
+            indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
+            logger.info("training on %d of %d examples", len(indices), len(strata))
+        self.datasets[split] = DistillationDataset(
+            dataset,
+            lengths=dataset.sizes[0],
+            indices=indices,
+            length_seed=cfg.seed if by_length else None,
+            draw_plan=self._draw_plan if mixing else None,
+            keep_last_batch=by_length or not training,
+        )
+        return self.datasets[split]
+
+    def _draw_plan(self, lengths, epoch):
+        cfg = self.cfg
+        seed = cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed
+        return draw_plan(
+            lengths, cfg.mixup_ratio, cfg.mixup_alpha, cfg.mixup_pairing, seed, epoch
+        )
+
+    def build_model(self, cfg, from_checkpoint=False):
+        model = super().build_model(cfg, from_checkpoint)
+        # a checkpoint's student is complete: the file it began from may be gone
+        if getattr(model, "supports_mixup", False) and not from_checkpoint:
+            if model.args.student_init_path is not None:
+                initialise_student(
+                    model, model.args.student_init_path, model.args.student_init_layers
+                )
+        return model
+
+    def begin_epoch(self, epoch, model):
+        """Load and check the teacher when training starts; nothing else calls this."""
+        super().begin_epoch(epoch, model)
+        if self._mixing and not getattr(model, "supports_mixup", False):
+            raise ValueError(
+                "mixed examples need a student of --arch mixkd_roberta or one of its named "
+                f"architectures, got {type(model).__name__}"
+            )
+        if self.teacher is None:
+            self._load_teacher(next(model.parameters()))
+
+    def _load_teacher(self, like):
+        cfg = self.cfg
+        if not cfg.teacher_path:
+            if self._teacher_needed_by:
+                raise ValueError(
+                    f"--teacher-path is missing: {' and '.join(self._teacher_needed_by)} "
+                    "need a teacher"
+                )
+            return
+        longest = max(int(d.sizes.max()) for d in self.datasets.values())
+        expected = Expected(
+            data=cfg.data,
+            dictionary=self.dictionary,
+            labels=self._classes,
+            head=cfg.classification_head_name,
+            num_classes=cfg.num_classes,
+            longest=min(longest, self.max_positions()),
+        )
+        dtype = like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype]
+        self.teacher = load_teacher(
+            cfg.teacher_path, cfg.teacher_weights, expected, dtype, like.device
+        )
+
+
+def _check_flags(cfg) -> None:
+    def check(allowed: bool, flag: str, rule: str):
+        if not allowed:
+            value = cfg[flag]
+            raise ValueError(f"--{flag.replace('_', '-')} {value}: allowed is {rule}")
+
+    check(cfg.num_classes > 0, "num_classes", "1 or more (classes, or regression targets)")
+    finite = 0 < cfg.mixup_alpha < math.inf
+    check(finite, "mixup_alpha", "a number above 0 (for no mixing use --mixup-ratio 0)")
+    check(cfg.mixup_ratio >= 0, "mixup_ratio", "0 or more")
+    check(0 < cfg.train_fraction <= 1, "train_fraction", "a number in (0, 1]")

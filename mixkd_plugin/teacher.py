@@ -1,0 +1,143 @@
+"""The teacher: a frozen ensemble that trainer, optimizer and checkpoints cannot reach.
+
+A plain object, held by the task. fairseq wraps, saves, optimises and calls ``train()`` on whatever
+module it finds; it does not find this one.
+"""
+
+import logging
+import math
+import os
+from typing import List, NamedTuple, Optional, Sequence
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from omegaconf import open_dict
+from torch import Tensor
+
+from . import preflight
+from .compat import read_checkpoint
+from .encoding import encode
+from .mixup import Mix
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class Expected(NamedTuple):
+    """What a teacher must agree with; see :mod:`mixkd_plugin.preflight`."""
+
+    data: str  # the student's data folder
+    dictionary: object
+    labels: Optional[object]  # None for regression
+    head: str
+    num_classes: int
+    longest: int  # tokens of the longest example
+
+
+class Teacher:
+    """Weighted mean of the logits of frozen models.
+
+    Args:
+        models: fairseq RoBERTa models
+        weights: one for each model, summing to 1
+        head: name of their classification head
+    """
+
+    def __init__(self, models: Sequence[torch.nn.Module], weights: Sequence[float], head: str):
+        for model in models:
+            model.eval()
+            model.requires_grad_(False)
+        self._models = list(models)
+        self._weights = list(weights)
+        self._head = head
+
+    @torch.no_grad()  # not inference_mode, whose tensors no loss can use
+    def logits(self, tokens: Tensor, mix: Optional[Mix] = None, with_clean: bool = True) -> Tensor:
+        """Logits (R, C) in float32, of the rows that :func:`encoding.encode` describes."""
+        total = 0
+        for model, weight in zip(self._models, self._weights):
+            total = total + weight * encode(model, self._head, tokens, mix, with_clean).float()
+        return total
+
+
+def parse_weights(weights: Optional[str], count: int) -> List[float]:
+    """``0.7:0.3`` -> [0.7, 0.3], scaled to sum 1; equal weights for None.
+
+    Raises:
+        ValueError: for another number of weights than teachers, or weights that cannot be.
+    """
+    if weights is None:
+        return [1 / count] * count
+    try:
+        values = [float(w) for w in weights.split(":")]
+    except ValueError:
+        values = []
+    if not values or not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) == 0:
+        raise ValueError(
+            f"--teacher-weights {weights}: allowed are non-negative numbers, not all zero, "
+            "separated by colons"
+        )
+    if len(values) != count:
+        raise ValueError(
+            f"--teacher-weights {weights}: {len(values)} weights for {count} teacher"
+            f"{'s' if count > 1 else ''} in --teacher-path"
+        )
+    return [v / sum(values) for v in values]
+
+
+def load_teacher(
+    paths: str,
+    weights: Optional[str],
+    expected: Expected,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Teacher:
+    """Load and check an ensemble, ``A.pt:B.pt:...``.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+    """
+    files = paths.split(os.pathsep)
+    normalised = parse_weights(weights, len(files))
+    models = []
+    for path in files:
+        try:
+            # building a model draws random numbers; training must not notice
+            with torch.random.fork_rng(devices=[]):
+                model = _load(path, expected)
+            model.to(device=device, dtype=dtype)
+            preflight.check_finite(model, dtype)
+        except ValueError as error:
+            raise ValueError(f"--teacher-path {path}: {error}") from error
+        models.append(model)
+        size = sum(p.numel() for p in model.parameters())
+        logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
+    return Teacher(models, normalised, expected.head)
+
+
+def _load(path: str, expected: Expected) -> torch.nn.Module:
+    state = read_checkpoint(path)
+    if not state.get("cfg"):  # written before fairseq had hydra
+        state["cfg"], state["args"] = convert_namespace_to_omegaconf(state["args"]), None
+    cfg = state["cfg"]
+    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
+
+    preflight.check_regression(cfg, expected.labels is None)
+    preflight.check_head(state["model"], expected.head, expected.num_classes)
+    preflight.check_vocabulary(
+        state["model"], state.get("task_state", {}), folders, expected.dictionary, expected.labels
+    )
+    with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
+        cfg.task.data = expected.data
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], state=state)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"fairseq cannot load it: {error}") from error
+    preflight.check_positions(model.max_positions(), expected.longest)
+    return model
