@@ -7,7 +7,7 @@ module it finds; it does not find this one.
 import logging
 import math
 import os
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 from fairseq import checkpoint_utils
@@ -108,9 +108,13 @@ def load_teacher(
     models = []
     for path in files:
         try:
+            state = read_checkpoint(path)
+        except ValueError as error:  # names the path itself
+            raise ValueError(f"--teacher-path: {error}") from error
+        try:
             # building a model draws random numbers; training must not notice
             with torch.random.fork_rng(devices=[]):
-                model = _load(path, expected)
+                model = _build(path, state, expected)
             model.to(device=device, dtype=dtype)
             preflight.check_finite(model, dtype)
         except ValueError as error:
@@ -121,8 +125,8 @@ def load_teacher(
     return Teacher(models, normalised, expected.head)
 
 
-def _load(path: str, expected: Expected) -> torch.nn.Module:
-    state = read_checkpoint(path)
+def _build(path: str, state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
+    """The model of a checkpoint, checked against the data and built by fairseq's own loader."""
     if not state.get("cfg"):  # written before fairseq had hydra
         state["cfg"], state["args"] = convert_namespace_to_omegaconf(state["args"]), None
     cfg = state["cfg"]
