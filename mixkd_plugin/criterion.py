@@ -1,6 +1,6 @@
 """The loss: four terms in one formula (MixKD, section 3; Liang et al., ICLR 2021).
 
-    L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
+L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math

@@ -46,7 +46,7 @@ def mix_embeddings(
     lam = lam.to(wide).unsqueeze(-1)  # (M, 1)
     weight = (lam * real).unsqueeze(-1)  # (M, T, 1)
     partner_weight = ((1 - lam) * partner_real).unsqueeze(-1)
-    # filled, not only weighted with zero: a padding row that holds inf or nan must not matter either
+    # filled, not only weighted with zero: a padding row that holds nan must not matter either
     embeddings = embeddings.masked_fill(~real.unsqueeze(-1), 0)
     partner_embeddings = partner_embeddings.masked_fill(~partner_real.unsqueeze(-1), 0)
     return (weight * embeddings + partner_weight * partner_embeddings).to(embeddings.dtype)

@@ -39,8 +39,10 @@ def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> N
         if name.startswith(prefix) and name.endswith(suffix)
     }
     if head not in heads:
-        present = f"it has {', '.join(sorted(heads))}" if heads else "it has none: is it fine-tuned?"
-        raise ValueError(f"no classification head {head!r} (--classification-head-name); {present}")
+        present = ", ".join(sorted(heads)) or "none: is it fine-tuned?"
+        raise ValueError(
+            f"it has no classification head {head!r} (--classification-head-name), only {present}"
+        )
     if heads[head] != num_classes:
         raise ValueError(
             f"its head {head!r} has {heads[head]} classes, --num-classes is {num_classes}"
@@ -53,7 +55,9 @@ def check_regression(cfg, regression: bool) -> None:
     theirs = [bool(s["regression_target"]) for s in sections if "regression_target" in s]
     if theirs and any(theirs) != regression:
         kinds = {True: "regression (--regression-target)", False: "classification"}
-        raise ValueError(f"it was trained for {kinds[any(theirs)]}, this run is {kinds[regression]}")
+        raise ValueError(
+            f"it was trained for {kinds[not regression]}, this run is {kinds[regression]}"
+        )
 
 
 def check_vocabulary(

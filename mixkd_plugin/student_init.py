@@ -27,7 +27,7 @@ def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
     if spec in ("first", "spaced"):
         if shallow > deep:
             raise ValueError(f"--student-init-path has {deep} layers, the student has {shallow}")
-        return list(range(shallow)) if spec == "first" else [i * deep // shallow for i in range(shallow)]
+        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
     try:
         layers = [int(i) for i in spec.split(",")]
     except ValueError:

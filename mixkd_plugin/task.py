@@ -13,6 +13,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from omegaconf import II
 
 from .data import DistillationDataset, read_class_labels, read_regression_targets
+from .model import MixKDRobertaModel
 from .pairing import PAIRINGS, draw_plan, stratified_subset
 from .preflight import fingerprint
 from .student_init import initialise_student
@@ -91,9 +92,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self.teacher: Optional[Teacher] = None
         self._teacher_needed_by: Sequence[str] = ()
         self._mixing = False
-        self.state.merge_state_dict(
-            {"fingerprint": fingerprint(self.dictionary, self._classes)}
-        )
+        self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
 
     @property
     def _classes(self):
@@ -155,18 +154,15 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def _draw_plan(self, lengths, epoch):
         cfg = self.cfg
         seed = cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed
-        return draw_plan(
-            lengths, cfg.mixup_ratio, cfg.mixup_alpha, cfg.mixup_pairing, seed, epoch
-        )
+        return draw_plan(lengths, cfg.mixup_ratio, cfg.mixup_alpha, cfg.mixup_pairing, seed, epoch)
 
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete: the file it began from may be gone
-        if getattr(model, "supports_mixup", False) and not from_checkpoint:
-            if model.args.student_init_path is not None:
-                initialise_student(
-                    model, model.args.student_init_path, model.args.student_init_layers
-                )
+        if not from_checkpoint and isinstance(model, MixKDRobertaModel):
+            path, layers = model.args.student_init_path, model.args.student_init_layers
+            if path is not None:
+                initialise_student(model, path, layers)
         return model
 
     def begin_epoch(self, epoch, model):

@@ -127,9 +127,8 @@ def load_teacher(
 
 def _build(path: str, state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
     """The model of a checkpoint, checked against the data and built by fairseq's own loader."""
-    if not state.get("cfg"):  # written before fairseq had hydra
-        state["cfg"], state["args"] = convert_namespace_to_omegaconf(state["args"]), None
-    cfg = state["cfg"]
+    cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
+    state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
     folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
 
     preflight.check_regression(cfg, expected.labels is None)

@@ -1,0 +1,82 @@
+"""Metrics from counts against scikit-learn and scipy on the examples themselves."""
+
+import numpy as np
+import pytest
+import torch
+from fairseq.logging import metrics as fairseq_metrics
+from scipy.stats import pearsonr, spearmanr
+from sklearn import metrics as sklearn_metrics
+
+from mixkd_plugin import metrics
+
+
+def draw(num_classes, n=200, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(num_classes, (n,), generator=generator)
+    noise = torch.randint(num_classes, (n,), generator=generator)
+    keep = torch.rand(n, generator=generator) < 0.6
+    return torch.where(keep, targets, noise), targets
+
+
+def logged(log, batches):
+    """Log each batch as fairseq does within an epoch, then read the values off."""
+    fairseq_metrics.reset()
+    with fairseq_metrics.aggregate() as meters:
+        for batch in batches:
+            log(*batch)
+        return meters.get_smoothed_values()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5])
+def test_mcc_over_batches_equals_sklearns_over_all(num_classes):
+    predictions, targets = draw(num_classes)
+    batches = [
+        (metrics.confusion_counts(p, t, num_classes),)
+        for p, t in zip(predictions.split(37), targets.split(37))
+    ]
+    expected = 100 * sklearn_metrics.matthews_corrcoef(targets, predictions)
+    assert logged(metrics.log_mcc, batches)["mcc"] == round(expected, 1)
+
+
+def test_mcc_of_a_constant_prediction_is_zero():
+    assert metrics.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
+
+
+@pytest.mark.parametrize(
+    "names, average, positive",
+    [
+        (["0", "1"], "binary", 1),
+        (["1", "0"], "binary", 0),
+        (["entailment", "not_entailment"], "macro", 1),
+        (["a", "b", "1"], "macro", 1),
+    ],
+)
+def test_f1_over_batches_equals_sklearns_over_all(names, average, positive):
+    predictions, targets = draw(len(names))
+    classes = metrics.classes_of_f1(names)
+
+    def log(p, t):
+        fairseq_metrics.log_scalar("accuracy", 100 * (p == t).float().mean(), len(p))
+        confusion = metrics.confusion_counts(p, t, len(names))
+        metrics.log_f1(metrics.f1_counts(confusion, classes))
+
+    values = logged(log, zip(predictions.split(37), targets.split(37)))
+    f1 = sklearn_metrics.f1_score(targets, predictions, average=average, pos_label=positive)
+    accuracy = (predictions == targets).double().mean()
+    assert values["f1"] == round(100 * f1, 1)
+    assert values["acc_and_f1"] == round(50 * (f1 + float(accuracy)), 1)
+
+
+def test_correlations_are_over_the_split_and_averaged_over_targets():
+    rng = np.random.RandomState(0)
+    targets = rng.rand(50, 2)
+    predictions = targets + rng.randn(50, 2) * [0.2, 1.0]
+    cut = [slice(0, 33), slice(33, 50)]
+    batches = [(predictions[c].tolist(), targets[c].tolist()) for c in cut]
+    values = logged(metrics.log_correlations, batches)
+    columns = list(zip(predictions.T, targets.T))
+    pearson = 100 * np.mean([pearsonr(p, t)[0] for p, t in columns])
+    spearman = 100 * np.mean([spearmanr(p, t)[0] for p, t in columns])
+    assert values["pearson"] == pytest.approx(pearson, abs=0.051)
+    assert values["spearman"] == pytest.approx(spearman, abs=0.051)
+    assert values["pearson_and_spearman"] == pytest.approx((pearson + spearman) / 2, abs=0.051)
