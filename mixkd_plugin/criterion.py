@@ -29,6 +29,17 @@ TERMS = ("mle", "kd", "sm", "tmkd")
 class MixKDCriterionConfig(SentencePredictionConfig):
     classification_head_name: str = II("task.classification_head_name")
     regression_target: bool = II("task.regression_target")
+    # fairseq's own three, which 0.12.2 does not have yet
+    report_mcc: bool = field(default=False, metadata={"help": "log the Matthews correlation"})
+    report_acc_and_f1: bool = field(
+        default=False,
+        metadata={
+            "help": "log F1 (of class 1, where there are two and one is named so; else macro)"
+        },
+    )
+    report_pearson_and_spearman: bool = field(
+        default=False, metadata={"help": "log correlations in validation (regression)"}
+    )
 
     mle_weight: float = field(
         default=1.0, metadata={"help": "weight of L_MLE: gold labels on clean examples"}
@@ -75,11 +86,14 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
+        self.report_mcc = cfg.report_mcc
+        self.report_acc_and_f1 = cfg.report_acc_and_f1
+        self.report_pearson_and_spearman = cfg.report_pearson_and_spearman
         self.num_classes = task.cfg.num_classes
         _check_flags(self, task.cfg.mixup_ratio)
         if not self.regression_target:
-            first = self.label_dict.nspecial
-            names = self.label_dict.symbols[first : first + self.num_classes]
+            labels = task.label_dictionary
+            names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
             self.f1_classes = quality.classes_of_f1(names)
         task.declare_needs(
             teacher_flags=[

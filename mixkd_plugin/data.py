@@ -1,5 +1,6 @@
 """The dataset of a split: fairseq's own, in parts, in order of length, and with mixing partners."""
 
+import math
 import os
 from typing import Any, Callable, Dict, List, Optional
 
@@ -9,8 +10,8 @@ from fairseq.data import BaseWrapperDataset, data_utils
 
 from .pairing import MixupPlan, order_by_length
 
-# (lengths of the eligible examples, epoch) -> plan over them
-PlanDrawer = Callable[[np.ndarray, int], MixupPlan]
+# (lengths of the eligible examples, epoch=) -> plan over them; picklable, for loader workers
+PlanDrawer = Callable[..., MixupPlan]
 
 
 class DistillationDataset(BaseWrapperDataset):
@@ -28,7 +29,7 @@ class DistillationDataset(BaseWrapperDataset):
         length_seed: order examples by length, drawing the order of equal lengths (and so the
             composition of batches) anew each epoch from this seed; None keeps fairseq's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
-        keep_last_batch: batch without regard to ``--required-batch-size-multiple``, for which
+        keep_every_example: batch without regard to ``--required-batch-size-multiple``, for which
             fairseq drops the last batch of a split
     """
 
@@ -39,7 +40,7 @@ class DistillationDataset(BaseWrapperDataset):
         indices: Optional[np.ndarray] = None,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
-        keep_last_batch: bool = True,
+        keep_every_example: bool = True,
     ):
         super().__init__(dataset)
         self._indices = np.arange(len(dataset)) if indices is None else indices
@@ -47,7 +48,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._whole = indices is None
         self._length_seed = length_seed
         self._draw_plan = draw_plan
-        self._keep_last_batch = keep_last_batch
+        self._keep_every_example = keep_every_example
         self._eligible = np.arange(len(self._indices))
         self._epoch = 1
         self._plan_epoch = None
@@ -103,13 +104,19 @@ class DistillationDataset(BaseWrapperDataset):
     def batch_by_size(
         self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
     ):
+        """Batches of at most so many tokens or sentences; with every example, where asked for.
+
+        Without a limit of tokens those are of equal size, give or take one: a last batch of one or
+        two examples would get the weight of a whole update.
+        """
+        if not self._keep_every_example:
+            multiple = required_batch_size_multiple
+        elif max_tokens is None and len(indices):
+            return np.array_split(indices, math.ceil(len(indices) / max_sentences))
+        else:
+            multiple = 1
         return super(BaseWrapperDataset, self).batch_by_size(
-            indices,
-            max_tokens=max_tokens,
-            max_sentences=max_sentences,
-            required_batch_size_multiple=(
-                1 if self._keep_last_batch else required_batch_size_multiple
-            ),
+            indices, max_tokens, max_sentences, multiple
         )
 
     # --- examples ---
@@ -118,7 +125,7 @@ class DistillationDataset(BaseWrapperDataset):
         """Draw this epoch's plan once in a process, spread over all positions of the dataset."""
         if self._plan_epoch == self._epoch:
             return
-        plan = self._draw_plan(self._lengths[self._eligible], self._epoch)
+        plan = self._draw_plan(self._lengths[self._eligible], epoch=self._epoch)
         shape = (len(self), plan.lam.shape[1])
         self._partners = np.zeros(shape, dtype=np.int64)
         self._lam = np.zeros(shape)

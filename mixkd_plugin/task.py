@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Optional, Sequence
 
 import numpy as np
@@ -136,7 +137,6 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
         training = split == cfg.train_subset
         by_length = cfg.batch_by_length == "on"
-        mixing = training and self._mixing
         indices = None
         if training and cfg.train_fraction < 1:
             indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
@@ -146,15 +146,20 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             lengths=dataset.sizes[0],
             indices=indices,
             length_seed=cfg.seed if by_length else None,
-            draw_plan=self._draw_plan if mixing else None,
-            keep_last_batch=by_length or not training,
+            draw_plan=self._plan_drawer() if training and self._mixing else None,
+            keep_every_example=by_length or not training,
         )
         return self.datasets[split]
 
-    def _draw_plan(self, lengths, epoch):
+    def _plan_drawer(self):
         cfg = self.cfg
-        seed = cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed
-        return draw_plan(lengths, cfg.mixup_ratio, cfg.mixup_alpha, cfg.mixup_pairing, seed, epoch)
+        return partial(
+            draw_plan,
+            ratio=cfg.mixup_ratio,
+            alpha=cfg.mixup_alpha,
+            pairing=str(cfg.mixup_pairing),
+            seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
+        )
 
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)

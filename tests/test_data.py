@@ -1,0 +1,128 @@
+"""The dataset: identity of examples, batches that hold every one, partners that are eligible."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data import FairseqDataset
+
+from mixkd_plugin.data import DistillationDataset
+from mixkd_plugin.pairing import draw_plan
+
+LENGTHS = np.random.RandomState(0).randint(3, 40, size=101)
+
+
+class Base(FairseqDataset):
+    """A split of numbered examples in fairseq's fixed random order."""
+
+    def __getitem__(self, index):
+        return {"id": int(index)}
+
+    def __len__(self):
+        return len(LENGTHS)
+
+    def collater(self, samples):
+        return {"id": torch.tensor([s["id"] for s in samples])} if samples else {}
+
+    def num_tokens(self, index):
+        return LENGTHS[index]
+
+    def ordered_indices(self):
+        return np.random.RandomState(3).permutation(len(LENGTHS))
+
+
+def dataset(ratio=0, **settings):
+    if ratio:
+        drawer = partial(draw_plan, ratio=ratio, alpha=0.4, pairing="random", seed=1)
+        settings["draw_plan"] = drawer
+    return DistillationDataset(Base(), LENGTHS, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32, 500])
+def test_batches_hold_every_example_and_differ_by_one_at_most(batch_size):
+    data = dataset(length_seed=1)
+    batches = data.batch_by_size(data.ordered_indices(), None, batch_size, 8)
+    assert sorted(np.concatenate(batches)) == list(range(101))
+    sizes = {len(b) for b in batches}
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    assert len(batches) == -(-101 // batch_size)
+
+
+def test_max_tokens_bounds_padded_batches_and_keeps_every_example():
+    data = dataset(length_seed=1)
+    batches = data.batch_by_size(data.ordered_indices(), 200, 32, 8)
+    assert sorted(np.concatenate(batches)) == list(range(101))
+    assert all(len(b) * LENGTHS[b].max() <= 200 for b in batches)
+
+
+def test_fairseqs_order_and_batches_where_asked_for():
+    data = dataset(keep_every_example=False)
+    order = data.ordered_indices()
+    assert np.array_equal(order, Base().ordered_indices())
+    theirs = Base().batch_by_size(order, None, 16, 8)
+    ours = data.batch_by_size(order, None, 16, 8)
+    assert [len(b) for b in ours] == [16] * 6  # 101 = 6 * 16 + 5: fairseq drops the five
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+
+
+def test_a_part_keeps_identities_and_relative_order():
+    indices = np.array([3, 10, 50, 99])
+    data = dataset(indices=indices)
+    assert [data[i]["id"] for i in range(4)] == indices.tolist()
+    assert np.array_equal(data.sizes, LENGTHS[indices])
+    whole = Base().ordered_indices().tolist()
+    order = [data[i]["id"] for i in data.ordered_indices()]
+    assert order == sorted(indices, key=whole.index)
+
+
+def test_order_by_length_is_drawn_anew_each_epoch_without_global_randomness():
+    data = dataset(length_seed=1)
+    orders = []
+    for epoch in (1, 2, 1):
+        np.random.seed(len(orders))
+        data.set_epoch(epoch)
+        orders.append(data.ordered_indices())
+        assert (np.diff(LENGTHS[orders[-1]]) >= 0).all()
+    assert np.array_equal(orders[0], orders[2]) and not np.array_equal(orders[0], orders[1])
+    assert not data.can_reuse_epoch_itr_across_epochs
+
+
+def test_partners_and_lam_come_with_their_example_in_any_batch():
+    data = dataset(ratio=2)
+    data.set_epoch(4)
+    plan = draw_plan(LENGTHS, 2, 0.4, "random", 1, 4)
+    batch = data.collater([data[i] for i in (7, 90, 0)])
+    ids = batch["id"].repeat(2).numpy()
+    columns = np.repeat([0, 1], 3)
+    assert np.array_equal(batch["partner"]["id"].numpy(), plan.partners[ids, columns])
+    assert np.array_equal(batch["lam"].numpy(), plan.lam[ids, columns])
+    assert batch["lam"].dtype == torch.float64
+    alone = data.collater([data[90]])
+    assert torch.equal(alone["lam"], batch["lam"][[1, 4]])
+
+
+def test_what_is_too_long_or_not_in_the_part_is_no_partner():
+    indices = np.arange(0, 101, 2)
+    data = dataset(ratio=3, indices=indices)
+    kept, ignored = data.filter_indices_by_size(data.ordered_indices(), 20)
+    assert len(ignored) > 0 and (data.sizes[kept] <= 20).all()
+    partners = [p["id"] for i in kept for p in data[i]["partners"]]
+    assert set(partners) == set(indices[np.sort(kept)])
+    assert (LENGTHS[partners] <= 20).all()
+
+
+def test_mixes_change_with_the_epoch_also_in_a_pickled_copy():
+    data = dataset(ratio=1)
+    seen = []
+    for epoch in (1, 2):
+        data.set_epoch(epoch)
+        copy = pickle.loads(pickle.dumps(data))
+        assert [copy[i]["lam"] for i in range(101)] == [data[i]["lam"] for i in range(101)]
+        seen.append([data[i]["partners"][0]["id"] for i in range(101)])
+    assert np.mean(np.array(seen[0]) != np.array(seen[1])) > 0.9
+
+
+def test_an_empty_batch_stays_empty():
+    assert dataset(ratio=1).collater([]) == {}
