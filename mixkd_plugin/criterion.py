@@ -56,8 +56,8 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     distill_distance: ChoiceEnum(DISTANCES) = field(
         default="mse",
         metadata={
-            "help": "from teacher to student: mse of the logits, kl(teacher || student), or ce "
-            "(cross-entropy under the teacher); regression has mse alone"
+            "help": "of student from teacher: mse (of the logits), kl (divergence, teacher to "
+            "student) or ce (cross-entropy under the teacher); regression has mse alone"
         },
     )
     distill_temperature: float = field(

@@ -58,7 +58,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
 
 # layers, width, feed-forward width, attention heads
-_SIZES = {
+SIZES = {
     "mixkd_roberta_base": (12, 768, 3072, 12),
     "mixkd_roberta_base_6layer": (6, 768, 3072, 12),
     "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
@@ -87,6 +87,6 @@ def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) ->
                 )
 
 
-_register("mixkd_roberta", *_SIZES["mixkd_roberta_base"])
-for _name, _size in _SIZES.items():
+_register("mixkd_roberta", *SIZES["mixkd_roberta_base"])
+for _name, _size in SIZES.items():
     _register(_name, *_size)

@@ -1,0 +1,74 @@
+"""The documents against the code: flags, architectures, files."""
+
+import argparse
+import dataclasses
+
+import pytest
+from toy import PLUGIN, ROOT
+
+from mixkd_plugin.criterion import MixKDCriterionConfig
+from mixkd_plugin.model import SIZES, MixKDRobertaModel
+from mixkd_plugin.task import MixKDSentencePredictionConfig
+
+README = (ROOT / "user_dir_README.md").read_text(encoding="utf-8")
+
+
+def _row(name, default, meaning):
+    if default is None:
+        shown = "none"
+    elif isinstance(default, bool):
+        shown = "on" if default else "off"
+    else:
+        shown = default
+    return f"| `--{name.replace('_', '-')}` | {shown} | {meaning} |"
+
+
+def _dataclass_rows(config):
+    own = [f for f in dataclasses.fields(config) if f.name in config.__annotations__]
+    return [
+        _row(f.name, f.default, f.metadata["help"])
+        for f in own
+        if "help" in f.metadata  # one without belongs to another dataclass
+    ]
+
+
+def task_flags():
+    return _dataclass_rows(MixKDSentencePredictionConfig)
+
+
+def criterion_flags():
+    return _dataclass_rows(MixKDCriterionConfig)
+
+
+def model_flags():
+    parser = argparse.ArgumentParser()
+    MixKDRobertaModel.add_args(parser)
+    return [
+        _row(a.dest, a.default, a.help.replace(" (default: first)", ""))
+        for a in parser._actions
+        if a.dest.startswith("student_init")
+    ]
+
+
+def architectures():
+    return [f"| `{name}` | {' | '.join(map(str, size))} |" for name, size in SIZES.items()]
+
+
+@pytest.mark.parametrize("rows", [task_flags, criterion_flags, model_flags, architectures])
+def test_the_reference_has_every_row_as_the_code_has_it(rows):
+    rows = rows()
+    assert len(rows) >= 2
+    missing = [row for row in rows if row not in README.splitlines()]
+    assert not missing, "user_dir_README.md lacks:\n" + "\n".join(missing)
+
+
+def test_the_reference_has_no_flag_that_the_code_lacks():
+    documented = {line for line in README.splitlines() if line.startswith("| `--")}
+    known = {*task_flags(), *criterion_flags(), *model_flags()}
+    assert documented <= known
+
+
+def test_the_reference_says_what_every_file_owns():
+    files = {str(f.relative_to(PLUGIN)) for f in PLUGIN.rglob("*.py") if f.name != "__init__.py"}
+    missing = {f for f in files if f"`{f}`" not in README}
+    assert not missing
