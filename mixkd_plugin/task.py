@@ -129,11 +129,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             strata = read_class_labels(
                 cfg.data, split, self.label_dictionary, cfg.num_classes, combine
             )
-        dataset = super().load_dataset(split, combine, **kwargs)
-        if len(dataset) != len(strata):
-            raise ValueError(
-                f"split {split!r} of {cfg.data} has {len(dataset)} examples, {len(strata)} labels"
-            )
+        try:
+            dataset = super().load_dataset(split, combine, **kwargs)
+        except AssertionError as error:  # inputs missing, or not as many as there are labels
+            raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
 
         training = split == cfg.train_subset
         by_length = cfg.batch_by_length == "on"
