@@ -17,9 +17,10 @@ PAD = 1
 HEAD = "head"
 
 
-def build(cls, seed, pad_row=0.0, **settings):
+def build(cls, seed, pad_row=0.0, words=30, **settings):
+    """A tiny model of its own random weights, with a vocabulary of so many words."""
     dictionary = Dictionary()
-    for i in range(30):
+    for i in range(words):
         dictionary.add_symbol(f"w{i}")
     args = Namespace(max_positions=32, **settings)
     ARCH_CONFIG_REGISTRY["mixkd_tiny"](args)

@@ -1,31 +1,36 @@
 """A toy task in fairseq's binary format, and runs of the real command line on it."""
 
+import contextlib
 import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Sequence
+
+import inprocess
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "mixkd_plugin"
 WORDS = [f"w{i}" for i in range(40)]
 
 
-def sentences(n: int, seed: int, longest: int = 12):
-    """(text, class): class 1 where more words are even-numbered than odd-numbered."""
+def sentences(n: int, seed: int, longest: int = 12, classes: int = 2):
+    """(text, class): the class says how many of the words are even-numbered; 1 of 2: most."""
     rng = random.Random(seed)
     for _ in range(n):
         words = [rng.randrange(len(WORDS)) for _ in range(rng.randint(1, longest))]
         even = sum(1 - w % 2 for w in words)
-        yield " ".join(WORDS[w] for w in words), int(2 * even > len(words))
+        yield " ".join(WORDS[w] for w in words), classes * even // (len(words) + 1)
 
 
 def preprocess(folder: Path, train: Path, valid: Path, dictionary: Path, out: str) -> None:
-    run_module(
-        "fairseq_cli.preprocess", "--only-source", "--trainpref", train, "--validpref", valid,
+    inprocess.preprocess(
+        "--only-source", "--trainpref", train, "--validpref", valid,
         "--srcdict", dictionary, "--destdir", folder / out, "--workers", 1,
     )  # fmt: skip
 
@@ -45,7 +50,7 @@ def make_data(
     (raw / "labels.txt").write_text("".join(f"{name} 1\n" for name in labels))
     (folder / "label").mkdir()
     for seed, (split, n) in enumerate(sizes.items()):
-        pairs = list(sentences(n, seed, longest))
+        pairs = list(sentences(n, seed, longest, len(labels)))
         (raw / f"{split}.text").write_text("".join(f"{t}\n" for t, _ in pairs))
         (raw / f"{split}.label").write_text("".join(f"{labels[c]}\n" for _, c in pairs))
         if targets:
@@ -60,17 +65,64 @@ def make_data(
     return folder
 
 
-def run_module(module: str, *arguments, check: bool = True, cwd: Path = ROOT):
-    """Run ``python -m module`` with one thread; its output is text with stderr in it."""
+def _command(module: str, arguments) -> dict:
+    """What runs ``python -m module`` with one thread, stdout and stderr in one text."""
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=300,
+    paths = [str(ROOT / "tests"), environment.get("PYTHONPATH")]
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+    return dict(
+        args=[sys.executable, "-m", module, *map(str, arguments)], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+
+
+def run_module(module: str, *arguments, check: bool = True, cwd: Path = ROOT):
+    """Run ``python -m module``."""
+    command = _command(module, arguments)
+    done = subprocess.run(cwd=cwd, timeout=300, **command)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout[-6000:]}")
+        raise AssertionError(
+            f"{' '.join(command['args'])}\nexit {done.returncode}\n{done.stdout[-6000:]}"
+        )
     return done
+
+
+def run_together(*commands: Sequence, check: bool = True):
+    """Run several ``(module, *arguments)`` at the same time; their outputs, or (code, output)."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for module, *arguments in commands:
+            process = subprocess.Popen(cwd=ROOT, **_command(module, arguments))
+            stack.callback(process.kill)  # also where another one failed
+            processes.append(process)
+        with ThreadPoolExecutor(len(processes)) as readers:
+            results = list(readers.map(lambda p: p.communicate(timeout=300)[0], processes))
+        codes = [p.returncode for p in processes]
+    if check and any(codes):
+        raise AssertionError(f"exits {codes}\n" + "\n\n".join(r[-4000:] for r in results))
+    return results if check else list(zip(codes, results))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def two_processes(module: str, flags: Sequence) -> List[str]:
+    """Run a fairseq command as processes that talk over gloo; what each of them printed."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    return run_together(
+        *(
+            (
+                module, *flags, "--distributed-world-size", 2,
+                "--distributed-rank", rank, "--device-id", 0, "--distributed-init-method", address,
+                "--distributed-no-spawn", "--distributed-backend", "gloo",
+                "--ddp-backend", "legacy_ddp",
+            )
+            for rank in range(2)
+        )
+    )  # fmt: skip
 
 
 def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_prediction"):

@@ -1,0 +1,118 @@
+"""fairseq's batcher without a compiler: the same batches as the compiled `data_utils_fast`.
+
+compat.py registers this module under that name, and only where the compiled one is absent.
+
+An ordered list of examples is cut into consecutive batches. A batch has at most `max_sentences`
+examples, and at most `max_tokens` tokens once all of them are padded to its longest (a limit <= 0
+is none). Its size is below `bsz_mult` or a multiple of it, but for what is left over where a limit
+or the end of the list comes in between.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+
+
+def batch_by_size_vec(
+    indices: np.ndarray,
+    num_tokens_vec: np.ndarray,
+    max_tokens: int,
+    max_sentences: int,
+    bsz_mult: int,
+) -> list[np.ndarray]:
+    """Cut `indices` (N,), whose lengths are `num_tokens_vec` (N,), into a list of batches."""
+    if len(indices) == 0:
+        return []
+    longest = num_tokens_vec.max()
+    if 0 < max_tokens < longest:
+        raise AssertionError(
+            f"an example of {longest} tokens is longer than --max-tokens {max_tokens}"
+        )
+    return np.split(
+        indices, _batch_ends(num_tokens_vec.tolist(), max_tokens, max_sentences, bsz_mult)[:-1]
+    )
+
+
+def _batch_ends(
+    lengths: list[int], max_tokens: int, max_sentences: int, multiple: int
+) -> list[int]:
+    """The position after each batch's last example.
+
+    The open batch is [start, end), of an allowed size; after it, [end, here) wait until they make
+    up the next allowed size. While batch, waiting and next example fit together, the example joins.
+    When they do not, the batch is closed and those waiting open the next one together with the
+    example; if even these have too many tokens, those waiting are closed as a batch of their own.
+    """
+    no_limit = float("inf")
+    max_tokens = max_tokens if max_tokens > 0 else no_limit
+    max_sentences = max_sentences if max_sentences > 0 else no_limit
+    closed = []
+    start = end = 0
+    open_longest = waiting_longest = 0
+    for here, length in enumerate(lengths):
+        waiting_longest = max(waiting_longest, length)
+        size = here + 1 - start
+        longest = max(open_longest, waiting_longest)
+        fits = size <= max_sentences and size * longest <= max_tokens
+        if not fits:
+            closed.append(end)
+            start = end
+            if (here + 1 - start) * waiting_longest > max_tokens:
+                closed.append(here)
+                start = here
+                waiting_longest = length
+            longest = waiting_longest
+        if not fits or size < multiple or size % multiple == 0:
+            end = here + 1
+            open_longest = longest
+            waiting_longest = 0
+    closed.append(end)
+    if end < len(lengths):
+        closed.append(len(lengths))
+    return closed
+
+
+def batch_by_size_fn(
+    indices: np.ndarray,
+    num_tokens_fn: Callable[[int], int],
+    max_tokens: int,
+    max_sentences: int,
+    bsz_mult: int,
+) -> list[np.ndarray]:
+    """`batch_by_size_vec` with the lengths asked for one by one."""
+    num_tokens_vec = np.array([num_tokens_fn(index) for index in indices.tolist()], dtype=np.int64)
+    return batch_by_size_vec(indices, num_tokens_vec, max_tokens, max_sentences, bsz_mult)
+
+
+def batch_fixed_shapes_fast(
+    indices: np.ndarray, num_tokens_fn: Callable[[int], int], fixed_shapes_sorted: np.ndarray
+) -> list[list[int]]:
+    """Cut `indices` into batches that each fit one of `fixed_shapes_sorted` (S, 2).
+
+    A shape is a number of sentences and a padded length. A batch grows while some shape holds it;
+    the search never returns to a shape that the batch has outgrown.
+    """
+    shapes = fixed_shapes_sorted.tolist()
+    batches = []
+    batch: list[int] = []
+    first_shape = longest = 0
+    for index in indices.tolist():
+        longest = max(longest, num_tokens_fn(index))
+        while first_shape < len(shapes) and not _holds(
+            shapes[first_shape], len(batch) + 1, longest
+        ):
+            first_shape += 1
+        if first_shape == len(shapes):
+            batches.append(batch)
+            batch = []
+            first_shape = longest = 0
+        batch.append(index)
+    if batch:
+        batches.append(batch)
+    return batches
+
+
+def _holds(shape: list[int], sentences: int, length: int) -> bool:
+    return sentences <= shape[0] and length <= shape[1]

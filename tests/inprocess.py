@@ -1,0 +1,120 @@
+"""fairseq's commands inside the test process: what `fairseq-train` does, without its start-up."""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+import fairseq_cli.preprocess
+import fairseq_cli.train
+import fairseq_cli.validate
+import torch
+from fairseq import checkpoint_utils, options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed_utils
+from fairseq.trainer import Trainer
+
+
+class Log(logging.Handler):
+    """Collects messages; ``text`` is what the command would have printed."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines: List[str] = []
+
+    def emit(self, record):
+        self.lines.append(f"{record.levelname} | {record.name} | {record.getMessage()}")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@contextlib.contextmanager
+def captured_log() -> Iterator[Log]:
+    log = Log()
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(log)
+    root.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        root.removeHandler(log)
+        root.setLevel(level)
+
+
+def training_config(flags):
+    """The configuration that ``fairseq-train FLAGS`` runs with."""
+    arguments = [str(flag) for flag in flags]
+    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
+    return convert_namespace_to_omegaconf(args)
+
+
+@contextlib.contextmanager
+def watched_updates(watcher: Callable[[Trainer, list], None]) -> Iterator[None]:
+    """Call ``watcher(trainer, batches)`` before every update of any trainer."""
+    original = Trainer.train_step
+
+    def train_step(trainer, samples, *args, **kwargs):
+        watcher(trainer, samples)
+        return original(trainer, samples, *args, **kwargs)
+
+    Trainer.train_step = train_step
+    try:
+        yield
+    finally:
+        Trainer.train_step = original
+
+
+def run_training(flags, watcher: Callable[[Trainer, list], None] = lambda *_: None) -> str:
+    """``fairseq-train FLAGS`` in this process; its log."""
+    config = training_config(flags)
+    for function in (checkpoint_utils.save_checkpoint, fairseq_cli.train.should_stop_early):
+        if hasattr(function, "best"):  # fairseq keeps a process's best score there
+            del function.best
+    with captured_log() as log, watched_updates(watcher):
+        distributed_utils.call_main(config, fairseq_cli.train.main)
+    return log.text
+
+
+class ReachedFirstUpdateError(Exception):
+    """Training got past all checks."""
+
+
+def start_training(flags) -> None:
+    """``fairseq-train FLAGS`` up to its first update, then :class:`ReachedFirstUpdateError`."""
+
+    def stop(*_):
+        raise ReachedFirstUpdateError
+
+    run_training(flags, stop)
+
+
+def preprocess(*arguments) -> None:
+    """``fairseq-preprocess ARGUMENTS`` in this process."""
+    parser = options.get_preprocessing_parser()
+    logger = logging.getLogger("fairseq_cli.preprocess")
+    handlers = list(logger.handlers)
+    try:
+        fairseq_cli.preprocess.main(parser.parse_args([str(a) for a in arguments]))
+    finally:
+        for handler in set(logger.handlers) - set(handlers):  # a log file in the data folder
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def validate(*arguments) -> str:
+    """``fairseq-validate ARGUMENTS`` in this process; its log."""
+    given = [str(a) for a in arguments]
+    args = options.parse_args_and_arch(options.get_validation_parser(), given)
+    overrides = options.parse_args_and_arch(
+        options.get_validation_parser(), given, suppress_defaults=True
+    )
+    with captured_log() as log:
+        fairseq_cli.validate.main(convert_namespace_to_omegaconf(args), override_args=overrides)
+    return log.text
+
+
+def checkpoint(folder: Path, name: str = "checkpoint_last.pt") -> dict:
+    return torch.load(folder / name, map_location="cpu")
