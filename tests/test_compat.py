@@ -42,14 +42,14 @@ def checkpoint(**changes):
     return {**state, **changes}
 
 
-class RunsCommand:
-    """Unpickles into a call of os.system."""
+class MakesFolder:
+    """Unpickles into a call of os.mkdir, which needs no shell to show that code was run."""
 
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, path):
+        self.path = str(path)
 
     def __reduce__(self):
-        return os.system, (self.command,)
+        return os.mkdir, (self.path,)
 
 
 @pytest.fixture(params=["native", "restricted"])
@@ -106,8 +106,8 @@ def test_leaves_torch_load_as_it_was(tmp_path):
 def test_default_loading_accepts_fairseq_and_nothing_more(tmp_path):
     torch.save(checkpoint(), tmp_path / "good.pt")
     assert torch.load(tmp_path / "good.pt")["cfg"]["model"].encoder_layers == 2
-    torch.save(checkpoint(args=RunsCommand("true")), tmp_path / "bad.pt")
-    with pytest.raises(pickle.UnpicklingError, match="system"):
+    torch.save(checkpoint(args=MakesFolder("never")), tmp_path / "bad.pt")
+    with pytest.raises(pickle.UnpicklingError, match="mkdir"):
         torch.load(tmp_path / "bad.pt")
 
 
@@ -135,9 +135,9 @@ def test_what_the_first_process_sends_when_several_resume():
 def test_malicious_checkpoint_is_refused_and_not_run(tmp_path, loader, save, where):
     marker = tmp_path / "was_run"
     path = tmp_path / "evil.pt"
-    save(checkpoint(**{where: RunsCommand(f"touch '{marker}'")}), path)
+    save(checkpoint(**{where: MakesFolder(marker)}), path)
     message = refusal(path)
-    assert "posix.system" in message or "nt.system" in message
+    assert "posix.mkdir" in message or "nt.mkdir" in message
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the file is armed
     assert marker.exists()
@@ -145,8 +145,8 @@ def test_malicious_checkpoint_is_refused_and_not_run(tmp_path, loader, save, whe
 
 def test_malicious_plain_pickle_is_refused_and_not_run(tmp_path, loader):
     marker = tmp_path / "was_run"
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps(RunsCommand(f"touch '{marker}'"), protocol=2))
-    assert "system" in refusal(tmp_path / "evil.pt")
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(MakesFolder(marker), protocol=2))
+    assert "mkdir" in refusal(tmp_path / "evil.pt")
     assert not marker.exists()
     pickle.loads((tmp_path / "evil.pt").read_bytes())
     assert marker.exists()
