@@ -67,7 +67,7 @@ def check_vocabulary(
     dictionary: Dictionary,
     labels: Optional[Dictionary],
 ) -> None:
-    """Compare words and labels symbol by symbol, or by what the checkpoint recorded of them.
+    """Compare words and labels symbol by symbol, and with what the checkpoint recorded of them.
 
     Args:
         folders: where the teacher's dictionaries may lie, in order of preference
@@ -79,26 +79,25 @@ def check_vocabulary(
         raise ValueError(f"it is no RoBERTa encoder: it has no {embedding}")
     if rows[0] != len(dictionary):
         raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
-    recorded = task_state.get("fingerprint")
+    recorded = task_state.get("fingerprint", {})
     ours = fingerprint(dictionary, labels)
-
     words = _find(folders, "input0/dict.txt", "dict.txt")
-    if words is not None:
-        _check_symbols("vocabulary", words, dictionary)
-    elif recorded is None:
-        logger.warning("no dictionary of the teacher found in %s: not compared", list(folders))
-    elif recorded["vocabulary"] != ours["vocabulary"]:
-        raise ValueError("the vocabulary it recorded is not the data's")
+    _compare("vocabulary", dictionary, ours["vocabulary"], words, recorded.get("vocabulary"))
+    if labels is not None:
+        names = _find(folders, "label/dict.txt")
+        _compare("labels", labels, ours["labels"], names, recorded.get("labels"))
 
-    if labels is None:
+
+def _compare(what: str, dictionary: Dictionary, ours: Any, path: Optional[str], recorded: Any):
+    """By the record where there is one: data in the teacher's folder may be new since then."""
+    if recorded is not None and recorded == ours:
         return
-    names = _find(folders, "label/dict.txt")
-    if names is not None:
-        _check_symbols("labels", names, labels)
-    elif recorded is None:
-        logger.warning("no labels of the teacher found in %s: order not compared", list(folders))
-    elif recorded["labels"] != ours["labels"]:
-        raise ValueError(f"its labels are {recorded['labels']}, the data's {ours['labels']}")
+    if path is not None:
+        _check_symbols(what, path, dictionary)
+    if recorded is not None:
+        raise ValueError(f"its {what} differ from the data's: recorded {recorded}, here {ours}")
+    if path is None:
+        logger.warning("the teacher's %s was not found, so not compared with the data's", what)
 
 
 def _find(folders: Sequence[str], *names: str) -> Optional[str]:

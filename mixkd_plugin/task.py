@@ -8,10 +8,11 @@ from functools import partial
 from typing import Optional, Sequence
 
 import numpy as np
+import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
-from omegaconf import II
+from omegaconf import II, open_dict
 
 from .data import DistillationDataset, read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
@@ -90,6 +91,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def __init__(self, cfg, data_dictionary, label_dictionary):
         super().__init__(cfg, data_dictionary, label_dictionary)
+        with open_dict(cfg):
+            # Mixes change with the epoch, so each epoch has loader workers of its own. fairseq lets
+            # them outlive it, and torch often takes 5 seconds to be rid of such ones.
+            cfg.persistent_workers = False
         self.teacher: Optional[Teacher] = None
         self._teacher_needed_by: Sequence[str] = ()
         self._mixing = False
@@ -179,6 +184,17 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             )
         if self.teacher is None:
             self._load_teacher(next(model.parameters()))
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
+
+        That one is a validation batch once a validation iterator was made, without partners: each
+        example then mixes with itself, so that the rank computes and logs the terms the others do.
+        """
+        if ignore_grad and self._mixing and "partner" not in sample:
+            lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
+            sample = {**sample, "partner": sample, "lam": lam}
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def _load_teacher(self, like):
         cfg = self.cfg

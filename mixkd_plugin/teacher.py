@@ -140,7 +140,8 @@ def _build(path: str, state: Dict[str, Any], expected: Expected) -> torch.nn.Mod
         cfg.task.data = expected.data
     try:
         (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], state=state)
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"fairseq cannot load it: {error}") from error
+    except (AssertionError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
+        raise ValueError(f"fairseq cannot load it: {reason}") from error
     preflight.check_positions(model.max_positions(), expected.longest)
     return model

@@ -1,5 +1,9 @@
 """Toy data and checkpoints that several tests share, made once a session."""
 
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
 import inprocess
 import pytest
 import torch
@@ -46,3 +50,39 @@ def teacher(tmp_path_factory, classification):
 def regression_teacher(tmp_path_factory, regression):
     folder = tmp_path_factory.mktemp("regression_teacher")
     return _fine_tuned(folder, regression, "--num-classes", 1, "--regression-target")
+
+
+EVERYTHING = [
+    "--kd-weight", 0.5, "--mixup-ratio", 2, "--mixup-pairing", "length",
+    "--teacher-weights", "0.7:0.3", "--distill-distance", "kl", "--distill-temperature", 2,
+    "--train-fraction", 0.5, "--student-init-layers", "spaced",
+]  # fmt: skip
+
+
+class Distilled(NamedTuple):
+    """A student trained by the real command line with every term on."""
+
+    folder: Path
+    log: str
+    flags: list
+    teachers: list  # files, which are there no more
+
+
+@pytest.fixture(scope="session")
+def distilled(tmp_path_factory, classification, teacher):
+    """The teachers, one of them of our own task, and the checkpoint that the student began from
+    are deleted after training."""
+    folder = tmp_path_factory.mktemp("distilled")
+    own, began_from = folder / "own_teacher", folder / "began_from.pt"
+    flags = ["--mle-weight", 1, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
+    inprocess.run_training(toy.train_flags(classification, own, *flags))
+    teachers = [shutil.copy(teacher, folder / "teacher.pt"), own / "checkpoint_last.pt"]
+    shutil.copy(teacher, began_from)
+    flags = [
+        *EVERYTHING, "--teacher-path", ":".join(map(str, teachers)),
+        "--student-init-path", began_from,
+    ]  # fmt: skip
+    log = toy.train(classification, folder / "student", *flags).stdout
+    for path in (*teachers, began_from):
+        Path(path).unlink()
+    return Distilled(folder / "student", log, flags, teachers)

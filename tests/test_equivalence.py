@@ -18,7 +18,11 @@ SIZE = [
     "--arch", "roberta", "--encoder-layers", 2, "--encoder-embed-dim", 32,
     "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
 ]  # fmt: skip
-UPDATES = ["--max-update", 20, "--max-epoch", 9, "--save-interval-updates", 10]
+# the multiple: fairseq leaves the last batch of a split out, ours scores every valid example
+UPDATES = [
+    "--max-update", 20, "--max-epoch", 9, "--save-interval-updates", 10,
+    "--required-batch-size-multiple", 1,
+]  # fmt: skip
 
 
 def assert_same(a, b, at="checkpoint"):
@@ -54,12 +58,12 @@ def exact(monkeypatch):
 
     def train_step(task, *args, **kwargs):
         result = step(task, *args, **kwargs)
-        seen.append((float(result[0]), result[1]))
+        seen.append((result[0].item(), result[1]))
         return result
 
     def clip_grad_norm(trainer, *args, **kwargs):
         norm = clip(trainer, *args, **kwargs)
-        seen.append(float(norm))
+        seen.append(norm.item())
         return norm
 
     monkeypatch.setattr(FairseqTask, "train_step", train_step)
@@ -76,7 +80,7 @@ def run_both(ours, theirs, data, *extra, off=OFF):
 
 
 def losses(log, kind):
-    return re.findall(rf"\| {kind} \|.*?\b(?:loss|valid_loss) ([\d.]+)", log)
+    return re.findall(rf"\| {kind} \|.*?\bloss[ =]([\d.]+)", log)
 
 
 def assert_equal_runs(tmp_path, exact, data, *extra, off=OFF):
@@ -103,9 +107,9 @@ def test_regression(tmp_path, exact, regression):
     assert_equal_runs(tmp_path, exact, regression, "--num-classes", 1, "--regression-target")
 
 
-def test_regression_of_two_targets_from_part_of_a_batch(tmp_path, exact, tmp_path_factory):
-    data = toy.make_data(tmp_path / "data", {"train": 45, "valid": 11}, targets=2)
-    extra = ["--num-classes", 2, "--regression-target", "--required-batch-size-multiple", 1]
+def test_regression_of_two_targets_and_a_split_that_fairseq_cuts(tmp_path, exact):
+    data = toy.make_data(tmp_path / "data", {"train": 45, "valid": 8}, targets=2)
+    extra = ["--num-classes", 2, "--regression-target", "--required-batch-size-multiple", 8]
     assert_equal_runs(tmp_path, exact, data, *extra)
 
 
@@ -127,5 +131,5 @@ def test_the_real_commands(tmp_path, classification):
     for kind in ("train_inner", "valid"):
         ours, theirs = (losses(log, kind) for log in logs)
         assert ours == theirs and len(ours) >= 2
-    norms = [re.findall(r"gnorm ([\d.]+)", log) for log in logs]
+    norms = [re.findall(r"gnorm[ =]([\d.]+)", log) for log in logs]
     assert norms[0] == norms[1] and len(norms[0]) >= 20

@@ -109,20 +109,22 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def two_processes(module: str, flags: Sequence) -> List[str]:
-    """Run a fairseq command as processes that talk over gloo; what each of them printed."""
+def two_processes(module: str, *arguments: Sequence) -> List[str]:
+    """Run a fairseq command as two processes that talk over gloo; what each of them printed.
+
+    ``arguments`` are those of both, or one list for each.
+    """
     address = f"tcp://127.0.0.1:{free_port()}"
+    together = [
+        "--distributed-world-size", 2, "--device-id", 0, "--distributed-init-method", address,
+        "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp",
+    ]  # fmt: skip
     return run_together(
         *(
-            (
-                module, *flags, "--distributed-world-size", 2,
-                "--distributed-rank", rank, "--device-id", 0, "--distributed-init-method", address,
-                "--distributed-no-spawn", "--distributed-backend", "gloo",
-                "--ddp-backend", "legacy_ddp",
-            )
+            (module, *arguments[rank % len(arguments)], *together, "--distributed-rank", rank)
             for rank in range(2)
         )
-    )  # fmt: skip
+    )
 
 
 def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_prediction"):

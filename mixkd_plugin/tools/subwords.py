@@ -1,0 +1,82 @@
+"""The tokenizers that encode.py knows: text in, symbols of a fairseq dictionary out."""
+
+import json
+import os
+from argparse import Namespace
+from typing import Callable, List, NamedTuple
+
+from fairseq.data import encoders
+
+TOKENIZERS = {
+    "wordpiece": "wordpiece:DIR (BERT: tokenizer.json or vocab.txt)",
+    "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
+    "sentencepiece": "sentencepiece:FILE (XLM-R: a sentencepiece model)",
+}
+
+
+class Tokenizer(NamedTuple):
+    encode: Callable[[str], List[str]]
+    dictionary: str  # where the model's dict.txt is expected
+    separators: int  # </s> between the texts of a pair, besides the one that ends each text
+
+
+def build_tokenizer(spec: str) -> Tokenizer:
+    """A tokenizer for KIND:PATH.
+
+    Raises:
+        ValueError: for a kind that is not in TOKENIZERS, or a missing file.
+    """
+    kind, _, path = spec.partition(":")
+    if kind not in TOKENIZERS or not path:
+        raise ValueError(f"--tokenizer {spec!r}; allowed: {'; '.join(TOKENIZERS.values())}")
+    folder = os.path.dirname(path) if kind == "sentencepiece" else path
+    encode = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}[kind](path)
+    return Tokenizer(encode, os.path.join(folder, "dict.txt"), 0 if kind == "wordpiece" else 1)
+
+
+def _existing(*parts: str) -> str:
+    path = os.path.join(*parts)
+    if not os.path.isfile(path):
+        raise ValueError(f"--tokenizer: no file {path}")
+    return path
+
+
+def _fairseq_encoder(**settings) -> Callable[[str], List[str]]:
+    """fairseq's own `--bpe`: training data must be cut up as a served model cuts up raw text."""
+    bpe = encoders.build_bpe(Namespace(**settings))
+    return lambda text: bpe.encode(text).split()
+
+
+def _gpt2(folder: str):
+    encoder, merges = _existing(folder, "encoder.json"), _existing(folder, "vocab.bpe")
+    return _fairseq_encoder(bpe="gpt2", gpt2_encoder_json=encoder, gpt2_vocab_bpe=merges)
+
+
+def _sentencepiece(path: str):
+    return _fairseq_encoder(
+        bpe="sentencepiece",
+        sentencepiece_model=_existing(path),
+        sentencepiece_enable_sampling=False,
+        sentencepiece_alpha=None,
+    )
+
+
+def _wordpiece(folder: str):
+    """BERT's pieces. [UNK] is in no dict.txt, so that fairseq reads it as <unk>."""
+    import tokenizers  # of the extra `quickstart`
+
+    path = os.path.join(folder, "tokenizer.json")
+    if os.path.exists(path):
+        tokenizer = tokenizers.Tokenizer.from_file(path)
+        # what the model was last used for may have left a maximal length of its own
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    else:
+        config = {}
+        if os.path.exists(os.path.join(folder, "tokenizer_config.json")):
+            with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
+                config = json.load(f)
+        tokenizer = tokenizers.BertWordPieceTokenizer(
+            _existing(folder, "vocab.txt"), lowercase=config.get("do_lower_case", True)
+        )
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens

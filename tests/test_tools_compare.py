@@ -1,0 +1,145 @@
+"""compare: every example counts, the figures are the models', the files are written."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from scipy.stats import pearsonr
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from mixkd_plugin.tools.compare import compare, load, main, make_batches, parse_checkpoints
+from mixkd_plugin.tools.plot import spread
+
+
+def predictions(path, data, split="valid"):
+    """Logits and targets of every example, one at a time, through fairseq alone."""
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(path)], {"data": str(data)}
+    )
+    task.load_dataset(split)
+    dataset, model = task.dataset(split), model.eval()
+    logits, targets = [], []
+    for i in range(len(dataset)):
+        batch = dataset.collater([dataset[i]])
+        with torch.no_grad():
+            output, _ = model(
+                **batch["net_input"],
+                features_only=True,
+                classification_head_name="sentence_classification_head",
+            )
+        logits.append(output[0])
+        targets.append(batch["target"].view(-1)[0])
+    return torch.stack(logits), torch.stack(targets)
+
+
+def with_flags(path, copy, **criterion):
+    """A copy of a checkpoint whose run asked for other metrics."""
+    state = torch.load(path, map_location="cpu")
+    state["cfg"]["criterion"].update(criterion)
+    torch.save(state, copy)
+    return copy
+
+
+def test_classification(tmp_path, classification, teacher, distilled):
+    """Accuracy, F1, MCC and agreement over all 37 examples, a number that no batch divides."""
+    student = distilled.folder / "checkpoint_last.pt"
+    flags = {"report_acc_and_f1": True, "report_mcc": True}
+    paths = {
+        "T": str(with_flags(teacher, tmp_path / "t.pt", **flags)),
+        "S": str(with_flags(student, tmp_path / "s.pt", **flags)),
+    }
+    rows, count = compare(str(classification), paths, "T", batch_size=8, rounds=1)
+    assert count == 37
+    found = {name: predictions(path, classification) for name, path in paths.items()}
+    classes = {name: logits.argmax(1) for name, (logits, _) in found.items()}
+    for name, (_, targets) in found.items():
+        right = (classes[name] == targets).double().mean().item()
+        assert rows[name]["accuracy"] == pytest.approx(100 * right)
+        assert rows[name]["f1"] == pytest.approx(100 * f1_score(targets, classes[name]))
+        assert rows[name]["mcc"] == pytest.approx(100 * matthews_corrcoef(targets, classes[name]))
+        assert rows[name]["sentences_per_second"] > 0
+    alike = (classes["T"] == classes["S"]).double().mean().item()
+    assert rows["S"]["agreement"] == pytest.approx(100 * alike)
+    assert rows["T"]["agreement"] == 100
+    assert [rows[name]["layers"] for name in "TS"] == [3, 2]
+    assert rows["T"]["parameters"] > rows["S"]["parameters"]
+    assert rows["S"]["megabytes"] == (tmp_path / "s.pt").stat().st_size / 1e6
+
+
+def test_regression(tmp_path, regression, regression_teacher):
+    path = str(regression_teacher)
+    rows, count = compare(str(regression), {"T": path}, "T", rounds=1)
+    outputs, targets = predictions(path, regression)
+    assert count == 37
+    wanted = 100 * pearsonr(outputs[:, 0], targets)[0]
+    assert rows["T"]["pearson"] == pytest.approx(wanted, abs=1e-3)
+    assert rows["T"]["agreement"] == pytest.approx(100)
+    assert "accuracy" not in rows["T"]
+
+
+def test_speed_batches_hold_every_example_once(classification, teacher):
+    batches = make_batches(load(str(teacher), str(classification)).task, "train", 8)
+    ids = torch.cat([batch["id"] for batch in batches])
+    assert sorted(ids.tolist()) == list(range(101))
+
+
+def test_command(tmp_path, classification, teacher, distilled, capsys):
+    pytest.importorskip("matplotlib")
+    student = distilled.folder / "checkpoint_last.pt"
+    out = tmp_path / "out"
+    arguments = [str(classification), f"small={student}", f"large={teacher}", "--teacher", "large"]
+    main([*arguments, "--out", str(out), "--rounds", "1"])
+    table = (out / "compare.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "37 examples of `valid`" in table
+    header, _, small, large = [line.split(" | ") for line in table.splitlines()[:4]]
+    assert len(header) == len(small) == len(large) == 7
+    results = json.loads((out / "compare.json").read_text())
+    assert results["teacher"] == "large"
+    assert results["models"]["large"]["agreement"] == 100
+    assert small[1] == f"{results['models']['small']['accuracy']:.1f}"
+    assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_labels_of_the_plot_do_not_overlap():
+    heights = [80.0, 80.1, 80.1, 88.0, 79.9]
+    placed = spread(heights, gap=1.0)
+    order = sorted(range(5), key=lambda i: heights[i])
+    gaps = [placed[b] - placed[a] for a, b in zip(order, order[1:])]
+    assert min(gaps) > 0.999
+    assert placed[3] == 88.0  # one that is in nobody's way stays where it is
+    assert spread([1.0, 5.0], gap=1.0) == [1.0, 5.0]
+
+
+def test_bad_arguments(tmp_path, classification, teacher, regression_teacher):
+    def refuse(message, *arguments):
+        with pytest.raises(SystemExit) as error:
+            main([str(classification), *map(str, arguments), "--out", str(tmp_path / "out")])
+        assert message in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+    refuse("'teacher.pt': allowed is NAME=CHECKPOINT", "teacher.pt")
+    refuse("every name once", f"a={teacher}", f"a={teacher}")
+    refuse("--teacher b; allowed: a", f"a={teacher}", "--teacher", "b")
+    refuse("does not exist", f"a={tmp_path}/none.pt")
+    refuse(
+        "b was trained with --num-classes 1, a with 2", f"a={teacher}", f"b={regression_teacher}"
+    )
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    refuse("bad.pt", f"a={tmp_path}/bad.pt")
+    assert parse_checkpoints(["a=x", "b=y=z"]) == {"a": "x", "b": "y=z"}
+
+
+def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
+    from test_tools_import_hf import write_source
+
+    from mixkd_plugin.tools.import_hf import import_encoder
+
+    import_encoder(str(write_source(tmp_path / "bert")), str(tmp_path / "encoder"))
+    data = tmp_path / "data"  # where masked_lm finds its dict.txt, too
+    shutil.copytree(classification, data)
+    shutil.copy(tmp_path / "encoder" / "dict.txt", data)
+    with pytest.raises(ValueError, match="model.pt has no classification head"):
+        load(str(tmp_path / "encoder" / "model.pt"), str(data))

