@@ -5,7 +5,7 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 
 import math
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import (
@@ -13,16 +13,16 @@ from fairseq.criterions.sentence_prediction import (
     SentencePredictionCriterion,
 )
 from fairseq.dataclass import ChoiceEnum
+from fairseq.distributed.utils import get_data_parallel_world_size
 from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
 
 from . import metrics as quality
+from .flags import TERMS, check_criterion_flags
 from .losses import DISTANCES, cross_entropy, distance, squared_error
 from .mixup import Mix, mix_targets
 from .task import MixKDSentencePredictionTask
-
-TERMS = ("mle", "kd", "sm", "tmkd")
 
 
 @dataclass
@@ -81,6 +81,7 @@ class MixKDCriterion(SentencePredictionCriterion):
                 "--criterion mixkd needs --task mixkd_sentence_prediction, got "
                 f"{type(task).__name__}"
             )
+        check_criterion_flags(cfg, task.cfg.mixup_ratio)
         super().__init__(cfg, task)
         self.task = task
         self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}
@@ -90,7 +91,6 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.report_acc_and_f1 = cfg.report_acc_and_f1
         self.report_pearson_and_spearman = cfg.report_pearson_and_spearman
         self.num_classes = task.cfg.num_classes
-        _check_flags(self, task.cfg.mixup_ratio)
         if not self.regression_target:
             labels = task.label_dictionary
             names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
@@ -128,7 +128,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             losses["mle"] = self._label_loss(clean, targets)
             if teacher_clean is not None:
                 losses["kd"] = self._distance(clean, teacher_clean)
-            logging_output = self._statistics(clean, teacher_clean, targets, training)
+            logging_output = self._statistics(sample, clean, teacher_clean, targets, training)
         if mixed is not None:
             ratio = len(mixed) // n
             num_classes = None if self.regression_target else self.num_classes
@@ -182,12 +182,14 @@ class MixKDCriterion(SentencePredictionCriterion):
             return squared_error(student, teacher)
         return distance(self.distance, student, teacher, self.temperature)
 
-    def _statistics(self, logits, teacher_logits, targets, training: bool) -> dict:
+    def _statistics(self, sample, logits, teacher_logits, targets, training: bool) -> dict:
         """What metrics are made of: sums, and for correlations every value."""
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
-            return {"pred": logits.float().tolist(), "targ": targets.float().tolist()}
+            several = get_data_parallel_world_size() > 1
+            places = (sample["id"], sample["split_size"]) if several else ()
+            return {"values": quality.correlation_values(logits, targets, *places)}
         predictions = logits.argmax(dim=1)
         output = {"ncorrect": (predictions == targets).sum()}
         if self.report_mcc or self.report_acc_and_f1:
@@ -231,52 +233,11 @@ class MixKDCriterion(SentencePredictionCriterion):
             quality.log_mcc(total("confusion"))
         if "f1_counts" in logged:
             quality.log_f1(total("f1_counts"))
-        if "pred" in logged:
-            quality.log_correlations(
-                *([row for o in logging_outputs for row in o.get(k, [])] for k in ("pred", "targ"))
-            )
-
-    def logging_outputs_can_be_summed(self) -> bool:
-        """Ranks do not add up: Spearman needs every prediction of every process."""
-        return not self.report_pearson_and_spearman
+        if "values" in logged:
+            quality.log_correlations([output["values"] for output in logging_outputs])
 
 
 def _split(logits: Tensor, n: int, with_clean: bool) -> Tuple[Optional[Tensor], Optional[Tensor]]:
     """[clean; mixed] rows -> (clean, mixed), None for a kind that is not there."""
     clean, mixed = (logits[:n], logits[n:]) if with_clean else (None, logits)
     return clean, (mixed if len(mixed) else None)
-
-
-def _check_flags(criterion: MixKDCriterion, mixup_ratio: int) -> None:
-    """One clear error for settings that cannot be meant."""
-    weights = criterion.weights
-    for term, weight in weights.items():
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"--{term}-weight {weight}: allowed is a number of 0 or more")
-    if not any(weights.values()):
-        raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
-    mixed = [f"--{term}-weight {weights[term]:g}" for term in ("sm", "tmkd") if weights[term]]
-    if mixed and mixup_ratio == 0:
-        raise ValueError(
-            f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
-            "set the weight to 0, or the ratio to 1 or more"
-        )
-    kind, temperature = criterion.distance, criterion.temperature
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"--distill-temperature {temperature}: allowed is a number above 0")
-    if kind == "mse" and temperature != 1:
-        raise ValueError(
-            f"--distill-temperature {temperature} has no meaning for --distill-distance mse"
-        )
-    if criterion.regression_target and kind != "mse":
-        raise ValueError(f"--distill-distance {kind}: regression allows mse alone")
-    wrong: List[str] = []
-    if criterion.regression_target:
-        wrong += ["--report-mcc"] * criterion.report_mcc
-        wrong += ["--report-acc-and-f1"] * criterion.report_acc_and_f1
-    else:
-        wrong += ["--report-pearson-and-spearman"] * criterion.report_pearson_and_spearman
-    if wrong:
-        kinds = ("regression", "classification")
-        here, there = kinds if criterion.regression_target else kinds[::-1]
-        raise ValueError(f"{wrong[0]} is for {there}, this run is {here} (--regression-target)")

@@ -20,14 +20,16 @@ class DistillationDataset(BaseWrapperDataset):
     A batch is fairseq's own, and where mixes are drawn also holds ``partner`` (the partners'
     own batch, M rows: row m is mixed with example m % B) and ``lam`` ((M,), float64: the
     example's weight). ``id`` stays the position in the binarised split: an example keeps its
-    identity under shuffling, fractions and any number of processes.
+    identity under shuffling, fractions and any number of processes; ``split_size`` is how many
+    such positions there are.
 
     Args:
         dataset: the split as fairseq's task loads it
         lengths: (n,) tokens of each of its examples
         indices: positions to use (default all)
-        length_seed: order examples by length, drawing the order of equal lengths (and so the
-            composition of batches) anew each epoch from this seed; None keeps fairseq's order
+        by_length: order examples by length instead of fairseq's way
+        length_seed: draws the order of equal lengths, and so the composition of batches, anew each
+            epoch; None leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
         keep_every_example: batch without regard to ``--required-batch-size-multiple``, for which
             fairseq drops the last batch of a split
@@ -38,6 +40,7 @@ class DistillationDataset(BaseWrapperDataset):
         dataset,
         lengths: np.ndarray,
         indices: Optional[np.ndarray] = None,
+        by_length: bool = False,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
         keep_every_example: bool = True,
@@ -46,6 +49,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._indices = np.arange(len(dataset)) if indices is None else indices
         self._lengths = np.asarray(lengths)[self._indices]
         self._whole = indices is None
+        self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
         self._keep_every_example = keep_every_example
@@ -85,7 +89,9 @@ class DistillationDataset(BaseWrapperDataset):
         self._epoch = epoch
 
     def ordered_indices(self) -> np.ndarray:
-        if self._length_seed is not None:
+        if self._by_length and self._length_seed is None:
+            return np.argsort(self._lengths, kind="stable")
+        if self._by_length:
             return order_by_length(self._lengths, self._length_seed, self._epoch)
         order = self.dataset.ordered_indices()
         if self._whole:
@@ -143,6 +149,8 @@ class DistillationDataset(BaseWrapperDataset):
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self.dataset.collater(samples)
+        if samples:
+            batch["split_size"] = len(self.dataset)
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self.dataset.collater([p for column in columns for p in column])

@@ -5,10 +5,11 @@ a meter class of ours could be saved in a checkpoint but not loaded again.
 """
 
 import math
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fairseq.logging import metrics
 from fairseq.logging.meters import safe_round
 from scipy.stats import pearsonr, spearmanr
@@ -51,12 +52,29 @@ def f1_score(counts: np.ndarray) -> float:
 
 
 def correlations(predictions: np.ndarray, targets: np.ndarray):
-    """(Pearson, Spearman), each averaged over the C targets; both arrays (n, C)."""
+    """(Pearson, Spearman), each averaged over the C targets; both arrays (n, C); nan for n = 1."""
+    if len(targets) < 2:  # scipy raises, and a batch may hold one example
+        return math.nan, math.nan
     columns = list(zip(predictions.T, targets.T))
     return tuple(
         float(np.mean([correlation(p, t)[0] for p, t in columns]))
         for correlation in (pearsonr, spearmanr)
     )
+
+
+def correlation_values(
+    predictions: Tensor, targets: Tensor, places: Optional[Tensor] = None, size: int = 0
+) -> Tensor:
+    """A batch's rows [prediction, target, 1], (n, 2 * C + 1).
+
+    Or, for several processes, which log sums alone: each row in its example's place (n,) in the
+    split, (size, 2 * C + 1), zero elsewhere. (fairseq gathers on GPUs only, 16 KB at most.)
+    """
+    values = torch.cat([predictions.float(), targets.float()], dim=1)
+    values = F.pad(values, (0, 1), value=1.0)
+    if places is None:
+        return values
+    return values.new_zeros(size, values.size(1)).index_copy(0, places, values)
 
 
 def log_mcc(confusion: Tensor) -> None:
@@ -73,10 +91,12 @@ def log_f1(counts: Tensor) -> None:
     _log_percent("acc_and_f1", lambda m: (float(m["accuracy"].avg) / 100 + f1_score(total(m))) / 2)
 
 
-def log_correlations(predictions: List[List[float]], targets: List[List[float]]) -> None:
-    """Add a batch's values (n, C); log the correlations over all so far, in percent."""
-    metrics.log_concat_tensor("_pred", torch.tensor(predictions))
-    metrics.log_concat_tensor("_targ", torch.tensor(targets))
+def log_correlations(values: List[Tensor]) -> None:
+    """Add :func:`correlation_values` of batches; log correlations over all so far, in percent."""
+    rows = torch.cat([v[v[:, -1] > 0, :-1] for v in values])
+    predictions, targets = rows.float().cpu().chunk(2, dim=1)
+    metrics.log_concat_tensor("_pred", predictions)
+    metrics.log_concat_tensor("_targ", targets)
 
     def both(m):
         return correlations(m["_pred"].tensor.numpy(), m["_targ"].tensor.numpy())

@@ -1,7 +1,7 @@
 """The task: fairseq's ``sentence_prediction`` with a plan of mixes and a frozen teacher."""
 
+import copy
 import logging
-import math
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from omegaconf import II, open_dict
 
 from .data import DistillationDataset, read_class_labels, read_regression_targets
+from .flags import check_task_flags
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS, draw_plan, stratified_subset
 from .preflight import fingerprint
@@ -111,7 +112,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
-        _check_flags(cfg)
+        check_task_flags(cfg)
         needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
         for name in needed:
             path = os.path.join(cfg.data, name)
@@ -149,7 +150,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             dataset,
             lengths=dataset.sizes[0],
             indices=indices,
-            length_seed=cfg.seed if by_length else None,
+            by_length=by_length,
+            length_seed=cfg.seed if by_length and training else None,
             draw_plan=self._plan_drawer() if training and self._mixing else None,
             keep_every_example=by_length or not training,
         )
@@ -173,6 +175,15 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             if path is not None:
                 initialise_student(model, path, layers)
         return model
+
+    def get_batch_iterator(self, dataset, *args, **kwargs):
+        """fairseq's, over a dataset with an epoch of its own where that matters.
+
+        Else validating on the training split would set the mixes of training back to epoch 1.
+        """
+        if not dataset.can_reuse_epoch_itr_across_epochs:
+            dataset = copy.copy(dataset)
+        return super().get_batch_iterator(dataset, *args, **kwargs)
 
     def begin_epoch(self, epoch, model):
         """Load and check the teacher when training starts; nothing else calls this."""
@@ -218,16 +229,3 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self.teacher = load_teacher(
             cfg.teacher_path, cfg.teacher_weights, expected, dtype, like.device
         )
-
-
-def _check_flags(cfg) -> None:
-    def check(allowed: bool, flag: str, rule: str):
-        if not allowed:
-            value = cfg[flag]
-            raise ValueError(f"--{flag.replace('_', '-')} {value}: allowed is {rule}")
-
-    check(cfg.num_classes > 0, "num_classes", "1 or more (classes, or regression targets)")
-    finite = 0 < cfg.mixup_alpha < math.inf
-    check(finite, "mixup_alpha", "a number above 0 (for no mixing use --mixup-ratio 0)")
-    check(cfg.mixup_ratio >= 0, "mixup_ratio", "0 or more")
-    check(0 < cfg.train_fraction <= 1, "train_fraction", "a number in (0, 1]")

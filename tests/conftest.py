@@ -1,5 +1,6 @@
 """Toy data and checkpoints that several tests share, made once a session."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -86,3 +87,25 @@ def distilled(tmp_path_factory, classification, teacher):
     for path in (*teachers, began_from):
         Path(path).unlink()
     return Distilled(folder / "student", log, flags, teachers)
+
+
+class TwoProcesses(NamedTuple):
+    """A run of two processes with 7 batches an epoch: one of them lacks a batch at the end."""
+
+    folder: Path
+    log: str
+    mixes: list  # (epoch, mixes) of every batch
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory, classification, teacher):
+    folder = tmp_path_factory.mktemp("two_processes")
+    flags = [
+        "--mixup-ratio", 2, "--max-epoch", 3, "--kd-weight", 1, "--teacher-path", teacher,
+        "--report-mcc", "--report-acc-and-f1", "--batch-size-valid", 8,
+    ]  # fmt: skip
+    flags = toy.train_flags(classification, folder / "student", *flags)
+    records = [folder / "mixes0", folder / "mixes1"]
+    logs = toy.two_processes("recorded_train", *([path, *flags] for path in records))
+    lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
+    return TwoProcesses(folder / "student", logs[0], [json.loads(line) for line in lines])

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from pathlib import Path
 from typing import Callable, Iterator, List
+from unittest import mock
 
 import fairseq_cli.preprocess
 import fairseq_cli.train
@@ -53,18 +54,25 @@ def training_config(flags):
 
 @contextlib.contextmanager
 def watched_updates(watcher: Callable[[Trainer, list], None]) -> Iterator[None]:
-    """Call ``watcher(trainer, batches)`` before every update of any trainer."""
-    original = Trainer.train_step
+    """Call ``watcher(trainer, batches)`` before every update of any trainer.
 
-    def train_step(trainer, samples, *args, **kwargs):
+    ``trainer.epoch_begun`` is the epoch it is in.
+    """
+    train_step, begin_epoch = Trainer.train_step, Trainer.begin_epoch
+
+    def watched_train_step(trainer, samples, *args, **kwargs):
         watcher(trainer, samples)
-        return original(trainer, samples, *args, **kwargs)
+        return train_step(trainer, samples, *args, **kwargs)
 
-    Trainer.train_step = train_step
+    def noted_begin_epoch(trainer, epoch):
+        trainer.epoch_begun = epoch
+        return begin_epoch(trainer, epoch)
+
+    Trainer.train_step, Trainer.begin_epoch = watched_train_step, noted_begin_epoch
     try:
         yield
     finally:
-        Trainer.train_step = original
+        Trainer.train_step, Trainer.begin_epoch = train_step, begin_epoch
 
 
 def run_training(flags, watcher: Callable[[Trainer, list], None] = lambda *_: None) -> str:
@@ -111,7 +119,8 @@ def validate(*arguments) -> str:
     overrides = options.parse_args_and_arch(
         options.get_validation_parser(), given, suppress_defaults=True
     )
-    with captured_log() as log:
+    keep_handlers = mock.patch.object(fairseq_cli.validate, "reset_logging", lambda: None)
+    with captured_log() as log, keep_handlers:
         fairseq_cli.validate.main(convert_namespace_to_omegaconf(args), override_args=overrides)
     return log.text
 

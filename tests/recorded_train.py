@@ -23,9 +23,8 @@ def watcher(record):
     """What to hand to ``inprocess.watched_updates``; ``record`` takes (epoch, mixes)."""
 
     def watch(trainer, batches):
-        dataset = trainer.task.dataset(trainer.cfg.dataset.train_subset)
         for batch in batches:
-            record((dataset._epoch, mixes(batch)))
+            record((trainer.epoch_begun, mixes(batch)))
 
     return watch
 

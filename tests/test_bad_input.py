@@ -1,6 +1,5 @@
 """Input that cannot be meant: one clear error, before the first update."""
 
-import contextlib
 import os
 import re
 
@@ -62,10 +61,16 @@ ENSEMBLE_RULE = "allowed are non-negative numbers, not all zero, separated by co
             ["--distill-distance", "ce", "--distill-temperature", -2],
             "--distill-temperature -2.0: allowed is a number above 0",
         ),
-        (["--distill-temperature", 2], "--distill-temperature 2.0 .* --distill-distance mse"),
+        (
+            ["--distill-temperature", 2],
+            "--distill-temperature 2.0: allowed is 1 for --distill-distance mse",
+        ),
         (["--num-classes", 0], "--num-classes 0: allowed is 1 or more"),
         (["--num-classes", -1], "--num-classes -1: allowed is 1 or more"),
-        (["--report-pearson-and-spearman"], "--report-pearson-and-spearman is for regression"),
+        (
+            ["--report-pearson-and-spearman"],
+            "--report-pearson-and-spearman is allowed with --regression",
+        ),
         (["--arch", "roberta"], "--arch mixkd_roberta .* got RobertaModel"),
         (["--kd-weight", 1], "--teacher-path is missing: --kd-weight 1 and --tmkd-weight 1 need"),
         (["--sm-weight", 0], "--teacher-path is missing: --tmkd-weight 1 need"),
@@ -78,10 +83,10 @@ def test_flags(tmp_path, classification, flags, message):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--distill-distance", "kl"], "--distill-distance kl: regression allows mse alone"),
-        (["--distill-distance", "ce"], "--distill-distance ce: regression allows mse alone"),
-        (["--report-mcc"], "--report-mcc is for classification"),
-        (["--report-acc-and-f1"], "--report-acc-and-f1 is for classification"),
+        (["--distill-distance", "kl"], "--distill-distance kl: allowed is mse, where --regression"),
+        (["--distill-distance", "ce"], "--distill-distance ce: allowed is mse, where --regression"),
+        (["--report-mcc"], "--report-mcc is allowed without --regression-target"),
+        (["--report-acc-and-f1"], "--report-acc-and-f1 is allowed without --regression-target"),
         (["--num-classes", 2], r"label/(valid|train).label, line 1: .* not 2 finite numbers"),
     ],
 )
@@ -405,21 +410,17 @@ def test_regression_targets_that_do_not_fit(tmp_path, regression, change, messag
 # --- by the real command line ---
 
 
-def test_the_real_commands_end_with_the_message(tmp_path, classification, teacher):
+def test_the_real_command_ends_with_the_message(tmp_path, classification):
     cases = [
         (["--mixup-alpha", 0], "--mixup-alpha 0.0"),
         ([*KD, "--teacher-path", tmp_path / "missing.pt"], "missing.pt does not exist"),
-        ([*KD, "--teacher-path", teacher, "--teacher-weights", "1:2"], "--teacher-weights 1:2"),
     ]
     commands = [
         ("fairseq_cli.train", *toy.train_flags(classification, tmp_path / "s", *flags))
         for flags, _ in cases
     ]
-    results = [*toy.run_together(*commands[:2], check=False)]
-    results += toy.run_together(commands[2], check=False)
+    results = toy.run_together(*commands, check=False)
     for (code, output), (_, message) in zip(results, cases):
         assert code != 0
         assert "ValueError" in output.splitlines()[-1] and message in output.splitlines()[-1]
-        assert "| train_inner |" not in output
-    with contextlib.suppress(FileNotFoundError):
-        assert not list((tmp_path / "s").iterdir())
+        assert "train_inner" not in output

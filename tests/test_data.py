@@ -42,7 +42,7 @@ def dataset(ratio=0, **settings):
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32, 500])
 def test_batches_hold_every_example_and_differ_by_one_at_most(batch_size):
-    data = dataset(length_seed=1)
+    data = dataset(by_length=True, length_seed=1)
     batches = data.batch_by_size(data.ordered_indices(), None, batch_size, 8)
     assert sorted(np.concatenate(batches)) == list(range(101))
     sizes = {len(b) for b in batches}
@@ -51,7 +51,7 @@ def test_batches_hold_every_example_and_differ_by_one_at_most(batch_size):
 
 
 def test_max_tokens_bounds_padded_batches_and_keeps_every_example():
-    data = dataset(length_seed=1)
+    data = dataset(by_length=True, length_seed=1)
     batches = data.batch_by_size(data.ordered_indices(), 200, 32, 8)
     assert sorted(np.concatenate(batches)) == list(range(101))
     assert all(len(b) * LENGTHS[b].max() <= 200 for b in batches)
@@ -78,7 +78,7 @@ def test_a_part_keeps_identities_and_relative_order():
 
 
 def test_order_by_length_is_drawn_anew_each_epoch_without_global_randomness():
-    data = dataset(length_seed=1)
+    data = dataset(by_length=True, length_seed=1)
     orders = []
     for epoch in (1, 2, 1):
         np.random.seed(len(orders))
@@ -87,6 +87,14 @@ def test_order_by_length_is_drawn_anew_each_epoch_without_global_randomness():
         assert (np.diff(LENGTHS[orders[-1]]) >= 0).all()
     assert np.array_equal(orders[0], orders[2]) and not np.array_equal(orders[0], orders[1])
     assert not data.can_reuse_epoch_itr_across_epochs
+
+
+def test_in_evaluation_batches_stay_so_that_fairseq_keeps_its_loader_workers():
+    data = dataset(by_length=True)
+    first = data.ordered_indices()
+    data.set_epoch(2)
+    assert np.array_equal(data.ordered_indices(), first) and (np.diff(LENGTHS[first]) >= 0).all()
+    assert data.can_reuse_epoch_itr_across_epochs
 
 
 def test_partners_and_lam_come_with_their_example_in_any_batch():

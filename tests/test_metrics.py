@@ -71,12 +71,35 @@ def test_correlations_are_over_the_split_and_averaged_over_targets():
     rng = np.random.RandomState(0)
     targets = rng.rand(50, 2)
     predictions = targets + rng.randn(50, 2) * [0.2, 1.0]
-    cut = [slice(0, 33), slice(33, 50)]
-    batches = [(predictions[c].tolist(), targets[c].tolist()) for c in cut]
-    values = logged(metrics.log_correlations, batches)
+    batches = [
+        metrics.correlation_values(torch.tensor(predictions[cut]), torch.tensor(targets[cut]))
+        for cut in (slice(0, 33), slice(33, 50))
+    ]
+    values = logged(metrics.log_correlations, [([batch],) for batch in batches])
     columns = list(zip(predictions.T, targets.T))
     pearson = 100 * np.mean([pearsonr(p, t)[0] for p, t in columns])
     spearman = 100 * np.mean([spearmanr(p, t)[0] for p, t in columns])
     assert values["pearson"] == pytest.approx(pearson, abs=0.051)
     assert values["spearman"] == pytest.approx(spearman, abs=0.051)
     assert values["pearson_and_spearman"] == pytest.approx((pearson + spearman) / 2, abs=0.051)
+
+
+def test_correlations_from_sums_over_processes():
+    """Two processes, of which the second one has no batch left at the end."""
+    rng = np.random.RandomState(0)
+    targets = torch.tensor(rng.rand(7, 1))
+    predictions = targets + torch.tensor(rng.randn(7, 1))
+
+    def values(places):
+        places = torch.tensor(places)
+        return metrics.correlation_values(predictions[places], targets[places], places, 7)
+
+    sums = [values([5, 0]) + values([3, 1]), values([6, 2, 4]) + 0 * values([5, 0])]
+    logs = logged(metrics.log_correlations, [([each],) for each in sums])
+    assert logs["pearson"] == round(100 * pearsonr(predictions[:, 0], targets[:, 0])[0], 1)
+    assert logs["spearman"] == round(100 * spearmanr(predictions[:, 0], targets[:, 0])[0], 1)
+
+
+def test_correlation_of_one_example_is_undefined():
+    one = metrics.correlation_values(torch.ones(1, 2), torch.zeros(1, 2))
+    assert np.isnan(logged(metrics.log_correlations, [([one],)])["pearson"])

@@ -1,7 +1,6 @@
 """The mixes of an epoch depend on seed and epoch alone; a resumed run is the straight run."""
 
 import collections
-import json
 
 import inprocess
 import pytest
@@ -30,9 +29,7 @@ def by_epoch(records):
 
 def consumed(data, folder, *flags):
     records = []
-    inprocess.run_training(
-        toy.train_flags(data, folder, *MIXES, *flags), watcher(records.append)
-    )
+    inprocess.run_training(toy.train_flags(data, folder, *MIXES, *flags), watcher(records.append))
     return by_epoch(records)
 
 
@@ -63,10 +60,10 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
         ["--max-tokens", 60, "--batch-size", 50],
         ["--update-freq", 3],
         ["--num-workers", 2],
-        ["--num-workers", 2, "--data-buffer-size", 0, "--batch-size", 7],
         ["--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
+        ["--valid-subset", "valid,train", "--save-interval-updates", 2],
     ],
     ids=lambda flags: " ".join(map(str, flags)),
 )
@@ -85,18 +82,10 @@ def test_another_seed_mixes_others(tmp_path, classification, straight):
     assert same[1] == straight[1]
 
 
-def test_the_same_in_two_processes_and_where_one_has_no_batch(tmp_path, classification, straight):
-    """7 batches for 2 processes: the second one computes the last step for nothing."""
-    flags = toy.train_flags(classification, tmp_path / "student", *MIXES)
-    commands = [(tmp_path / f"mixes{rank}", *flags) for rank in range(2)]
-    toy.two_processes("recorded_train", *commands)
-    records = [
-        json.loads(line)
-        for path, *_ in commands
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    assert by_epoch(records) == straight
-    assert sum(not rows for _, rows in records) == EPOCHS  # the batches that were missing
+def test_the_same_in_two_processes(straight, two_processes):
+    assert by_epoch(two_processes.mixes) == straight
+    # 7 batches for 2 processes: one of them computes the last step for nothing
+    assert sum(not rows for _, rows in two_processes.mixes) == EPOCHS
 
 
 # --- resuming in the middle of an epoch ---
@@ -136,16 +125,14 @@ def test_resumed_run_is_the_straight_run(tmp_path, classification, teacher, stra
 
 
 def test_resumed_by_the_real_command(tmp_path, classification):
-    """Ends in the middle of an epoch with a checkpoint per update; goes on from an earlier one."""
+    """From a checkpoint in the middle of an epoch, of a run that went on a little."""
     flags = [*MIXES, *SCHEDULE, "--num-workers", 1]
 
-    def command(name, *extra):
-        return ("fairseq_cli.train", *toy.train_flags(classification, tmp_path / name, *flags, *extra))
+    def flags_of(name, *extra):
+        return toy.train_flags(classification, tmp_path / name, *flags, *extra)
 
-    toy.run_together(
-        command("whole"), command("parts", "--save-interval-updates", 1, "--max-update", 12)
-    )
-    (tmp_path / "parts" / "checkpoint_last.pt").unlink()
+    inprocess.run_training(flags_of("whole"))
+    inprocess.run_training(flags_of("parts", "--save-interval-updates", 3, "--max-update", 10))
     (tmp_path / "parts" / "checkpoint_2_9.pt").rename(tmp_path / "parts" / "checkpoint_last.pt")
-    toy.run_module(*command("parts"))
+    toy.run_module("fairseq_cli.train", *flags_of("parts"))
     assert_same_end(tmp_path / "whole", tmp_path / "parts")

@@ -38,8 +38,8 @@ def test_sample_is_the_same_everywhere(tmp_path):
 
 SENTENCES = [
     "we thought the script was very laughable\t0",
-    "the lunch menu made us buy a second one\t1",
-    "i found the garden cheap\t0",
+    "i would never deny that the hotel was first-rate\t1",
+    "the dessert made us ask for our money back\t0",
 ]
 
 
@@ -55,6 +55,25 @@ def test_sample_is_balanced_and_dev_is_new(tmp_path):
         seen, unseen = sample.columns(table, None)
         assert set(seen) <= train_words
         assert not set(unseen) & train_words
+
+
+def test_wrong_labels_are_in_the_training_set_alone():
+    """By the one construction whose verdict is plain to see."""
+    good, bad = sample.columns(sample.PRAISE), sample.columns(sample.COMPLAINT)
+    shares = []
+    for part, number in enumerate((6000, 800)):
+        verdicts = {act: "1" for act in good[part]}
+        verdicts.update({act: "0" for act in bad[part]})
+        plain = [
+            (str(label), verdicts[act])
+            for sentence, label in sample.compose(number, part, seed=1)
+            for act in verdicts
+            if re.fullmatch(f"the [a-z ]+ made us {act}", sentence)
+        ]
+        assert len(plain) > 20
+        shares.append(sum(label != verdict for label, verdict in plain) / len(plain))
+    assert 0.03 < shares[0] < 0.1
+    assert shares[1] == 0
 
 
 def test_no_word_gives_the_label_away(tmp_path):

@@ -56,7 +56,7 @@ def test_checkpoint_is_that_of_fine_tuning(distilled, fine_tuned):
     rest = [ours[part] for part in ours if part not in ("model", "last_optimizer_state")]
     assert all(t.numel() == 1 for t in tensors(rest))  # figures of the log
     sizes = [(f / "checkpoint_last.pt").stat().st_size for f in (distilled.folder, fine_tuned)]
-    assert abs(sizes[0] - sizes[1]) < 4000  # settings and figures of the log, as text
+    assert abs(sizes[0] - sizes[1]) < 10_000  # settings and figures; the teacher is 126 KB
 
 
 def test_optimizer_state_is_of_the_students_parameters_only(distilled):
@@ -64,9 +64,7 @@ def test_optimizer_state_is_of_the_students_parameters_only(distilled):
     student = sum(v.numel() for k, v in state["model"].items() if not k.endswith("version"))
     moments = [s["exp_avg"].numel() for s in state["last_optimizer_state"]["state"].values()]
     # the language-model head gets no gradient; its output is tied to the embedding
-    unused = sum(
-        v.numel() for k, v in state["model"].items() if k.startswith("encoder.lm_head.")
-    )
+    unused = sum(v.numel() for k, v in state["model"].items() if k.startswith("encoder.lm_head."))
     assert 0 < student - unused <= sum(moments) <= student
 
 
@@ -145,7 +143,9 @@ def test_teacher_with_a_namespace_of_arguments(tmp_path, request, kind):
     prefix = "regression_" if kind == "regression" else ""
     state = torch.load(request.getfixturevalue(f"{prefix}teacher"))
     cfg = state.pop("cfg")
-    flat = {k: v for section in cfg.values() if isinstance(section, dict) for k, v in section.items()}
+    flat = {
+        k: v for section in cfg.values() if isinstance(section, dict) for k, v in section.items()
+    }
     flat.update(vars(cfg["model"]), task="sentence_prediction", criterion="sentence_prediction")
     flat.update(arch="roberta", optimizer="adam", lr_scheduler="fixed", lr=[0.002])
     flat.update(update_freq=[1], regression_target=kind == "regression")

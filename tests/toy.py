@@ -150,7 +150,7 @@ def last_values(log: str, kind: str) -> Dict[str, float]:
     lines: List[str] = [line for line in log.splitlines() if f"| {kind} |" in line]
     return {
         key: float(value)
-        for key, value in re.findall(r"(\w+) (-?[\d.]+(?:e-?\d+)?)(?= \||$)", lines[-1])
+        for key, value in re.findall(r"(\w+) (-?[\d.]+(?:e[+-]?\d+)?)(?= \||$)", lines[-1])
     }
 
 

@@ -5,7 +5,8 @@
 Opinions about films, places to eat, things and stays, composed by the rules below; label 1 is a
 good verdict, 0 a bad one. The sentences are ours and free to use. Words alone do not decide: most
 constructions turn the opinion word around (negation, contrast, conditions, other people's views,
-comparison), and each comes as often with either label. The dev set has opinion words, subjects and
+comparison), and each comes as often with either label. Six in a hundred training labels are wrong,
+as labels by hand are. The dev set's labels are right, and it has opinion words, subjects and
 phrasings of its own. The same arguments give the same files on every machine.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import os
 import random
 
+WRONG_LABELS = 0.06  # share of the training set
 # In every table: of the training set | of the dev set alone.
 GOOD = """good wonderful charming brilliant impressive enjoyable pleasant solid memorable satisfying
 beautiful clever elegant thoughtful inspired convincing polished rewarding admirable agreeable
@@ -127,14 +129,18 @@ class Composer:
 
 
 def compose(number, part, seed):
-    """[(sentence, label), ...]: `number` different sentences, the labels taking turns."""
+    """[(sentence, label), ...]: `number` different sentences, half of each label."""
     composer, seen, rows = Composer(part, seed + 1000 * part), set(), []
+    wrong = False
     while len(rows) < number:
-        label = len(rows) % 2
-        sentence = composer.sentence(label)
-        if sentence not in seen:
-            seen.add(sentence)
-            rows.append((sentence, label))
+        verdict = len(rows) % 2
+        sentence = composer.sentence(verdict)
+        if sentence in seen:
+            continue
+        seen.add(sentence)
+        if part == 0 and verdict == 0:  # for this sentence and the next: the labels stay balanced
+            wrong = composer.random.random() < WRONG_LABELS
+        rows.append((sentence, 1 - verdict if wrong else verdict))
     return rows
 
 

@@ -1,0 +1,49 @@
+"""Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
+
+import math
+
+TERMS = ("mle", "kd", "sm", "tmkd")
+
+
+def _check(allowed: bool, name: str, value, rule: str) -> None:
+    if not allowed:
+        raise ValueError(f"--{name.replace('_', '-')} {value}: allowed is {rule}")
+
+
+def check_task_flags(cfg) -> None:
+    """Check the task's configuration; see ``MixKDSentencePredictionConfig``."""
+    classes, alpha, ratio = cfg.num_classes, cfg.mixup_alpha, cfg.mixup_ratio
+    _check(classes > 0, "num_classes", classes, "1 or more (classes, or regression targets)")
+    rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
+    _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
+    _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
+    fraction = cfg.train_fraction
+    _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
+
+
+def check_criterion_flags(cfg, mixup_ratio: int) -> None:
+    """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
+    weights = {term: cfg[f"{term}_weight"] for term in TERMS}
+    for term, weight in weights.items():
+        _check(0 <= weight < math.inf, f"{term}_weight", weight, "a number of 0 or more")
+    if not any(weights.values()):
+        raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
+    mixed = [f"--{term}-weight {weights[term]:g}" for term in ("sm", "tmkd") if weights[term]]
+    if mixed and mixup_ratio == 0:
+        raise ValueError(
+            f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
+            "set the weight to 0, or the ratio to 1 or more"
+        )
+    kind, temperature = cfg.distill_distance, cfg.distill_temperature
+    rule = "a number above 0" if kind != "mse" else "1 for --distill-distance mse, which has none"
+    fits = temperature == 1 if kind == "mse" else 0 < temperature < math.inf
+    _check(fits, "distill_temperature", temperature, rule)
+
+    if cfg.regression_target:
+        _check(kind == "mse", "distill_distance", kind, "mse, where --regression-target is given")
+        wrong, needs = ("report_mcc", "report_acc_and_f1"), "without"
+    else:
+        wrong, needs = ("report_pearson_and_spearman",), "with"
+    for name in wrong:
+        if cfg[name]:
+            raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")

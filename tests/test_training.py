@@ -1,0 +1,157 @@
+"""Runs with everything on, through each way in that fairseq has."""
+
+import math
+import re
+
+import inprocess
+import pytest
+import torch
+import toy
+from conftest import EVERYTHING
+from test_equivalence import assert_same
+
+TERMS = {"mle_loss": 1, "kd_loss": 0.5, "sm_loss": 1, "tmkd_loss": 1}
+KD = ["--kd-weight", 1]
+
+
+def test_everything_on_logs_every_term(distilled):
+    train = toy.last_values(distilled.log, "train")
+    valid = toy.last_values(distilled.log, "valid")
+    for values in (train, valid):
+        assert {"loss", "accuracy", "teacher_accuracy", "agreement"} <= values.keys()
+        assert 0 <= values["agreement"] <= 100 and 30 < values["teacher_accuracy"] <= 100
+    assert train["loss"] == pytest.approx(sum(w * train[t] for t, w in TERMS.items()), abs=0.003)
+    assert all(0 < train[term] < 10 for term in TERMS)
+    assert valid["loss"] == valid["mle_loss"] and valid["kd_loss"] > 0
+    assert "training on 51 of 101 examples" in distilled.log  # half of each class
+    assert "student initialised from layers [0, 1]" in distilled.log
+    assert (
+        len(re.findall(r"teacher .*: [\d,]+ parameters, torch.float32 on cpu", distilled.log)) == 2
+    )
+
+
+def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
+    tmp_path, classification, teacher
+):
+    flags = [*KD, "--teacher-path", teacher, "--mle-weight", 0, "--sm-weight", 0]
+    flags += ["--max-epoch", 12, "--lr", 0.01, "--distill-distance", "kl"]
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    lines = re.findall(r".*\| train \| epoch.*", log)
+    first, last = (toy.last_values(line, "train") for line in (lines[0], lines[-1]))
+    for term in ("kd_loss", "tmkd_loss"):
+        assert last[term] < 0.5 * first[term]
+    assert last["agreement"] > 85
+
+
+def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regression_teacher):
+    flags = ["--num-classes", 1, "--regression-target", "--mle-weight", 0, "--sm-weight", 0]
+    flags += [*KD, "--teacher-path", regression_teacher, "--max-epoch", 12, "--lr", 0.01]
+    data = toy.copy_data(regression, tmp_path / "data")
+    labels = data / "label" / "train.label"
+    labels.write_text("".join("1000\n" for _ in labels.read_text().splitlines()))
+    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    values = toy.last_values(log, "train")
+    assert values["kd_loss"] < 0.2 and values["tmkd_loss"] < 0.2
+    assert values["mle_loss"] > 1e5
+
+
+def test_hydra_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
+    flags = [*EVERYTHING, "--teacher-path", f"{teacher}:{teacher}", "--student-init-path", teacher]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
+    toy.run_module(
+        "fairseq_cli.hydra_train",
+        f"hydra.run.dir={tmp_path}/hydra",
+        f"common.user_dir={toy.PLUGIN}",
+        "common.cpu=true",
+        "common.log_interval=1",
+        # hydra composes before fairseq imports a plugin: by name, not as `task=...`
+        "+task._name=mixkd_sentence_prediction",
+        f"+task.data={classification}",
+        "+task.num_classes=2",
+        "+task.init_token=0",
+        "+task.max_positions=64",
+        f"+task.teacher_path='{teacher}:{teacher}'",
+        "+task.teacher_weights='0.7:0.3'",
+        "+task.mixup_ratio=2",
+        "+task.mixup_pairing=length",
+        "+task.train_fraction=0.5",
+        "~criterion",
+        "+criterion._name=mixkd",
+        "+criterion.kd_weight=0.5",
+        "+criterion.distill_distance=kl",
+        "+criterion.distill_temperature=2",
+        "+model._name=mixkd_tiny",
+        f"+model.student_init_path={teacher}",
+        "+model.student_init_layers=spaced",
+        "dataset.batch_size=16",
+        "dataset.num_workers=0",
+        "optimizer=adam",
+        "lr_scheduler=fixed",
+        "optimization.lr=[0.002]",
+        "optimization.max_epoch=2",
+        f"checkpoint.save_dir={tmp_path}/hydra",
+        "checkpoint.no_epoch_checkpoints=true",
+    )
+    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
+    assert_same(hydra["model"], cli["model"])
+    assert_same(hydra["last_optimizer_state"], cli["last_optimizer_state"])
+
+
+@pytest.mark.parametrize("teacher_dtype", ["auto", "float32", "bfloat16"])
+def test_half_precision_on_a_cpu(tmp_path, classification, teacher, teacher_dtype):
+    flags = [*KD, "--teacher-path", teacher, "--teacher-dtype", teacher_dtype]
+    flags += ["--fp16", "--fp16-no-flatten-grads", "--distill-distance", "kl", "--max-epoch", 3]
+    seen = set()
+
+    def watch(trainer, batches):
+        (model,) = trainer.task.teacher._models
+        seen.add(next(model.parameters()).dtype)
+        assert next(trainer.get_model().parameters()).dtype == torch.float16
+
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
+    expected = {"auto": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    assert seen == {expected[teacher_dtype]}
+    values = toy.last_values(log, "train")
+    for term in TERMS:
+        assert math.isfinite(values[term]) and 0 <= values[term] < 5
+    state = inprocess.checkpoint(tmp_path)
+    assert all(v.isfinite().all() for v in state["model"].values())
+    assert state["optimizer_history"][-1]["num_updates"] >= 15
+
+
+def test_batches_by_tokens(tmp_path, classification, teacher):
+    sizes = []
+
+    def watch(trainer, batches):
+        for batch in batches:
+            sizes.append(batch["net_input"]["src_tokens"].numel())
+
+    flags = toy.train_flags(classification, tmp_path, *KD, "--teacher-path", teacher)
+    at = flags.index("--batch-size")
+    flags[at : at + 2] = ["--max-tokens", 80]
+    log = inprocess.run_training(flags, watch)
+    assert max(sizes) <= 80 and len(sizes) > 14
+    assert toy.last_values(log, "train")["tmkd_loss"] > 0
+
+
+def test_two_processes_log_every_term(two_processes):
+    values = toy.last_values(two_processes.log, "train")
+    assert all(0 < values[term] < 10 for term in TERMS)
+    assert values["loss"] == pytest.approx(sum(values[term] for term in TERMS), abs=0.003)
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_one_model_like_one_process(tmp_path, classification, teacher):
+    """Two processes with half the batch size make the same updates, but for rounding."""
+    flags = [*KD, "--teacher-path", teacher, "--dropout", 0, "--attention-dropout", 0]
+    flags += ["--max-epoch", 1, "--batch-by-length", "off", "--optimizer", "sgd", "--lr", 0.1]
+    flags += ["--train-fraction", 0.95]
+    two = toy.train_flags(classification, tmp_path / "two", *flags, "--batch-size", 8)
+    toy.two_processes("fairseq_cli.train", two)
+    one = toy.train_flags(
+        classification, tmp_path / "one", *flags, "--batch-size", 8, "--update-freq", 2
+    )
+    inprocess.run_training(one)
+    a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
