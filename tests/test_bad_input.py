@@ -1,38 +1,13 @@
-"""Input that cannot be meant: one clear error, before the first update."""
-
-import os
-import re
+"""Input that cannot be meant: one clear error, before the first update. Flags, student, data."""
 
 import inprocess
 import pytest
-import torch
 import toy
-
-FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
-KD = [*FINE_TUNE, "--kd-weight", 1]
-
-
-def refusal(data, folder, *flags):
-    """The error's message, which must be one line."""
-    with pytest.raises(ValueError) as error:
-        inprocess.start_training(toy.train_flags(data, folder, *flags))
-    assert type(error.value) is ValueError and "\n" not in str(error.value)
-    return str(error.value)
-
-
-def accepts(data, folder, *flags):
-    with pytest.raises(inprocess.ReachedFirstUpdateError):
-        inprocess.start_training(toy.train_flags(data, folder, *flags))
-
-
-def assert_matches(pattern, message):
-    assert re.search(pattern, message), message
-
+from refusals import FINE_TUNE, KD, assert_matches, refusal
 
 # --- flags ---
 
 WEIGHTS_RULE = "allowed is a number of 0 or more"
-ENSEMBLE_RULE = "allowed are non-negative numbers, not all zero, separated by colons"
 
 
 @pytest.mark.parametrize(
@@ -93,214 +68,6 @@ def test_flags(tmp_path, classification, flags, message):
 def test_flags_of_regression(tmp_path, regression, flags, message):
     flags = ["--num-classes", 1, "--regression-target", *flags]
     assert_matches(message, refusal(regression, tmp_path, *flags))
-
-
-@pytest.mark.parametrize(
-    "weights, message",
-    [
-        ("0.5:0.5", "--teacher-weights 0.5:0.5: 2 weights for 1 teacher in --teacher-path"),
-        ("-1", f"--teacher-weights -1: {ENSEMBLE_RULE}"),
-        ("0", f"--teacher-weights 0: {ENSEMBLE_RULE}"),
-        ("heavy", f"--teacher-weights heavy: {ENSEMBLE_RULE}"),
-        ("nan", f"--teacher-weights nan: {ENSEMBLE_RULE}"),
-        ("", f"--teacher-weights : {ENSEMBLE_RULE}"),
-    ],
-)
-def test_weights_of_the_ensemble(tmp_path, classification, teacher, weights, message):
-    flags = [*KD, "--teacher-path", teacher, f"--teacher-weights={weights}"]
-    assert_matches(message, refusal(classification, tmp_path, *flags))
-
-
-def test_fewer_weights_than_teachers(tmp_path, classification, teacher):
-    flags = [*KD, "--teacher-path", f"{teacher}:{teacher}", "--teacher-weights", "1"]
-    message = refusal(classification, tmp_path, *flags)
-    assert "--teacher-weights 1: 1 weights for 2 teachers" in message
-
-
-# --- the teacher's file ---
-
-
-class RunsCommand:
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
-def write_malicious(path, state):
-    state["extra_state"] = RunsCommand(f"touch '{path}.was_run'")
-    torch.save(state, path)
-
-
-def write_truncated(path, state):
-    torch.save(state, path)
-    path.write_bytes(path.read_bytes()[:-4000])
-
-
-def write_other(path, state):
-    torch.save(state["model"], path)
-
-
-@pytest.mark.parametrize(
-    "write, message",
-    [
-        (write_malicious, "is refused: it wants to load posix.system"),
-        (write_truncated, "is damaged"),
-        (write_other, "is not a fairseq checkpoint"),
-        (lambda path, state: path.write_text("hello\n"), "is damaged, or not a fairseq checkpoint"),
-        (lambda path, state: path.write_bytes(b""), "is empty"),
-        (lambda path, state: path.mkdir(), "is a folder"),
-        (lambda path, state: None, "does not exist"),
-    ],
-)
-def test_files_that_are_no_checkpoint(tmp_path, classification, teacher, write, message):
-    path = tmp_path / "teacher.pt"
-    write(path, torch.load(teacher))
-    error = refusal(classification, tmp_path / "student", *KD, "--teacher-path", path)
-    assert_matches(f"--teacher-path: .*teacher.pt {message}", error)
-    assert not list(tmp_path.glob("*.was_run"))
-
-
-# --- a teacher of something else ---
-
-
-def edited(teacher, tmp_path, **edits):
-    """A copy of the teacher's checkpoint with other parameters, by the end of their names."""
-    state = torch.load(teacher)
-    for ending, edit in edits.items():
-        (name,) = (n for n in state["model"] if n.endswith(ending.replace("__", ".")))
-        edit(state["model"][name])
-    torch.save(state, tmp_path / "edited.pt")
-    return tmp_path / "edited.pt"
-
-
-@pytest.mark.parametrize("dtype, ok", [("float32", True), ("float16", False), ("auto", True)])
-def test_weights_that_overflow_half_precision(tmp_path, classification, teacher, dtype, ok):
-    path = edited(teacher, tmp_path, layers__2__fc2__bias=lambda w: w[:1].fill_(70000.0))
-    flags = [*KD, "--teacher-path", path, "--teacher-dtype", dtype]
-    if ok:
-        accepts(classification, tmp_path / "student", *flags)
-    else:
-        message = refusal(classification, tmp_path / "student", *flags)
-        assert str(path) in message and "--teacher-dtype" in message
-        assert "layers.2.fc2.bias is not finite in torch.float16" in message
-
-
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_weights_that_are_not_finite(tmp_path, classification, teacher, value):
-    path = edited(teacher, tmp_path, layers__0__fc1__weight=lambda w: w[0].fill_(float(value)))
-    message = refusal(classification, tmp_path / "student", *KD, "--teacher-path", path)
-    assert f"--teacher-path {path}: its parameter" in message and "not finite" in message
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory):
-    """Data folders that differ from `classification` in one way each, and teachers of them."""
-    made = {}
-
-    def make(name, **settings):
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            data = toy.make_data(folder / "data", {"train": 24, "valid": 8}, **settings)
-            flags = [*FINE_TUNE, "--num-classes", len(settings.get("labels", "ab"))]
-            if settings.get("targets"):
-                flags += ["--regression-target", "--num-classes", settings["targets"]]
-            flags = toy.train_flags(data, folder, *flags, "--max-epoch", 1)
-            inprocess.run_training(flags)
-            made[name] = data, folder / "checkpoint_last.pt"
-        return made[name]
-
-    return make
-
-
-SWAPPED = dict(labels=("1", "0"))
-REORDERED = dict(words=toy.WORDS[::-1])
-OTHERS = [
-    ("more_words", dict(words=[*toy.WORDS, "new"]), "vocabulary has 46 types, the data's has 45"),
-    ("reordered", REORDERED, "vocabulary .*: symbol 4 is 'w39', here 'w0'"),
-    ("swapped", SWAPPED, "labels .*: symbol 4 is '1', here '0'"),
-    ("classes", dict(labels=("0", "1", "2")), "has 3 classes, --num-classes is 2"),
-    ("regression", dict(targets=2), r"regression \(--regression-target\), this run is classif"),
-]
-
-
-@pytest.mark.parametrize("name, settings, message", OTHERS)
-def test_teacher_of_another_task(tmp_path, classification, other, name, settings, message):
-    _, path = other(name, **settings)
-    error = refusal(classification, tmp_path, *KD, "--teacher-path", path)
-    assert_matches(f"--teacher-path {path}: .*{message}", error)
-
-
-@pytest.mark.parametrize(
-    "name, settings, message",
-    [
-        ("reordered", REORDERED, r"its vocabulary differ .* recorded \w{64}, here \w{64}"),
-        ("swapped", SWAPPED, r"its labels .* recorded \['1', '0'\], here \['0', '1'\]"),
-    ],
-)
-@pytest.mark.parametrize("since", ["gone", "made anew"])
-def test_by_its_own_record(tmp_path, classification, other, name, settings, message, since):
-    """The folder that it was trained on is gone, or by now holds the student's data."""
-    _, path = other(name, **settings)
-    state = torch.load(path)
-    state["cfg"]["task"]["data"] = str(tmp_path / "gone" if since == "gone" else classification)
-    torch.save(state, tmp_path / "teacher.pt")
-    flags = [*KD, "--teacher-path", tmp_path / "teacher.pt"]
-    assert_matches(message, refusal(classification, tmp_path / "student", *flags))
-
-
-def test_record_counts_more_than_a_folder_made_anew(tmp_path, classification, other):
-    data, path = other("like", labels=("0", "1"))
-    changed = toy.copy_data(data, tmp_path / "changed")
-    (changed / "label" / "dict.txt").write_text("1 1\n0 1\n")
-    state = torch.load(path)
-    state["cfg"]["task"]["data"] = str(changed)
-    torch.save(state, tmp_path / "teacher.pt")
-    accepts(classification, tmp_path / "student", *KD, "--teacher-path", tmp_path / "teacher.pt")
-
-
-def test_head_of_another_name(tmp_path, classification, teacher):
-    flags = [*KD, "--teacher-path", teacher, "--classification-head-name", "rte"]
-    message = refusal(classification, tmp_path, *flags)
-    assert f"--teacher-path {teacher}: it has no classification head 'rte'" in message
-    assert "sentence_classification_head" in message
-
-
-def test_classification_teacher_for_regression(tmp_path, regression, other):
-    data, path = other("one_class", labels=("0",))
-    flags = [*KD, "--teacher-path", path, "--num-classes", 1, "--regression-target"]
-    assert "it was trained for classification" in refusal(regression, tmp_path, *flags)
-
-
-def test_teacher_that_takes_shorter_texts(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["cfg"]["task"]["max_positions"] = 9
-    state["cfg"]["model"].max_positions = 9
-    (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-    state["model"][name] = state["model"][name][: 9 + 2].clone()
-    torch.save(state, tmp_path / "short.pt")
-    flags = [*KD, "--teacher-path", tmp_path / "short.pt"]
-    message = refusal(classification, tmp_path / "student", *flags)
-    assert "it takes at most 9 tokens, the data has an example of 14" in message
-    assert "--max-positions" in message
-
-
-def test_not_a_roberta(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["model"] = {k.replace("sentence_encoder", "trunk"): v for k, v in state["model"].items()}
-    torch.save(state, tmp_path / "other.pt")
-    flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
-    assert "it is no RoBERTa encoder" in refusal(classification, tmp_path / "student", *flags)
-
-
-def test_unknown_task_of_the_teacher(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["cfg"]["task"]["_name"] = "a_task_of_some_plugin"
-    torch.save(state, tmp_path / "other.pt")
-    flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
-    message = refusal(classification, tmp_path / "student", *flags)
-    assert "other.pt: fairseq cannot load it" in message and "a_task_of_some_plugin" in message
 
 
 # --- the checkpoint that the student begins from ---
@@ -380,9 +147,9 @@ def test_labels_that_do_not_fit(tmp_path, data, split, change, message):
     assert_matches(message, error)
 
 
-def test_more_labels_than_classes(tmp_path, other):
-    data, _ = other("classes", labels=("0", "1", "2"))
-    error = refusal(data, tmp_path, *FINE_TUNE)
+def test_more_labels_than_classes(tmp_path):
+    data = toy.make_data(tmp_path / "data", {"train": 24, "valid": 8}, labels=("0", "1", "2"))
+    error = refusal(data, tmp_path / "s", *FINE_TUNE)
     assert_matches(r"has the label '2', which is not among the first 2 \(--num-classes\)", error)
 
 

@@ -105,7 +105,7 @@ def quickstart(out, encoder, *arguments):
 
 
 @pytest.mark.slow
-def test_run_resumes_and_redoes(tmp_path):
+def test_run_goes_through_and_resumes(tmp_path):
     """All of run.sh with an untrained encoder of MiniLM's size and a few steps."""
     for package in ("tokenizers", "safetensors", "matplotlib"):
         pytest.importorskip(package)
@@ -129,11 +129,8 @@ def test_run_resumes_and_redoes(tmp_path):
 
     again = quickstart(out, source, *short)
     assert again.count("already done") == 7
-    (out / "mixkd.done").unlink()  # as if it had been interrupted
+    (out / "mixkd.done").unlink()  # as if it had been interrupted: it and what follows is redone
     assert quickstart(out, source, *short).count("already done") == 5
-    changed = quickstart(out, source, *short, "--", "--clip-norm", 2)
-    assert changed.count("already done") == 2  # encoder and data
-    assert "--clip-norm 2" in (out / "commands.sh").read_text()
 
 
 def untrained_minilm(folder):

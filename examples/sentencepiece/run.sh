@@ -43,7 +43,7 @@ train() { # NAME FLAGS...
     fairseq-train "$out/data" --user-dir mixkd_plugin --task mixkd_sentence_prediction --criterion mixkd \
         $(cat "$out/data/train_flags.txt") --arch mixkd_tiny --batch-size 32 --required-batch-size-multiple 1 \
         --optimizer adam --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 60 --clip-norm 1.0 \
-        --max-update 750 --total-num-update 750 --cpu --num-workers 0 --log-format simple --log-interval 100 \
+        --max-update 900 --total-num-update 900 --cpu --num-workers 0 --log-format simple --log-interval 100 \
         --validate-interval 1000 --save-interval 1000 --no-save-optimizer-state --save-dir "$out/$name" "$@" >"$out/$name.log" 2>&1 ||
         { tail -n 20 "$out/$name.log" && return 1; }
     sed -n 's/.*\(valid on.*\) | wps.*/  \1/p' "$out/$name.log" | tail -n 1

@@ -1,0 +1,27 @@
+"""What every test of bad input does."""
+
+import re
+
+import inprocess
+import pytest
+import toy
+
+FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
+KD = [*FINE_TUNE, "--kd-weight", 1]
+
+
+def refusal(data, folder, *flags):
+    """The error's message, which must be one line."""
+    with pytest.raises(ValueError) as error:
+        inprocess.start_training(toy.train_flags(data, folder, *flags))
+    assert type(error.value) is ValueError and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def accepts(data, folder, *flags):
+    with pytest.raises(inprocess.ReachedFirstUpdateError):
+        inprocess.start_training(toy.train_flags(data, folder, *flags))
+
+
+def assert_matches(pattern, message):
+    assert re.search(pattern, message), message
