@@ -46,9 +46,13 @@ def f1_counts(confusion: Tensor, classes: List[int]) -> Tensor:
 
 
 def f1_score(counts: np.ndarray) -> float:
-    """F1, the mean over K classes of 2 * hits / (targeted + predicted), from :func:`f1_counts`."""
+    """F1, the mean over classes of 2 * hits / (targeted + predicted), from :func:`f1_counts`.
+
+    A class that is neither targeted nor predicted is left out, as in scikit-learn.
+    """
     hits, sizes = counts.reshape(2, -1)
-    return float(np.mean(2 * hits / np.maximum(sizes, 1)))
+    known = sizes > 0
+    return float(np.mean(2 * hits[known] / sizes[known])) if known.any() else 0.0
 
 
 def correlations(predictions: np.ndarray, targets: np.ndarray):

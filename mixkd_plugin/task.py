@@ -216,7 +216,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                     "need a teacher"
                 )
             return
-        longest = max(int(d.sizes.max()) for d in self.datasets.values())
+        longest = max((int(d.sizes.max()) for d in self.datasets.values() if len(d)), default=0)
         expected = Expected(
             data=cfg.data,
             dictionary=self.dictionary,

@@ -102,7 +102,8 @@ def two_processes(tmp_path_factory, classification, teacher):
     folder = tmp_path_factory.mktemp("two_processes")
     flags = [
         "--mixup-ratio", 2, "--max-epoch", 3, "--kd-weight", 1, "--teacher-path", teacher,
-        "--report-mcc", "--report-acc-and-f1", "--batch-size-valid", 8,
+        "--report-mcc", "--report-acc-and-f1", "--batch-size-valid", 8, "--student-init-path",
+        teacher, "--lr", 0.005,
     ]  # fmt: skip
     flags = toy.train_flags(classification, folder / "student", *flags)
     records = [folder / "mixes0", folder / "mixes1"]

