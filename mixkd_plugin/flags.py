@@ -17,6 +17,8 @@ def check_task_flags(cfg) -> None:
     rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
     _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
     _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
+    if cfg.teacher_weights is not None and not cfg.teacher_path:
+        raise ValueError(f"--teacher-weights {cfg.teacher_weights}: --teacher-path is missing")
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
 

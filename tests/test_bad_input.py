@@ -42,6 +42,7 @@ WEIGHTS_RULE = "allowed is a number of 0 or more"
         ),
         (["--num-classes", 0], "--num-classes 0: allowed is 1 or more"),
         (["--num-classes", -1], "--num-classes -1: allowed is 1 or more"),
+        (["--teacher-weights", "0.7:0.3"], "--teacher-weights 0.7:0.3: --teacher-path is missing"),
         (
             ["--report-pearson-and-spearman"],
             "--report-pearson-and-spearman is allowed with --regression",
