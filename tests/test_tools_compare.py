@@ -75,7 +75,7 @@ def test_regression(tmp_path, regression, regression_teacher):
     assert count == 37
     wanted = 100 * pearsonr(outputs[:, 0], targets)[0]
     assert rows["T"]["pearson"] == pytest.approx(wanted, abs=1e-3)
-    assert rows["T"]["agreement"] == pytest.approx(100)
+    assert rows["T"]["correlation"] == pytest.approx(100)
     assert "accuracy" not in rows["T"]
 
 

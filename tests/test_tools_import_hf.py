@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 from argparse import Namespace
 
 import pytest
@@ -162,7 +163,9 @@ def test_hidden_states_equal_torchs_encoder(tmp_path, weights, activation):
 
 
 @torch.no_grad()
-def test_hidden_states_equal_transformers(tmp_path):
+def test_hidden_states_equal_transformers(tmp_path, monkeypatch):
+    # fairseq asks for torchaudio, whose newest build need not fit torch; transformers tries it
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
     try:
         from transformers import BertConfig, BertForMaskedLM
     except Exception as error:  # an optional library, which may also be there but broken

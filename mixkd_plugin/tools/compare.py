@@ -35,6 +35,7 @@ MEASURES = {
     "pearson": ("Pearson, %", "{:.1f}"),
     "spearman": ("Spearman, %", "{:.1f}"),
     "agreement": ("agreement with the teacher, %", "{:.1f}"),
+    "correlation": ("Pearson with the teacher, %", "{:.1f}"),
     "layers": ("layers", "{}"),
     "parameters": ("parameters", "{:,}"),
     "megabytes": ("MB on disk", "{:.1f}"),
@@ -82,7 +83,7 @@ def compare(
     for name, one in loaded.items():
         rows[name] = {
             **quality(one, outputs[name], targets),
-            "agreement": agreement(one, outputs[name], outputs[teacher]),
+            **likeness(one, outputs[name], outputs[teacher]),
             "layers": len(one.model.encoder.sentence_encoder.layers),
             "parameters": sum(p.numel() for p in one.model.parameters()),
             "megabytes": os.path.getsize(one.path) / 1e6,
@@ -144,11 +145,13 @@ def quality(loaded: Loaded, outputs: Tensor, targets: Tensor) -> Dict[str, float
     return result
 
 
-def agreement(loaded: Loaded, outputs: Tensor, teacher_outputs: Tensor) -> float:
-    """Percent of examples with the same class; for regression, 100 x Pearson of the two scores."""
+def likeness(loaded: Loaded, outputs: Tensor, teacher_outputs: Tensor) -> Dict[str, float]:
+    """Share of examples with the teacher's class; for regression, correlation of the scores."""
     if loaded.task.cfg.regression_target:
-        return 100 * metrics.correlations(outputs.numpy(), teacher_outputs.numpy())[0]
-    return _percent_equal(outputs.argmax(dim=1), teacher_outputs.argmax(dim=1))
+        pearson, _ = metrics.correlations(outputs.numpy(), teacher_outputs.numpy())
+        return {"correlation": 100 * pearson}
+    agreed = _percent_equal(outputs.argmax(dim=1), teacher_outputs.argmax(dim=1))
+    return {"agreement": agreed}
 
 
 def _percent_equal(a: Tensor, b: Tensor) -> float:
