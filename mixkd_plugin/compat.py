@@ -44,8 +44,10 @@ from fairseq import checkpoint_utils  # noqa: E402
 from fairseq.distributed import utils as distributed_utils  # noqa: E402
 from fairseq.logging import meters, metrics  # noqa: E402
 
+TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+
 # Before 2.6 weights_only was off by default, and a tar archive got round it (CVE-2025-32434).
-_WEIGHTS_ONLY_IS_SAFE = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) >= (2, 6)
+_WEIGHTS_ONLY_IS_SAFE = TORCH_VERSION >= (2, 6)
 
 
 def _float_scalar(dtype: np.dtype, data: bytes) -> float:

@@ -10,9 +10,12 @@ from typing import Optional
 from torch import Tensor
 
 from .mixup import Mix, stack_rows
+from .packed import can_pack, encode_packed
 
 
-def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool) -> Tensor:
+def encode(
+    model, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool, padding_free: bool
+) -> Tensor:
     """Logits of clean and mixed rows, (R, C): [clean; mixed], or one kind alone.
 
     Args:
@@ -20,11 +23,15 @@ def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: boo
         tokens: (B, T) clean examples
         mix: their partners; None for clean rows alone
         with_clean: whether clean rows are wanted where there are mixed ones
+        padding_free: leave out what no logit depends on, where the model is one that
+            :mod:`mixkd_plugin.packed` knows
 
     fairseq's ``RobertaEncoder.forward`` drops token embeddings without a word, so this calls
     ``extract_features``, which hands them on.
     """
-    if mix is None:
+    if padding_free and can_pack(model, head, tokens):
+        features = encode_packed(model, tokens, mix, with_clean)
+    elif mix is None:
         features, _ = model.encoder.extract_features(tokens)
     else:
         embed = model.encoder.sentence_encoder.embed_tokens

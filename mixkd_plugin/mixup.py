@@ -68,20 +68,28 @@ def stack_rows(
         token embeddings (R, max(T, T'), D), with R = B + M or M.
     """
     pad = embed.padding_idx
-    width = max(tokens.size(1), mix.partner_tokens.size(1))
-    tokens = F.pad(tokens, (0, width - tokens.size(1)), value=pad)
-    partners = F.pad(mix.partner_tokens, (0, width - mix.partner_tokens.size(1)), value=pad)
-    ratio = partners.size(0) // tokens.size(0)
-
+    own, partners, union = union_rows(tokens, mix.partner_tokens, pad)
+    tokens = F.pad(tokens, (0, union.size(1) - tokens.size(1)), value=pad)
     clean = embed(tokens)
-    repeated = tokens.repeat(ratio, 1)  # (M, T): row m is example m % B
-    mixed = mix_embeddings(
-        clean.repeat(ratio, 1, 1), embed(partners), repeated.ne(pad), partners.ne(pad), mix.lam
-    )
-    union = torch.where(repeated.ne(pad), repeated, partners)
+    repeated = clean.repeat(len(own) // len(tokens), 1, 1)
+    mixed = mix_embeddings(repeated, embed(partners), own.ne(pad), partners.ne(pad), mix.lam)
     if not with_clean:
         return union, mixed
     return torch.cat([tokens, union]), torch.cat([clean, mixed])
+
+
+def union_rows(tokens: Tensor, partners: Tensor, pad: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """The two texts of every mixed row, and both at once, (M, max(T, T')) each.
+
+    Returns:
+        the example's token ids, row m being example m % B; the partner's; and the example's where
+        it has a token, else the partner's: padding exactly where neither text has a token.
+    """
+    width = max(tokens.size(1), partners.size(1))
+    tokens = F.pad(tokens, (0, width - tokens.size(1)), value=pad)
+    partners = F.pad(partners, (0, width - partners.size(1)), value=pad)
+    own = tokens.repeat(partners.size(0) // tokens.size(0), 1)
+    return own, partners, torch.where(own.ne(pad), own, partners)
 
 
 def mix_targets(

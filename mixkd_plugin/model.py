@@ -15,10 +15,15 @@ from .student_init import CHOICES as INIT_LAYERS
 class MixKDRobertaModel(roberta.RobertaModel):
     """RoBERTa with the mixing seam inside ``forward``, where DDP and FSDP see it.
 
-    Parameters, checkpoints and results without mixes are those of ``roberta``.
+    Parameters and checkpoints are those of ``roberta``, and so are results without mixes: to the
+    last bit with ``--padding-free off``, but for rounding with ``on``.
     """
 
     supports_mixup = True
+
+    @property
+    def padding_free(self) -> bool:
+        return self.args.padding_free == "on"
 
     @staticmethod
     def add_args(parser):
@@ -35,6 +40,13 @@ class MixKDRobertaModel(roberta.RobertaModel):
             default="first",
             help=f"which of its layers: {INIT_LAYERS} (default: first)",
         )
+        parser.add_argument(
+            "--padding-free",
+            choices=["on", "off"],
+            default="on",
+            help="on: student and teacher compute no padding, and their last layer for <s> alone "
+            "(the same logits but for rounding); off: fairseq's own pass (default: on)",
+        )
 
     def forward(
         self,
@@ -50,11 +62,15 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
         ``with_clean=False`` leaves the clean rows out.
         """
-        if mix is None:
+        wants_logits_alone = classification_head_name is not None and not return_all_hiddens
+        if mix is None and not (self.padding_free and wants_logits_alone):
             return super().forward(
                 src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
             )
-        return encode(self, classification_head_name, src_tokens, mix, with_clean), {}
+        logits = encode(
+            self, classification_head_name, src_tokens, mix, with_clean, self.padding_free
+        )
+        return logits, {}
 
 
 # layers, width, feed-forward width, attention heads
@@ -79,6 +95,7 @@ def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) ->
         args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", heads)
         args.student_init_path = safe_getattr(args, "student_init_path", None)
         args.student_init_layers = safe_getattr(args, "student_init_layers", "first")
+        args.padding_free = safe_getattr(args, "padding_free", "on")
         roberta.base_architecture(args)
         for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
             if safe_getattr(args, flag, 0.0):

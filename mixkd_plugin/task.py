@@ -194,7 +194,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 f"architectures, got {type(model).__name__}"
             )
         if self.teacher is None:
-            self._load_teacher(next(model.parameters()))
+            self._load_teacher(model)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
@@ -207,7 +207,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             sample = {**sample, "partner": sample, "lam": lam}
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
-    def _load_teacher(self, like):
+    def _load_teacher(self, student):
         cfg = self.cfg
         if not cfg.teacher_path:
             if self._teacher_needed_by:
@@ -225,7 +225,12 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             num_classes=cfg.num_classes,
             longest=min(longest, self.max_positions()),
         )
-        dtype = like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype]
+        like = next(student.parameters())
         self.teacher = load_teacher(
-            cfg.teacher_path, cfg.teacher_weights, expected, dtype, like.device
+            cfg.teacher_path,
+            cfg.teacher_weights,
+            expected,
+            dtype=like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype],
+            device=like.device,
+            padding_free=getattr(student, "padding_free", True),
         )

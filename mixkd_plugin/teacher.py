@@ -47,22 +47,31 @@ class Teacher:
         models: fairseq RoBERTa models
         weights: one for each model, summing to 1
         head: name of their classification head
+        padding_free: compute no padding, where the model allows it
     """
 
-    def __init__(self, models: Sequence[torch.nn.Module], weights: Sequence[float], head: str):
+    def __init__(
+        self,
+        models: Sequence[torch.nn.Module],
+        weights: Sequence[float],
+        head: str,
+        padding_free: bool,
+    ):
         for model in models:
             model.eval()
             model.requires_grad_(False)
         self._models = list(models)
         self._weights = list(weights)
         self._head = head
+        self._padding_free = padding_free
 
     @torch.no_grad()  # not inference_mode, whose tensors no loss can use
     def logits(self, tokens: Tensor, mix: Optional[Mix] = None, with_clean: bool = True) -> Tensor:
         """Logits (R, C) in float32, of the rows that :func:`encoding.encode` describes."""
         total = 0
         for model, weight in zip(self._models, self._weights):
-            total = total + weight * encode(model, self._head, tokens, mix, with_clean).float()
+            logits = encode(model, self._head, tokens, mix, with_clean, self._padding_free)
+            total = total + weight * logits.float()
         return total
 
 
@@ -97,6 +106,7 @@ def load_teacher(
     expected: Expected,
     dtype: torch.dtype,
     device: torch.device,
+    padding_free: bool,
 ) -> Teacher:
     """Load and check an ensemble, ``A.pt:B.pt:...``.
 
@@ -122,7 +132,7 @@ def load_teacher(
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
         logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
-    return Teacher(models, normalised, expected.head)
+    return Teacher(models, normalised, expected.head, padding_free)
 
 
 def _build(path: str, state: Dict[str, Any], expected: Expected) -> torch.nn.Module:

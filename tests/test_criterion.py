@@ -42,7 +42,7 @@ class Run:
         teacher = build(RobertaModel, 7, pad_row=0.3, words=len(self.task.dictionary) - 4)
         teacher.register_classification_head(HEAD, num_classes=CLASSES)
         self.teacher_model = teacher.eval()
-        self.task.teacher = Teacher([teacher], [1.0], HEAD)
+        self.task.teacher = Teacher([teacher], [1.0], HEAD, padding_free=True)
         dataset = self.task.load_dataset("train", combine=False)
         dataset.set_epoch(3)
         self.sample = dataset.collater([dataset[i] for i in range(8)])
@@ -55,15 +55,13 @@ class Run:
         """One kind of rows, one at a time: nothing is stacked."""
         tokens, head = self.sample["net_input"]["src_tokens"], HEAD
         if not mixed:
-            return torch.cat([encode(model, head, t[None], None, True) for t in tokens])
+            return torch.cat([encode(model, head, t[None], None, True, False) for t in tokens])
         partners, lam = self.sample["partner"]["net_input"]["src_tokens"], self.sample["lam"]
-        rows = range(len(partners))
+        mixes = [Mix(p[None], weight[None]) for p, weight in zip(partners, lam)]
         return torch.cat(
             [
-                encode(
-                    model, head, tokens[m % 8][None], Mix(partners[m][None], lam[m][None]), False
-                )
-                for m in rows
+                encode(model, head, tokens[m % 8][None], mix, with_clean=False, padding_free=False)
+                for m, mix in enumerate(mixes)
             ]
         )
 

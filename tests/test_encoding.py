@@ -54,7 +54,7 @@ LAM = torch.tensor([0.3, 0.8, 0.5, 0.1, 0.9, 0.6], dtype=torch.float64)
 
 
 def mixed(model, lam=LAM, x=X, partners=PARTNERS, with_clean=False):
-    return encode(model, HEAD, x, Mix(partners, lam), with_clean)
+    return encode(model, HEAD, x, Mix(partners, lam), with_clean, padding_free=False)
 
 
 def test_one_stacked_pass_equals_separate_passes(student):
@@ -109,10 +109,16 @@ def test_gradient_reaches_the_embeddings_of_both_texts(student):
     assert reached.nonzero().ravel().tolist() == [0, 2, 10, 20, 21]
 
 
-def test_forward_is_the_seam_and_without_a_mix_fairseqs_own(student):
+@pytest.mark.parametrize("padding_free", ["on", "off"])
+def test_forward_is_the_seam(student, padding_free):
+    student.args.padding_free = padding_free
     mix = Mix(PARTNERS, LAM)
     logits, _ = student(X, classification_head_name=HEAD, mix=mix)
-    assert torch.equal(logits, encode(student, HEAD, X, mix, True))
+    assert torch.equal(logits, encode(student, HEAD, X, mix, True, padding_free == "on"))
+
+
+def test_forward_without_a_mix_is_fairseqs_own_to_the_last_bit(student):
+    student.args.padding_free = "off"
     plain = build(RobertaModel, 0, encoder_normalize_before=student.args.encoder_normalize_before)
     plain.load_state_dict(student.state_dict())
     theirs, _ = plain(X, classification_head_name=HEAD)
@@ -121,10 +127,10 @@ def test_forward_is_the_seam_and_without_a_mix_fairseqs_own(student):
 
 def test_teacher_is_the_weighted_mean_of_its_frozen_models():
     models = [build(RobertaModel, seed).train() for seed in (1, 2)]
-    teacher = Teacher(models, [0.7, 0.3], HEAD)
+    teacher = Teacher(models, [0.7, 0.3], HEAD, padding_free=False)
     mix = Mix(PARTNERS, LAM)
-    expected = 0.7 * encode(models[0], HEAD, X, mix, True)
-    expected = expected + 0.3 * encode(models[1], HEAD, X, mix, True)
+    expected = 0.7 * encode(models[0], HEAD, X, mix, True, False)
+    expected = expected + 0.3 * encode(models[1], HEAD, X, mix, True, False)
     logits = teacher.logits(X, mix)
     torch.testing.assert_close(logits, expected)
     assert torch.equal(logits, teacher.logits(X, mix))  # no dropout

@@ -11,7 +11,7 @@ from fairseq.trainer import Trainer
 
 OFF = [
     "--kd-weight", 0, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0,
-    "--batch-by-length", "off",
+    "--batch-by-length", "off", "--padding-free", "off",
 ]  # fmt: skip
 FAIRSEQ = "sentence_prediction"
 SIZE = [
