@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import re
 
 import pytest
+from fairseq.models.roberta import RobertaModel
 from toy import PLUGIN, ROOT
 
 from mixkd_plugin.criterion import MixKDCriterionConfig
@@ -41,12 +43,14 @@ def criterion_flags():
 
 
 def model_flags():
-    parser = argparse.ArgumentParser()
-    MixKDRobertaModel.add_args(parser)
+    ours, fairseqs = argparse.ArgumentParser(), argparse.ArgumentParser()
+    MixKDRobertaModel.add_args(ours)
+    RobertaModel.add_args(fairseqs)
+    own = {a.dest for a in ours._actions} - {a.dest for a in fairseqs._actions}
     return [
-        _row(a.dest, a.default, a.help.replace(" (default: first)", ""))
-        for a in parser._actions
-        if a.dest.startswith("student_init")
+        _row(a.dest, a.default, re.sub(r" \(default: \w+\)", "", a.help))
+        for a in ours._actions
+        if a.dest in own
     ]
 
 
