@@ -95,14 +95,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             labels = task.label_dictionary
             names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
             self.f1_classes = quality.classes_of_f1(names)
-        task.declare_needs(
-            teacher_flags=[
-                f"--{term}-weight {self.weights[term]:g}"
-                for term in ("kd", "tmkd")
-                if self._wants(term)
-            ],
-            mixes=self._wants("sm", "tmkd"),
-        )
+        task.declare_weights(self.weights)
 
     def _wants(self, *terms: str) -> bool:
         return any(self.weights[term] > 0 for term in terms)
@@ -119,9 +112,14 @@ class MixKDCriterion(SentencePredictionCriterion):
         clean, mixed = _split(
             self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
         )
-        teacher_clean, teacher_mixed = self._teacher_logits(
-            sample["net_input"]["src_tokens"], mix, training
-        )
+        teacher_clean = teacher_mixed = None
+        if self.task.teacher_outputs is not None:
+            teacher_clean, teacher_mixed = self.task.teacher_outputs.logits(
+                sample,
+                mix,
+                clean=self._wants("kd") or not training,
+                mixed=mix is not None and self._wants("tmkd"),
+            )
         targets = self._targets(sample)
         losses, logging_output = {}, {}
         if clean is not None:
@@ -159,15 +157,6 @@ class MixKDCriterion(SentencePredictionCriterion):
             **arguments,
         )
         return logits
-
-    def _teacher_logits(self, tokens, mix: Optional[Mix], training: bool):
-        """(clean, mixed) logits of the teacher, None where not wanted; one pass for both."""
-        want_clean = self._wants("kd") if training else self.task.teacher is not None
-        want_mixed = mix is not None and self._wants("tmkd")
-        if not (want_clean or want_mixed):
-            return None, None
-        logits = self.task.teacher.logits(tokens, mix if want_mixed else None, want_clean)
-        return _split(logits, len(tokens), want_clean)
 
     def _targets(self, sample) -> Tensor:
         """Class indices (B,), or regression targets (B, C)."""

@@ -1,12 +1,13 @@
 """The dataset of a split: fairseq's own, in parts, in order of length, and with mixing partners."""
 
+import copy
+import hashlib
 import math
-import os
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 import torch
-from fairseq.data import BaseWrapperDataset, data_utils
+from fairseq.data import BaseWrapperDataset
 
 from .pairing import MixupPlan, order_by_length
 
@@ -21,9 +22,10 @@ class DistillationDataset(BaseWrapperDataset):
     own batch, M rows: row m is mixed with example m % B) and ``lam`` ((M,), float64: the
     example's weight). ``id`` stays the position in the binarised split: an example keeps its
     identity under shuffling, fractions and any number of processes; ``split_size`` is how many
-    such positions there are.
+    such positions there are, ``split`` the name of theirs.
 
     Args:
+        split: its name
         dataset: the split as fairseq's task loads it
         lengths: (n,) tokens of each of its examples
         indices: positions to use (default all)
@@ -37,6 +39,7 @@ class DistillationDataset(BaseWrapperDataset):
 
     def __init__(
         self,
+        split: str,
         dataset,
         lengths: np.ndarray,
         indices: Optional[np.ndarray] = None,
@@ -46,8 +49,10 @@ class DistillationDataset(BaseWrapperDataset):
         keep_every_example: bool = True,
     ):
         super().__init__(dataset)
+        self._split = split
         self._indices = np.arange(len(dataset)) if indices is None else indices
-        self._lengths = np.asarray(lengths)[self._indices]
+        self._split_lengths = np.asarray(lengths)
+        self._lengths = self._split_lengths[self._indices]
         self._whole = indices is None
         self._by_length = by_length
         self._length_seed = length_seed
@@ -150,7 +155,7 @@ class DistillationDataset(BaseWrapperDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self.dataset.collater(samples)
         if samples:
-            batch["split_size"] = len(self.dataset)
+            batch["split"], batch["split_size"] = self._split, self.split_size
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self.dataset.collater([p for column in columns for p in column])
@@ -164,57 +169,55 @@ class DistillationDataset(BaseWrapperDataset):
             wanted = np.union1d(wanted, self._partners[indices])
         self.dataset.prefetch(wanted)
 
+    # --- rows, for who wants all of them at once ---
 
-def read_class_labels(
-    data: str, split: str, dictionary, num_classes: int, combine: bool
-) -> np.ndarray:
-    """Class of every example of a split, (n,), each checked.
+    @property
+    def split_size(self) -> int:
+        return len(self.dataset)
 
-    Raises:
-        ValueError: where labels are missing, more than one, or not among the classes.
-    """
-    path = os.path.join(data, "label", split)
-    labels = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
-    if labels is None:
-        raise ValueError(f"no labels for split {split!r}: {path}.bin and .idx do not exist")
-    bad = np.flatnonzero(np.asarray(labels.sizes) != 2)  # the label and the end-of-line symbol
-    if len(bad):
-        raise ValueError(
-            f"{path}: example {bad[0]} has {labels.sizes[bad[0]] - 1} labels instead of one "
-            f"({len(bad)} such examples)"
-        )
-    symbols = np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
-    classes = symbols - dictionary.nspecial
-    bad = np.flatnonzero((classes < 0) | (classes >= num_classes))
-    if len(bad):
-        raise ValueError(
-            f"{path}: example {bad[0]} has the label {dictionary[symbols[bad[0]]]!r}, which is not "
-            f"among the first {num_classes} (--num-classes) symbols of {data}/label/dict.txt"
-        )
-    return classes
+    @property
+    def rows_per_example(self) -> int:
+        """Mixed rows, or 1 where nothing is mixed."""
+        if self._draw_plan is None:
+            return 1
+        self._ensure_plan()
+        return self._lam.shape[1]
 
+    @property
+    def eligible_ids(self) -> np.ndarray:
+        """(k,) ids of the examples that are not too long."""
+        return self._indices[self._eligible]
 
-def read_regression_targets(data: str, split: str, num_targets: int) -> np.ndarray:
-    """Targets of every example of a split, (n, num_targets), each checked.
+    def without_mixes(self) -> "DistillationDataset":
+        clean = copy.copy(self)
+        clean._draw_plan = None
+        return clean
 
-    Raises:
-        ValueError: where the file is missing, or a line has another number of values than
-            ``--num-classes``, or one that is not a finite number.
-    """
-    path = os.path.join(data, "label", f"{split}.label")
-    if not os.path.exists(path):
-        raise ValueError(f"no labels for split {split!r}: {path} does not exist")
-    targets = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                values = [float(v) for v in line.split()]
-            except ValueError:
-                values = []
-            if len(values) != num_targets or not np.isfinite(values).all():
-                raise ValueError(
-                    f"{path}, line {number}: {line.strip()!r} is not {num_targets} finite number"
-                    f"{'s' if num_targets > 1 else ''} (--num-classes {num_targets})"
-                )
-            targets.append(values)
-    return np.array(targets).reshape(-1, num_targets)
+    def up_to(self, longest: int) -> "DistillationDataset":
+        """Without the examples that have more tokens."""
+        short = copy.copy(self)
+        short._eligible = np.flatnonzero(self._lengths <= longest)
+        short._plan_epoch = None
+        return short
+
+    def rows_digest(self) -> str:
+        """Of which rows these are: examples, partners and weights, in hexadecimal."""
+        parts = [self.eligible_ids, self._lengths[self._eligible]]
+        if self._draw_plan is not None:
+            self._ensure_plan()
+            parts += [self._partners[self._eligible], self._lam[self._eligible]]
+        return hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts)).hexdigest()
+
+    def canonical_batches(self, max_tokens: int) -> List[np.ndarray]:
+        """All eligible examples by increasing length, in batches of about so many tokens.
+
+        They depend on the rows alone: not on the epoch's order, the batch size or the processes.
+        """
+        tokens = self._lengths[self._eligible]
+        if self._draw_plan is not None:
+            self._ensure_plan()
+            partners = self._split_lengths[self._partners[self._eligible]]
+            tokens = np.maximum(tokens[:, None], partners).sum(axis=1)
+        order = np.argsort(tokens, kind="stable")
+        batch = (np.cumsum(tokens[order]) - 1) // max_tokens
+        return np.split(self._eligible[order], np.flatnonzero(np.diff(batch)) + 1)

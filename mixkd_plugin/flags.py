@@ -17,8 +17,17 @@ def check_task_flags(cfg) -> None:
     rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
     _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
     _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
-    if cfg.teacher_weights is not None and not cfg.teacher_path:
-        raise ValueError(f"--teacher-weights {cfg.teacher_weights}: --teacher-path is missing")
+    period = cfg.mixup_period
+    _check(period >= 0, "mixup_period", period, "0 (mixes never return) or a number of epochs")
+    for name in ("teacher_weights", "teacher_cache"):
+        if cfg[name] is not None and not cfg.teacher_path:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} {cfg[name]}: --teacher-path is missing")
+    if cfg.teacher_cache is not None and cfg.shorten_method == "random_crop":
+        raise ValueError(
+            f"--teacher-cache {cfg.teacher_cache}: with --shorten-method random_crop no text "
+            "returns; allowed is none or truncate"
+        )
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
 

@@ -44,8 +44,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
             "--padding-free",
             choices=["on", "off"],
             default="on",
-            help="on: student and teacher compute no padding, and their last layer for "
-            "the first token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
+            help="on: student and teacher compute no padding, and their last layer for the first "
+            "token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
         )
 
     def forward(

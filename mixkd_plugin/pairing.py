@@ -31,7 +31,13 @@ def _stream(seed: int, *key: int) -> np.random.RandomState:
 
 
 def draw_plan(
-    lengths: np.ndarray, ratio: int, alpha: float, pairing: str, seed: int, epoch: int
+    lengths: np.ndarray,
+    ratio: int,
+    alpha: float,
+    pairing: str,
+    seed: int,
+    epoch: int,
+    period: int = 0,
 ) -> MixupPlan:
     """Draw the mixes of one epoch.
 
@@ -40,10 +46,13 @@ def draw_plan(
         ratio: mixed rows per example
         alpha: lam ~ Beta(alpha, alpha), drawn for each mixed row
         pairing: ``random``, any other example; ``length``, one of similar length
+        period: the mixes of an epoch return after so many epochs; 0 is never
 
     Each column of partners is a permutation, so that every example serves as partner equally
     often, and none is its own partner (but where there is only one example).
     """
+    if period > 0:
+        epoch = (epoch - 1) % period + 1
     n = len(lengths)
     partners = np.empty((n, ratio), dtype=np.int64)
     for k in range(ratio):

@@ -5,7 +5,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Optional, Sequence
+from typing import Dict, Optional
 
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from omegaconf import II, open_dict
 
-from .data import DistillationDataset, read_class_labels, read_regression_targets
+from .data import DistillationDataset
 from .flags import check_task_flags
+from .labels import read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS, draw_plan, stratified_subset
 from .preflight import fingerprint
 from .student_init import initialise_student
-from .teacher import DTYPES, Expected, Teacher, load_teacher
+from .teacher import DTYPES, Expected
+from .teacher_outputs import TeacherOutputs, set_up_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
         default="auto",
         metadata={"help": "type the teacher computes in; auto is the student's"},
     )
+    teacher_cache: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "folder that keeps the teacher's answers for later runs: with the same "
+            "teacher, data and mixes they do not load it"
+        },
+    )
     mixup_alpha: float = field(
         default=0.4,
         metadata={"help": "each mixed example's weight lam ~ Beta(alpha, alpha), alpha > 0"},
@@ -60,6 +69,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     mixup_pairing: ChoiceEnum(PAIRINGS) = field(
         default="random",
         metadata={"help": "partners: any other example, or one of similar length (less padding)"},
+    )
+    mixup_period: int = field(
+        default=0,
+        metadata={
+            "help": "mixes return after so many epochs, and the teacher's answers with them; "
+            "0: never"
+        },
     )
     mixup_seed: Optional[int] = field(
         default=None, metadata={"help": "seed of the mixes (default: --seed)"}
@@ -86,8 +102,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
 class MixKDSentencePredictionTask(SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
-    ``teacher`` is None until training starts, and for good where none is given: a student loads,
-    validates and serves without its teacher.
+    ``teacher_outputs`` is None until training starts, and for good where no teacher is given: a
+    student loads, validates and serves without it.
     """
 
     def __init__(self, cfg, data_dictionary, label_dictionary):
@@ -96,9 +112,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             # Mixes change with the epoch, so each epoch has loader workers of its own. fairseq lets
             # them outlive it, and torch often takes 5 seconds to be rid of such ones.
             cfg.persistent_workers = False
-        self.teacher: Optional[Teacher] = None
-        self._teacher_needed_by: Sequence[str] = ()
-        self._mixing = False
+        self.teacher_outputs: Optional[TeacherOutputs] = None
+        self._weights: Dict[str, float] = {}
+        self._num_workers = 0
         self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
 
     @property
@@ -120,10 +136,20 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 raise ValueError(f"data folder {cfg.data}: {path} does not exist")
         return super().setup_task(cfg, **kwargs)
 
-    def declare_needs(self, teacher_flags: Sequence[str], mixes: bool) -> None:
-        """Called by the criterion: flags that need a teacher, and whether mixes are wanted."""
-        self._teacher_needed_by = teacher_flags
-        self._mixing = mixes
+    def declare_weights(self, weights: Dict[str, float]) -> None:
+        """Called by the criterion: what each term of the loss weighs."""
+        self._weights = weights
+
+    def _wants(self, *terms: str) -> bool:
+        return any(self._weights.get(term, 0) > 0 for term in terms)
+
+    @property
+    def _texts_return(self) -> bool:
+        return self.cfg.shorten_method != "random_crop"
+
+    @property
+    def _mixing(self) -> bool:
+        return self._wants("sm", "tmkd")
 
     def load_dataset(self, split, combine=False, **kwargs):
         """Load a split, checking its labels; the training split with its fraction and its mixes."""
@@ -147,6 +173,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
             logger.info("training on %d of %d examples", len(indices), len(strata))
         self.datasets[split] = DistillationDataset(
+            split,
             dataset,
             lengths=dataset.sizes[0],
             indices=indices,
@@ -164,6 +191,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             ratio=cfg.mixup_ratio,
             alpha=cfg.mixup_alpha,
             pairing=str(cfg.mixup_pairing),
+            period=cfg.mixup_period,
             seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
         )
 
@@ -181,20 +209,46 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
         Else validating on the training split would set the mixes of training back to epoch 1.
         """
+        is_training_split = dataset is self.datasets.get(self.cfg.train_subset)
         if not dataset.can_reuse_epoch_itr_across_epochs:
             dataset = copy.copy(dataset)
+        if is_training_split:
+            self._last_training_split = dataset
+        self._num_workers = kwargs.get("num_workers", 0)
         return super().get_batch_iterator(dataset, *args, **kwargs)
 
     def begin_epoch(self, epoch, model):
-        """Load and check the teacher when training starts; nothing else calls this."""
+        """Before the first update, and at each epoch: know what the teacher says to what returns.
+
+        Nothing else loads the teacher.
+        """
         super().begin_epoch(epoch, model)
         if self._mixing and not getattr(model, "supports_mixup", False):
             raise ValueError(
                 "mixed examples need a student of --arch mixkd_roberta or one of its named "
                 f"architectures, got {type(model).__name__}"
             )
-        if self.teacher is None:
-            self._load_teacher(model)
+        if self.teacher_outputs is None:
+            self.teacher_outputs = self._set_up_teacher(model)
+        outputs, cfg = self.teacher_outputs, self.cfg
+        if outputs is None or not self._texts_return:
+            return
+        # the iterator of this epoch was made over it a moment ago
+        dataset = self._last_training_split
+        if self._wants("kd"):
+            outputs.prepare_clean(cfg.train_subset, dataset)
+        if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
+            outputs.prepare_mixes(cfg.train_subset, dataset, keep=cfg.mixup_period > 0)
+
+    def begin_valid_epoch(self, epoch, model):
+        """Before the first validation: know what the teacher says to the other splits."""
+        super().begin_valid_epoch(epoch, model)
+        if self.teacher_outputs is None or not self._texts_return:
+            return
+        longest = min(self.max_positions(), model.max_positions())
+        for split, dataset in self.datasets.items():
+            if split != self.cfg.train_subset:
+                self.teacher_outputs.prepare_clean(split, dataset.up_to(longest))
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
@@ -205,17 +259,19 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if ignore_grad and self._mixing and "partner" not in sample:
             lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
             sample = {**sample, "partner": sample, "lam": lam}
+        if ignore_grad:
+            sample = {**sample, "split": None}  # no answers are known, and none matter
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
-    def _load_teacher(self, student):
+    def _set_up_teacher(self, student) -> Optional[TeacherOutputs]:
+        """None without a teacher, where no loss needs one."""
         cfg = self.cfg
         if not cfg.teacher_path:
-            if self._teacher_needed_by:
-                raise ValueError(
-                    f"--teacher-path is missing: {' and '.join(self._teacher_needed_by)} "
-                    "need a teacher"
-                )
-            return
+            terms = [term for term in ("kd", "tmkd") if self._wants(term)]
+            if terms:
+                flags = [f"--{term}-weight {self._weights[term]:g}" for term in terms]
+                raise ValueError(f"--teacher-path is missing: {' and '.join(flags)} need a teacher")
+            return None
         longest = max((int(d.sizes.max()) for d in self.datasets.values() if len(d)), default=0)
         expected = Expected(
             data=cfg.data,
@@ -225,12 +281,4 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             num_classes=cfg.num_classes,
             longest=min(longest, self.max_positions()),
         )
-        like = next(student.parameters())
-        self.teacher = load_teacher(
-            cfg.teacher_path,
-            cfg.teacher_weights,
-            expected,
-            dtype=like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype],
-            device=like.device,
-            padding_free=getattr(student, "padding_free", True),
-        )
+        return set_up_teacher(cfg, expected, student, self._num_workers)

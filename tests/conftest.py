@@ -103,7 +103,7 @@ def two_processes(tmp_path_factory, classification, teacher):
     flags = [
         "--mixup-ratio", 2, "--max-epoch", 3, "--kd-weight", 1, "--teacher-path", teacher,
         "--report-mcc", "--report-acc-and-f1", "--batch-size-valid", 8, "--student-init-path",
-        teacher, "--lr", 0.005,
+        teacher, "--lr", 0.005, "--dropout", 0, "--attention-dropout", 0,
     ]  # fmt: skip
     flags = toy.train_flags(classification, folder / "student", *flags)
     records = [folder / "mixes0", folder / "mixes1"]

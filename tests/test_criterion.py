@@ -12,6 +12,7 @@ from toy import make_data, train_flags
 from mixkd_plugin.encoding import encode
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.teacher import Teacher
+from mixkd_plugin.teacher_outputs import TeacherOutputs
 
 HEAD = "sentence_classification_head"
 CLASSES = 3
@@ -42,7 +43,10 @@ class Run:
         teacher = build(RobertaModel, 7, pad_row=0.3, words=len(self.task.dictionary) - 4)
         teacher.register_classification_head(HEAD, num_classes=CLASSES)
         self.teacher_model = teacher.eval()
-        self.task.teacher = Teacher([teacher], [1.0], HEAD, padding_free=True)
+        teacher_of_one = Teacher([teacher], [1.0], HEAD, padding_free=True)
+        self.task.teacher_outputs = TeacherOutputs(
+            lambda: teacher_of_one, self.task.cfg.num_classes, torch.device("cpu")
+        )
         dataset = self.task.load_dataset("train", combine=False)
         dataset.set_epoch(3)
         self.sample = dataset.collater([dataset[i] for i in range(8)])
@@ -172,5 +176,5 @@ def test_in_evaluation_the_loss_is_that_of_the_labels_whatever_the_weights(folde
     )
     torch.testing.assert_close(loss, expected)
     assert "tmkd_loss" not in output and "kd_loss" in output
-    run.task.teacher = None
+    run.task.teacher_outputs = None
     assert torch.equal(run.criterion(run.student, run.sample)[0], loss)

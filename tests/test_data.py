@@ -37,7 +37,7 @@ def dataset(ratio=0, **settings):
     if ratio:
         drawer = partial(draw_plan, ratio=ratio, alpha=0.4, pairing="random", seed=1)
         settings["draw_plan"] = drawer
-    return DistillationDataset(Base(), LENGTHS, **settings)
+    return DistillationDataset("train", Base(), LENGTHS, **settings)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32, 500])

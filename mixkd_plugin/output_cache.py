@@ -1,0 +1,108 @@
+"""Teacher outputs on disk, for the next run of a sweep.
+
+A file's name is a digest of all that its numbers depend on: teachers and how they are averaged,
+data, rows. A file is complete or absent: it is written under another name and moved into place,
+so that runs may share a folder, and one that cannot be read whole counts as absent.
+"""
+
+import contextlib
+import functools
+import glob
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import uuid
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+class OutputCache:
+    """Files of a folder.
+
+    Args:
+        folder: made where it does not exist
+        teachers: checkpoints, whose content counts and not their names
+        settings: whatever else decides what the teacher answers; JSON values
+        data: the binarised data folder
+
+    Raises:
+        ValueError: where the folder cannot be written to, or a teacher does not exist.
+    """
+
+    def __init__(self, folder: str, teachers: Sequence[str], settings: Dict[str, Any], data: str):
+        self._folder = folder
+        self._data = data
+        self._settings = settings
+        self._teachers = teachers
+        for path in teachers:
+            if not os.path.isfile(path):
+                raise ValueError(f"--teacher-path: {path} does not exist")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"--teacher-cache {folder}: a folder that can be written to is wanted ({error})"
+            ) from error
+
+    def _path(self, split: str, rows: str) -> str:
+        texts = sorted(glob.glob(os.path.join(glob.escape(self._data), "input*", f"{split}*.*")))
+        parts = {
+            "format": FORMAT,
+            "teachers": [_digest_of_file(path) for path in self._teachers],
+            "settings": self._settings,
+            "texts": [_digest_of_file(path) for path in texts],
+            "rows": rows,
+        }
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return os.path.join(self._folder, f"{split}-{key[:32]}.npy")
+
+    def load(self, split: str, rows: str, shape: Tuple[int, ...]) -> Optional[np.ndarray]:
+        """What :meth:`store` was given for these rows, float32 of this shape; None if nothing."""
+        path = self._path(split, rows)
+        if not os.path.exists(path):
+            return None
+        try:
+            outputs = np.load(path, allow_pickle=False)
+            if outputs.shape != tuple(shape) or outputs.dtype != np.float32:
+                raise ValueError(f"{outputs.dtype} {outputs.shape} instead of float32 {shape}")
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("--teacher-cache: %s is computed anew (%s)", path, error)
+            return None
+        logger.info("teacher: %d examples of split %s from %s", len(outputs), split, path)
+        return outputs
+
+    def store(self, split: str, rows: str, outputs: np.ndarray) -> None:
+        """Keep outputs, float32; a full disk costs the next run time, and this one nothing."""
+        path = self._path(split, rows)
+        unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
+        try:
+            with open(unfinished, "wb") as file:
+                np.save(file, outputs, allow_pickle=False)
+            os.replace(unfinished, path)
+        except OSError as error:
+            logger.warning("--teacher-cache: %s was not written (%s)", path, error)
+            with contextlib.suppress(OSError):
+                os.remove(unfinished)
+
+
+def _digest_of_file(path: str) -> str:
+    status = os.stat(path)
+    return _digest_of_version(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=None)
+def _digest_of_version(path: str, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

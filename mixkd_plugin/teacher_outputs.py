@@ -1,0 +1,214 @@
+"""What the teacher answered, kept by example: computed once, looked up at every step.
+
+Rows whose answer is wanted again (clean examples, and mixes that return or that another run of a
+sweep will draw) are computed before they are needed, in batches that depend on the rows alone. So
+what is kept is the same, bit for bit, on any number of processes, after an interruption, and read
+back from disk. Rows wanted once go through the teacher in the step that wants them.
+"""
+
+import logging
+import os
+import time
+from functools import partial
+from typing import Callable, Dict, Optional, Tuple
+
+import numpy as np
+import torch
+from fairseq.distributed import utils as distributed_utils
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .data import DistillationDataset
+from .mixup import Mix
+from .output_cache import OutputCache
+from .preflight import fingerprint
+from .teacher import DTYPES, Expected, Teacher, load_teacher
+
+logger = logging.getLogger(__name__)
+
+# Tokens in a batch of the teacher: enough to fill a GPU, and far below what training keeps there.
+BATCH_TOKENS = 8192
+
+Logits = Optional[Tensor]
+
+
+class TeacherOutputs:
+    """Answers by lookup where they are known, else by the teacher.
+
+    ``teacher`` is None until it is asked for the first time.
+
+    Args:
+        load_teacher: reads and checks it
+        num_classes: C, values in an answer
+        device: where known answers lie
+        num_workers: processes that load data while answers are computed
+        cache: where known answers outlive the run
+    """
+
+    def __init__(
+        self,
+        load_teacher: Callable[[], Teacher],
+        num_classes: int,
+        device: torch.device,
+        num_workers: int = 0,
+        cache: Optional[OutputCache] = None,
+    ):
+        self.teacher: Optional[Teacher] = None
+        self._load_teacher = load_teacher
+        self._num_classes = num_classes
+        self._device = device
+        self._num_workers = num_workers
+        self._cache = cache
+        self._clean: Dict[str, Tensor] = {}  # split -> (n, 1, C)
+        self._mixes: Dict[str, Tensor] = {}  # rows -> (n, ratio, C)
+        self._current_mixes: Logits = None
+
+    def load(self) -> Teacher:
+        if self.teacher is None:
+            self.teacher = self._load_teacher()
+        return self.teacher
+
+    def prepare_clean(self, split: str, dataset: DistillationDataset) -> None:
+        """Know the answers to the clean examples of a split."""
+        if split not in self._clean:
+            self._clean[split] = self._answers(split, dataset.without_mixes())
+
+    def prepare_mixes(self, split: str, dataset: DistillationDataset, keep: bool) -> None:
+        """Know the answers to the mixes of the dataset's epoch; ``keep`` those of other epochs."""
+        rows = dataset.rows_digest()
+        if rows not in self._mixes:
+            if not keep:
+                self._mixes.clear()
+            self._mixes[rows] = self._answers(split, dataset)
+        self._current_mixes = self._mixes[rows]
+
+    def logits(
+        self, sample: dict, mix: Optional[Mix], clean: bool, mixed: bool
+    ) -> Tuple[Logits, Logits]:
+        """Logits (B, C) of clean and (M, C) of mixed rows in float32; None where not asked for.
+
+        Zeros for a sample of no split.
+        """
+        ids, split = sample["id"], sample["split"]
+        clean_logits = mixed_logits = None
+        if split is None:
+            zeros = partial(torch.zeros, device=ids.device)
+            return (
+                zeros(len(ids), self._num_classes) if clean else None,
+                zeros(len(mix.lam), self._num_classes) if mixed else None,
+            )
+        if clean and split in self._clean:
+            clean_logits, clean = self._look_up(self._clean[split], ids), False
+        if mixed and self._current_mixes is not None:
+            mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
+        if clean or mixed:  # one pass for both
+            tokens = sample["net_input"]["src_tokens"]
+            logits = self.load().logits(tokens, mix if mixed else None, with_clean=clean)
+            if clean:
+                clean_logits, logits = logits[: len(ids)], logits[len(ids) :]
+            if mixed:
+                mixed_logits = logits
+        return clean_logits, mixed_logits
+
+    @staticmethod
+    def _look_up(known: Tensor, ids: Tensor) -> Tensor:
+        return known[ids].transpose(0, 1).flatten(0, 1)  # row m belongs to example m % B
+
+    def _answers(self, split: str, dataset: DistillationDataset) -> Tensor:
+        """(n, rows of each, C) on every rank; -inf for examples that the dataset leaves out."""
+        shape = (dataset.split_size, dataset.rows_per_example, self._num_classes)
+        answers = torch.full(shape, -np.inf, device=self._device)
+        ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
+        if self._cache is not None:
+            if _rank() == 0:  # the only one to use the disk
+                stored = self._cache.load(split, dataset.rows_digest(), answers[ids].shape)
+                if stored is not None:
+                    answers[ids] = torch.from_numpy(stored).to(self._device)
+            _merge(answers)
+            if torch.isfinite(answers[ids]).all():
+                return answers
+        self._compute(split, dataset, answers)
+        _merge(answers)
+        bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]
+        if len(bad):
+            raise ValueError(
+                f"--teacher-path: the answer to example {int(bad[0])} of split {split!r} is not a "
+                f"finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
+            )
+        if self._cache is not None and _rank() == 0:
+            self._cache.store(split, dataset.rows_digest(), answers[ids].cpu().numpy())
+        return answers
+
+    def _compute(self, split: str, dataset: DistillationDataset, answers: Tensor) -> None:
+        """This rank's share of the answers."""
+        start = time.perf_counter()
+        batches = dataset.canonical_batches(BATCH_TOKENS)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=batches[_rank() :: _world_size()],
+            collate_fn=dataset.collater,
+            num_workers=self._num_workers,
+            generator=torch.Generator(),  # training's random numbers are not for this
+        )
+        for sample in loader:
+            mix = None
+            if "partner" in sample:
+                partners = sample["partner"]["net_input"]["src_tokens"]
+                mix = Mix(partners.to(self._device), sample["lam"].to(self._device))
+            tokens = sample["net_input"]["src_tokens"].to(self._device)
+            logits = self.load().logits(tokens, mix, with_clean=False)
+            by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
+            answers[sample["id"].to(self._device)] = by_example
+        rows = len(dataset.eligible_ids) * dataset.rows_per_example
+        seconds = time.perf_counter() - start
+        logger.info("teacher: answered %d rows of split %s in %.1f s", rows, split, seconds)
+
+
+def _world_size() -> int:
+    return distributed_utils.get_data_parallel_world_size()
+
+
+def _rank() -> int:
+    return distributed_utils.get_data_parallel_rank() if _world_size() > 1 else 0
+
+
+def _merge(answers: Tensor) -> None:
+    """Every rank's answers on every rank; nobody answers what another did."""
+    if _world_size() > 1:
+        group = distributed_utils.get_data_parallel_group()
+        distributed_utils.all_reduce(answers, group=group, op="max")
+
+
+def set_up_teacher(cfg, expected: Expected, student, num_workers: int) -> TeacherOutputs:
+    """The teacher of a run, by its task's configuration; loaded at once where it has no cache."""
+    like = next(student.parameters())
+    dtype = like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype]
+    padding_free = getattr(student, "padding_free", True)
+    cache = None
+    if cfg.teacher_cache:
+        settings = {
+            "weights": cfg.teacher_weights,
+            "dtype": str(dtype),
+            "padding_free": padding_free,
+            "head": expected.head,
+            "num_classes": expected.num_classes,
+            "init_token": cfg.init_token,
+            "separator_token": cfg.separator_token,
+            **fingerprint(expected.dictionary, expected.labels),
+        }
+        cache = OutputCache(
+            cfg.teacher_cache, cfg.teacher_path.split(os.pathsep), settings, cfg.data
+        )
+    load = partial(
+        load_teacher,
+        cfg.teacher_path,
+        cfg.teacher_weights,
+        expected,
+        dtype,
+        like.device,
+        padding_free,
+    )
+    outputs = TeacherOutputs(load, expected.num_classes, like.device, num_workers, cache)
+    if cache is None:  # whatever is wrong with the teacher is said before the first update
+        outputs.load()
+    return outputs
