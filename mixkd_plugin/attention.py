@@ -1,7 +1,10 @@
 """Self-attention over packed rows: each token attends to the tokens of its own row.
 
-Letters in shape comments: R rows, N tokens of all rows, H heads, K width of a head.
+``module`` is fairseq's ``MultiheadAttention``; its output projection is left to the caller. Letters
+in shape comments: R rows, N tokens of all rows, D width, H heads, K = D / H.
 """
+
+from typing import List
 
 import torch
 import torch.nn.functional as F
@@ -14,61 +17,85 @@ HAS_FUSED = TORCH_VERSION >= (2, 0)
 HAS_JAGGED = TORCH_VERSION >= (2, 5)
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, first_only: bool, p: float
-) -> Tensor:
-    """Softmax attention with dropout ``p``, by the way that suits the device.
-
-    Args:
-        query: (N, H, K), or (R, H, K) where only the first token of each row asks
-        key, value: (N, H, K)
-
-    Returns:
-        as ``query``
-    """
-    way = jagged_attention if query.is_cuda and HAS_JAGGED else grouped_attention
-    return way(query, key, value, packing, first_only, p)
+def attend(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
+    """What every token of ``x`` (N, D) gathers, (N, D); or the first of each row, (R, D)."""
+    if x.is_cuda and HAS_JAGGED:
+        return attend_jagged(module, x, packing, first_only)
+    return attend_first(module, x, packing) if first_only else attend_grouped(module, x, packing)
 
 
-def grouped_attention(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, first_only: bool, p: float
-) -> Tensor:
+def _dropout(module) -> float:
+    dropout = module.dropout_module
+    return dropout.p if module.training or dropout.apply_during_inference else 0.0
+
+
+def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
     """One dense batch for each length of row."""
-    # split, not sliced: the gradient of a slice is as large as the whole
-    sizes = [rows * length for rows, length in packing.groups]
-    query_sizes = [rows for rows, _ in packing.groups] if first_only else sizes
+    p = _dropout(module)
+    projected = (module.q_proj(x), module.k_proj(x), module.v_proj(x))
     out = []
-    for (rows, _), *qkv in zip(
-        packing.groups, query.split(query_sizes), key.split(sizes), value.split(sizes)
-    ):
-        q, k, v = (t.unflatten(0, (rows, -1)).transpose(1, 2) for t in qkv)  # (rows, H, T, K)
+    for (rows, length), *qkv in zip(packing.groups, *(_by_group(t, packing) for t in projected)):
+        q, k, v = (t.view(rows, length, module.num_heads, -1).transpose(1, 2) for t in qkv)
         if p == 0 and HAS_FUSED:
-            attended = F.scaled_dot_product_attention(q, k, v)
+            gathered = F.scaled_dot_product_attention(q, k, v)
         else:  # with dropout, several times faster than torch's on a CPU
-            weights = torch.matmul(q * q.size(-1) ** -0.5, k.transpose(2, 3)).softmax(dim=-1)
-            attended = F.dropout(weights, p) @ v
-        out.append(attended.transpose(1, 2).flatten(0, 1))
+            weights = torch.matmul(q * module.scaling, k.transpose(2, 3)).softmax(dim=-1)
+            gathered = F.dropout(weights, p) @ v
+        out.append(gathered.transpose(1, 2).reshape(rows * length, -1))
     return torch.cat(out)
 
 
-def jagged_attention(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, first_only: bool, p: float
-) -> Tensor:
+def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
+    """Of first tokens alone, and so without keys and values, which only they would use.
+
+    With q for a first token, and x and weights a for the tokens of its row,
+    q . (W_k x + b_k) = (W_k' q) . x + q . b_k,  sum a (W_v x + b_v) = W_v (sum a x) + b_v sum a.
+    """
+    p, heads = _dropout(module), module.num_heads
+    key, value = (
+        w.view(heads, -1, x.size(1)) for w in (module.k_proj.weight, module.v_proj.weight)
+    )
+    first = x.index_select(0, packing.starts)
+    query = (module.q_proj(first) * module.scaling).view(len(first), heads, -1)  # (R, H, K)
+    offset = (query * module.k_proj.bias.view(heads, -1)).sum(dim=2, keepdim=True)  # (R, H, 1)
+    query = torch.matmul(query.transpose(0, 1), key).transpose(0, 1)  # (R, H, D)
+    sizes = [rows for rows, _ in packing.groups]
+    gathered, totals = [], []
+    for (rows, length), tokens, q, b in zip(
+        packing.groups, _by_group(x, packing), query.split(sizes), offset.split(sizes)
+    ):
+        tokens = tokens.view(rows, length, -1)
+        weights = (torch.matmul(q, tokens.transpose(1, 2)) + b).softmax(dim=-1)
+        weights = F.dropout(weights, p)  # (rows, H, T)
+        gathered.append(torch.matmul(weights, tokens))
+        totals.append(weights.sum(dim=2, keepdim=True))
+    out = torch.matmul(torch.cat(gathered).transpose(0, 1), value.transpose(1, 2)).transpose(0, 1)
+    return (out + torch.cat(totals) * module.v_proj.bias.view(heads, -1)).flatten(1)
+
+
+def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
     """All lengths in one kernel (flash or efficient, on a GPU)."""
-    n, rows = len(key), len(packing.starts)
-    offsets = F.pad(packing.starts, (0, 1), value=n)
-    shortest, longest = packing.groups[0][1], packing.groups[-1][1]
+    offsets = F.pad(packing.starts, (0, 1), value=len(x))
+    lengths = packing.groups[0][1], packing.groups[-1][1]
 
     def jagged(values, offsets, shortest, longest):
+        heads = values.view(len(values), module.num_heads, -1)
         nested = torch.nested.nested_tensor_from_jagged(
-            values, offsets, min_seqlen=shortest, max_seqlen=longest
+            heads, offsets, min_seqlen=shortest, max_seqlen=longest
         )
         return nested.transpose(1, 2)
 
-    key, value = (jagged(t, offsets, shortest, longest) for t in (key, value))
+    key, value = (jagged(f(x), offsets, *lengths) for f in (module.k_proj, module.v_proj))
     if first_only:
-        query = jagged(query, torch.arange(rows + 1, device=query.device), 1, 1)
+        first = x.index_select(0, packing.starts)
+        each = torch.arange(len(first) + 1, device=x.device)
+        query = jagged(module.q_proj(first), each, 1, 1)
     else:
-        query = jagged(query, offsets, shortest, longest)
-    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=p)
-    return attended.transpose(1, 2).values()
+        query = jagged(module.q_proj(x), offsets, *lengths)
+    gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=_dropout(module))
+    return gathered.transpose(1, 2).values().flatten(1)
+
+
+def _by_group(x: Tensor, packing: Packing) -> List[Tensor]:
+    """Split, not sliced: the gradient of a slice is as large as the whole."""
+    return x.split([rows * length for rows, length in packing.groups])

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 from fairseq.data import data_utils
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 
 def read_class_labels(
@@ -24,7 +25,7 @@ def read_class_labels(
             f"{path}: example {bad[0]} has {labels.sizes[bad[0]] - 1} labels instead of one "
             f"({len(bad)} such examples)"
         )
-    symbols = np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
+    symbols = _first_symbols(labels)
     classes = symbols - dictionary.nspecial
     bad = np.flatnonzero((classes < 0) | (classes >= num_classes))
     if len(bad):
@@ -33,6 +34,15 @@ def read_class_labels(
             f"among the first {num_classes} (--num-classes) symbols of {data}/label/dict.txt"
         )
     return classes
+
+
+def _first_symbols(labels) -> np.ndarray:
+    """The label of every example, (n,), each followed by an end-of-line symbol."""
+    parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
+    if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
+        flat = [np.frombuffer(part._bin_buffer, part._index.dtype) for part in parts]
+        return np.concatenate(flat)[::2].astype(np.int64)
+    return np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
 
 
 def read_regression_targets(data: str, split: str, num_targets: int) -> np.ndarray:

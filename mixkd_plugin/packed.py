@@ -16,7 +16,7 @@ from fairseq.models.roberta.model import RobertaClassificationHead, RobertaEncod
 from fairseq.models.transformer import TransformerEncoder
 from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention import attend
 from .mixup import Mix
@@ -70,10 +70,9 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
     residual = x
     if layer.normalize_before:
         x = layer.self_attn_layer_norm(x)
-    key, value = attention.k_proj(x), attention.v_proj(x)
+    x = attend(attention, x, packing, first_only)
     if first_only:
-        x, residual = (t.index_select(0, packing.starts) for t in (x, residual))
-    x = _attend(attention, attention.q_proj(x), key, value, packing, first_only)
+        residual = residual.index_select(0, packing.starts)
     x = residual + layer.dropout_module(attention.out_proj(x))
     if not layer.normalize_before:
         x = layer.self_attn_layer_norm(x)
@@ -86,16 +85,6 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
     if not layer.normalize_before:
         x = layer.final_layer_norm(x)
     return x
-
-
-def _attend(
-    attention, query: Tensor, key: Tensor, value: Tensor, packing: Packing, first_only: bool
-) -> Tensor:
-    """Attention inside each row: key and value (N, D), query and result (N, D) or (R, D)."""
-    dropout = attention.dropout_module
-    p = dropout.p if attention.training or dropout.apply_during_inference else 0.0
-    query, key, value = (t.view(len(t), attention.num_heads, -1) for t in (query, key, value))
-    return attend(query, key, value, packing, first_only, p).flatten(1)
 
 
 def can_pack(model, head: str, tokens: Tensor) -> bool:
@@ -130,14 +119,16 @@ def _obstacle(model, head: str, tokens: Tensor) -> Optional[str]:
     if positions is not None:
         expected.append((positions, LearnedPositionalEmbedding))
     for layer in encoder.layers:
-        expected += [(layer, TransformerEncoderLayerBase), (layer.self_attn, MultiheadAttention)]
+        attention = layer.self_attn
+        expected += [(layer, TransformerEncoderLayerBase), (attention, MultiheadAttention)]
+        expected += [(projection, nn.Linear) for projection in (attention.k_proj, attention.v_proj)]
         if "forward" in vars(layer):
             return "--checkpoint-activations"
         if layer.quant_noise > 0:
             return "--quant-noise-pq"
         if layer._forward_hooks or layer._forward_pre_hooks:
             return "a hook on an encoder layer"
-        if getattr(layer.self_attn, "use_xformers", False):
+        if getattr(attention, "use_xformers", False):
             return "xformers"
     other = next((type(m).__name__ for m, wanted in expected if type(m) is not wanted), None)
     return other if len(encoder.layers) else "an encoder without layers"

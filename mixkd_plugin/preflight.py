@@ -129,5 +129,5 @@ def check_positions(max_positions: int, longest: int) -> None:
 def check_finite(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Every parameter must be a finite number, in the type that the teacher will compute in."""
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        if not all(map(torch.isfinite, parameter.detach().aminmax())):  # nan shows in both
             raise ValueError(f"its parameter {name} is not finite in {dtype} (--teacher-dtype)")

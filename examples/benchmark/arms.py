@@ -1,0 +1,259 @@
+"""What is timed: fairseq's own trainer under different flags, and a loop without it."""
+
+import os
+import shlex
+from typing import Callable, Dict, NamedTuple, Tuple
+
+import fairseq_cli.train
+import torch
+import torch.nn.functional as F
+from fairseq import options, tasks, utils
+from fairseq.data import iterators
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
+from naive import NAIVE_CRITERION
+
+from mixkd_plugin.mixup import Mix
+
+HEAD = "sentence_classification_head"
+
+
+class Shape(NamedTuple):
+    teacher_layers: int
+    student_layers: int
+    width: int
+    ffn_width: int
+    heads: int
+    vocabulary: int  # rows of the embedding
+
+
+SHAPES = {
+    "minilm": Shape(6, 3, 384, 1536, 12, 30522),
+    "roberta-base": Shape(12, 6, 768, 3072, 12, 50265),
+    "roberta-large": Shape(24, 12, 1024, 4096, 16, 50265),
+}
+
+
+class Settings(NamedTuple):
+    shape: Shape
+    work: str  # folder of this run's own: data, teacher, kept teacher outputs
+    batch_size: int
+    seed: int
+    cuda: bool
+
+    @property
+    def data(self) -> str:
+        return os.path.join(self.work, "data")
+
+    @property
+    def teacher(self) -> str:
+        return os.path.join(self.work, "teacher.pt")
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.cuda else "cpu")
+
+
+class Spec(NamedTuple):
+    what: str
+    flags: str  # beside those of every arm; {teacher} and {cache} are paths
+    bf16: bool = False
+
+
+FINETUNE = "--task sentence_prediction --criterion sentence_prediction --arch roberta"
+OURS = "--task mixkd_sentence_prediction --arch mixkd_roberta"
+STEP = f"{OURS} --criterion mixkd --batch-by-length off"  # fairseq's batches
+TEACHER, BF16_TEACHER = (
+    f"--teacher-path {{teacher}} --teacher-dtype {dtype}" for dtype in ("float32", "bfloat16")
+)
+CLEAN = "--sm-weight 0 --tmkd-weight 0"
+REPLAY = "--teacher-cache {cache} --mixup-period 1"
+
+STEP_SPECS = {
+    "finetune": Spec("fairseq fine-tuning", FINETUNE),
+    "finetune-bf16": Spec("fairseq fine-tuning in bfloat16", FINETUNE, bf16=True),
+    "ours-finetune": Spec("ours, fine-tuning alone", f"{STEP} {CLEAN}"),
+    "kd": Spec(
+        "ours, plain distillation, teacher's answers known",
+        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1",
+    ),
+    "naive": Spec(
+        "naive MixKD: four passes, float32 teacher",
+        f"{OURS} --criterion {NAIVE_CRITERION} --batch-by-length off --naive-teacher {{teacher}}",
+    ),
+    "mixkd-padded": Spec(
+        "full MixKD, float32 teacher, with padding", f"{STEP} {TEACHER} --padding-free off"
+    ),
+    "mixkd-float32-teacher": Spec("full MixKD, float32 teacher", f"{STEP} {TEACHER}"),
+    "mixkd": Spec("full MixKD, bfloat16 teacher", f"{STEP} {BF16_TEACHER}"),
+    "mixkd-kd": Spec(
+        "full MixKD and L_KD, its answers known", f"{STEP} {BF16_TEACHER} --kd-weight 1"
+    ),
+    "mixkd-bf16": Spec("full MixKD in bfloat16", f"{STEP} {BF16_TEACHER}", bf16=True),
+    "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),
+    "no-teacher": Spec("L_MLE and L_SM: no teacher", f"{STEP} --tmkd-weight 0"),
+}
+PARTS = {
+    "part-student": "part of it: student forward and backward",
+    "part-teacher": "part of it: teacher forward",
+    "part-optimizer": "part of it: clipping and optimizer",
+}
+EPOCH = f"{OURS} --criterion mixkd --mixup-pairing length"  # our default batches
+EPOCH_SPECS = {
+    "epoch-finetune": Spec("fairseq fine-tuning", FINETUNE),
+    "epoch-mixkd-float32-teacher": Spec("full MixKD, float32 teacher", f"{EPOCH} {TEACHER}"),
+    "epoch-mixkd": Spec("full MixKD, bfloat16 teacher", f"{EPOCH} {BF16_TEACHER}"),
+}
+
+
+class FairseqArm:
+    """A run of ``fairseq-train``, its updates made one by one."""
+
+    def __init__(self, settings: Settings, spec: Spec):
+        if "{cache}" in spec.flags:  # a first run of a sweep fills it
+            config = training_config(settings, spec, settings.shape.student_layers)
+            fairseq_cli.train.main(config)
+        self.trainer = build_trainer(settings, spec, settings.shape.student_layers)
+        self.epochs = self.trainer.get_train_iterator(epoch=1)
+
+    def load_steps(self) -> None:
+        """Collate the batches of the first epoch, for :meth:`step`."""
+        self.batches = list(self.epochs.next_epoch_itr(shuffle=True))
+        self.trainer.begin_epoch(1)
+
+    @property
+    def ids(self):
+        return [batch["id"].tolist() for batch in self.batches]
+
+    def step(self, index: int) -> None:
+        self._update([self.batches[index]])
+
+    def epoch(self) -> None:
+        """The next epoch, as fairseq's command goes through it, without validation or saving."""
+        batches = iterators.GroupedIterator(self.epochs.next_epoch_itr(shuffle=True), 1)
+        self.trainer.begin_epoch(self.epochs.epoch)
+        for samples in batches:
+            self._update(samples)
+        self.epochs = self.trainer.get_train_iterator(
+            self.epochs.next_epoch_idx, load_dataset=False
+        )
+
+    def _update(self, samples) -> None:
+        with metrics.aggregate("train_inner"):
+            self.trainer.train_step(samples)
+
+
+class LoopArm(FairseqArm):
+    """The same student and batches in a bare loop."""
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings, STEP_SPECS["finetune"])
+        self.model = self.trainer.model.train()
+        self.device = settings.device
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, betas=(0.9, 0.98)
+        )
+
+    def step(self, index: int) -> None:
+        batch = self.batches[index]
+        tokens = batch["net_input"]["src_tokens"].to(self.device)
+        logits, _ = self.model(tokens, features_only=True, classification_head_name=HEAD)
+        loss = F.cross_entropy(logits, batch["target"].view(-1).to(self.device))
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+
+class PartsArm(FairseqArm):
+    """The parts of a step of arm ``mixkd`` one by one, without losses and logging."""
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings, STEP_SPECS["mixkd"])
+        self.batch_size = settings.batch_size
+
+    def load_steps(self) -> None:
+        super().load_steps()
+        self.step(0)  # allocates the optimizer's state; leaves gradients
+
+    def _sample(self, index: int):
+        sample, _ = self.trainer._prepare_sample(self.batches[index])
+        return sample, Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
+
+    def student(self, index: int) -> None:
+        sample, mix = self._sample(index)
+        self.trainer.zero_grad()
+        logits, _ = self.trainer.model.train()(
+            **sample["net_input"], features_only=True, classification_head_name=HEAD, mix=mix
+        )
+        logits.square().sum().backward()
+
+    def teacher(self, index: int) -> None:
+        sample, mix = self._sample(index)
+        tokens = sample["net_input"]["src_tokens"]
+        self.trainer.task.teacher_outputs.load().logits(tokens, mix, with_clean=False)
+
+    def optimizer(self, index: int) -> None:
+        """As fairseq does it; on the gradients that are there, whatever the index."""
+        trainer = self.trainer
+        trainer.optimizer.multiply_grads(1 / self.batch_size)
+        trainer.clip_grad_norm(trainer.cfg.optimization.clip_norm)
+        trainer.task.optimizer_step(trainer.optimizer, model=trainer.model, update_num=1)
+
+
+def training_config(settings: Settings, spec: Spec, layers: int):
+    """The configuration of a ``fairseq-train`` that neither validates nor saves."""
+    shape = settings.shape
+    paths = {"teacher": settings.teacher, "cache": os.path.join(settings.work, "teacher-cache")}
+    flags = f"""
+        --num-classes 2 --init-token 0 --batch-size {settings.batch_size} --num-workers 0
+        --encoder-layers {layers} --encoder-embed-dim {shape.width}
+        --encoder-ffn-embed-dim {shape.ffn_width} --encoder-attention-heads {shape.heads}
+        --dropout 0.1 --attention-dropout 0.1 --optimizer adam --adam-betas '(0.9, 0.98)'
+        --weight-decay 0.01 --clip-norm 1 --lr 1e-5 --lr-scheduler polynomial_decay
+        --total-num-update 1000000 --max-epoch 1 --disable-validation --no-save
+        --no-save-optimizer-state --log-format none --seed {settings.seed}
+        {"" if settings.cuda else "--cpu"} {spec.flags}"""
+    flags = [settings.data] + [flag.format(**paths) for flag in shlex.split(flags)]
+    args = options.parse_args_and_arch(options.get_training_parser(), flags)
+    config = convert_namespace_to_omegaconf(args)
+    config.common.bf16 = spec.bf16  # fairseq takes --bf16 on the command line for a TPU
+    return config
+
+
+def build_trainer(settings: Settings, spec: Spec, layers: int) -> Trainer:
+    config = training_config(settings, spec, layers)
+    utils.set_torch_seed(config.common.seed)
+    task = tasks.setup_task(config.task)
+    model = task.build_model(config.model)
+    criterion = task.build_criterion(config.criterion)
+    task.load_dataset("train")
+    return Trainer(config, task, model, criterion)
+
+
+def save_teacher(settings: Settings) -> None:
+    """A checkpoint of random weights: the speed of a trained one."""
+    spec = Spec("", f"{STEP} {CLEAN}")
+    trainer = build_trainer(settings, spec, settings.shape.teacher_layers)
+    trainer.save_checkpoint(settings.teacher, {})
+
+
+def build_step_arms(names, settings: Settings) -> Tuple[Dict[str, Callable[[int], None]], list]:
+    """``({name: step(index)}, batches)``; the same batches for all."""
+    arms, steps, parts = {}, {}, None
+    for name in names:
+        if name in PARTS:
+            if parts is None:
+                parts = arms[name] = PartsArm(settings)
+            steps[name] = getattr(parts, name[len("part-") :])
+            continue
+        arms[name] = LoopArm(settings) if name == "loop" else FairseqArm(settings, STEP_SPECS[name])
+        steps[name] = arms[name].step
+    ids = None
+    for name, arm in arms.items():
+        arm.load_steps()
+        ids = ids or arm.ids
+        if arm.ids != ids:
+            raise RuntimeError(f"{name} was given other batches than {next(iter(arms))}")
+    return steps, next(iter(arms.values())).batches
