@@ -169,7 +169,10 @@ def _load_safely(torch_load: Callable[..., Any], file: io.BufferedIOBase, **_ask
     """Stands in for `torch.load` while fairseq reads a checkpoint, whatever options it asks for."""
     _refuse_other_archives(file)
     if _WEIGHTS_ONLY_IS_SAFE:
-        state = torch_load(file, map_location="cpu", weights_only=True)
+        # mapped, an optimizer's state, twice as large as the model, is not even read
+        mapped = torch.serialization._is_zipfile(file)
+        source = file.name if mapped else file
+        state = torch_load(source, map_location="cpu", weights_only=True, mmap=mapped)
     else:
         state = _load_restricted(file)
     if not isinstance(state, dict):

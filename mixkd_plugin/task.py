@@ -3,99 +3,27 @@
 import copy
 import logging
 import os
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Dict, Optional
 
 import numpy as np
 import torch
-from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
-from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
-from omegaconf import II, open_dict
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+from omegaconf import open_dict
 
 from .data import DistillationDataset
 from .flags import check_task_flags
 from .labels import read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
-from .pairing import PAIRINGS, draw_plan, stratified_subset
+from .pairing import draw_plan, stratified_subset
 from .preflight import fingerprint
 from .student_init import initialise_student
-from .teacher import DTYPES, Expected
+from .task_config import MixKDSentencePredictionConfig
+from .teacher import Expected
 from .teacher_outputs import TeacherOutputs, set_up_teacher
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class MixKDSentencePredictionConfig(SentencePredictionConfig):
-    # The task owns these two and the criterion points here (fairseq has it the other way round, so
-    # that fairseq-validate, which knows no criterion when it reads the task's flags, fails).
-    regression_target: bool = field(
-        default=False, metadata={"help": "regression with --num-classes targets"}
-    )
-    classification_head_name: str = field(
-        default="sentence_classification_head",
-        metadata={"help": "name of the classification head of student and teacher"},
-    )
-    train_subset: str = II("dataset.train_subset")
-
-    teacher_path: Optional[str] = field(
-        default=None,
-        metadata={"help": "checkpoints of the frozen teacher ensemble, A.pt or A.pt:B.pt:..."},
-    )
-    teacher_weights: Optional[str] = field(
-        default=None,
-        metadata={"help": "weights of the teachers' logits, 0.7:0.3 (default: equal)"},
-    )
-    teacher_dtype: ChoiceEnum(["auto", *DTYPES]) = field(
-        default="auto",
-        metadata={"help": "type the teacher computes in; auto is the student's"},
-    )
-    teacher_cache: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "folder that keeps the teacher's answers for later runs: with the same "
-            "teacher, data and mixes they do not load it"
-        },
-    )
-    mixup_alpha: float = field(
-        default=0.4,
-        metadata={"help": "each mixed example's weight lam ~ Beta(alpha, alpha), alpha > 0"},
-    )
-    mixup_ratio: int = field(
-        default=1, metadata={"help": "mixed examples per clean example; 0 is off"}
-    )
-    mixup_pairing: ChoiceEnum(PAIRINGS) = field(
-        default="random",
-        metadata={"help": "partners: any other example, or one of similar length (less padding)"},
-    )
-    mixup_period: int = field(
-        default=0,
-        metadata={
-            "help": "mixes return after so many epochs, and the teacher's answers with them; "
-            "0: never"
-        },
-    )
-    mixup_seed: Optional[int] = field(
-        default=None, metadata={"help": "seed of the mixes (default: --seed)"}
-    )
-    train_fraction: float = field(
-        default=1.0,
-        metadata={
-            "help": "train on this random part, in (0, 1], with the classes' proportions; "
-            "smaller parts are inside larger ones"
-        },
-    )
-    train_fraction_seed: int = field(
-        default=1, metadata={"help": "seed of the choice of --train-fraction"}
-    )
-    batch_by_length: ChoiceEnum(["on", "off"]) = field(
-        default="on",
-        metadata={
-            "help": "batches of similar length, drawn anew each epoch; off: fairseq's random ones"
-        },
-    )
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
@@ -212,10 +140,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         is_training_split = dataset is self.datasets.get(self.cfg.train_subset)
         if not dataset.can_reuse_epoch_itr_across_epochs:
             dataset = copy.copy(dataset)
+        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
         if is_training_split:
-            self._last_training_split = dataset
+            self._training_split, self._training_batches = dataset, len(iterator)
         self._num_workers = kwargs.get("num_workers", 0)
-        return super().get_batch_iterator(dataset, *args, **kwargs)
+        return iterator
 
     def begin_epoch(self, epoch, model):
         """Before the first update, and at each epoch: know what the teacher says to what returns.
@@ -233,9 +162,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         outputs, cfg = self.teacher_outputs, self.cfg
         if outputs is None or not self._texts_return:
             return
-        # the iterator of this epoch was made over it a moment ago
-        dataset = self._last_training_split
-        if self._wants("kd"):
+        dataset = self._training_split  # the iterator of this epoch was made over it a moment ago
+        less_than_an_epoch = 0 < cfg.max_update * max(cfg.update_freq) < self._training_batches
+        if self._wants("kd") and (cfg.teacher_cache or not less_than_an_epoch):
             outputs.prepare_clean(cfg.train_subset, dataset)
         if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
             outputs.prepare_mixes(cfg.train_subset, dataset, keep=cfg.mixup_period > 0)

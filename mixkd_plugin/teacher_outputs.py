@@ -141,7 +141,9 @@ class TeacherOutputs:
 
     def _compute(self, split: str, dataset: DistillationDataset, answers: Tensor) -> None:
         """This rank's share of the answers."""
-        start = time.perf_counter()
+        start = said = time.perf_counter()
+        rows = len(dataset.eligible_ids) * dataset.rows_per_example
+        logger.info("teacher: is asked about %d rows of split %s", rows, split)
         batches = dataset.canonical_batches(BATCH_TOKENS)
         loader = DataLoader(
             dataset,
@@ -150,7 +152,10 @@ class TeacherOutputs:
             num_workers=self._num_workers,
             generator=torch.Generator(),  # training's random numbers are not for this
         )
-        for sample in loader:
+        for done, sample in enumerate(loader):
+            if time.perf_counter() - said > 60:
+                said = time.perf_counter()
+                logger.info("teacher: %d%% answered", 100 * done // len(loader))
             mix = None
             if "partner" in sample:
                 partners = sample["partner"]["net_input"]["src_tokens"]
@@ -159,9 +164,7 @@ class TeacherOutputs:
             logits = self.load().logits(tokens, mix, with_clean=False)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             answers[sample["id"].to(self._device)] = by_example
-        rows = len(dataset.eligible_ids) * dataset.rows_per_example
-        seconds = time.perf_counter() - start
-        logger.info("teacher: answered %d rows of split %s in %.1f s", rows, split, seconds)
+        logger.info("teacher: answered in %.1f s", time.perf_counter() - start)
 
 
 def _world_size() -> int:

@@ -118,6 +118,15 @@ def test_mixes_return_after_the_period(tmp_path, classification, teacher):
     assert epochs[3] == epochs[1] != epochs[2]
 
 
+def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
+    tmp_path, classification, teacher, asked
+):
+    flags = ["--max-update", 2, "--update-freq", 2, "--batch-size", 10, "--disable-validation"]
+    run(classification, tmp_path, teacher, *flags)
+    clean, mixed = totals(asked)
+    assert mixed == 2 * clean and clean in range(36, 41)
+
+
 # --- on disk ---
 
 
