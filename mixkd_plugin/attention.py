@@ -34,7 +34,9 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
     p = _dropout(module)
     projected = (module.q_proj(x), module.k_proj(x), module.v_proj(x))
     out = []
-    for (rows, length), *qkv in zip(packing.groups, *(_by_group(t, packing) for t in projected)):
+    for (rows, length), *qkv in zip(
+        packing.groups, *(_by_group(_wide(t), packing) for t in projected)
+    ):
         q, k, v = (t.view(rows, length, module.num_heads, -1).transpose(1, 2) for t in qkv)
         if p == 0 and HAS_FUSED:
             gathered = F.scaled_dot_product_attention(q, k, v)
@@ -42,7 +44,7 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
             weights = torch.matmul(q * module.scaling, k.transpose(2, 3)).softmax(dim=-1)
             gathered = F.dropout(weights, p) @ v
         out.append(gathered.transpose(1, 2).reshape(rows * length, -1))
-    return torch.cat(out)
+    return torch.cat(out).to(x.dtype)
 
 
 def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
@@ -62,15 +64,19 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
     sizes = [rows for rows, _ in packing.groups]
     gathered, totals = [], []
     for (rows, length), tokens, q, b in zip(
-        packing.groups, _by_group(x, packing), query.split(sizes), offset.split(sizes)
+        packing.groups,
+        _by_group(_wide(x), packing),
+        _wide(query).split(sizes),
+        _wide(offset).split(sizes),
     ):
         tokens = tokens.view(rows, length, -1)
         weights = (torch.matmul(q, tokens.transpose(1, 2)) + b).softmax(dim=-1)
         weights = F.dropout(weights, p)  # (rows, H, T)
         gathered.append(torch.matmul(weights, tokens))
         totals.append(weights.sum(dim=2, keepdim=True))
-    out = torch.matmul(torch.cat(gathered).transpose(0, 1), value.transpose(1, 2)).transpose(0, 1)
-    return (out + torch.cat(totals) * module.v_proj.bias.view(heads, -1)).flatten(1)
+    out = torch.cat(gathered).to(x.dtype).transpose(0, 1)  # (H, R, D)
+    out = torch.matmul(out, value.transpose(1, 2)).transpose(0, 1)
+    return (out + torch.cat(totals).to(x.dtype) * module.v_proj.bias.view(heads, -1)).flatten(1)
 
 
 def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
@@ -94,6 +100,11 @@ def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tens
         query = jagged(module.q_proj(x), offsets, *lengths)
     gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=_dropout(module))
     return gathered.transpose(1, 2).values().flatten(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """float32 for half precision on a CPU, where torch prepares each new shape for milliseconds."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) and not x.is_cuda else x
 
 
 def _by_group(x: Tensor, packing: Packing) -> List[Tensor]:
