@@ -59,6 +59,7 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
     )
     first = x.index_select(0, packing.starts)
     query = (module.q_proj(first) * module.scaling).view(len(first), heads, -1)  # (R, H, K)
+    # the same for all tokens, so that softmax does not see it; but DDP wants the bias to be used
     offset = (query * module.k_proj.bias.view(heads, -1)).sum(dim=2, keepdim=True)  # (R, H, 1)
     query = torch.matmul(query.transpose(0, 1), key).transpose(0, 1)  # (R, H, D)
     sizes = [rows for rows, _ in packing.groups]
@@ -80,7 +81,10 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
 
 
 def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
-    """All lengths in one kernel (flash or efficient, on a GPU)."""
+    """All lengths in one kernel (flash or efficient, on a GPU).
+
+    There few launches matter more than the keys and values that :func:`attend_first` saves.
+    """
     offsets = F.pad(packing.starts, (0, 1), value=len(x))
     lengths = packing.groups[0][1], packing.groups[-1][1]
 

@@ -40,7 +40,7 @@ def _first_symbols(labels) -> np.ndarray:
     """The label of every example, (n,), each followed by an end-of-line symbol."""
     parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
     if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
-        flat = [np.frombuffer(part._bin_buffer, part._index.dtype) for part in parts]
+        flat = [np.frombuffer(part._bin_buffer, part._index.dtype, 2 * len(part)) for part in parts]
         return np.concatenate(flat)[::2].astype(np.int64)
     return np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
 

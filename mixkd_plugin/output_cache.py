@@ -6,7 +6,6 @@ so that runs may share a folder, and one that cannot be read whole counts as abs
 """
 
 import contextlib
-import functools
 import glob
 import hashlib
 import json
@@ -40,10 +39,11 @@ class OutputCache:
         self._folder = folder
         self._data = data
         self._settings = settings
-        self._teachers = teachers
+        self._digests: Dict[str, str] = {}
         for path in teachers:
             if not os.path.isfile(path):
                 raise ValueError(f"--teacher-path: {path} does not exist")
+        self._teachers = {path: _version(path) for path in teachers}
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -53,13 +53,25 @@ class OutputCache:
                 f"--teacher-cache {folder}: a folder that can be written to is wanted ({error})"
             ) from error
 
+    def check_teachers(self) -> None:
+        """Raise ValueError where a checkpoint is not the one that the run began with."""
+        for path, version in self._teachers.items():
+            if not os.path.isfile(path) or _version(path) != version:
+                raise ValueError(f"--teacher-path: {path} has changed since the run began")
+
+    def _digest(self, path: str) -> str:
+        """Of the content when the run first asked."""
+        if path not in self._digests:
+            self._digests[path] = _digest_of_file(path)
+        return self._digests[path]
+
     def _path(self, split: str, rows: str) -> str:
         texts = sorted(glob.glob(os.path.join(glob.escape(self._data), "input*", f"{split}*.*")))
         parts = {
             "format": FORMAT,
-            "teachers": [_digest_of_file(path) for path in self._teachers],
+            "teachers": [self._digest(path) for path in self._teachers],
             "settings": self._settings,
-            "texts": [_digest_of_file(path) for path in texts],
+            "texts": [self._digest(path) for path in texts],
             "rows": rows,
         }
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -94,13 +106,12 @@ class OutputCache:
                 os.remove(unfinished)
 
 
-def _digest_of_file(path: str) -> str:
+def _version(path: str) -> Tuple[int, int]:
     status = os.stat(path)
-    return _digest_of_version(path, status.st_size, status.st_mtime_ns)
+    return status.st_size, status.st_mtime_ns
 
 
-@functools.lru_cache(maxsize=None)
-def _digest_of_version(path: str, size: int, changed: int) -> str:
+def _digest_of_file(path: str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

@@ -54,10 +54,11 @@ def pack(
             first_mixed = 0
     real = rows.ne(pad)
     lengths, order = torch.sort(real.sum(dim=1), stable=True)
-    ordered = real[order]
+    real = real[order]
+    where = real.flatten().nonzero().squeeze(1)  # (N,)
     packing = Packing(
-        tokens=rows[order][ordered],
-        positions=(ordered.cumsum(dim=1) - 1)[ordered],
+        tokens=rows[order].flatten()[where],
+        positions=(real.cumsum(dim=1) - 1).flatten()[where],
         starts=lengths.cumsum(dim=0) - lengths,
         back=torch.argsort(order),
         groups=_runs(lengths.tolist()),
@@ -65,16 +66,18 @@ def pack(
     if mix is None:
         return packing, None
 
-    is_mixed = order >= first_mixed  # (R,)
+    is_mixed = (order >= first_mixed).unsqueeze(1)  # (R, 1)
     which = (order - first_mixed).clamp(min=0)  # mixed row, (R,)
-    lam = mix.lam[which].masked_fill(~is_mixed, 1.0).unsqueeze(1)  # (R, 1)
-    absent = own.eq(pad)[which] & is_mixed.unsqueeze(1)
-    present = partners.ne(pad)[which] & is_mixed.unsqueeze(1)
+    lam = mix.lam[which].unsqueeze(1).masked_fill(~is_mixed, 1.0)
+    absent = own.eq(pad)[which] & is_mixed
+    present = partners.ne(pad)[which] & is_mixed
+    places = present.flatten()[where].nonzero().squeeze(1)  # (P,)
+    of_partners = where[places]
     return packing, PackedMix(
-        weight=lam.expand_as(absent).masked_fill(absent, 0.0)[ordered].unsqueeze(1),
-        places=present[ordered].nonzero().squeeze(1),
-        partner_tokens=partners[which][present],
-        partner_weight=(1 - lam).expand_as(present)[present].unsqueeze(1),
+        weight=lam.masked_fill(absent, 0.0).flatten()[where].unsqueeze(1),
+        places=places,
+        partner_tokens=partners[which].flatten()[of_partners],
+        partner_weight=(1 - lam).expand_as(real).flatten()[of_partners].unsqueeze(1),
     )
 
 

@@ -137,11 +137,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
         Else validating on the training split would set the mixes of training back to epoch 1.
         """
-        is_training_split = dataset is self.datasets.get(self.cfg.train_subset)
         if not dataset.can_reuse_epoch_itr_across_epochs:
             dataset = copy.copy(dataset)
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
-        if is_training_split:
+        if "grouped_shuffling" in kwargs:  # for training, not for validation on the same split
             self._training_split, self._training_batches = dataset, len(iterator)
         self._num_workers = kwargs.get("num_workers", 0)
         return iterator
@@ -149,7 +148,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def begin_epoch(self, epoch, model):
         """Before the first update, and at each epoch: know what the teacher says to what returns.
 
-        Nothing else loads the teacher.
+        Only training sets a teacher up.
         """
         super().begin_epoch(epoch, model)
         if self._mixing and not getattr(model, "supports_mixup", False):
@@ -162,22 +161,28 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         outputs, cfg = self.teacher_outputs, self.cfg
         if outputs is None or not self._texts_return:
             return
-        dataset = self._training_split  # the iterator of this epoch was made over it a moment ago
         less_than_an_epoch = 0 < cfg.max_update * max(cfg.update_freq) < self._training_batches
-        if self._wants("kd") and (cfg.teacher_cache or not less_than_an_epoch):
-            outputs.prepare_clean(cfg.train_subset, dataset)
+        if less_than_an_epoch and not cfg.teacher_cache:
+            return
+        if self._wants("kd"):
+            outputs.prepare_clean(cfg.train_subset, self._can_be_read(cfg.train_subset, model))
         if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
-            outputs.prepare_mixes(cfg.train_subset, dataset, keep=cfg.mixup_period > 0)
+            # the iterator of this epoch was made over this copy of the split a moment ago
+            keep = cfg.mixup_period > 0
+            outputs.prepare_mixes(cfg.train_subset, self._training_split, keep)
 
     def begin_valid_epoch(self, epoch, model):
-        """Before the first validation: know what the teacher says to the other splits."""
+        """Before the first validation: know what the teacher says to what is validated on."""
         super().begin_valid_epoch(epoch, model)
         if self.teacher_outputs is None or not self._texts_return:
             return
-        longest = min(self.max_positions(), model.max_positions())
-        for split, dataset in self.datasets.items():
-            if split != self.cfg.train_subset:
-                self.teacher_outputs.prepare_clean(split, dataset.up_to(longest))
+        for split in self.cfg.valid_subset.split(","):
+            if split in self.datasets:
+                self.teacher_outputs.prepare_clean(split, self._can_be_read(split, model))
+
+    def _can_be_read(self, split: str, model) -> DistillationDataset:
+        """The split without texts that are too long for student and teacher."""
+        return self.datasets[split].up_to(min(self.max_positions(), model.max_positions()))
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.

@@ -23,6 +23,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
         metadata={"help": "name of the classification head of student and teacher"},
     )
     train_subset: str = II("dataset.train_subset")
+    valid_subset: str = II("dataset.valid_subset")
     max_update: int = II("optimization.max_update")
     update_freq: List[int] = II("optimization.update_freq")
 

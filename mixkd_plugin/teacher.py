@@ -70,9 +70,10 @@ class Teacher:
     def logits(self, tokens: Tensor, mix: Optional[Mix] = None, with_clean: bool = True) -> Tensor:
         """Logits (R, C) in float32, of the rows that :func:`encoding.encode` describes."""
         total = 0
-        for model, weight in zip(self._models, self._weights):
-            logits = encode(model, self._head, tokens, mix, with_clean, self._padding_free)
-            total = total + weight * logits.float()
+        with torch.autocast(tokens.device.type, enabled=False):  # --teacher-dtype alone decides
+            for model, weight in zip(self._models, self._weights):
+                logits = encode(model, self._head, tokens, mix, with_clean, self._padding_free)
+                total = total + weight * logits.float()
         return total
 
 

@@ -65,6 +65,8 @@ class TeacherOutputs:
 
     def load(self) -> Teacher:
         if self.teacher is None:
+            if self._cache is not None:
+                self._cache.check_teachers()
             self.teacher = self._load_teacher()
         return self.teacher
 
@@ -119,14 +121,16 @@ class TeacherOutputs:
         shape = (dataset.split_size, dataset.rows_per_example, self._num_classes)
         answers = torch.full(shape, -np.inf, device=self._device)
         ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
+        answered = (len(ids), *shape[1:])
         if self._cache is not None:
             if _rank() == 0:  # the only one to use the disk
-                stored = self._cache.load(split, dataset.rows_digest(), answers[ids].shape)
+                stored = self._cache.load(split, dataset.rows_digest(), answered)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
             _merge(answers)
             if torch.isfinite(answers[ids]).all():
                 return answers
+            answers.fill_(-np.inf)
         self._compute(split, dataset, answers)
         _merge(answers)
         bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]

@@ -147,3 +147,11 @@ def test_student_and_teacher_mix_each_their_own_embeddings():
     weights[21] = weights[20]
     assert torch.equal(mixed(teacher, lam, x, partner), mixed(teacher, lam, x, twin))
     assert not torch.allclose(mixed(student, lam, x, partner), mixed(student, lam, x, twin))
+
+
+def test_the_teachers_type_is_its_own_under_autocast():
+    """fairseq's --amp: what is answered in a step equals what is answered before the epoch."""
+    teacher = Teacher([build(RobertaModel, 1)], [1.0], HEAD, padding_free=True)
+    expected = teacher.logits(X, Mix(PARTNERS, LAM))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(teacher.logits(X, Mix(PARTNERS, LAM)), expected)

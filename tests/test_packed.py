@@ -126,6 +126,25 @@ def test_half_precision_is_as_near_the_truth_as_fairseqs(dtype, way):
     assert (ours - truth).abs().max() <= 2 * (theirs - truth).abs().max()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("lengths", ROWS.values(), ids=ROWS)
+def test_on_a_gpu_logits_and_gradients_are_fairseqs(lengths, dtype):
+    """Flash and efficient kernels; half precision against float32."""
+    x, mix = batch(*lengths)
+    x, mix = x.cuda(), mix and Mix(*(t.cuda() for t in mix))
+    model = build(MixKDRobertaModel, 0).cuda()
+    if dtype == torch.float32:
+        return assert_equal_passes(model, x, mix)
+    truth = encode(model, HEAD, x, mix, True, False)
+    ours = encode(model.to(dtype), HEAD, x, mix, True, True)
+    torch.testing.assert_close(ours.float(), truth, rtol=0.05, atol=0.05)
+    model.train()
+    encode(model, HEAD, x, mix, True, True).square().sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(g).all() for g in gradients)
+
+
 def hook(model):
     model.encoder.sentence_encoder.layers[0].register_forward_hook(lambda *_: None)
 
@@ -187,7 +206,7 @@ def test_a_layerdrop_teacher_is_whole_in_evaluation():
 
 @pytest.mark.parametrize("with_mix", [True, False])
 def test_nothing_is_computed_for_padding(with_mix):
-    """Rows through each linear layer: one for each token, and <s> alone after the last keys."""
+    """Rows through each linear layer: one for each token, and in the last layer for <s> alone."""
     model = build(MixKDRobertaModel, 0)
     x, mix = batch(*ROWS["all lengths"])
     seen = {}

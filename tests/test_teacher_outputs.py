@@ -127,6 +127,33 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     assert mixed == 2 * clean and clean in range(36, 41)
 
 
+@pytest.mark.parametrize("flags", [["--mixup-period", 2], ["--teacher-cache", "CACHE"]], ids=str)
+def test_a_run_resumed_in_a_later_epoch_is_the_straight_run(
+    tmp_path, classification, teacher, flags
+):
+    """Validation on the training split makes an iterator over it, too, of epoch 1."""
+    flags = ["--valid-subset", "valid,train", "--save-interval-updates", 3, *flags]
+
+    def of(name, *extra):
+        own = [tmp_path / name / "cache" if flag == "CACHE" else flag for flag in flags]
+        run(classification, tmp_path / name, teacher, *own, *extra)
+
+    of("whole")
+    of("parts", "--max-update", 10)  # in the second epoch
+    of("parts")
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_validation_on_training_examples_that_were_too_long_to_train_on(
+    tmp_path, classification, teacher, asked
+):
+    flags = ["--max-tokens", 10, "--max-tokens-valid", 400, "--valid-subset", "valid,train"]
+    log = run(classification, tmp_path, teacher, *flags, "--max-epoch", 1)
+    assert totals(asked)[0] == 101 + 37
+    values = [toy.last_values(log, kind) for kind in ("valid", "train")]
+    assert all(np.isfinite(v["kd_loss"]) and "agreement" in v for v in values)
+
+
 # --- on disk ---
 
 
@@ -176,6 +203,9 @@ def test_another_student_of_the_sweep_needs_no_teacher(
     assert loads == []
 
 
+LOADED = "parameters, torch.float32"  # said when a teacher is loaded
+
+
 def test_two_processes_fill_and_use_the_cache_of_one(
     tmp_path, classification, teacher, cold, cache
 ):
@@ -184,33 +214,47 @@ def test_two_processes_fill_and_use_the_cache_of_one(
         toy.train_flags(classification, tmp_path / name, *flags, "--teacher-cache", folder)
         for name, folder in (("fill", tmp_path / "new"), ("use", cache))
     )
-    logs = toy.two_processes("fairseq_cli.train", fill)
+    assert all(LOADED in log for log in toy.two_processes("fairseq_cli.train", fill))
     assert contents(tmp_path / "new") == contents(cold / "cache")
-    logs = toy.two_processes("fairseq_cli.train", use)
-    assert "parameters, torch.float32" not in "".join(logs)  # said when a teacher is loaded
+    assert not any(LOADED in log for log in toy.two_processes("fairseq_cli.train", use))
     assert_same_end(tmp_path / "fill", tmp_path / "use")
 
 
+def test_processes_share_the_teachers_batches(
+    tmp_path, classification, teacher, asked, monkeypatch
+):
+    flags = [*BASE, "--teacher-path", teacher, "--max-epoch", 1]
+    one, two = (
+        toy.train_flags(classification, tmp_path / n, *flags, "--teacher-cache", tmp_path / n / "c")
+        for n in ("one", "two")
+    )
+    toy.two_processes("many_batches_train", two)
+    monkeypatch.setattr(teacher_outputs, "BATCH_TOKENS", 60)
+    inprocess.run_training(one)
+    assert len(asked) > 50 and totals(asked) == (101 + 37, 202)
+    assert contents(tmp_path / "one" / "c") == contents(tmp_path / "two" / "c")
+
+
 @pytest.mark.parametrize(
-    "flags",
+    "flags, new",
     [
-        ["--mixup-seed", 7],
-        ["--mixup-alpha", 0.5],
-        ["--mixup-ratio", 1],
-        ["--train-fraction", 0.5],
-        ["--teacher-dtype", "bfloat16"],
-        ["--padding-free", "off"],
+        (["--mixup-seed", 7], 3),  # the mixes of three epochs
+        (["--mixup-alpha", 0.5], 3),
+        (["--mixup-ratio", 1], 3),
+        (["--train-fraction", 0.5], 4),  # and the clean examples for training
+        (["--teacher-dtype", "bfloat16"], 5),  # and for validation
+        (["--padding-free", "off"], 5),
+        (["--teacher-path", "BOTH", "--teacher-weights", "0.9:0.1"], 5),
+        (["--init-token", 2], 5),
     ],
     ids=str,
 )
-def test_other_mixes_or_settings_find_nothing(
-    tmp_path, classification, teacher, cache, loads, flags
-):
+def test_other_mixes_or_settings_find_nothing(tmp_path, classification, teacher, cache, flags, new):
     before = contents(cache)
+    flags = [f"{teacher}:{teacher}" if flag == "BOTH" else flag for flag in flags]
     run(classification, tmp_path / "student", teacher, "--teacher-cache", cache, *flags)
-    assert loads
     after = contents(cache)
-    assert before.items() < after.items()
+    assert before.items() < after.items() and len(after) == len(before) + new
 
 
 def test_another_teacher_of_the_same_name_finds_nothing(
@@ -224,18 +268,49 @@ def test_another_teacher_of_the_same_name_finds_nothing(
     state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
     torch.save(state, path)
     run(classification, tmp_path / "b", path, "--teacher-cache", cache)
-    assert loads
+    assert loads and len(contents(cache)) == 5 + 5
 
 
 def test_other_texts_find_nothing(tmp_path, classification, teacher, cache, loads):
     data = toy.copy_data(classification, tmp_path / "data")
     tokens = data / "input0" / "train.bin"
     changed = np.fromfile(tokens, dtype=np.uint16)
-    first_words = changed[:1]
-    first_words[0] = 4 + (first_words[0] - 3) % 40
+    changed[0] = 4 + (changed[0] - 3) % 40
     changed.tofile(tokens)
     run(data, tmp_path / "student", teacher, "--teacher-cache", cache)
-    assert loads
+    assert loads and len(contents(cache)) == 5 + 4  # validation has its own text
+
+
+@pytest.mark.parametrize("new_content", [b"another", None])
+def test_answers_of_a_teacher_whose_file_changes_are_kept_as_its_own(
+    tmp_path, classification, teacher, cold, new_content
+):
+    path, cache = tmp_path / "teacher.pt", tmp_path / "cache"
+    path.write_bytes(teacher.read_bytes())
+
+    def change(*_):
+        path.unlink(missing_ok=True)
+        if new_content is not None:
+            path.write_bytes(new_content)
+
+    run(classification, tmp_path / "s", path, "--teacher-cache", cache, watcher=change)
+    assert contents(cache) == contents(cold / "cache")
+
+
+def test_a_teacher_that_is_loaded_late_must_be_the_one_of_the_start(
+    tmp_path, classification, teacher, cache
+):
+    """The second epoch's answers are missing, and meanwhile the teacher was trained again."""
+    path = tmp_path / "teacher.pt"
+    path.write_bytes(teacher.read_bytes())
+
+    def change(*_):
+        path.write_bytes(b"another")
+        for file in cache.iterdir():
+            file.unlink()
+
+    with pytest.raises(ValueError, match="--teacher-path: .*teacher.pt has changed since the run"):
+        run(classification, tmp_path / "s", path, "--teacher-cache", cache, watcher=change)
 
 
 @pytest.mark.parametrize("left", [0, 50, 300])

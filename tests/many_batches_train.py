@@ -1,0 +1,9 @@
+"""`fairseq-train` whose teacher is asked in many small batches, so that processes share them."""
+
+import fairseq_cli.train
+
+from mixkd_plugin import teacher_outputs
+
+if __name__ == "__main__":
+    teacher_outputs.BATCH_TOKENS = 60
+    fairseq_cli.train.cli_main()
