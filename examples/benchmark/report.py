@@ -26,7 +26,7 @@ def table(results: dict) -> str:
     lines = [
         f"{settings['shape']}, lengths of {settings['lengths']} (mean {tokens['mean']:.1f}, "
         f"longest {tokens['longest']} tokens), batches of {settings['batch_size']}; "
-        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}.",
+        f"{machine['device']}, {machine['threads']} thread(s), torch {machine['torch']}.",
     ]
     if "padding" in tokens:
         lines[0] += f" {100 * tokens['padding']:.0f}% of the steps' random batches is padding."
