@@ -5,7 +5,7 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 
 import math
 from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from typing import Optional
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import (
@@ -19,6 +19,7 @@ from omegaconf import II
 from torch import Tensor
 
 from . import metrics as quality
+from .encoding import split_rows
 from .flags import TERMS, check_criterion_flags
 from .losses import DISTANCES, cross_entropy, distance, squared_error
 from .mixup import Mix, mix_targets
@@ -109,7 +110,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         with_clean = mix is None or self._wants("mle", "kd")
         n = sample["id"].numel()
 
-        clean, mixed = _split(
+        clean, mixed = split_rows(
             self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
         )
         teacher_clean = teacher_mixed = None
@@ -224,9 +225,3 @@ class MixKDCriterion(SentencePredictionCriterion):
             quality.log_f1(total("f1_counts"))
         if "values" in logged:
             quality.log_correlations([output["values"] for output in logging_outputs])
-
-
-def _split(logits: Tensor, n: int, with_clean: bool) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-    """[clean; mixed] rows -> (clean, mixed), None for a kind that is not there."""
-    clean, mixed = (logits[:n], logits[n:]) if with_clean else (None, logits)
-    return clean, (mixed if len(mixed) else None)

@@ -49,7 +49,7 @@ class DistillationDataset(BaseWrapperDataset):
         keep_every_example: bool = True,
     ):
         super().__init__(dataset)
-        self._split = split
+        self.split = split
         self._indices = np.arange(len(dataset)) if indices is None else indices
         self._split_lengths = np.asarray(lengths)
         self._lengths = self._split_lengths[self._indices]
@@ -155,7 +155,7 @@ class DistillationDataset(BaseWrapperDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self.dataset.collater(samples)
         if samples:
-            batch["split"], batch["split_size"] = self._split, self.split_size
+            batch["split"], batch["split_size"] = self.split, self.split_size
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self.dataset.collater([p for column in columns for p in column])

@@ -5,7 +5,7 @@ Student and teacher both go through it. It needs of a model what fairseq's ``Rob
 ``classification_heads``. Call it inside the module that DDP or FSDP wraps, never around it.
 """
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from torch import Tensor
 
@@ -38,3 +38,11 @@ def encode(
         tokens, embeddings = stack_rows(embed, tokens, mix, with_clean)
         features, _ = model.encoder.extract_features(tokens, token_embeddings=embeddings)
     return model.classification_heads[head](features)  # reads <s> alone
+
+
+def split_rows(
+    logits: Tensor, n: int, with_clean: bool
+) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+    """[n clean; mixed] rows, as :func:`encode` has them; None for a kind that is not there."""
+    clean, mixed = (logits[:n], logits[n:]) if with_clean else (None, logits)
+    return clean, (mixed if len(mixed) else None)

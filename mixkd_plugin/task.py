@@ -165,11 +165,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if less_than_an_epoch and not cfg.teacher_cache:
             return
         if self._wants("kd"):
-            outputs.prepare_clean(cfg.train_subset, self._can_be_read(cfg.train_subset, model))
+            outputs.prepare_clean(self._can_be_read(cfg.train_subset, model))
         if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
             # the iterator of this epoch was made over this copy of the split a moment ago
-            keep = cfg.mixup_period > 0
-            outputs.prepare_mixes(cfg.train_subset, self._training_split, keep)
+            outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
 
     def begin_valid_epoch(self, epoch, model):
         """Before the first validation: know what the teacher says to what is validated on."""
@@ -178,7 +177,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             return
         for split in self.cfg.valid_subset.split(","):
             if split in self.datasets:
-                self.teacher_outputs.prepare_clean(split, self._can_be_read(split, model))
+                self.teacher_outputs.prepare_clean(self._can_be_read(split, model))
 
     def _can_be_read(self, split: str, model) -> DistillationDataset:
         """The split without texts that are too long for student and teacher."""

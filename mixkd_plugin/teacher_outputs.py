@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .data import DistillationDataset
+from .encoding import split_rows
 from .mixup import Mix
 from .output_cache import OutputCache
 from .preflight import fingerprint
@@ -70,18 +71,19 @@ class TeacherOutputs:
             self.teacher = self._load_teacher()
         return self.teacher
 
-    def prepare_clean(self, split: str, dataset: DistillationDataset) -> None:
+    def prepare_clean(self, dataset: DistillationDataset) -> None:
         """Know the answers to the clean examples of a split."""
-        if split not in self._clean:
-            self._clean[split] = self._answers(split, dataset.without_mixes())
+        if dataset.split not in self._clean:
+            clean = dataset.without_mixes()
+            self._clean[dataset.split] = self._answers(clean, clean.rows_digest())
 
-    def prepare_mixes(self, split: str, dataset: DistillationDataset, keep: bool) -> None:
+    def prepare_mixes(self, dataset: DistillationDataset, keep: bool) -> None:
         """Know the answers to the mixes of the dataset's epoch; ``keep`` those of other epochs."""
         rows = dataset.rows_digest()
         if rows not in self._mixes:
             if not keep:
                 self._mixes.clear()
-            self._mixes[rows] = self._answers(split, dataset)
+            self._mixes[rows] = self._answers(dataset, rows)
         self._current_mixes = self._mixes[rows]
 
     def logits(
@@ -106,48 +108,50 @@ class TeacherOutputs:
         if clean or mixed:  # one pass for both
             tokens = sample["net_input"]["src_tokens"]
             logits = self.load().logits(tokens, mix if mixed else None, with_clean=clean)
-            if clean:
-                clean_logits, logits = logits[: len(ids)], logits[len(ids) :]
-            if mixed:
-                mixed_logits = logits
+            asked_clean, asked_mixed = split_rows(logits, len(ids), clean)
+            clean_logits = asked_clean if clean else clean_logits
+            mixed_logits = asked_mixed if mixed else mixed_logits
         return clean_logits, mixed_logits
 
     @staticmethod
     def _look_up(known: Tensor, ids: Tensor) -> Tensor:
         return known[ids].transpose(0, 1).flatten(0, 1)  # row m belongs to example m % B
 
-    def _answers(self, split: str, dataset: DistillationDataset) -> Tensor:
-        """(n, rows of each, C) on every rank; -inf for examples that the dataset leaves out."""
+    def _answers(self, dataset: DistillationDataset, rows: str) -> Tensor:
+        """(n, rows of each, C) on every rank; -inf for examples that the dataset leaves out.
+
+        ``rows`` is the dataset's digest.
+        """
         shape = (dataset.split_size, dataset.rows_per_example, self._num_classes)
         answers = torch.full(shape, -np.inf, device=self._device)
         ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
         answered = (len(ids), *shape[1:])
         if self._cache is not None:
             if _rank() == 0:  # the only one to use the disk
-                stored = self._cache.load(split, dataset.rows_digest(), answered)
+                stored = self._cache.load(dataset.split, rows, answered)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
             _merge(answers)
             if torch.isfinite(answers[ids]).all():
                 return answers
             answers.fill_(-np.inf)
-        self._compute(split, dataset, answers)
+        self._compute(dataset, answers)
         _merge(answers)
         bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]
         if len(bad):
             raise ValueError(
-                f"--teacher-path: the answer to example {int(bad[0])} of split {split!r} is not a "
-                f"finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
+                f"--teacher-path: the answer to example {int(bad[0])} of split {dataset.split!r} "
+                f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
             )
         if self._cache is not None and _rank() == 0:
-            self._cache.store(split, dataset.rows_digest(), answers[ids].cpu().numpy())
+            self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
         return answers
 
-    def _compute(self, split: str, dataset: DistillationDataset, answers: Tensor) -> None:
+    def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:
         """This rank's share of the answers."""
         start = said = time.perf_counter()
-        rows = len(dataset.eligible_ids) * dataset.rows_per_example
-        logger.info("teacher: is asked about %d rows of split %s", rows, split)
+        count = len(dataset.eligible_ids) * dataset.rows_per_example
+        logger.info("teacher: is asked about %d rows of split %s", count, dataset.split)
         batches = dataset.canonical_batches(BATCH_TOKENS)
         loader = DataLoader(
             dataset,
