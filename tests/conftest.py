@@ -10,6 +10,8 @@ import pytest
 import torch
 import toy
 
+from mixkd_plugin.teacher import Teacher
+
 # A teacher by fairseq alone, deeper than the student (mixkd_tiny) and of the same width.
 TEACHER = [
     "--arch", "roberta", "--encoder-layers", 3, "--encoder-embed-dim", 32,
@@ -110,3 +112,18 @@ def two_processes(tmp_path_factory, classification, teacher):
     logs = toy.two_processes("recorded_train", *([path, *flags] for path in records))
     lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
     return TwoProcesses(folder / "student", logs[0], [json.loads(line) for line in lines])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """(clean, mixed) rows of every call to a teacher."""
+    calls = []
+    logits = Teacher.logits
+
+    def counted(self, tokens, mix=None, with_clean=True):
+        mixed = 0 if mix is None else len(mix.lam)
+        calls.append((len(tokens) if with_clean or mix is None else 0, mixed))
+        return logits(self, tokens, mix, with_clean)
+
+    monkeypatch.setattr(Teacher, "logits", counted)
+    return calls
