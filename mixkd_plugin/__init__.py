@@ -5,6 +5,6 @@ Importing registers the task ``mixkd_sentence_prediction``, the criterion ``mixk
 """
 
 from . import compat  # isort: skip  # first: it says what to install where fairseq is missing
-from . import criterion, model, task
+from . import criterion, model, safe_reading, task
 
-__all__ = ["compat", "criterion", "model", "task"]
+__all__ = ["compat", "criterion", "model", "safe_reading", "task"]

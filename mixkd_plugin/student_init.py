@@ -6,7 +6,7 @@ from typing import Dict, List
 
 from torch import Tensor
 
-from .compat import read_checkpoint
+from .safe_reading import read_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from omegaconf import open_dict
 from torch import Tensor
 
 from . import preflight
-from .compat import read_checkpoint
 from .encoding import encode
 from .mixup import Mix
+from .safe_reading import read_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ import torch
 from fairseq.distributed import utils as distributed_utils
 from omegaconf import OmegaConf
 
-from mixkd_plugin import compat
+from mixkd_plugin import safe_reading
 
 ROOT = Path(__file__).resolve().parent.parent
-MODERN = compat._WEIGHTS_ONLY_IS_SAFE  # torch >= 2.6
+MODERN = safe_reading._WEIGHTS_ONLY_IS_SAFE  # torch >= 2.6
 
 
 def checkpoint(**changes):
@@ -54,7 +54,7 @@ def loader(request, monkeypatch):
     if request.param == "native" and not MODERN:
         pytest.skip("torch < 2.6")
     if request.param == "restricted":
-        monkeypatch.setattr(compat, "_WEIGHTS_ONLY_IS_SAFE", False)
+        monkeypatch.setattr(safe_reading, "_WEIGHTS_ONLY_IS_SAFE", False)
     return request.param
 
 
@@ -66,7 +66,7 @@ def save(request):
 def refusal(path):
     """The message, which must be one line with the path in it."""
     with pytest.raises(ValueError) as error:
-        compat.read_checkpoint(str(path))
+        safe_reading.read_checkpoint(str(path))
     message = str(error.value)
     assert str(path) in message and "\n" not in message
     return message
@@ -76,7 +76,7 @@ def test_reads_what_was_saved(tmp_path, loader, save):
     path = tmp_path / "checkpoint.pt"
     saved = checkpoint()
     save(saved, path)
-    loaded = compat.read_checkpoint(str(path), {"data": "there"})
+    loaded = safe_reading.read_checkpoint(str(path), {"data": "there"})
     assert loaded["model"].keys() == saved["model"].keys()
     for name, tensor in saved["model"].items():
         assert torch.equal(loaded["model"][name], tensor)
@@ -89,7 +89,7 @@ def test_reads_what_was_saved(tmp_path, loader, save):
 def test_reads_old_checkpoints_with_args(tmp_path, loader, save):
     path = tmp_path / "checkpoint.pt"
     save(checkpoint(cfg=None, args=argparse.Namespace(arch="roberta_base", data="here")), path)
-    assert compat.read_checkpoint(str(path), {"data": "there"})["args"].data == "there"
+    assert safe_reading.read_checkpoint(str(path), {"data": "there"})["args"].data == "there"
 
 
 def test_leaves_torch_load_as_it_was(tmp_path):
@@ -162,17 +162,17 @@ def test_malicious_plain_pickle_is_refused_and_not_run(tmp_path, loader):
     ],
 )
 def test_restricted_unpickler_refuses(module, name):
-    unpickler = compat._RestrictedUnpickler(io.BytesIO())
+    unpickler = safe_reading._RestrictedUnpickler(io.BytesIO())
     with pytest.raises(pickle.UnpicklingError, match=f"GLOBAL {module}.{name}"):
         unpickler.find_class(module, name)
 
 
 def test_other_encodings_and_scalars_are_refused():
     with pytest.raises(pickle.UnpicklingError):
-        compat._encode("x", "zlib")
+        safe_reading._encode("x", "zlib")
     with pytest.raises(pickle.UnpicklingError):
-        compat._float_scalar(np.dtype("O"), b"12345678")
-    assert compat._float_scalar(np.dtype("float32"), np.float32(0.25).tobytes()) == 0.25
+        safe_reading._float_scalar(np.dtype("O"), b"12345678")
+    assert safe_reading._float_scalar(np.dtype("float32"), np.float32(0.25).tobytes()) == 0.25
 
 
 # -- Files that are not checkpoints ----------------------------------------------------------------

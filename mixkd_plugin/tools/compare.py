@@ -21,7 +21,7 @@ from fairseq import checkpoint_utils
 from torch import Tensor
 
 from .. import metrics
-from ..compat import read_checkpoint
+from ..safe_reading import read_checkpoint
 from .plot import plot_quality
 
 # What must be equal in the configurations of all checkpoints, for a data folder to mean the same.
