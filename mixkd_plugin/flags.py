@@ -1,6 +1,10 @@
 """Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
 
 import math
+from argparse import Namespace
+from typing import Any, Dict
+
+from omegaconf import OmegaConf
 
 TERMS = ("mle", "kd", "sm", "tmkd")
 
@@ -58,3 +62,32 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
     for name in wrong:
         if cfg[name]:
             raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")
+
+
+# What may differ between the processes of a run: who and where each is, and what it prints. Data
+# and teachers are compared by their content.
+_OF_ONE_PROCESS = frozenset((
+    "data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project", "log_file",
+    "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
+    "data_buffer_size", "job_logging_cfg", "device_id", "local_rank", "distributed_rank",
+    "distributed_init_method", "distributed_port", "distributed_num_procs", "nprocs_per_node",
+))  # fmt: skip
+
+
+def flags_of_run(cfg) -> Dict[str, Any]:
+    """Every flag that all processes must have alike, from a part of the run's configuration."""
+    found: Dict[str, Any] = {}
+
+    def add(values: Dict[str, Any]) -> None:
+        for name, value in values.items():
+            value = vars(value) if isinstance(value, Namespace) else value
+            if isinstance(value, dict):
+                add(value)
+            elif name not in _OF_ONE_PROCESS:
+                found[f"--{name.replace('_', '-')}"] = value
+
+    root = OmegaConf.to_container(cfg._get_root(), resolve=True, enum_to_str=True)
+    for section in root.values():
+        if isinstance(section, (dict, Namespace)):
+            add({"": section})
+    return found

@@ -6,7 +6,6 @@ so that runs may share a folder, and one that cannot be read whole counts as abs
 """
 
 import contextlib
-import glob
 import hashlib
 import json
 import logging
@@ -16,6 +15,8 @@ import uuid
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
+
+from .digests import digest_of_file, files_of_split
 
 logger = logging.getLogger(__name__)
 
@@ -27,23 +28,20 @@ class OutputCache:
 
     Args:
         folder: made where it does not exist
-        teachers: checkpoints, whose content counts and not their names
+        teachers: digests of the checkpoints: their content counts and not their names
         settings: whatever else decides what the teacher answers; JSON values
         data: the binarised data folder
 
     Raises:
-        ValueError: where the folder cannot be written to, or a teacher does not exist.
+        ValueError: where the folder cannot be written to.
     """
 
     def __init__(self, folder: str, teachers: Sequence[str], settings: Dict[str, Any], data: str):
         self._folder = folder
         self._data = data
         self._settings = settings
+        self._teachers = list(teachers)
         self._digests: Dict[str, str] = {}
-        for path in teachers:
-            if not os.path.isfile(path):
-                raise ValueError(f"--teacher-path: {path} does not exist")
-        self._teachers = {path: _version(path) for path in teachers}
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -53,25 +51,18 @@ class OutputCache:
                 f"--teacher-cache {folder}: a folder that can be written to is wanted ({error})"
             ) from error
 
-    def check_teachers(self) -> None:
-        """Raise ValueError where a checkpoint is not the one that the run began with."""
-        for path, version in self._teachers.items():
-            if not os.path.isfile(path) or _version(path) != version:
-                raise ValueError(f"--teacher-path: {path} has changed since the run began")
-
     def _digest(self, path: str) -> str:
         """Of the content when the run first asked."""
         if path not in self._digests:
-            self._digests[path] = _digest_of_file(path)
+            self._digests[path] = digest_of_file(path)
         return self._digests[path]
 
     def _path(self, split: str, rows: str) -> str:
-        texts = sorted(glob.glob(os.path.join(glob.escape(self._data), "input*", f"{split}*.*")))
         parts = {
             "format": FORMAT,
-            "teachers": [self._digest(path) for path in self._teachers],
+            "teachers": self._teachers,
             "settings": self._settings,
-            "texts": [self._digest(path) for path in texts],
+            "texts": [self._digest(path) for path in files_of_split(self._data, split)],
             "rows": rows,
         }
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -104,16 +95,3 @@ class OutputCache:
             logger.warning("--teacher-cache: %s was not written (%s)", path, error)
             with contextlib.suppress(OSError):
                 os.remove(unfinished)
-
-
-def _version(path: str) -> Tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
-
-
-def _digest_of_file(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

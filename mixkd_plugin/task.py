@@ -12,8 +12,10 @@ from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
 
+from . import ranks
 from .data import DistillationDataset
-from .flags import check_task_flags
+from .digests import digest_of_file, files_of_split
+from .flags import check_task_flags, flags_of_run
 from .labels import read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
@@ -21,6 +23,7 @@ from .preflight import fingerprint
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Expected
+from .teacher_files import TeacherFiles
 from .teacher_outputs import TeacherOutputs, set_up_teacher
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self.teacher_outputs: Optional[TeacherOutputs] = None
         self._weights: Dict[str, float] = {}
         self._num_workers = 0
+        self._recorded_teachers: Optional[Dict[str, str]] = None
         self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
 
     @property
@@ -56,13 +60,19 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
-        check_task_flags(cfg)
-        needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
-        for name in needed:
-            path = os.path.join(cfg.data, name)
-            if not os.path.isfile(path):
-                raise ValueError(f"data folder {cfg.data}: {path} does not exist")
-        return super().setup_task(cfg, **kwargs)
+        with ranks.together():
+            check_task_flags(cfg)
+            needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
+            for name in needed:
+                path = os.path.join(cfg.data, name)
+                if not os.path.isfile(path):
+                    raise ValueError(f"data folder {cfg.data}: {path} does not exist")
+            task = super().setup_task(cfg, **kwargs)
+        if ranks.world_size() > 1:
+            known = fingerprint(task.dictionary, task._classes)
+            content = {f"{what} of the data": value for what, value in known.items()}
+            ranks.check_equal({**flags_of_run(cfg), **content})
+        return task
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
         """Called by the criterion: what each term of the loss weighs."""
@@ -80,7 +90,21 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         return self._wants("sm", "tmkd")
 
     def load_dataset(self, split, combine=False, **kwargs):
-        """Load a split, checking its labels; the training split with its fraction and its mixes."""
+        """Load a split, checking its labels; the training split with its fraction and its mixes.
+
+        Raises:
+            ValueError: on every rank, where a rank cannot load it or has another.
+        """
+        with ranks.together():
+            dataset = self._load_split(split, combine, **kwargs)
+            if ranks.world_size() > 1:
+                files = files_of_split(self.cfg.data, split, "*")
+                digests = [digest_of_file(path) for path in files]
+        if ranks.world_size() > 1:
+            ranks.check_equal({f"split {split!r} of the data": digests})
+        return dataset
+
+    def _load_split(self, split, combine=False, **kwargs):
         cfg = self.cfg
         if cfg.regression_target:
             targets = read_regression_targets(cfg.data, split, cfg.num_classes)
@@ -128,8 +152,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         # a checkpoint's student is complete: the file it began from may be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             path, layers = model.args.student_init_path, model.args.student_init_layers
-            if path is not None:
-                initialise_student(model, path, layers)
+            with ranks.together():
+                if path is not None:
+                    initialise_student(model, path, layers)
         return model
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
@@ -214,4 +239,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             num_classes=cfg.num_classes,
             longest=min(longest, self.max_positions()),
         )
-        return set_up_teacher(cfg, expected, student, self._num_workers)
+        files = TeacherFiles(cfg.teacher_path.split(os.pathsep), str(cfg.teacher_read_by))
+        files.check_recorded(self._recorded_teachers)
+        self.state.merge_state_dict({"teachers": files.digests})
+        return set_up_teacher(cfg, expected, files, student, self._num_workers)

@@ -9,6 +9,7 @@ from omegaconf import II
 
 from .pairing import PAIRINGS
 from .teacher import DTYPES
+from .teacher_files import READERS
 
 
 @dataclass
@@ -26,6 +27,9 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     valid_subset: str = II("dataset.valid_subset")
     max_update: int = II("optimization.max_update")
     update_freq: List[int] = II("optimization.update_freq")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
 
     teacher_path: Optional[str] = field(
         default=None,
@@ -38,6 +42,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_dtype: ChoiceEnum(["auto", *DTYPES]) = field(
         default="auto",
         metadata={"help": "type the teacher computes in; auto is the student's"},
+    )
+    teacher_read_by: ChoiceEnum(READERS) = field(
+        default="run",
+        metadata={
+            "help": "who reads --teacher-path and sends it to the others: one process of the run, "
+            "or one of each host"
+        },
     )
     teacher_cache: Optional[str] = field(
         default=None,

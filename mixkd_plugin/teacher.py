@@ -4,6 +4,7 @@ A plain object, held by the task. fairseq wraps, saves, optimises and calls ``tr
 module it finds; it does not find this one.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -16,7 +17,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import open_dict
 from torch import Tensor
 
-from . import preflight
+from . import preflight, ranks
 from .encoding import encode
 from .mixup import Mix
 from .safe_reading import read_checkpoint
@@ -103,39 +104,96 @@ def parse_weights(weights: Optional[str], count: int) -> List[float]:
 
 
 def load_teacher(
-    paths: str,
+    paths: Sequence[str],
     weights: Optional[str],
     expected: Expected,
     dtype: torch.dtype,
     device: torch.device,
     padding_free: bool,
+    circle: ranks.Circle,
 ) -> Teacher:
-    """Load and check an ensemble, ``A.pt:B.pt:...``.
+    """Load and check an ensemble: read by one rank of the circle, and sent to the others.
 
     Raises:
-        ValueError: naming the file and what is wrong with it.
+        ValueError: on every rank, naming the file and what is wrong with it.
     """
-    files = paths.split(os.pathsep)
-    normalised = parse_weights(weights, len(files))
+    normalised = parse_weights(weights, len(paths))
     models = []
-    for path in files:
-        try:
-            state = read_checkpoint(path)
-        except ValueError as error:  # names the path itself
-            raise ValueError(f"--teacher-path: {error}") from error
-        try:
-            # building a model draws random numbers, all of them for weights that are then loaded;
-            # training must not notice
-            with torch.random.fork_rng(devices=[]), _without_draws():
-                model = _build(path, state, expected)
-            model.to(device=device, dtype=dtype)
-            preflight.check_finite(model, dtype)
-        except ValueError as error:
-            raise ValueError(f"--teacher-path {path}: {error}") from error
+    for path in paths:
+        with ranks.together():
+            state = _read(path, expected) if circle.reads else None
+        state = _shared(circle, state)
+        with ranks.together(), ranks.alone(), _named(path):
+            model = _build(state, expected).to(device=device, dtype=dtype)
+            if circle.reads:
+                preflight.check_finite(model, dtype)
+        circle.share_tensors([*model.parameters(), *model.buffers()])
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
         logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
     return Teacher(models, normalised, expected.head, padding_free)
+
+
+@contextlib.contextmanager
+def _named(path: str):
+    """Errors in its context say which teacher they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"--teacher-path {path}: {error}") from error
+
+
+def _read(path: str, expected: Expected) -> Dict[str, Any]:
+    """A checkpoint, checked against the data; its configuration is in ``cfg``."""
+    try:
+        state = read_checkpoint(path)
+    except ValueError as error:  # names the path itself
+        raise ValueError(f"--teacher-path: {error}") from error
+    cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
+    state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
+    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
+    task_state, labels = state.get("task_state", {}), expected.labels
+    with _named(path):
+        preflight.check_regression(cfg, labels is None)
+        preflight.check_head(state["model"], expected.head, expected.num_classes)
+        preflight.check_vocabulary(state["model"], task_state, folders, expected.dictionary, labels)
+    return state
+
+
+def _shared(circle: ranks.Circle, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    """The checkpoint on every rank; where it was not read, with zeros that take no memory."""
+    if circle.group is None:
+        return state
+    small = shapes = None
+    if circle.reads:
+        small = {"cfg": state["cfg"], "task_state": state.get("task_state", {})}
+        shapes = {name: (tuple(v.shape), v.dtype) for name, v in state["model"].items()}
+    small, shapes = circle.share((small, shapes))
+    if circle.reads:
+        return state
+    zeros = {
+        name: torch.zeros((), dtype=dtype).expand(shape) for name, (shape, dtype) in shapes.items()
+    }
+    return {**small, "args": None, "model": zeros}
+
+
+def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
+    """The model of a checkpoint, by fairseq's own loader."""
+    cfg = state["cfg"]
+    with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
+        cfg.task.data = expected.data
+    # The state is given, so fairseq opens no file; it only looks whether there is one.
+    files = [os.devnull]
+    try:
+        # building a model draws random numbers, all of them for weights that are then loaded;
+        # training must not notice
+        with torch.random.fork_rng(devices=[]), _without_draws():
+            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(files, state=state)
+    except (AssertionError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
+        raise ValueError(f"fairseq cannot load it: {reason}") from error
+    preflight.check_positions(model.max_positions(), expected.longest)
+    return model
 
 
 def _without_draws():
@@ -145,25 +203,3 @@ def _without_draws():
         return tensor.zero_()
 
     return mock.patch.multiple(Tensor, normal_=zero, uniform_=zero)
-
-
-def _build(path: str, state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
-    """The model of a checkpoint, checked against the data and built by fairseq's own loader."""
-    cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
-    state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
-    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
-
-    preflight.check_regression(cfg, expected.labels is None)
-    preflight.check_head(state["model"], expected.head, expected.num_classes)
-    preflight.check_vocabulary(
-        state["model"], state.get("task_state", {}), folders, expected.dictionary, expected.labels
-    )
-    with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
-        cfg.task.data = expected.data
-    try:
-        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], state=state)
-    except (AssertionError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
-        raise ValueError(f"fairseq cannot load it: {reason}") from error
-    preflight.check_positions(model.max_positions(), expected.longest)
-    return model

@@ -7,23 +7,23 @@ back from disk. Rows wanted once go through the teacher in the step that wants t
 """
 
 import logging
-import os
 import time
 from functools import partial
 from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 import torch
-from fairseq.distributed import utils as distributed_utils
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from . import ranks
 from .data import DistillationDataset
 from .encoding import split_rows
 from .mixup import Mix
 from .output_cache import OutputCache
 from .preflight import fingerprint
 from .teacher import DTYPES, Expected, Teacher, load_teacher
+from .teacher_files import TeacherFiles
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +64,10 @@ class TeacherOutputs:
         self._mixes: Dict[str, Tensor] = {}  # rows -> (n, ratio, C)
         self._current_mixes: Logits = None
 
-    def load(self) -> Teacher:
+    def load(self) -> None:
+        """Load the teacher, if it is not there yet; all ranks at the same time."""
         if self.teacher is None:
-            if self._cache is not None:
-                self._cache.check_teachers()
             self.teacher = self._load_teacher()
-        return self.teacher
 
     def prepare_clean(self, dataset: DistillationDataset) -> None:
         """Know the answers to the clean examples of a split."""
@@ -107,7 +105,7 @@ class TeacherOutputs:
             mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
         if clean or mixed:  # one pass for both
             tokens = sample["net_input"]["src_tokens"]
-            logits = self.load().logits(tokens, mix if mixed else None, with_clean=clean)
+            logits = self.teacher.logits(tokens, mix if mixed else None, with_clean=clean)
             asked_clean, asked_mixed = split_rows(logits, len(ids), clean)
             clean_logits = asked_clean if clean else clean_logits
             mixed_logits = asked_mixed if mixed else mixed_logits
@@ -127,23 +125,25 @@ class TeacherOutputs:
         ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
         answered = (len(ids), *shape[1:])
         if self._cache is not None:
-            if _rank() == 0:  # the only one to use the disk
+            if ranks.rank() == 0:  # the only one to use the disk
                 stored = self._cache.load(dataset.split, rows, answered)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
-            _merge(answers)
+            ranks.merge_max(answers)
             if torch.isfinite(answers[ids]).all():
                 return answers
             answers.fill_(-np.inf)
-        self._compute(dataset, answers)
-        _merge(answers)
+        self.load()
+        with ranks.together():
+            self._compute(dataset, answers)
+        ranks.merge_max(answers)
         bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]
         if len(bad):
             raise ValueError(
                 f"--teacher-path: the answer to example {int(bad[0])} of split {dataset.split!r} "
                 f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
             )
-        if self._cache is not None and _rank() == 0:
+        if self._cache is not None and ranks.rank() == 0:
             self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
         return answers
 
@@ -155,7 +155,7 @@ class TeacherOutputs:
         batches = dataset.canonical_batches(BATCH_TOKENS)
         loader = DataLoader(
             dataset,
-            batch_sampler=batches[_rank() :: _world_size()],
+            batch_sampler=batches[ranks.rank() :: ranks.world_size()],
             collate_fn=dataset.collater,
             num_workers=self._num_workers,
             generator=torch.Generator(),  # training's random numbers are not for this
@@ -169,31 +169,18 @@ class TeacherOutputs:
                 partners = sample["partner"]["net_input"]["src_tokens"]
                 mix = Mix(partners.to(self._device), sample["lam"].to(self._device))
             tokens = sample["net_input"]["src_tokens"].to(self._device)
-            logits = self.load().logits(tokens, mix, with_clean=False)
+            logits = self.teacher.logits(tokens, mix, with_clean=False)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             answers[sample["id"].to(self._device)] = by_example
         logger.info("teacher: answered in %.1f s", time.perf_counter() - start)
 
 
-def _world_size() -> int:
-    return distributed_utils.get_data_parallel_world_size()
-
-
-def _rank() -> int:
-    return distributed_utils.get_data_parallel_rank() if _world_size() > 1 else 0
-
-
-def _merge(answers: Tensor) -> None:
-    """Every rank's answers on every rank; nobody answers what another did."""
-    if _world_size() > 1:
-        group = distributed_utils.get_data_parallel_group()
-        distributed_utils.all_reduce(answers, group=group, op="max")
-
-
-def set_up_teacher(cfg, expected: Expected, student, num_workers: int) -> TeacherOutputs:
+def set_up_teacher(
+    cfg, expected: Expected, files: TeacherFiles, student, num_workers: int
+) -> TeacherOutputs:
     """The teacher of a run, by its task's configuration; loaded at once where it has no cache."""
-    like = next(student.parameters())
-    dtype = like.dtype if cfg.teacher_dtype == "auto" else DTYPES[cfg.teacher_dtype]
+    device = next(student.parameters()).device
+    dtype = _dtype(cfg, device)
     padding_free = getattr(student, "padding_free", True)
     cache = None
     if cfg.teacher_cache:
@@ -207,19 +194,28 @@ def set_up_teacher(cfg, expected: Expected, student, num_workers: int) -> Teache
             "separator_token": cfg.separator_token,
             **fingerprint(expected.dictionary, expected.labels),
         }
-        cache = OutputCache(
-            cfg.teacher_cache, cfg.teacher_path.split(os.pathsep), settings, cfg.data
-        )
-    load = partial(
-        load_teacher,
-        cfg.teacher_path,
-        cfg.teacher_weights,
-        expected,
-        dtype,
-        like.device,
-        padding_free,
-    )
-    outputs = TeacherOutputs(load, expected.num_classes, like.device, num_workers, cache)
+        with ranks.together():
+            digests = [files.digests[path] for path in files.paths]
+            cache = OutputCache(cfg.teacher_cache, digests, settings, cfg.data)
+
+    def load() -> Teacher:
+        with ranks.together():
+            files.check_unchanged()
+        with ranks.one_reader(files.read_by) as circle:
+            return load_teacher(
+                files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, circle
+            )
+
+    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache)
     if cache is None:  # whatever is wrong with the teacher is said before the first update
         outputs.load()
     return outputs
+
+
+def _dtype(cfg, device: torch.device) -> torch.dtype:
+    """The type to compute in: ``auto`` is what the student computes in."""
+    if cfg.teacher_dtype != "auto":
+        return DTYPES[cfg.teacher_dtype]
+    if cfg.fp16 or (cfg.amp and device.type == "cuda"):
+        return torch.float16
+    return torch.bfloat16 if cfg.bf16 else torch.float32

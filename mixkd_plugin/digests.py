@@ -1,0 +1,19 @@
+"""Digests, in hexadecimal, by which files are known to be the same."""
+
+import glob
+import hashlib
+import os
+from typing import List
+
+
+def digest_of_file(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def files_of_split(data: str, split: str, folders: str = "input*") -> List[str]:
+    """The files of a split in a binarised data folder, and of those that ``combine`` adds."""
+    return sorted(glob.glob(os.path.join(glob.escape(data), folders, f"{split}*.*")))

@@ -1,0 +1,151 @@
+"""What the processes of a run do together. One process alone communicates nothing.
+
+A rank that fails where the others go on leaves them waiting. So what can fail on one rank alone, a
+file that its host lacks or a flag that it was given by mistake, is done in :func:`together`.
+"""
+
+import contextlib
+import hashlib
+import socket
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+
+import torch
+import torch.distributed as dist
+from fairseq.distributed import utils as distributed_utils
+from torch import Tensor
+
+_alone = 0
+
+
+def world_size() -> int:
+    return 1 if _alone else distributed_utils.get_global_world_size()
+
+
+def rank() -> int:
+    return distributed_utils.get_global_rank() if world_size() > 1 else 0
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In its context this rank does what others do not: it waits for nobody."""
+    global _alone
+    _alone += 1
+    try:
+        yield
+    finally:
+        _alone -= 1
+
+
+def gather(value: Any) -> List[Any]:
+    """Every rank's value, in the order of ranks. For small values: they are pickled."""
+    values = [value] * world_size()
+    if len(values) > 1:
+        dist.all_gather_object(values, value, group=distributed_utils.get_global_group())
+    return values
+
+
+def merge_max(values: Tensor) -> None:
+    """The largest of all ranks' values, on every rank, in place."""
+    if world_size() > 1:
+        distributed_utils.all_reduce(values, distributed_utils.get_global_group(), op="max")
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What fails in the context on one rank fails on all.
+
+    Raises:
+        Exception: the rank's own
+        ValueError: on the others, in the words of the first rank that failed
+    """
+    if world_size() == 1:
+        yield
+        return
+    error = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    messages = gather(None if error is None else str(error) or type(error).__name__)
+    if error is not None:
+        raise error
+    for other, message in enumerate(messages):
+        if message is not None:
+            raise ValueError(f"rank {other}: {message}")
+
+
+def check_equal(values: Dict[str, Any]) -> None:
+    """Raise ValueError on every rank, unless all ranks have the same values.
+
+    ``values`` by the name that the error calls them; compared as text.
+    """
+    if world_size() == 1:
+        return
+    texts = {name: str(value) for name, value in values.items()}
+    digest = hashlib.sha256(str(sorted(texts.items())).encode()).hexdigest()
+    if len(set(gather(digest))) == 1:
+        return
+    ranks = gather(texts)
+    for name in sorted(set().union(*ranks)):
+        first = ranks[0].get(name, "absent")
+        for other, theirs in enumerate(ranks):
+            if theirs.get(name, "absent") != first:
+                raise ValueError(
+                    f"{name} must be the same on every rank: {first} on rank 0, "
+                    f"{theirs.get(name, 'absent')} on rank {other}"
+                )
+
+
+class Circle(NamedTuple):
+    """Ranks of which one reads, and the others receive what it read."""
+
+    group: Any  # None for one process
+    source: int
+    reads: bool
+
+    def share(self, value: Any) -> Any:
+        """The reader's value, on every rank. For small values: they are pickled."""
+        if self.group is None:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=self.source, group=self.group)
+        return values[0]
+
+    def share_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """The reader's tensors, in place, of equal shapes and types on every rank."""
+        if self.group is None:
+            return
+        # as bytes: not every backend of every torch knows bfloat16
+        flat = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
+        for work in [
+            dist.broadcast(part, src=self.source, group=self.group, async_op=True) for part in flat
+        ]:
+            work.wait()
+
+
+def reads_for(of_each: str) -> bool:
+    """Whether this rank is the one that reads: the first of the ``run``, or of its ``host``."""
+    if of_each == "run":
+        return rank() == 0
+    hosts = gather(socket.gethostname())
+    return hosts.index(hosts[rank()]) == rank()
+
+
+@contextlib.contextmanager
+def one_reader(of_each: str) -> Iterator[Circle]:
+    """One rank reads for all others: of the ``run``, or of each ``host``."""
+    if world_size() == 1:
+        yield Circle(None, 0, True)
+    elif of_each == "run":
+        yield Circle(distributed_utils.get_global_group(), 0, rank() == 0)
+    else:
+        hosts = gather(socket.gethostname())
+        groups = {}
+        for host in dict.fromkeys(hosts):  # every rank takes part in making every group
+            members = [other for other, theirs in enumerate(hosts) if theirs == host]
+            groups[host] = dist.new_group(members), members[0]
+        group, source = groups[hosts[rank()]]
+        try:
+            yield Circle(group, source, rank() == source)
+        finally:
+            dist.destroy_process_group(group)

@@ -1,0 +1,68 @@
+"""The teacher's checkpoints on disk, as they are when a run begins."""
+
+import logging
+import os
+from typing import Dict, Optional, Sequence, Tuple
+
+from . import ranks
+from .digests import digest_of_file
+
+logger = logging.getLogger(__name__)
+
+READERS = ("run", "host")
+
+
+class TeacherFiles:
+    """Files whose content must not change while a run needs them.
+
+    Raises:
+        ValueError: on every rank, where a file is missing or differs between hosts.
+
+    Args:
+        paths: of the checkpoints
+        read_by: one rank of the ``run`` reads them, or one of each ``host``
+    """
+
+    def __init__(self, paths: Sequence[str], read_by: str):
+        self.paths = list(paths)
+        self.read_by = read_by
+        reads = ranks.reads_for(read_by)
+        with ranks.together():
+            self._versions = {path: _version(path) for path in self.paths} if reads else {}
+            digests = {path: digest_of_file(path) for path in self.paths} if reads else None
+        everyone = ranks.gather(digests)
+        self.digests: Dict[str, str] = digests or next(d for d in everyone if d is not None)
+        ranks.check_equal(
+            {f"the content of --teacher-path {p}": d for p, d in self.digests.items()}
+        )
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError where a file is not the one that the run began with."""
+        for path, version in self._versions.items():
+            if not os.path.isfile(path) or _version(path) != version:
+                raise ValueError(f"--teacher-path: {path} has changed since the run began")
+
+    def check_recorded(self, recorded: Optional[Dict[str, str]]) -> None:
+        """Compare with the digests that the run left in the checkpoint from which it goes on.
+
+        Raises:
+            ValueError: where a file of the same name has another content.
+        """
+        for path, digest in self.digests.items():
+            if (recorded or {}).get(path, digest) != digest:
+                raise ValueError(
+                    f"--teacher-path: {path} has changed since the run began (it was "
+                    f"{recorded[path][:12]}, it is {digest[:12]}, SHA-256): put the former file "
+                    "back, or begin anew in another --save-dir"
+                )
+        if recorded and set(recorded.values()) != set(self.digests.values()):
+            logger.warning("--teacher-path: other teachers than those that the run began with")
+
+
+def _version(path: str) -> Tuple[int, int]:
+    if os.path.isdir(path):
+        raise ValueError(f"--teacher-path: {path} is a folder, not a checkpoint file")
+    if not os.path.exists(path):
+        raise ValueError(f"--teacher-path: {path} does not exist")
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
