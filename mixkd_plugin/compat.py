@@ -1,11 +1,13 @@
 """The one file for what differs between versions of torch, fairseq and Python.
 
-Importing it checks that fairseq works, and supplies what an installed fairseq may lack:
-`data_utils_fast` where it was not compiled, and `metrics.log_concat_tensor` in 0.12.2.
+Importing it checks that fairseq works, supplies what an installed fairseq may lack
+(`data_utils_fast` where it was not compiled, `metrics.log_concat_tensor` in 0.12.2), and makes the
+few replacements inside fairseq that this package needs.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import sys
@@ -28,7 +30,11 @@ def _require_fairseq() -> None:
 
 _require_fairseq()
 
-from fairseq.logging import meters, metrics  # noqa: E402  (after the check)
+from fairseq.distributed import utils as distributed_utils  # noqa: E402  (after the check)
+from fairseq.logging import meters, metrics  # noqa: E402
+from fairseq.models import distributed_fairseq_model  # noqa: E402
+
+from . import launch  # noqa: E402
 
 TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
@@ -82,5 +88,20 @@ def supply_log_concat_tensor() -> None:
         meters.ConcatTensorMeter = ConcatTensorMeter  # a resumed run looks meters up by name
 
 
+def _on_a_cpu_too(data_parallel, module, **options):
+    """torch's DistributedDataParallel without the device that fairseq names on a CPU as well."""
+    if next(module.parameters()).device.type == "cpu":
+        options.update(device_ids=None, output_device=None)
+    return data_parallel(module=module, **options)
+
+
+def _replace(module, name: str, by) -> None:
+    """Put ``by(original, ...)`` in the place of a function or class of fairseq."""
+    setattr(module, name, functools.partial(by, getattr(module, name)))
+
+
 supply_batcher()
 supply_log_concat_tensor()
+_replace(distributed_fairseq_model, "DistributedDataParallel", _on_a_cpu_too)
+_replace(distributed_utils, "call_main", launch.call_main)
+_replace(distributed_utils, "distributed_init", launch.distributed_init)

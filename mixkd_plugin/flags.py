@@ -23,6 +23,8 @@ def check_task_flags(cfg) -> None:
     _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
     period = cfg.mixup_period
     _check(period >= 0, "mixup_period", period, "0 (mixes never return) or a number of epochs")
+    seconds = cfg.rendezvous_timeout
+    _check(seconds > 0, "rendezvous_timeout", seconds, "a number of seconds above 0")
     for name in ("teacher_weights", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
             flag = name.replace("_", "-")

@@ -21,6 +21,16 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
     supports_mixup = True
 
+    def __init__(self, args, encoder):
+        super().__init__(args, encoder)
+        # The language-model head takes no part. torch's DistributedDataParallel would wait for its
+        # gradients, or with --find-unused-parameters exchange in each step that there are none.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"encoder.lm_head.{name}"
+            for name, _ in self.encoder.lm_head.named_parameters()
+            if name != "weight"  # the token embedding
+        ]
+
     @property
     def padding_free(self) -> bool:
         return self.args.padding_free == "on"

@@ -31,6 +31,10 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     bf16: bool = II("common.bf16")
     amp: bool = II("common.amp")
 
+    rendezvous_timeout: int = field(
+        default=300,
+        metadata={"help": "seconds that processes wait for each other at the start"},
+    )
     teacher_path: Optional[str] = field(
         default=None,
         metadata={"help": "checkpoints of the frozen teacher ensemble, A.pt or A.pt:B.pt:..."},

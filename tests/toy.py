@@ -109,22 +109,29 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def two_processes(module: str, *arguments: Sequence) -> List[str]:
-    """Run a fairseq command as two processes that talk over gloo; what each of them printed.
+def processes(
+    count: int, module: str, *arguments: Sequence, backend: str = "legacy_ddp", check: bool = True
+):
+    """Run a fairseq command as processes that talk over gloo; what each printed (see run_together).
 
-    ``arguments`` are those of both, or one list for each.
+    ``arguments`` are those of all, or one list for each.
     """
     address = f"tcp://127.0.0.1:{free_port()}"
     together = [
-        "--distributed-world-size", 2, "--device-id", 0, "--distributed-init-method", address,
-        "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp",
+        "--distributed-world-size", count, "--device-id", 0, "--distributed-init-method", address,
+        "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
     ]  # fmt: skip
     return run_together(
         *(
             (module, *arguments[rank % len(arguments)], *together, "--distributed-rank", rank)
-            for rank in range(2)
-        )
+            for rank in range(count)
+        ),
+        check=check,
     )
+
+
+def two_processes(module: str, *arguments: Sequence) -> List[str]:
+    return processes(2, module, *arguments)
 
 
 def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_prediction"):
