@@ -113,9 +113,9 @@ class MixKDCriterion(SentencePredictionCriterion):
         clean, mixed = split_rows(
             self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
         )
-        teacher_clean = teacher_mixed = None
+        teacher_clean = teacher_mixed = not_finite = None
         if self.task.teacher_outputs is not None:
-            teacher_clean, teacher_mixed = self.task.teacher_outputs.logits(
+            teacher_clean, teacher_mixed, not_finite = self.task.teacher_outputs.logits(
                 sample,
                 mix,
                 clean=self._wants("kd") or not training,
@@ -142,6 +142,8 @@ class MixKDCriterion(SentencePredictionCriterion):
             loss = sum(weight * losses[term] for term, weight in self.weights.items() if weight > 0)
         else:
             loss = losses["mle"]
+        if not_finite is not None:
+            logging_output["teacher_not_finite"] = not_finite
         sample_size = targets.numel()
         logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
         logging_output.update(
@@ -200,12 +202,21 @@ class MixKDCriterion(SentencePredictionCriterion):
 
         Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
         their weights add up to the logged loss.
+
+        Raises:
+            ValueError: on all ranks, after an update in which the teacher's answers overflowed.
         """
         logged = {key for output in logging_outputs for key in output}
 
         def total(key):
             return sum(output[key] for output in logging_outputs if key in output)
 
+        if total("teacher_not_finite") > 0:
+            raise ValueError(
+                "--teacher-path: the teacher's logits are not finite numbers for "
+                f"{int(total('teacher_not_finite'))} rows of this update: is --teacher-dtype too "
+                "narrow? (float16 ends at 65504; bfloat16 and float32 do not)"
+            )
         sample_size, sentences = total("sample_size"), total("nsentences")
         for key in ["loss", *(f"{term}_loss" for term in TERMS)]:
             if key in logged:

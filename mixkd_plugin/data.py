@@ -33,6 +33,7 @@ class DistillationDataset(BaseWrapperDataset):
         length_seed: draws the order of equal lengths, and so the composition of batches, anew each
             epoch; None leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
+        clean_rows: whether a batch with mixes is computed on its clean rows, too
         keep_every_example: batch without regard to ``--required-batch-size-multiple``, for which
             fairseq drops the last batch of a split
     """
@@ -46,6 +47,7 @@ class DistillationDataset(BaseWrapperDataset):
         by_length: bool = False,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
+        clean_rows: bool = True,
         keep_every_example: bool = True,
     ):
         super().__init__(dataset)
@@ -57,6 +59,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
+        self._clean_rows = int(clean_rows)
         self._keep_every_example = keep_every_example
         self._eligible = np.arange(len(self._indices))
         self._epoch = 1
@@ -73,10 +76,19 @@ class DistillationDataset(BaseWrapperDataset):
         return self._lengths[index]
 
     def num_tokens(self, index: int) -> int:
-        return self._lengths[index]
+        return int(self.num_tokens_vec(np.array([index]))[0])
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        return self._lengths[indices]
+        """Tokens that an example brings to a batch: those of its rows, padded to the longest.
+
+        So ``--max-tokens`` bounds what the device sees, mixed rows included.
+        """
+        if self._draw_plan is None:
+            return self._lengths[indices]
+        self._ensure_plan()
+        partners = self._split_lengths[self._partners[indices]]
+        longest = np.maximum(self._lengths[indices], partners.max(axis=1))
+        return longest * (self._clean_rows + self._lam.shape[1])
 
     # --- order and batches ---
 
@@ -126,6 +138,13 @@ class DistillationDataset(BaseWrapperDataset):
             return np.array_split(indices, math.ceil(len(indices) / max_sentences))
         else:
             multiple = 1
+        if max_tokens is not None and len(indices):
+            needed = int(self.num_tokens_vec(indices).max())
+            if needed > max_tokens:
+                raise ValueError(
+                    f"--max-tokens {max_tokens}: split {self.split!r} has an example whose rows, "
+                    f"mixed ones included, are {needed} tokens: allowed is as much or more"
+                )
         return super(BaseWrapperDataset, self).batch_by_size(
             indices, max_tokens, max_sentences, multiple
         )

@@ -132,6 +132,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             by_length=by_length,
             length_seed=cfg.seed if by_length and training else None,
             draw_plan=self._plan_drawer() if training and self._mixing else None,
+            clean_rows=self._wants("mle", "kd"),
             keep_every_example=by_length or not training,
         )
         return self.datasets[split]
@@ -167,6 +168,12 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
         if "grouped_shuffling" in kwargs:  # for training, not for validation on the same split
             self._training_split, self._training_batches = dataset, len(iterator)
+            processes, examples = kwargs.get("num_shards", 1), len(dataset.eligible_ids)
+            if examples < processes:
+                raise ValueError(
+                    f"--distributed-world-size {processes}: split {dataset.split!r} has "
+                    f"{examples} examples; allowed is at most one process for each"
+                )
         self._num_workers = kwargs.get("num_workers", 0)
         return iterator
 

@@ -9,7 +9,7 @@ back from disk. Rows wanted once go through the teacher in the step that wants t
 import logging
 import time
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -31,6 +31,19 @@ logger = logging.getLogger(__name__)
 BATCH_TOKENS = 8192
 
 Logits = Optional[Tensor]
+
+
+class Answers(NamedTuple):
+    """Logits in float32, zeros in rows where the teacher's were not finite.
+
+    clean: (B, C), None where not asked for
+    mixed: (M, C), None where not asked for
+    not_finite: number of such rows, a scalar tensor
+    """
+
+    clean: Logits
+    mixed: Logits
+    not_finite: Tensor
 
 
 class TeacherOutputs:
@@ -84,20 +97,17 @@ class TeacherOutputs:
             self._mixes[rows] = self._answers(dataset, rows)
         self._current_mixes = self._mixes[rows]
 
-    def logits(
-        self, sample: dict, mix: Optional[Mix], clean: bool, mixed: bool
-    ) -> Tuple[Logits, Logits]:
-        """Logits (B, C) of clean and (M, C) of mixed rows in float32; None where not asked for.
-
-        Zeros for a sample of no split.
-        """
+    def logits(self, sample: dict, mix: Optional[Mix], clean: bool, mixed: bool) -> Answers:
+        """What the teacher says to a batch; zeros for a sample of no split."""
         ids, split = sample["id"], sample["split"]
         clean_logits = mixed_logits = None
+        zeros = partial(torch.zeros, device=ids.device)
+        not_finite = zeros(())
         if split is None:
-            zeros = partial(torch.zeros, device=ids.device)
-            return (
+            return Answers(
                 zeros(len(ids), self._num_classes) if clean else None,
                 zeros(len(mix.lam), self._num_classes) if mixed else None,
+                not_finite,
             )
         if clean and split in self._clean:
             clean_logits, clean = self._look_up(self._clean[split], ids), False
@@ -106,10 +116,15 @@ class TeacherOutputs:
         if clean or mixed:  # one pass for both
             tokens = sample["net_input"]["src_tokens"]
             logits = self.teacher.logits(tokens, mix if mixed else None, with_clean=clean)
+            finite = torch.isfinite(logits).all(dim=1, keepdim=True)
+            not_finite = finite.logical_not().sum()
+            # A loss that overflows would end the run in fairseq's words, or look like a loss scale
+            # that is too high. So it stays finite until the count has reached all ranks.
+            logits = logits.masked_fill(~finite, 0)
             asked_clean, asked_mixed = split_rows(logits, len(ids), clean)
             clean_logits = asked_clean if clean else clean_logits
             mixed_logits = asked_mixed if mixed else mixed_logits
-        return clean_logits, mixed_logits
+        return Answers(clean_logits, mixed_logits, not_finite)
 
     @staticmethod
     def _look_up(known: Tensor, ids: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class Run:
         self.task.teacher_outputs = TeacherOutputs(
             lambda: teacher_of_one, self.task.cfg.num_classes, torch.device("cpu")
         )
+        self.task.teacher_outputs.load()
         dataset = self.task.load_dataset("train", combine=False)
         dataset.set_epoch(3)
         self.sample = dataset.collater([dataset[i] for i in range(8)])

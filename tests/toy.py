@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Sequence
 
+import forked
 import inprocess
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,22 +113,27 @@ def free_port() -> int:
 def processes(
     count: int, module: str, *arguments: Sequence, backend: str = "legacy_ddp", check: bool = True
 ):
-    """Run a fairseq command as processes that talk over gloo; what each printed (see run_together).
+    """Run a fairseq command as processes that talk over gloo.
 
-    ``arguments`` are those of all, or one list for each.
+    ``arguments`` are those of all, or one list for each. Returns what each printed, or without
+    ``check`` (exit code, what it printed).
     """
     address = f"tcp://127.0.0.1:{free_port()}"
     together = [
         "--distributed-world-size", count, "--device-id", 0, "--distributed-init-method", address,
         "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
     ]  # fmt: skip
-    return run_together(
+    results = forked.run(
         *(
             (module, *arguments[rank % len(arguments)], *together, "--distributed-rank", rank)
             for rank in range(count)
-        ),
-        check=check,
+        )
     )
+    if not check:
+        return results
+    if any(code for code, _ in results):
+        raise AssertionError("\n\n".join(f"exit {code}\n{log[-4000:]}" for code, log in results))
+    return [log for _, log in results]
 
 
 def two_processes(module: str, *arguments: Sequence) -> List[str]:

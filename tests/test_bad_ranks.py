@@ -1,0 +1,137 @@
+"""Processes that do not fit together: one clear error on every one of them, and no hang."""
+
+import time
+
+import forked
+import inprocess
+import numpy as np
+import pytest
+import toy
+from refusals import FINE_TUNE, KD, assert_matches
+
+
+def errors(*results):
+    """The last line of each process, which must be a ValueError, before any update."""
+    for code, log in results:
+        assert code not in (0, -9) and "train_inner" not in log, log[-2000:]
+    lines = [log.strip().splitlines()[-1].split("ValueError: ", 1) for _, log in results]
+    assert all(len(line) == 2 for line in lines), lines
+    return [line[1] for line in lines]
+
+
+def refusals(tmp_path, data, flags, other_flags=None, other_data=None, count=2):
+    """What each of two processes says, the second with other flags or data."""
+    mine = toy.train_flags(data, tmp_path / "s", *flags)
+    other = toy.train_flags(other_data or data, tmp_path / "s", *(other_flags or flags))
+    start = time.monotonic()
+    results = toy.processes(count, "fairseq_cli.train", mine, other, check=False)
+    assert time.monotonic() - start < 60  # far below any time-out of torch's
+    return errors(*results)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--mixup-alpha", 0.7], "--mixup-alpha must .*: 0.4 on rank 0, 0.7 on rank 1"),
+        (["--batch-size", 8], "--batch-size must .*: 16 on rank 0, 8 on rank 1"),
+        (["--dropout", 0.3], "--dropout must .*: 0.1 on rank 0, 0.3 on rank 1"),
+        (["--sm-weight", 0], "--sm-weight must .*: 1.0 on rank 0, 0.0 on rank 1"),
+        (["--teacher-path", "/a.pt"], "--teacher-path must .*: None on rank 0, /a.pt on rank 1"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_other_flags(tmp_path, classification, flags, message):
+    base = ["--tmkd-weight", 0]
+    for said in refusals(tmp_path, classification, base, [*base, *flags]):
+        assert_matches(message, said)
+
+
+def test_a_flag_that_cannot_be_on_one_rank_alone(tmp_path, classification):
+    mine, other = refusals(tmp_path, classification, FINE_TUNE, [*FINE_TUNE, "--mixup-alpha", 0])
+    assert other.startswith("--mixup-alpha 0.0: allowed is")
+    assert mine == f"rank 1: {other}"
+
+
+def test_other_texts(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    tokens = np.fromfile(data / "input0" / "train.bin", dtype=np.uint16)
+    tokens[0] = 4 + (tokens[0] - 3) % 40
+    tokens.tofile(data / "input0" / "train.bin")
+    for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
+        assert_matches("split 'train' of the data must be the same on every rank", said)
+
+
+def test_another_vocabulary(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    path = data / "input0" / "dict.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+    for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
+        assert_matches("vocabulary of the data must be the same on every rank", said)
+
+
+def test_no_data_on_one_rank(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    (data / "input0" / "valid.bin").unlink()
+    mine, other = refusals(tmp_path, classification, FINE_TUNE, other_data=data)
+    assert_matches(r"valid.*data", other)
+    assert mine == f"rank 1: {other}"
+
+
+@pytest.mark.parametrize("kind", ["missing", "junk"])
+def test_a_teacher_that_cannot_be_read(tmp_path, classification, kind):
+    path = tmp_path / "teacher.pt"
+    if kind == "junk":
+        path.write_text("hello")
+    mine, other = refusals(tmp_path, classification, [*KD, "--teacher-path", path])
+    assert mine.startswith(f"--teacher-path: {path} ")  # rank 0 reads
+    assert other == f"rank 0: {mine}"
+
+
+def test_a_student_that_begins_from_a_file_that_one_host_lacks(tmp_path, classification):
+    flags = [*FINE_TUNE, "--student-init-path", tmp_path / "none.pt"]
+    for said in refusals(tmp_path, classification, flags):
+        assert "--student-init-path" in said and "does not exist" in said
+
+
+def test_more_processes_than_examples(tmp_path):
+    data = toy.make_data(tmp_path / "data", {"train": 3, "valid": 8})
+    for said in refusals(tmp_path, data, [*FINE_TUNE, "--batch-size", 1], count=4):
+        assert said.startswith("--distributed-world-size 4: split 'train' has 3 examples; allowed")
+
+
+def at_address(address, rank, *flags):
+    return [
+        "fairseq_cli.train", *flags, "--rendezvous-timeout", 3, "--device-id", 0,
+        "--distributed-world-size", 2, "--distributed-rank", rank, "--distributed-no-spawn",
+        "--distributed-backend", "gloo", "--distributed-init-method", address,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_address_that_does_not_answer(tmp_path, classification, rank):
+    """Rank 0 whom nobody joins, and rank 1 who finds nobody."""
+    flags = toy.train_flags(classification, tmp_path / "s", *FINE_TUNE)
+    address = f"tcp://127.0.0.1:{toy.free_port()}"
+    start = time.monotonic()
+    (said,) = errors(*forked.run(at_address(address, rank, *flags)))
+    assert time.monotonic() - start < 45
+    assert_matches(f"--distributed-init-method {address}: rank {rank} of 2 waited for 3 sec", said)
+
+
+def test_processes_without_a_gpu_that_nobody_starts(tmp_path, classification):
+    """fairseq would start none, and report success."""
+    flags = toy.train_flags(classification, tmp_path, *FINE_TUNE)
+    flags += ["--distributed-world-size", 2, "--distributed-init-method", "tcp://127.0.0.1:9"]
+    (said,) = errors(*forked.run(["fairseq_cli.train", *flags]))
+    assert_matches("--distributed-world-size 2: .* --distributed-no-spawn", said)
+
+
+def test_flags_that_may_differ(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    mine, other = (
+        toy.train_flags(folder, tmp_path / "s", *FINE_TUNE, "--max-epoch", 1, *extra)
+        for folder, extra in ((classification, []), (data, ["--num-workers", 1]))
+    )
+    toy.two_processes("fairseq_cli.train", mine, other)
+    assert inprocess.checkpoint(tmp_path / "s")["optimizer_history"][-1]["num_updates"] == 4

@@ -1,0 +1,105 @@
+"""What one process computes, several compute too, and they exchange what fine-tuning exchanges."""
+
+import importlib.util
+import json
+
+import inprocess
+import pytest
+import torch
+import toy
+from test_equivalence import SIZE
+
+# The same 26 batches an epoch, 4 of them an update: the last update of an epoch has 2 of 4, so that
+# of 4 processes two compute a dummy batch. adam-eps: the gradient of keys' biases is 0 but for
+# rounding, which Adam would divide by its own size.
+EVERYTHING = [
+    "--kd-weight", 1, "--mixup-ratio", 2, "--dropout", 0, "--attention-dropout", 0,
+    "--batch-size", 4, "--max-update", 20, "--max-epoch", 9, "--batch-size-valid", 8,
+    "--adam-eps", 1e-5,
+]  # fmt: skip
+
+
+def flags_of(data, folder, teacher, world_size, *extra):
+    flags = [*EVERYTHING, "--teacher-path", teacher, "--update-freq", 4 // world_size]
+    return toy.train_flags(data, folder, *flags, *extra)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, classification, teacher):
+    """The checkpoint of one process."""
+    folder = tmp_path_factory.mktemp("one")
+    inprocess.run_training(flags_of(classification, folder, teacher, 1))
+    return inprocess.checkpoint(folder)
+
+
+needs_fairscale = pytest.mark.skipif(
+    importlib.util.find_spec("fairscale") is None, reason="fairscale is not installed"
+)
+
+
+@pytest.mark.parametrize(
+    "world_size, backend, extra",
+    [
+        (2, "legacy_ddp", []),
+        (4, "legacy_ddp", []),
+        (4, "pytorch_ddp", []),
+        (2, "pytorch_ddp", ["--find-unused-parameters"]),
+        pytest.param(2, "pytorch_ddp", ["--zero-sharding", "os"], marks=needs_fairscale),
+        pytest.param(2, "fully_sharded", [], marks=needs_fairscale),
+        pytest.param(4, "fully_sharded", ["--padding-free", "off"], marks=needs_fairscale),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_the_parameters_of_one_process(
+    tmp_path, classification, teacher, one, world_size, backend, extra
+):
+    flags = flags_of(classification, tmp_path, teacher, world_size, *extra)
+    module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
+    logs = toy.processes(world_size, module, flags, backend=backend)
+    several = inprocess.checkpoint(tmp_path)
+    assert several["optimizer_history"][-1]["num_updates"] == 20
+    assert one["model"].keys() == several["model"].keys()
+    for name, parameter in one["model"].items():
+        torch.testing.assert_close(parameter, several["model"][name], rtol=0, atol=1e-6)
+    # one rank read the teacher, the others have it all the same
+    assert sum("parameters, torch.float32" in log for log in logs) == 1
+    assert toy.last_values(logs[0], "valid")["agreement"] > 50
+
+
+def exchanged(folder, name, data, *flags, backend, task="mixkd_sentence_prediction"):
+    """[[collective, elements], ...] of each update of each of two processes."""
+    flags = toy.train_flags(data, folder / name, "--max-update", 4, *flags, task=task)
+    records = [folder / f"{name}{rank}" for rank in range(2)]
+    toy.processes(2, "counted_train", *([path, *flags] for path in records), backend=backend)
+    found = [[json.loads(line) for line in path.read_text().splitlines()] for path in records]
+    assert found[0] == found[1] and len(found[0]) == 4
+    return found[0]
+
+
+def kinds(update):
+    return [kind for kind, _ in update]
+
+
+@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
+def test_an_update_exchanges_what_fine_tuning_exchanges(tmp_path, classification, teacher, backend):
+    """The gradients and two small sums of logged values, whatever the loss is made of."""
+    unused = ["--find-unused-parameters"] if backend == "pytorch_ddp" else []
+    mixkd = ["--kd-weight", 1, "--mixup-ratio", 2, "--teacher-path", teacher]
+    ours = exchanged(tmp_path, "ours", classification, *mixkd, *unused, backend=backend)
+    theirs = exchanged(
+        tmp_path, "theirs", classification, *SIZE, *unused, backend=backend,
+        task="sentence_prediction",
+    )  # fmt: skip
+    for our_update, their_update in zip(ours, theirs):
+        assert kinds(our_update) == kinds(their_update)
+        assert set(kinds(our_update)) == {"gloo:all_reduce"}
+        ours_largest, theirs_largest = (max(n for _, n in u) for u in (our_update, their_update))
+        # the language-model head's gradients are not sent where torch can be told so
+        assert 0 <= theirs_largest - ours_largest < 1200
+        assert sum(n for _, n in our_update) - ours_largest < 64
+
+
+def test_no_map_of_unused_parameters_is_exchanged(tmp_path, classification, teacher):
+    mixkd = ["--kd-weight", 1, "--teacher-path", teacher]
+    updates = exchanged(tmp_path, "ours", classification, *mixkd, backend="pytorch_ddp")
+    assert kinds(updates[0]) == kinds(updates[-1]) == ["gloo:all_reduce"] * 3
