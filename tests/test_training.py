@@ -119,19 +119,37 @@ def test_half_precision_on_a_cpu(tmp_path, classification, teacher, teacher_dtyp
     assert state["optimizer_history"][-1]["num_updates"] >= 15
 
 
-def test_batches_by_tokens(tmp_path, classification, teacher):
+@pytest.mark.parametrize(
+    "flags, rows",
+    [
+        ([], lambda b, m: b + m),
+        (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
+        (["--mixup-ratio", 2, "--mle-weight", 0, "--kd-weight", 0], lambda b, m: m),
+        (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_max_tokens_bounds_what_the_device_sees(tmp_path, classification, teacher, flags, rows):
+    """Rows, clean and mixed, padded to the longest of examples and partners."""
     sizes = []
 
     def watch(trainer, batches):
         for batch in batches:
-            sizes.append(batch["net_input"]["src_tokens"].numel())
+            own, partners = (b["net_input"]["src_tokens"].shape for b in (batch, batch["partner"]))
+            sizes.append(rows(own[0], partners[0]) * max(own[1], partners[1]))
 
-    flags = toy.train_flags(classification, tmp_path, *KD, "--teacher-path", teacher)
+    flags = toy.train_flags(classification, tmp_path, *KD, "--teacher-path", teacher, *flags)
     at = flags.index("--batch-size")
-    flags[at : at + 2] = ["--max-tokens", 80]
+    flags[at : at + 2] = ["--max-tokens", 120, "--required-batch-size-multiple", 1]
     log = inprocess.run_training(flags, watch)
-    assert max(sizes) <= 80 and len(sizes) > 14
+    assert 90 < max(sizes) <= 120 and len(sizes) > 14
     assert toy.last_values(log, "train")["tmkd_loss"] > 0
+
+
+def test_an_example_of_more_than_max_tokens(tmp_path, classification):
+    flags = toy.train_flags(classification, tmp_path, "--tmkd-weight", 0, "--max-tokens", 20)
+    with pytest.raises(ValueError, match="--max-tokens 20: split 'train' has .* are 28 tokens"):
+        inprocess.run_training(flags)
 
 
 def test_two_processes_log_every_term(two_processes):
