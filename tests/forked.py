@@ -53,7 +53,8 @@ def _run(commands: Sequence[Sequence[str]], seconds: float) -> List[Tuple[int, s
                     os.kill(pid, 9)
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
-                    codes[pid] = os.waitstatus_to_exitcode(status)
+                    killed = os.WIFSIGNALED(status)
+                    codes[pid] = -os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
         time.sleep(0.01)
     results = []
     for pid, file in started:

@@ -142,3 +142,36 @@ def test_every_process_says_that_the_teacher_overflows(tmp_path, classification,
     flags = ["--teacher-path", loud, "--teacher-dtype", "float16", "--log-interval", 100]
     for said in refusals(tmp_path, classification, flags):
         assert_matches(OVERFLOW, said)
+
+
+# --- on a GPU ---
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    "flags, teachers",
+    [
+        (["--fp16"], torch.float16),
+        (["--memory-efficient-fp16"], torch.float16),
+        (["--amp"], torch.float16),
+        (["--bf16"], torch.bfloat16),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_losses_on_a_gpu_are_those_of_float32(
+    tmp_path, classification, teacher, float32, flags, teachers
+):
+    seen = set()
+
+    def watch(trainer, batches):
+        (model,) = trainer.task.teacher_outputs.teacher._models
+        seen.add(next(model.parameters()).dtype)
+
+    flags = toy.train_flags(
+        classification, tmp_path, *EVERYTHING, "--teacher-path", teacher, *flags
+    )
+    flags.remove("--cpu")
+    values = toy.last_values(inprocess.run_training(flags, watch), "train")
+    assert seen == {teachers}
+    for term in TERMS:
+        assert values[term] == pytest.approx(float32[term], rel=0.05, abs=0.01)
