@@ -21,6 +21,7 @@ run=(
     distributed_training.distributed_world_size=$((nodes * per_node))
 )
 port="${PORT:-300}\${hydra:job.num}" # jobs of a sweep may share a host
+export SLURM_KILL_BAD_EXIT=1 # --kill-on-bad-exit of the srun that submitit calls
 if [ -z "${DRY_RUN:-}" ]; then # with a port, fairseq asks Slurm for the rest
     run+=(hydra/launcher=submitit_slurm hydra.launcher.max_num_timeout=10 "distributed_training.distributed_port=$port")
 else
