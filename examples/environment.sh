@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced, by bash:  . examples/environment.sh  and then  set_up_environment quickstart|test
 #
 # Makes, completes or re-uses .venv at the project's root, puts it on PATH, and says each step with its seconds.
@@ -32,8 +33,10 @@ _mixkd_install() { # VENV EXTRA
 
     # One set-up at a time. The file outlives an interrupt or a failure: then nothing in .venv can be trusted.
     while ! (set -o noclobber && echo $$ >"$busy") 2>/dev/null; do
-        if kill -0 $(cat "$busy") 2>/dev/null; then # any of the processes in it
+        # shellcheck disable=SC2046 # any of the processes in it
+        if kill -0 $(cat "$busy") 2>/dev/null; then
             echo "Waiting for another set-up of .venv (process $(head -n 1 "$busy"); if it is none, remove $busy)"
+            # shellcheck disable=SC2046
             while kill -0 $(cat "$busy" 2>/dev/null) 2>/dev/null; do sleep 1; done
         else
             echo "The last set-up of .venv did not finish: starting afresh"
@@ -62,7 +65,7 @@ _mixkd_install() { # VENV EXTRA
     _mixkd_step "Installing $torch with $installer" "${install[@]}" "$torch" &&
         _mixkd_step "Installing what builds fairseq" "${install[@]}" setuptools wheel cython numpy &&
         _mixkd_step "Installing fairseq and mixkd_plugin[$extra]" \
-            env READTHEDOCS=1 "${install[@]}" --no-build-isolation -e "$MIXKD_ROOT[$extra]" || return 1
+            env READTHEDOCS=1 "${install[@]}" --no-build-isolation -e "${MIXKD_ROOT}[$extra]" || return 1
     echo "$want" >"$venv/ready-$extra"
     rm -f "$busy" "$log"
 }

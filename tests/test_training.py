@@ -7,8 +7,6 @@ import inprocess
 import pytest
 import torch
 import toy
-from conftest import EVERYTHING
-from test_equivalence import assert_same
 
 TERMS = {"mle_loss": 1, "kd_loss": 0.5, "sm_loss": 1, "tmkd_loss": 1}
 KD = ["--kd-weight", 1]
@@ -53,48 +51,6 @@ def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regressi
     values = toy.last_values(log, "train")
     assert values["kd_loss"] < 0.2 and values["tmkd_loss"] < 0.2
     assert values["mle_loss"] > 1e5
-
-
-def test_hydra_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
-    flags = [*EVERYTHING, "--teacher-path", f"{teacher}:{teacher}", "--student-init-path", teacher]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
-    toy.run_module(
-        "fairseq_cli.hydra_train",
-        f"hydra.run.dir={tmp_path}/hydra",
-        f"common.user_dir={toy.PLUGIN}",
-        "common.cpu=true",
-        "common.log_interval=1",
-        # hydra composes before fairseq imports a plugin: by name, not as `task=...`
-        "+task._name=mixkd_sentence_prediction",
-        f"+task.data={classification}",
-        "+task.num_classes=2",
-        "+task.init_token=0",
-        "+task.max_positions=64",
-        f"+task.teacher_path='{teacher}:{teacher}'",
-        "+task.teacher_weights='0.7:0.3'",
-        "+task.mixup_ratio=2",
-        "+task.mixup_pairing=length",
-        "+task.train_fraction=0.5",
-        "~criterion",
-        "+criterion._name=mixkd",
-        "+criterion.kd_weight=0.5",
-        "+criterion.distill_distance=kl",
-        "+criterion.distill_temperature=2",
-        "+model._name=mixkd_tiny",
-        f"+model.student_init_path={teacher}",
-        "+model.student_init_layers=spaced",
-        "dataset.batch_size=16",
-        "dataset.num_workers=0",
-        "optimizer=adam",
-        "lr_scheduler=fixed",
-        "optimization.lr=[0.002]",
-        "optimization.max_epoch=2",
-        f"checkpoint.save_dir={tmp_path}/hydra",
-        "checkpoint.no_epoch_checkpoints=true",
-    )
-    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
-    assert_same(hydra["model"], cli["model"])
-    assert_same(hydra["last_optimizer_state"], cli["last_optimizer_state"])
 
 
 @pytest.mark.parametrize("teacher_dtype", ["auto", "float32", "bfloat16"])

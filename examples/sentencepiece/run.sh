@@ -40,6 +40,7 @@ python -m mixkd_plugin.tools.encode --glue "$out/glue" --task SST-2 --out "$out/
 train() { # NAME FLAGS...
     local name=$1
     shift
+    # shellcheck disable=SC2046 # flags, to be split
     fairseq-train "$out/data" --user-dir mixkd_plugin --task mixkd_sentence_prediction --criterion mixkd \
         $(cat "$out/data/train_flags.txt") --arch mixkd_tiny --batch-size 32 --required-batch-size-multiple 1 \
         --optimizer adam --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 60 --clip-norm 1.0 \
