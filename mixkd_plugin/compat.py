@@ -1,15 +1,19 @@
 """The one file for what differs between versions of torch, fairseq and Python.
 
 Importing it checks that fairseq works, and supplies what an installed fairseq may lack:
-`data_utils_fast` where it was not compiled, and `metrics.log_concat_tensor` in 0.12.2.
+`data_utils_fast` where it was not compiled, and `metrics.log_concat_tensor` in 0.12.2. It also
+mends what would make an interrupted run lose a checkpoint or meters, in every fairseq.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import re
 import sys
-from typing import Any
+import time
+from typing import Any, Callable
 
 import torch
 
@@ -28,7 +32,9 @@ def _require_fairseq() -> None:
 
 _require_fairseq()
 
-from fairseq.logging import meters, metrics  # noqa: E402  (after the check)
+from fairseq import checkpoint_utils  # noqa: E402  (after the check)
+from fairseq.file_io import PathManager  # noqa: E402
+from fairseq.logging import meters, metrics  # noqa: E402
 
 TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
@@ -82,5 +88,89 @@ def supply_log_concat_tensor() -> None:
         meters.ConcatTensorMeter = ConcatTensorMeter  # a resumed run looks meters up by name
 
 
+# -- Interruption ----------------------------------------------------------------------------------
+
+PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
+_save, _copy, _load_meters = (
+    checkpoint_utils.torch_persistent_save,
+    PathManager.copy,
+    metrics.load_state_dict,
+)
+
+
+def _reason(error: BaseException | None) -> str:
+    """What the operating system said, also where torch then says that its file is odd."""
+    if error is None:
+        return ""
+    of_system = isinstance(error, OSError) and error.strerror
+    return of_system or _reason(error.__context__) or str(error)
+
+
+def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
+    """What `write` returns, called with the name of a file that is moved to `path` when complete.
+
+    Raises OSError, one sentence, and leaves whatever was at `path` before.
+    """
+    unfinished = path + ".tmp"
+    try:
+        result = write(unfinished)
+        os.replace(unfinished, path)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            os.remove(unfinished)
+        raise OSError(
+            f"checkpoint {path} could not be written ({_reason(error)}): what was saved before is "
+            "as it was; once there is room, the same command resumes from it"
+        ) from error
+    return result
+
+
+def save_whole(obj: Any, filename: str, async_write: bool = False) -> None:
+    """`checkpoint_utils.torch_persistent_save`, each of whose three attempts has a new file.
+
+    fairseq's append to what a failed one left, and such a file cannot be read; where all fail, the
+    last one's stays.
+    """
+    if async_write or not PathManager.supports_rename(filename):
+        return _save(obj, filename, async_write)
+
+    def write(unfinished: str) -> None:
+        for pause in (*PAUSES, None):
+            try:
+                with PathManager.open(unfinished, "wb") as file:
+                    torch.save(obj, file)
+                return
+            except Exception:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    return _write_whole(filename, write)
+
+
+def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+    """`PathManager.copy`, which overwrites with a complete file or not at all."""
+    if not overwrite or not PathManager.supports_rename(dst_path):
+        return _copy(src_path, dst_path, overwrite=overwrite)
+    return _write_whole(dst_path, lambda unfinished: _copy(src_path, unfinished, overwrite=True))
+
+
+def load_meters(state_dict: dict[str, Any]) -> None:
+    """`metrics.load_state_dict`, after which the loaded "default" meters are those that count on.
+
+    fairseq's leaves those of before active: a resumed run would save the loaded ones unchanged.
+    """
+    _load_meters(state_dict)
+    metrics._active_aggregators["default"] = metrics._aggregators["default"]
+
+
+def survive_interruption() -> None:
+    """Put the three above in place of fairseq's."""
+    checkpoint_utils.torch_persistent_save = save_whole
+    PathManager.copy = staticmethod(copy_whole)
+    metrics.load_state_dict = load_meters
+
+
 supply_batcher()
 supply_log_concat_tensor()
+survive_interruption()

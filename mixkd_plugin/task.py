@@ -8,15 +8,18 @@ from typing import Dict, Optional
 
 import numpy as np
 import torch
+from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
 
+from . import resume
 from .data import DistillationDataset
 from .flags import check_task_flags
 from .labels import read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
+from .position import ResumableBatches
 from .preflight import fingerprint
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
@@ -124,6 +127,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         )
 
     def build_model(self, cfg, from_checkpoint=False):
+        if not from_checkpoint and distributed_utils.get_global_rank() == 0:  # training begins
+            task = self.cfg
+            resume.find(task.save_dir, task.restore_file, task.checkpoint_suffix)
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete: the file it began from may be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
@@ -142,6 +148,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
         if "grouped_shuffling" in kwargs:  # for training, not for validation on the same split
             self._training_split, self._training_batches = dataset, len(iterator)
+            ResumableBatches.take_over(iterator, self.cfg.update_freq)
         self._num_workers = kwargs.get("num_workers", 0)
         return iterator
 
@@ -189,6 +196,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         That one is a validation batch once a validation iterator was made, without partners: each
         example then mixes with itself, so that the rank computes and logs the terms the others do.
         """
+        if 0 < self.cfg.max_update <= update_num:  # fairseq would do one more at every start
+            logger.info("--max-update %d was reached: nothing is left to do", update_num)
+            raise SystemExit(0)
         if ignore_grad and self._mixing and "partner" not in sample:
             lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
             sample = {**sample, "partner": sample, "lam": lam}

@@ -26,6 +26,9 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     valid_subset: str = II("dataset.valid_subset")
     max_update: int = II("optimization.max_update")
     update_freq: List[int] = II("optimization.update_freq")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    checkpoint_suffix: str = II("checkpoint.checkpoint_suffix")
 
     teacher_path: Optional[str] = field(
         default=None,
