@@ -91,11 +91,8 @@ def supply_log_concat_tensor() -> None:
 # -- Interruption ----------------------------------------------------------------------------------
 
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
-_save, _copy, _load_meters = (
-    checkpoint_utils.torch_persistent_save,
-    PathManager.copy,
-    metrics.load_state_dict,
-)
+_save, _load = checkpoint_utils.torch_persistent_save, checkpoint_utils.load_checkpoint
+_copy, _load_meters = PathManager.copy, metrics.load_state_dict
 
 
 def _reason(error: BaseException | None) -> str:
@@ -164,9 +161,25 @@ def load_meters(state_dict: dict[str, Any]) -> None:
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
 
 
+def load_and_end_epoch(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Any, Any]:
+    """`checkpoint_utils.load_checkpoint`, which tells the schedule how an epoch's validation went.
+
+    fairseq saves at the end of an epoch and tells it afterwards, so that a run that resumes from
+    there never does: --lr-scheduler reduce_lr_on_plateau would not see that epoch.
+    """
+    extra_state, epoch_itr = _load(cfg, trainer, **passthrough_args)
+    schedule_was_loaded = trainer.get_num_updates() > 0 and not cfg.reset_lr_scheduler
+    if extra_state is not None and schedule_was_loaded and not cfg.reset_dataloader:
+        position = extra_state["train_iterator"]
+        if position["iterations_in_epoch"] == 0:
+            trainer.lr_step(position["epoch"] - 1, extra_state.get("val_loss"))
+    return extra_state, epoch_itr
+
+
 def survive_interruption() -> None:
-    """Put the three above in place of fairseq's."""
+    """Put the four above in place of fairseq's."""
     checkpoint_utils.torch_persistent_save = save_whole
+    checkpoint_utils.load_checkpoint = load_and_end_epoch
     PathManager.copy = staticmethod(copy_whole)
     metrics.load_state_dict = load_meters
 

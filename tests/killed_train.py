@@ -8,6 +8,7 @@ fairseq is imported once and each attempt is a fork of this process, which never
 attempt is the whole command, without 6 seconds of imports.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -73,7 +74,7 @@ def updates(text: str) -> int:
 
 
 def attempt(flags, log: Path, rng: random.Random):
-    """What the log says of an attempt that was killed, (phase, updates); None if it came to its end.
+    """(phase, updates) of an attempt that was killed, by its log; None if it came to its end.
 
     It is killed while it starts, or a random time after one of its first updates or savings.
     """
@@ -93,10 +94,8 @@ def attempt(flags, log: Path, rng: random.Random):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # its loader workers
-        except ProcessLookupError:
-            pass
     text = log.read_text()
     return phase(text), updates(text)
 

@@ -12,10 +12,13 @@ def end(folder: Path, name: str = "checkpoint_last.pt") -> dict:
     """What a checkpoint holds, but for times and for how often the run was resumed."""
     saved = inprocess.checkpoint(folder, name)
     extra = saved["extra_state"]
+    schedule = dict(saved["optimizer_history"][-1])
+    schedule["lr_scheduler_state"] = dict(schedule["lr_scheduler_state"])
+    schedule["lr_scheduler_state"].pop("last_epoch", None)  # reduce_lr_on_plateau's; has no effect
     return {
         "model": saved["model"],
         "optimizer": saved["last_optimizer_state"],
-        "schedule": saved["optimizer_history"][-1],
+        "schedule": schedule,
         "position": extra["train_iterator"],
         "scores": {key: extra.get(key) for key in ("best", "val_loss")},
         "meters": {
