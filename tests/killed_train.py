@@ -55,11 +55,11 @@ def start(flags, log: Path) -> int:
         os._exit(code)
 
 
-def ended(pid: int) -> bool:
-    """Whether it ended by itself; SystemExit, with its log's name, if it failed."""
+def ended(pid: int, log: Path) -> bool:
+    """Whether it ended by itself; SystemExit, with its log, if it failed."""
     done, status = os.waitpid(pid, os.WNOHANG)
     if done and status:
-        raise SystemExit(f"an attempt failed with status {status}")
+        raise SystemExit(f"{log.read_text()}\nan attempt failed with status {status}")
     return bool(done)
 
 
@@ -85,11 +85,11 @@ def attempt(flags, log: Path, rng: random.Random):
     pid = start(flags, log)
     try:
         while len(re.findall(after, log.read_text())) < count:
-            if ended(pid):
+            if ended(pid, log):
                 return None
             time.sleep(0.001)
         time.sleep(delay)
-        if ended(pid):
+        if ended(pid, log):
             return None
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -105,7 +105,7 @@ def main(kills: int, seed: int, folder: Path, flags) -> None:
     rng = random.Random(seed)
     log = folder / "log"
     pid = start([*flags, "--save-dir", str(folder / "straight")], log)
-    while not ended(pid):
+    while not ended(pid, log):
         time.sleep(0.01)
     killed = run = 0
     while killed < kills:
@@ -116,7 +116,7 @@ def main(kills: int, seed: int, folder: Path, flags) -> None:
             killed += 1
             print(json.dumps([run, *found]), flush=True)
     pid = start([*flags, "--save-dir", str(folder / f"killed{run}")], log)
-    while not ended(pid):
+    while not ended(pid, log):
         time.sleep(0.01)
 
 

@@ -12,9 +12,9 @@ from same_end import assert_same_end
 EVERYTHING = [
     "--kd-weight", 1, "--mixup-ratio", 2, "--dropout", 0.2, "--attention-dropout", 0.1,
     "--num-workers", 1, "--save-interval-updates", 3, "--keep-interval-updates", 2,
-    "--lr-scheduler", "polynomial_decay", "--total-num-update", 60, "--warmup-updates", 5,
-    "--log-interval", 2, "--report-mcc",
+    "--warmup-updates", 5, "--log-interval", 2, "--report-mcc",
 ]  # fmt: skip
+DECAY = ["--lr-scheduler", "polynomial_decay", "--total-num-update", 60]
 
 
 def killed(data, teacher, folder, kills, seed, *flags):
@@ -34,9 +34,7 @@ def killed(data, teacher, folder, kills, seed, *flags):
 
 
 def test_three_kills(tmp_path, classification, teacher):
-    found = killed(
-        classification, teacher, tmp_path, 3, 1, "--num-workers", 0, "--save-interval-updates", 2
-    )
+    found = killed(classification, teacher, tmp_path, 3, 1, *DECAY, "--num-workers", 0)
     assert len({(phase, updates) for _, phase, updates in found}) > 1
 
 
@@ -44,7 +42,7 @@ def test_three_kills(tmp_path, classification, teacher):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--batch-size", 8, "--max-epoch", 4],
+        [*DECAY, "--batch-size", 8, "--max-epoch", 4],
         [
             "--mixup-period",
             2,
@@ -75,7 +73,7 @@ def test_twenty_kills(tmp_path, classification, teacher, flags):
 
 @pytest.mark.slow
 def test_kills_of_the_real_command(tmp_path, classification, teacher):
-    extra = [*EVERYTHING, "--teacher-path", teacher, "--log-interval", 1]
+    extra = [*EVERYTHING, *DECAY, "--teacher-path", teacher, "--log-interval", 1]
     rng = random.Random(1)
     toy.train(classification, tmp_path / "straight", *extra)
     reached = []
