@@ -41,8 +41,13 @@ def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] |
     except ValueError as error:
         # What is no fault of the file may pass, and what is refused is not to be overwritten.
         outside = isinstance(error.__cause__, (OSError, MemoryError))
-        if flag == "--restore-file" or outside or isinstance(error, RefusedError):
+        if outside or isinstance(error, RefusedError):
             raise ValueError(f"{flag}: {error}") from error
+        if flag == "--restore-file":
+            raise ValueError(
+                f"--restore-file: {error}: name another one, or leave the flag out to resume from "
+                "--save-dir"
+            ) from error
         return _replace(path, suffix, error)
 
 
