@@ -30,11 +30,13 @@ def _require_fairseq() -> None:
 
 _require_fairseq()
 
-from fairseq.distributed import utils as distributed_utils  # noqa: E402  (after the check)
+from fairseq import checkpoint_utils  # noqa: E402  (after the check)
+from fairseq.distributed import utils as distributed_utils  # noqa: E402
+from fairseq.file_io import PathManager  # noqa: E402
 from fairseq.logging import meters, metrics  # noqa: E402
 from fairseq.models import distributed_fairseq_model  # noqa: E402
 
-from . import launch  # noqa: E402
+from . import interruption, launch  # noqa: E402
 
 TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
@@ -95,9 +97,10 @@ def _on_a_cpu_too(data_parallel, module, **options):
     return data_parallel(module=module, **options)
 
 
-def _replace(module, name: str, by) -> None:
+def _replace(owner, name: str, by) -> None:
     """Put ``by(original, ...)`` in the place of a function or class of fairseq."""
-    setattr(module, name, functools.partial(by, getattr(module, name)))
+    by = functools.partial(by, getattr(owner, name))
+    setattr(owner, name, staticmethod(by) if isinstance(owner, type) else by)
 
 
 supply_batcher()
@@ -105,3 +108,7 @@ supply_log_concat_tensor()
 _replace(distributed_fairseq_model, "DistributedDataParallel", _on_a_cpu_too)
 _replace(distributed_utils, "call_main", launch.call_main)
 _replace(distributed_utils, "distributed_init", launch.distributed_init)
+_replace(checkpoint_utils, "torch_persistent_save", interruption.save_whole)
+_replace(checkpoint_utils, "load_checkpoint", interruption.load_and_end_epoch)
+_replace(PathManager, "copy", interruption.copy_whole)
+_replace(metrics, "load_state_dict", interruption.load_meters)

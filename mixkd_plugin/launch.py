@@ -60,9 +60,11 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
     real = dist.init_process_group
 
     def init_process_group(backend, init_method, world_size, rank):
+        limit = timedelta(seconds=seconds)
         try:
-            meeting = rendezvous(init_method, rank, world_size, timeout=timedelta(seconds=seconds))
-            store, rank, world_size = next(meeting)
+            store, rank, world_size = next(rendezvous(init_method, rank, world_size, timeout=limit))
+            store.set(f"came/{rank}", "")
+            store.wait([f"came/{other}" for other in range(world_size)], limit)
         except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
             reason = " ".join(str(error).split())[:200]
             raise ValueError(

@@ -118,6 +118,10 @@ def _load_restricted(file: io.BufferedIOBase) -> Any:
         return torch.serialization._load(archive, "cpu", module, encoding="utf-8")
 
 
+class RefusedError(ValueError):
+    """A file wants to load what could run code."""
+
+
 class _NotACheckpoint(Exception):
     """Why a file is not a checkpoint, worded to follow its path."""
 
@@ -166,8 +170,8 @@ def read_checkpoint(path: str, arg_overrides: dict[str, Any] | None = None) -> d
     """A checkpoint on the CPU, read by fairseq's loader, but unable to run code on any torch.
 
     `arg_overrides` replaces values of the checkpoint's configuration, as in fairseq. Raises
-    ValueError, one sentence with the path in it, where the file is missing, damaged, malicious or
-    something else.
+    ValueError, one sentence with the path in it, where the file is missing, damaged, malicious
+    (RefusedError) or something else.
     """
     try:
         # fairseq main passes weights_only=False, torch < 2.6 defaults to it: replace the call.
@@ -182,7 +186,7 @@ def read_checkpoint(path: str, arg_overrides: dict[str, Any] | None = None) -> d
     except Exception as error:  # a damaged or hostile file can make the reader fail in any way
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused and isinstance(error, pickle.UnpicklingError):
-            raise ValueError(
+            raise RefusedError(
                 f"{path} is refused: it wants to load {refused.group(1)}, which could run code and "
                 "which no fairseq checkpoint needs"
             ) from error

@@ -12,13 +12,14 @@ from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
 
-from . import ranks
+from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
 from .labels import read_class_labels, read_regression_targets
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
+from .position import ResumableBatches
 from .preflight import fingerprint
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
@@ -149,6 +150,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         )
 
     def build_model(self, cfg, from_checkpoint=False):
+        if not from_checkpoint:  # training begins
+            self._find_checkpoint()
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete: the file it began from may be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
@@ -157,6 +160,23 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 if path is not None:
                     initialise_student(model, path, layers)
         return model
+
+    def _find_checkpoint(self) -> None:
+        """Know what the run resumes from, and which teachers it had.
+
+        Raises:
+            ValueError: on every rank, where the file cannot be read, or some ranks do not have it.
+        """
+        cfg = self.cfg
+        where = cfg.save_dir, cfg.restore_file, cfg.checkpoint_suffix
+        state = None
+        with ranks.together():
+            if ranks.rank() == 0:
+                state = resume.find(*where)
+        path = resume.path_of(*where)
+        ranks.check_equal({f"whether {path} (--save-dir) is there": os.path.isfile(path)})
+        if not (cfg.reset_optimizer or cfg.reset_dataloader):  # else it is another run
+            self._recorded_teachers = ranks.gather((state or {}).get("teachers"))[0]
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
@@ -174,6 +194,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                     f"--distributed-world-size {processes}: split {dataset.split!r} has "
                     f"{examples} examples; allowed is at most one process for each"
                 )
+            ResumableBatches.take_over(iterator, self.cfg.update_freq)
         self._num_workers = kwargs.get("num_workers", 0)
         return iterator
 
@@ -221,6 +242,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         That one is a validation batch once a validation iterator was made, without partners: each
         example then mixes with itself, so that the rank computes and logs the terms the others do.
         """
+        if 0 < self.cfg.max_update <= update_num:  # fairseq would do one more at every start
+            logger.info("--max-update %d was reached: nothing is left to do", update_num)
+            raise SystemExit(0)
         if ignore_grad and self._mixing and "partner" not in sample:
             lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
             sample = {**sample, "partner": sample, "lam": lam}

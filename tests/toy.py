@@ -66,7 +66,7 @@ def make_data(
     return folder
 
 
-def _command(module: str, arguments) -> dict:
+def command_of(module: str, arguments) -> dict:
     """What runs ``python -m module`` with one thread, stdout and stderr in one text."""
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
     paths = [str(ROOT / "tests"), environment.get("PYTHONPATH")]
@@ -77,10 +77,10 @@ def _command(module: str, arguments) -> dict:
     )  # fmt: skip
 
 
-def run_module(module: str, *arguments, check: bool = True, cwd: Path = ROOT):
-    """Run ``python -m module``."""
-    command = _command(module, arguments)
-    done = subprocess.run(cwd=cwd, timeout=300, **command)
+def run_module(module: str, *arguments, check: bool = True, cwd: Path = ROOT, timeout: int = 300):
+    """Run ``python -m module``; ``timeout`` in seconds."""
+    command = command_of(module, arguments)
+    done = subprocess.run(cwd=cwd, timeout=timeout, **command)
     if check and done.returncode != 0:
         raise AssertionError(
             f"{' '.join(command['args'])}\nexit {done.returncode}\n{done.stdout[-6000:]}"
@@ -93,7 +93,7 @@ def run_together(*commands: Sequence, check: bool = True):
     with contextlib.ExitStack() as stack:
         processes = []
         for module, *arguments in commands:
-            process = subprocess.Popen(cwd=ROOT, **_command(module, arguments))
+            process = subprocess.Popen(cwd=ROOT, **command_of(module, arguments))
             stack.callback(process.kill)  # also where another one failed
             processes.append(process)
         with ThreadPoolExecutor(len(processes)) as readers:

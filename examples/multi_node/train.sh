@@ -19,4 +19,7 @@ run=(
 )
 if [ "$rank" != 0 ]; then run+=(hydra.output_subdir=null); fi # the first process alone writes .hydra
 if [ -n "${DRY_RUN:-}" ]; then run+=("+dry_run=$DRY_RUN"); fi
-exec fairseq-hydra-train --config-dir "$root/examples/hydra" --config-name distil_roberta_large "${run[@]}" "$@"
+# fairseq-hydra-train, but the plugin is imported before the processes meet: they wait for each other for
+# task.rendezvous_timeout seconds, and not for torch's half an hour.
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec python -c 'import mixkd_plugin; from fairseq_cli.hydra_train import cli_main; cli_main()' --config-dir "$root/examples/hydra" --config-name distil_roberta_large "${run[@]}" "$@"

@@ -1,0 +1,37 @@
+"""Whether two runs came to the same end, to the last bit."""
+
+from pathlib import Path
+
+import inprocess
+from test_equivalence import assert_same
+
+CLOCKS = ("TimeMeter", "StopwatchMeter")
+
+
+def end(folder: Path, name: str = "checkpoint_last.pt") -> dict:
+    """What a checkpoint holds, but for times and for how often the run was resumed."""
+    saved = inprocess.checkpoint(folder, name)
+    extra = saved["extra_state"]
+    schedule = dict(saved["optimizer_history"][-1])
+    schedule["lr_scheduler_state"] = dict(schedule["lr_scheduler_state"])
+    schedule["lr_scheduler_state"].pop("last_epoch", None)  # reduce_lr_on_plateau's; has no effect
+    return {
+        "model": saved["model"],
+        "optimizer": saved["last_optimizer_state"],
+        "schedule": schedule,
+        "position": extra["train_iterator"],
+        "scores": {key: extra.get(key) for key in ("best", "val_loss")},
+        "meters": {
+            group: [meter for meter in meters if meter[2] not in CLOCKS]
+            for group, meters in extra["metrics"].items()
+        },
+    }
+
+
+def assert_same_end(a: Path, b: Path, name: str = "checkpoint_last.pt", but=()) -> None:
+    """The checkpoints of two folders; ``but``: parts that may differ."""
+    ends = [
+        {part: value for part, value in end(folder, name).items() if part not in but}
+        for folder in (a, b)
+    ]
+    assert_same(*ends, at=name)

@@ -1,0 +1,221 @@
+"""A run resumes from the newest checkpoint that can be read, or says what is wrong with it."""
+
+import shutil
+
+import inprocess
+import pytest
+import torch
+import toy
+from same_end import assert_same_end
+
+from mixkd_plugin import resume
+
+FLAGS = [
+    "--tmkd-weight", 0, "--dropout", 0.2, "--max-epoch", 2, "--save-interval-updates", 3,
+    "--keep-last-epochs", 1,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, classification):
+    folder = tmp_path_factory.mktemp("straight")
+    inprocess.run_training(flags(classification, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, classification):
+    """The same run up to 10 updates: saved at 3, 6, 7 (the end of the epoch) and 9."""
+    folder = tmp_path_factory.mktemp("stopped")
+
+    def stop(trainer, _):
+        if trainer.get_num_updates() == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inprocess.run_training(flags(classification, folder), stop)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, stopped):
+    return toy.copy_data(stopped, tmp_path / "run")
+
+
+def flags(data, folder, *extra):
+    given = toy.train_flags(data, folder, *FLAGS, *extra)
+    return [flag for flag in given if flag != "--no-epoch-checkpoints"]
+
+
+def cut(path, share=0.5):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    return path
+
+
+def resumed_from(log):
+    """(file, updates) that fairseq says it took up."""
+    (line,) = [line for line in log.splitlines() if "Loaded checkpoint" in line]
+    return line.split("Loaded checkpoint ")[1].split()[0], int(line.split("@ ")[1].split()[0])
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_cut_last_checkpoint_gives_way_to_the_one_before(folder, classification, straight, share):
+    last = cut(folder / "checkpoint_last.pt", share)
+    damaged = last.read_bytes()
+    for name in ("checkpoint_1_6.pt", "checkpoint_2_9.pt"):  # leaves 3 and 7
+        (folder / name).unlink()
+    (folder / "checkpoint_best.pt").unlink()
+    log = inprocess.run_training(flags(classification, folder))
+    (warning,) = [line for line in log.splitlines() if str(last) in line and "WARNING" in line]
+    assert "kept as checkpoint_last.pt.damaged" in warning
+    assert "training resumes from checkpoint1.pt (7 updates)" in warning
+    assert resumed_from(log) == (str(last), 7)
+    assert (folder / "checkpoint_last.pt.damaged").read_bytes() == damaged
+    assert_same_end(straight, folder)
+
+
+def test_the_newest_one_is_chosen_among_those_that_can_be_resumed_from(folder):
+    cut(folder / "checkpoint_last.pt")
+    cut(folder / "checkpoint_2_9.pt")
+    cut(folder / "checkpoint_best.pt")
+    state = inprocess.checkpoint(folder, "checkpoint1.pt")
+    del state["last_optimizer_state"]
+    torch.save(state, folder / "checkpoint1.pt")
+    torch.save(state, folder / "not_one_of_fairseq.pt")
+    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT)
+    last = inprocess.checkpoint(folder)
+    assert last["optimizer_history"][-1]["num_updates"] == 6
+    assert (folder / "checkpoint_last.pt").read_bytes() == (
+        folder / "checkpoint_1_6.pt"
+    ).read_bytes()
+
+
+def test_only_damaged_ones(folder, classification):
+    files = [cut(path) for path in folder.glob("*.pt")]
+    before = {path.name: path.read_bytes() for path in files}
+    with pytest.raises(ValueError) as error:
+        inprocess.start_training(flags(classification, folder))
+    text = str(error.value)
+    assert text.startswith(f"--save-dir: {folder / 'checkpoint_last.pt'} is damaged")
+    assert "no other checkpoint there can be read" in text and "move it away" in text
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_damaged_restore_file(folder, classification):
+    """What was asked for by name is not exchanged for another."""
+    path = cut(folder / "checkpoint_2_9.pt")
+    with pytest.raises(ValueError, match=f"--restore-file: {path} is damaged.*name another"):
+        inprocess.start_training(flags(classification, folder, "--restore-file", path))
+    assert not (folder / "checkpoint_last.pt.damaged").exists()
+
+
+def test_a_restore_file_elsewhere_is_what_counts(folder, classification):
+    """A damaged last checkpoint that nothing reads is left alone."""
+    cut(folder / "checkpoint_last.pt")
+    path = folder / "checkpoint_1_6.pt"
+    log = inprocess.run_training(
+        flags(classification, folder, "--restore-file", path, "--max-update", 7, "--no-save")
+    )
+    assert resumed_from(log) == (str(path), 6)
+    assert not (folder / "checkpoint_last.pt.damaged").exists()
+
+
+def test_finetuning_begins_only_where_nothing_is_to_resume(folder, classification, tmp_path):
+    """A new run is one; a damaged last checkpoint is an interrupted one."""
+    base = ["--finetune-from-model", folder / "checkpoint1.pt", "--max-update", 2]
+    new = tmp_path / "new"
+    log = inprocess.run_training(flags(classification, new, *base))
+    assert resumed_from(log)[0] == str(folder / "checkpoint1.pt")
+    cut(folder / "checkpoint_last.pt")
+    (folder / "checkpoint_best.pt").unlink()
+    log = inprocess.run_training(flags(classification, folder, *base, "--max-update", 11))
+    assert resumed_from(log) == (str(folder / "checkpoint_last.pt"), 9)
+
+
+def test_new_runs_and_other_names(folder, tmp_path):
+    assert resume.find(str(tmp_path / "nothing"), resume.DEFAULT) is None
+    assert resume.find(str(folder), "no_such_file.pt") is None
+    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT)
+    assert "fingerprint" in resume.find("", str(folder / "checkpoint1.pt"))
+    # a part of a run, under a name of its own, is taken for that part's alone
+    shutil.move(folder / "checkpoint_2_9.pt", folder / "checkpoint_2_9-part1.pt")
+    cut(folder / "checkpoint_last.pt")
+    assert resume.find(str(folder), resume.DEFAULT, "-part1") is None
+    shutil.copy(folder / "checkpoint_last.pt", folder / "checkpoint_last-part1.pt")
+    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT, "-part1")
+    assert not (folder / "checkpoint_last.pt.damaged").exists()
+    last = inprocess.checkpoint(folder, "checkpoint_last-part1.pt")
+    assert last["optimizer_history"][-1]["num_updates"] == 9
+
+
+def test_what_is_no_damage_stays_in_its_place(folder, monkeypatch):
+    """A disk that does not answer, or a file that wants to run code."""
+    content = (folder / "checkpoint_last.pt").read_bytes()
+    with monkeypatch.context() as patch:
+
+        def fails(*args, **kwargs):
+            raise OSError(5, "Input/output error")
+
+        patch.setattr(torch, "load", fails)
+        with pytest.raises(ValueError, match="Input/output error"):
+            resume.find(str(folder), resume.DEFAULT)
+    torch.save({"model": {}, "cfg": {}, "x": shutil.rmtree}, folder / "checkpoint_last.pt")
+    with pytest.raises(ValueError, match="is refused: it wants to load shutil.rmtree"):
+        resume.find(str(folder), resume.DEFAULT)
+    (folder / "checkpoint_last.pt").write_bytes(content)
+    assert {path.name for path in folder.iterdir() if "damaged" in path.name} == set()
+
+
+def test_validating_and_loading_look_at_no_save_dir(folder, classification):
+    cut(folder / "checkpoint_last.pt")
+    before = {path.name for path in folder.iterdir()}
+    inprocess.validate(
+        classification, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
+        "--path", folder / "checkpoint1.pt", "--batch-size", 16, "--cpu",
+    )  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_the_schedule_hears_of_the_epoch_that_ended_before(tmp_path, classification):
+    """fairseq saves first; this schedule then halves the learning rate, as nothing satisfies it."""
+    plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-threshold", 1, "--lr-shrink", 0.5]
+    extra = [*plateau, "--max-epoch", 3, "--save-interval-updates", 0]
+
+    def stop(trainer, _):
+        if trainer.get_num_updates() == 14:  # two epochs
+            raise KeyboardInterrupt
+
+    inprocess.run_training(flags(classification, tmp_path / "whole", *extra))
+    with pytest.raises(KeyboardInterrupt):
+        inprocess.run_training(flags(classification, tmp_path / "parts", *extra), stop)
+    inprocess.run_training(flags(classification, tmp_path / "parts", *extra))
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    groups = inprocess.checkpoint(tmp_path / "parts")["last_optimizer_state"]["param_groups"]
+    assert groups[0]["lr"] == 0.0005
+
+
+def test_a_finished_run_does_no_more_updates(tmp_path, classification):
+    """It may have been killed between its last save and its exit."""
+    run = flags(classification, tmp_path, "--max-update", 5)
+    inprocess.run_training(run)
+    before = (tmp_path / "checkpoint_last.pt").read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        inprocess.run_training(run)
+    assert stop.value.code == 0
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_processes_resume_after_a_damaged_last_one(tmp_path, classification):
+    run = [*flags(classification, tmp_path / "cut"), "--batch-size", 8]
+    toy.two_processes("fairseq_cli.train", run)
+    toy.copy_data(tmp_path / "cut", tmp_path / "straight")
+    cut(tmp_path / "cut" / "checkpoint_last.pt")
+    (tmp_path / "cut" / "checkpoint_best.pt").unlink()
+    for name in ("checkpoint2.pt", "checkpoint_2_12.pt"):
+        (tmp_path / "cut" / name).unlink()
+    logs = toy.two_processes("fairseq_cli.train", run)
+    assert "training resumes from checkpoint_2_9.pt (9 updates)" in logs[0]
+    assert resumed_from(logs[0])[1] == 9
+    assert_same_end(tmp_path / "straight", tmp_path / "cut")
