@@ -30,11 +30,13 @@ class Run(NamedTuple):
     peaks: list  # the most within every update but the first
     weights: int  # bytes of the teacher's parameters
     forward: int  # the most that one call of the teacher needed
+    kept: list  # bytes that each call left alive, but for its answer
 
 
 def train(data, folder, *flags) -> Run:
     """An epoch; the first update allocates the optimizer's state, and is left out."""
-    weights, calls, updates, logits = [0], [], [], Teacher.logits
+    weights, calls, answers, updates = [0], [], [], []
+    logits = Teacher.logits
 
     def marked_logits(self, *args, **kwargs):
         parameters = [p for model in self._models for p in model.parameters()]
@@ -43,6 +45,7 @@ def train(data, folder, *flags) -> Run:
         live.mark(f"{calls[-1]} begins")
         answer = logits(self, *args, **kwargs)
         live.mark(calls[-1])
+        answers.append(answer.nbytes)
         return answer
 
     def watch(trainer, _):
@@ -57,8 +60,13 @@ def train(data, folder, *flags) -> Run:
     for begin, end in zip(updates[1:], updates[2:]):
         within = names[names.index(begin) + 1 : names.index(end) + 1]
         peaks.append(max(live.at[name].peak for name in within))
-    needed = [live.at[name].peak - live.at[f"{name} begins"].held for name in calls]
-    return Run([live.at[name].held for name in updates[1:]], peaks, weights[-1], max([0, *needed]))
+    needed, kept = [0], []
+    for call, answer in zip(calls, answers):
+        before, after = live.at[f"{call} begins"], live.at[call]
+        needed.append(after.peak - before.held)
+        kept.append(after.held - before.held - answer)
+    held = [live.at[name].held for name in updates[1:]]
+    return Run(held, peaks, weights[-1], max(needed), kept)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +105,7 @@ def test_teachers_cost_their_weights_and_one_forward(
     assert run.weights == count * parameters(teacher) * dtype.itemsize
     assert all(0 <= m - run.weights <= LOGGED for m in held)
     assert all(m - run.weights <= run.forward + LOGGED for m in peaks)
-    assert 0 < run.forward < without.peaks[0]
+    assert len(run.kept) == 7 and not any(run.kept)
 
 
 def test_answers_that_are_kept_cost_one_number_for_each_class(
