@@ -14,6 +14,7 @@ from scaling_model import (
     NETWORKS,
     SHAPES,
     SUSTAINED,
+    VALIDATION,
     WORLDS,
     memory,
     sent_seconds,
@@ -126,6 +127,21 @@ def critical_table() -> str:
     return table(head, rows)
 
 
+def validation_table() -> str:
+    """Of validation.json, which validate_scaling.py wrote."""
+    rows = []
+    for name, found in VALIDATION.items():
+        predicted = found.get("predicted")
+        shown = ["", ""]
+        if predicted is not None:
+            shown = [f"{predicted:.2f}", f"{predicted / found['seconds']:.2f}"]
+        backend, limit = name.split(", ")
+        span = f"{found['least']:.2f} to {found['most']:.2f}"
+        rows.append([f"`{backend}`", limit, f"{found['seconds']:.2f}", span, *shown])
+    head = ["", "", "measured, s", "least to most", "predicted, s", "predicted / measured"]
+    return table(head, rows)
+
+
 TABLES = {
     "What a step computes": step_table,
     "What is sent and kept": parts_table,
@@ -133,6 +149,7 @@ TABLES = {
     "Memory of a GPU": memory_table,
     "Wall-clock": wall_clock_table,
     "The critical batch": critical_table,
+    "How well the model predicts": validation_table,
 }
 
 if __name__ == "__main__":

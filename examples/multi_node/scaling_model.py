@@ -42,8 +42,14 @@ DATA = {  # examples, of validation, epochs, whose lengths
 WORLDS = (1, 8, 64, 512)
 SHAPES = {"roberta-large": "RoBERTa-large -> 12 layers", "roberta-base": "RoBERTa-base -> 6"}
 
-with open(os.path.join(os.path.dirname(__file__), "counted.json"), encoding="utf-8") as _file:
-    COUNTED = json.load(_file)
+
+def _recorded(name: str) -> dict:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+COUNTED, VALIDATION = _recorded("counted.json"), _recorded("validation.json")
 
 
 class Link(NamedTuple):
