@@ -1,12 +1,13 @@
 """`fairseq-train` on CPUs that also writes what every update took and sent: RECORD FLAGS...
 
-RECORD becomes JSON: "seconds" of every update and "backward" of its backward passes, and of one
-update the "collectives" in order, [name, elements, dtype] each.
+RECORD becomes JSON: "seconds" of every update but one, of its backward pass ("backward") and of
+legacy_ddp's all-reduce ("reduce"), and of that one the "collectives", [name, elements, dtype] each.
 """
 
 import json
 import sys
 import time
+from functools import partial
 
 import fairseq_cli.train
 from fairseq.models import distributed_fairseq_model
@@ -40,31 +41,37 @@ def collectives(profiler) -> list:
 
 def main() -> None:
     path = sys.argv.pop(1)
-    record = {"seconds": [], "backward": [], "collectives": []}
+    record = {"seconds": [], "backward": [], "reduce": [], "collectives": []}
     train_step = Trainer.train_step
     distributed_fairseq_model.DistributedDataParallel = on_cpus(
         distributed_fairseq_model.DistributedDataParallel
     )
 
     def timed_step(trainer, samples, *args, **kwargs):
+        spent = {"backward": 0.0, "reduce": 0.0}
+
+        def timed(name, function):
+            def call(*arguments):
+                start = time.perf_counter()
+                function(*arguments)
+                spent[name] += time.perf_counter() - start
+
+            return call
+
         optimizer = trainer.optimizer
-        backward, spent = type(optimizer).backward, []
-
-        def timed_backward(loss):
-            start = time.perf_counter()
-            backward(optimizer, loss)
-            spent.append(time.perf_counter() - start)
-
-        optimizer.backward = timed_backward
-        start = time.perf_counter()
+        methods = type(optimizer)  # not the instance's, which an earlier update has wrapped
+        optimizer.backward = timed("backward", partial(methods.backward, optimizer))
+        optimizer.all_reduce_grads = timed("reduce", partial(methods.all_reduce_grads, optimizer))
         if trainer.get_num_updates() == PROFILED:
             with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
                 result = train_step(trainer, samples, *args, **kwargs)
             record["collectives"] = collectives(profiler)
-        else:
-            result = train_step(trainer, samples, *args, **kwargs)
-            record["seconds"].append(time.perf_counter() - start)
-            record["backward"].append(sum(spent))
+            return result
+        start = time.perf_counter()
+        result = train_step(trainer, samples, *args, **kwargs)
+        record["seconds"].append(time.perf_counter() - start)
+        record["backward"].append(spent["backward"])
+        record["reduce"].append(spent["reduce"])
         return result
 
     Trainer.train_step = timed_step

@@ -131,15 +131,16 @@ def validation_table() -> str:
     """Of validation.json, which validate_scaling.py wrote."""
     rows = []
     for name, found in VALIDATION.items():
-        predicted = found.get("predicted")
-        shown = ["", ""]
-        if predicted is not None:
-            shown = [f"{predicted:.2f}", f"{predicted / found['seconds']:.2f}"]
+        cells = [f"{found['sending']:.2f}", "{:.2f} to {:.2f}".format(*found["sending_span"])]
+        for what in ("sending", "step"):
+            predicted, measured = found.get(f"predicted_{what}"), found[what]
+            cells += [f"{measured:.2f}"] if what == "step" else []
+            ratio = "" if predicted is None else f"{predicted:.2f} ({predicted / measured:.2f})"
+            cells.append(ratio)
         backend, limit = name.split(", ")
-        span = f"{found['least']:.2f} to {found['most']:.2f}"
-        rows.append([f"`{backend}`", limit, f"{found['seconds']:.2f}", span, *shown])
-    head = ["", "", "measured, s", "least to most", "predicted, s", "predicted / measured"]
-    return table(head, rows)
+        rows.append([f"`{backend}`", limit, *cells])
+    head = ["", "", "sending, s", "least to most", "predicted (/ measured)", "step, s"]
+    return table([*head, "predicted (/ measured)"], rows)
 
 
 TABLES = {

@@ -98,25 +98,30 @@ def train(settings: arms.Settings, backend: str, work: str) -> list:
     return records
 
 
-def predict(alone: float, window: float, collectives: list, backend: str, rate: int) -> float:
-    """Seconds of a step: what it takes without a limit, and what the limit adds."""
+def added(collectives: list, window: float, backend: str, rate: int) -> float:
+    """Seconds that a limit adds to a step, by the model."""
     over = Link(rate * 1e6 / 8 * PAYLOAD, HOP)
     width = {"float": 4, "double": 8, "int": 4}
     sizes = [elements * width[dtype] for _, elements, dtype in collectives]
     large = [size for size in sizes if size > 1e6]
     small = sum(all_reduce(size, 2, over) for size in sizes if size <= 1e6)
     if backend == "legacy_ddp":
-        return alone + small + all_reduce(*large, 2, over)
-    return alone + small + exposed(large, window, 2, over)
+        return small + all_reduce(*large, 2, over)
+    return small + exposed(large, window, 2, over)
 
 
-def summarise(records: list) -> dict:
-    steps = [max(pair) for pair in zip(*(r["seconds"] for r in records))][1:]  # the first warms up
+def summarise(records: list, backend: str) -> dict:
+    """Medians over updates but the first.
+
+    A step is the slower rank's; communication the rank's that came last to it, and waited least.
+    """
+    part = {"legacy_ddp": "reduce", "pytorch_ddp": "backward"}[backend]  # where gradients are sent
+    steps = [max(pair) for pair in zip(*(r["seconds"] for r in records))][1:]
+    sending = [min(pair) for pair in zip(*(r[part] for r in records))][1:]
     return {
-        "seconds": statistics.median(steps),
-        "least": min(steps),
-        "most": max(steps),
-        "backward": min(statistics.median(r["backward"][1:]) for r in records),
+        "step": statistics.median(steps),
+        "sending": statistics.median(sending),
+        "sending_span": [min(sending), max(sending)],
         "collectives": records[0]["collectives"],
     }
 
@@ -133,15 +138,14 @@ def main() -> None:
             free = None
             for rate in (None, *RATES):
                 limit(rate)
-                found = summarise(train(settings, backend, work))
+                found = summarise(train(settings, backend, work), backend)
                 free = free or found
                 if rate is not None:
-                    predicted = predict(
-                        free["seconds"], free["backward"], found["collectives"], backend, rate
-                    )
-                    found = {"predicted": predicted, **found}
-                results[f"{backend}, {rate or 'no'} Mbit/s limit"] = found
-                print(backend, rate, {k: v for k, v in found.items() if k != "collectives"})
+                    more = added(found["collectives"], free["sending"], backend, rate)
+                    for what in ("step", "sending"):
+                        found[f"predicted_{what}"] = free[what] + more
+                results[f"{backend}, {f'{rate} Mbit/s' if rate else 'no limit'}"] = found
+                print(list(results)[-1], found, flush=True)
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
         file.write("\n")
