@@ -51,6 +51,10 @@ class Settings(NamedTuple):
         return os.path.join(self.work, "teacher.pt")
 
     @property
+    def teacher_cache(self) -> str:
+        return os.path.join(self.work, "teacher-cache")
+
+    @property
     def device(self) -> torch.device:
         return torch.device("cuda" if self.cuda else "cpu")
 
@@ -111,9 +115,8 @@ class FairseqArm:
     """A run of ``fairseq-train``, its updates made one by one."""
 
     def __init__(self, settings: Settings, spec: Spec):
-        if "{cache}" in spec.flags:  # a first run of a sweep fills it
-            config = training_config(settings, spec, settings.shape.student_layers)
-            fairseq_cli.train.main(config)
+        if "{cache}" in spec.flags and not os.path.exists(settings.teacher_cache):
+            fill_cache(settings, spec)
         self.trainer = build_trainer(settings, spec, settings.shape.student_layers)
         self.epochs = self.trainer.get_train_iterator(epoch=1)
 
@@ -205,7 +208,7 @@ class PartsArm(FairseqArm):
 def training_config(settings: Settings, spec: Spec, layers: int):
     """The configuration of a ``fairseq-train`` that neither validates nor saves."""
     shape = settings.shape
-    paths = {"teacher": settings.teacher, "cache": os.path.join(settings.work, "teacher-cache")}
+    paths = {"teacher": settings.teacher, "cache": settings.teacher_cache}
     flags = f"""
         --num-classes 2 --init-token 0 --batch-size {settings.batch_size} --num-workers 0
         --encoder-layers {layers} --encoder-embed-dim {shape.width}
@@ -230,6 +233,11 @@ def build_trainer(settings: Settings, spec: Spec, layers: int) -> Trainer:
     criterion = task.build_criterion(config.criterion)
     task.load_dataset("train")
     return Trainer(config, task, model, criterion)
+
+
+def fill_cache(settings: Settings, spec: Spec) -> None:
+    """The first run of a sweep."""
+    fairseq_cli.train.main(training_config(settings, spec, settings.shape.student_layers))
 
 
 def save_teacher(settings: Settings) -> None:

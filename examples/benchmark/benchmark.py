@@ -5,21 +5,19 @@ Ratios are medians over rounds in which every arm has its turn; see README.md be
 
 import argparse
 import json
-import logging
-import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import tempfile
 import time
-import warnings
 
 import arms
 import fairseq
 import report
 import torch
 from data import draw_lengths, write_data
+from processes import be_quiet, in_own_process, resident
 from rivals import PAD, RIVALS, Rivals
 from timing import ratio, time_rounds
 
@@ -69,12 +67,6 @@ def parse(argv):
     return args
 
 
-def be_quiet() -> None:
-    """No messages and warnings of fairseq, torch and the other tools between ours."""
-    logging.disable(logging.INFO)
-    warnings.simplefilter("ignore")
-
-
 def time_steps(names, settings, rounds: int, steps: int):
     """{arm: seconds a step, one a round}, and the share of padding in the batches."""
     built, batches = arms.build_step_arms(names, settings)
@@ -116,39 +108,17 @@ def time_epochs(names, settings, rounds: int):
 
 def measure_memory(name: str, settings) -> float:
     """Peak MB of an epoch of an arm, or of all its steps, above what the libraries hold."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.SimpleQueue()
-    process = context.Process(target=_peak_memory, args=(name, settings, answer))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"measuring the memory of {name} failed")
-    return answer.get()
-
-
-def _peak_memory(name: str, settings, answer) -> None:
-    be_quiet()
     if name in RIVALS:
         Rivals(settings).build(name)  # imports
-    before = _status("VmRSS")
+    before = resident("VmRSS")
     if name in EPOCHS:
         build_epochs([name], settings)[name]()
     else:
         steps, batches = arms.build_step_arms([name], settings)
         for index in range(len(batches)):
             steps[name](index)
-    if settings.cuda:
-        answer.put(torch.cuda.max_memory_allocated() / 1e6)
-    else:
-        # not getrusage, which counts what this process was before it became one of its own
-        answer.put(_status("VmHWM") - before)
-
-
-def _status(key: str) -> float:
-    """MB, of Linux's /proc/self/status."""
-    with open("/proc/self/status", encoding="utf-8") as lines:
-        (line,) = (line for line in lines if line.startswith(key))
-    return int(line.split()[1]) * 1024 / 1e6
+    peak = torch.cuda.max_memory_allocated() if settings.cuda else resident("VmHWM") - before
+    return peak / 1e6
 
 
 def summarise(names, whats, reference, times, megabytes):
@@ -201,7 +171,7 @@ def main(argv=None):
             for name in names if args.memory else []:
                 if name not in arms.PARTS:
                     say(f"peak memory of {name}")
-                    megabytes[name] = measure_memory(name, settings)
+                    megabytes[name] = in_own_process(measure_memory, name, settings)
             stages[stage] = summarise(names, whats, reference, times, megabytes)
 
     results = {
