@@ -1,9 +1,10 @@
 """Reading and checking the labels of a split."""
 
 import os
+from typing import Optional
 
 import numpy as np
-from fairseq.data import data_utils
+from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 
@@ -69,3 +70,12 @@ def read_regression_targets(data: str, split: str, num_targets: int) -> np.ndarr
                 )
             targets.append(values)
     return np.array(targets).reshape(-1, num_targets)
+
+
+def read_strata(
+    data: str, split: str, labels: Optional[Dictionary], num_classes: int, combine: bool
+) -> np.ndarray:
+    """Class of each example, (n,); zeros for regression, where ``labels`` is None. Checks both."""
+    if labels is not None:
+        return read_class_labels(data, split, labels, num_classes, combine)
+    return np.zeros(len(read_regression_targets(data, split, num_classes)), dtype=np.int64)

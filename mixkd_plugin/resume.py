@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq.file_io import PathManager
 
+from . import ranks
 from .safe_reading import RefusedError, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,23 @@ def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] |
                 "--save-dir"
             ) from error
         return _replace(path, suffix, error)
+
+
+def find_on_every_rank(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] | None:
+    """:func:`find` by the first rank, and what it found on all.
+
+    Raises:
+        ValueError: on every rank, where it does, or where some ranks have the file and others not.
+    """
+    state = None
+    with ranks.together():
+        if ranks.rank() == 0:
+            state = find(save_dir, restore_file, suffix)
+    path = path_of(save_dir, restore_file, suffix)
+    # fairseq's first rank would send what it read to ranks that do not wait for it
+    name = os.path.basename(path)
+    ranks.check_equal({f"--save-dir: whether {name} is there": os.path.isfile(path)})
+    return ranks.gather(state)[0]
 
 
 def _replace(path: str, suffix: str, damage: ValueError) -> dict[str, Any]:

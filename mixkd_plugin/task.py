@@ -6,7 +6,6 @@ import os
 from functools import partial
 from typing import Dict, Optional
 
-import numpy as np
 import torch
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -16,7 +15,7 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
-from .labels import read_class_labels, read_regression_targets
+from .labels import read_strata
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
 from .position import ResumableBatches
@@ -107,13 +106,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def _load_split(self, split, combine=False, **kwargs):
         cfg = self.cfg
-        if cfg.regression_target:
-            targets = read_regression_targets(cfg.data, split, cfg.num_classes)
-            strata = np.zeros(len(targets), dtype=np.int64)
-        else:
-            strata = read_class_labels(
-                cfg.data, split, self.label_dictionary, cfg.num_classes, combine
-            )
+        strata = read_strata(cfg.data, split, self._classes, cfg.num_classes, combine)
         try:
             dataset = super().load_dataset(split, combine, **kwargs)
         except AssertionError as error:  # inputs missing, or not as many as there are labels
@@ -151,7 +144,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def build_model(self, cfg, from_checkpoint=False):
         if not from_checkpoint:  # training begins
-            self._find_checkpoint()
+            where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
+            state = resume.find_on_every_rank(*where) or {}
+            if not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):  # else another run
+                self._recorded_teachers = state.get("teachers")
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete: the file it began from may be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
@@ -160,23 +156,6 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 if path is not None:
                     initialise_student(model, path, layers)
         return model
-
-    def _find_checkpoint(self) -> None:
-        """Know what the run resumes from, and which teachers it had.
-
-        Raises:
-            ValueError: on every rank, where the file cannot be read, or some ranks do not have it.
-        """
-        cfg = self.cfg
-        where = cfg.save_dir, cfg.restore_file, cfg.checkpoint_suffix
-        state = None
-        with ranks.together():
-            if ranks.rank() == 0:
-                state = resume.find(*where)
-        path = resume.path_of(*where)
-        ranks.check_equal({f"whether {path} (--save-dir) is there": os.path.isfile(path)})
-        if not (cfg.reset_optimizer or cfg.reset_dataloader):  # else it is another run
-            self._recorded_teachers = ranks.gather((state or {}).get("teachers"))[0]
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
