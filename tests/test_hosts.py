@@ -13,7 +13,8 @@ import toy
 from test_bad_ranks import errors
 from test_processes import flags_of
 
-NAMES = ("mixkd0", "mixkd1")
+NAMES = tuple(f"mixkd{os.getpid()}-{i}" for i in range(2))
+DEVICES = tuple(f"mk{os.getpid()}-{i}" for i in range(2))  # 15 characters at most
 ADDRESS = "10.203.7.{}"
 
 
@@ -30,14 +31,13 @@ def hosts():
     with contextlib.ExitStack() as stack:
         try:
             for name in NAMES:
-                ip("netns", "del", name, check=False)
                 ip("netns", "add", name)
                 stack.callback(ip, "netns", "del", name)
-            ip("link", "add", "mixkdv0", "netns", NAMES[0], "type", "veth",
-               "peer", "name", "mixkdv1", "netns", NAMES[1])  # fmt: skip
-            for i, name in enumerate(NAMES):
-                ip("-n", name, "addr", "add", f"{ADDRESS.format(i + 1)}/24", "dev", f"mixkdv{i}")
-                ip("-n", name, "link", "set", f"mixkdv{i}", "up")
+            ip("link", "add", DEVICES[0], "netns", NAMES[0], "type", "veth",
+               "peer", "name", DEVICES[1], "netns", NAMES[1])  # fmt: skip
+            for i, (name, device) in enumerate(zip(NAMES, DEVICES)):
+                ip("-n", name, "addr", "add", f"{ADDRESS.format(i + 1)}/24", "dev", device)
+                ip("-n", name, "link", "set", device, "up")
                 ip("-n", name, "link", "set", "lo", "up")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no network namespaces here: {error}")
@@ -52,7 +52,7 @@ def on_host(i, disk, command):
     inside = f'mount --bind "$0" "$1" && hostname host{i} && shift && exec "$@"'
     return [
         "ip", "netns", "exec", NAMES[i], "unshare", "--uts", "sh", "-c", inside, *disk,
-        "env", f"GLOO_SOCKET_IFNAME=mixkdv{i}", *command,
+        "env", f"GLOO_SOCKET_IFNAME={DEVICES[i]}", *command,
     ]  # fmt: skip
 
 

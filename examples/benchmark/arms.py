@@ -2,21 +2,16 @@
 
 import os
 import shlex
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 import fairseq_cli.train
 import torch
-import torch.nn.functional as F
 from fairseq import options, tasks, utils
 from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from naive import NAIVE_CRITERION
-
-from mixkd_plugin.mixup import Mix
-
-HEAD = "sentence_classification_head"
 
 
 class Shape(NamedTuple):
@@ -98,11 +93,6 @@ STEP_SPECS = {
     "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),
     "no-teacher": Spec("L_MLE and L_SM: no teacher", f"{STEP} --tmkd-weight 0"),
 }
-PARTS = {
-    "part-student": "part of it: student forward and backward",
-    "part-teacher": "part of it: teacher forward",
-    "part-optimizer": "part of it: clipping and optimizer",
-}
 EPOCH = f"{OURS} --criterion mixkd --mixup-pairing length"  # our default batches
 EPOCH_SPECS = {
     "epoch-finetune": Spec("fairseq fine-tuning", FINETUNE),
@@ -147,64 +137,6 @@ class FairseqArm:
             self.trainer.train_step(samples)
 
 
-class LoopArm(FairseqArm):
-    """The same student and batches in a bare loop."""
-
-    def __init__(self, settings: Settings):
-        super().__init__(settings, STEP_SPECS["finetune"])
-        self.model = self.trainer.model.train()
-        self.device = settings.device
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, betas=(0.9, 0.98)
-        )
-
-    def step(self, index: int) -> None:
-        batch = self.batches[index]
-        tokens = batch["net_input"]["src_tokens"].to(self.device)
-        logits, _ = self.model(tokens, features_only=True, classification_head_name=HEAD)
-        loss = F.cross_entropy(logits, batch["target"].view(-1).to(self.device))
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-
-
-class PartsArm(FairseqArm):
-    """The parts of a step of arm ``mixkd`` one by one, without losses and logging."""
-
-    def __init__(self, settings: Settings):
-        super().__init__(settings, STEP_SPECS["mixkd"])
-        self.batch_size = settings.batch_size
-
-    def load_steps(self) -> None:
-        super().load_steps()
-        self.step(0)  # allocates the optimizer's state; leaves gradients
-
-    def _sample(self, index: int):
-        sample, _ = self.trainer._prepare_sample(self.batches[index])
-        return sample, Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
-
-    def student(self, index: int) -> None:
-        sample, mix = self._sample(index)
-        self.trainer.zero_grad()
-        logits, _ = self.trainer.model.train()(
-            **sample["net_input"], features_only=True, classification_head_name=HEAD, mix=mix
-        )
-        logits.square().sum().backward()
-
-    def teacher(self, index: int) -> None:
-        sample, mix = self._sample(index)
-        tokens = sample["net_input"]["src_tokens"]
-        self.trainer.task.teacher_outputs.teacher.logits(tokens, mix, with_clean=False)
-
-    def optimizer(self, index: int) -> None:
-        """As fairseq does it; on the gradients that are there, whatever the index."""
-        trainer = self.trainer
-        trainer.optimizer.multiply_grads(1 / self.batch_size)
-        trainer.clip_grad_norm(trainer.cfg.optimization.clip_norm)
-        trainer.task.optimizer_step(trainer.optimizer, model=trainer.model, update_num=1)
-
-
 def training_config(settings: Settings, spec: Spec, layers: int):
     """The configuration of a ``fairseq-train`` that neither validates nor saves."""
     shape = settings.shape
@@ -245,23 +177,3 @@ def save_teacher(settings: Settings) -> None:
     spec = Spec("", f"{STEP} {CLEAN}")
     trainer = build_trainer(settings, spec, settings.shape.teacher_layers)
     trainer.save_checkpoint(settings.teacher, {})
-
-
-def build_step_arms(names, settings: Settings) -> Tuple[Dict[str, Callable[[int], None]], list]:
-    """``({name: step(index)}, batches)``; the same batches for all."""
-    arms, steps, parts = {}, {}, None
-    for name in names:
-        if name in PARTS:
-            if parts is None:
-                parts = arms[name] = PartsArm(settings)
-            steps[name] = getattr(parts, name[len("part-") :])
-            continue
-        arms[name] = LoopArm(settings) if name == "loop" else FairseqArm(settings, STEP_SPECS[name])
-        steps[name] = arms[name].step
-    ids = None
-    for name, arm in arms.items():
-        arm.load_steps()
-        ids = ids or arm.ids
-        if arm.ids != ids:
-            raise RuntimeError(f"{name} was given other batches than {next(iter(arms))}")
-    return steps, next(iter(arms.values())).batches

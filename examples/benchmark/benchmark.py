@@ -15,6 +15,7 @@ import time
 import arms
 import fairseq
 import report
+import step_arms
 import torch
 from data import draw_lengths, write_data
 from processes import be_quiet, in_own_process, resident
@@ -25,14 +26,14 @@ STEPS = {
     "finetune": arms.STEP_SPECS["finetune"].what,
     "loop": "fine-tuning in a bare loop",
     **{name: spec.what for name, spec in arms.STEP_SPECS.items()},
-    **arms.PARTS,
+    **step_arms.PARTS,
 }
 EPOCHS = {**{name: spec.what for name, spec in arms.EPOCH_SPECS.items()}, **RIVALS}
 EXTRA_RATIOS = {  # beside every arm's over fine-tuning
     "naive MixKD / full MixKD": (["naive"], ["mixkd"]),
     "naive MixKD / full MixKD and L_KD": (["naive"], ["mixkd-kd"]),
-    "full MixKD step / sum of its parts": (["mixkd"], list(arms.PARTS)),
-    **{f"full MixKD step, {what}": ([name], ["mixkd"]) for name, what in arms.PARTS.items()},
+    "full MixKD step / sum of its parts": (["mixkd"], list(step_arms.PARTS)),
+    **{f"full MixKD step, {what}": ([name], ["mixkd"]) for name, what in step_arms.PARTS.items()},
     "replayed MixKD / L_MLE and L_SM without a teacher": (["replay"], ["no-teacher"]),
     "full MixKD epoch / TextBrewer's": (["epoch-mixkd"], ["epoch-textbrewer"]),
     "full MixKD epoch / TextBrewer's, cached": (["epoch-mixkd"], ["epoch-textbrewer-cached"]),
@@ -69,7 +70,7 @@ def parse(argv):
 
 def time_steps(names, settings, rounds: int, steps: int):
     """{arm: seconds a step, one a round}, and the share of padding in the batches."""
-    built, batches = arms.build_step_arms(names, settings)
+    built, batches = step_arms.build_step_arms(names, settings)
 
     def repeated(step):
         def turn(number):
@@ -114,7 +115,7 @@ def measure_memory(name: str, settings) -> float:
     if name in EPOCHS:
         build_epochs([name], settings)[name]()
     else:
-        steps, batches = arms.build_step_arms([name], settings)
+        steps, batches = step_arms.build_step_arms([name], settings)
         for index in range(len(batches)):
             steps[name](index)
     peak = torch.cuda.max_memory_allocated() if settings.cuda else resident("VmHWM") - before
@@ -169,7 +170,7 @@ def main(argv=None):
                 times.update(time_epochs(names, settings, args.epoch_rounds))
             megabytes = {}
             for name in names if args.memory else []:
-                if name not in arms.PARTS:
+                if name not in step_arms.PARTS:
                     say(f"peak memory of {name}")
                     megabytes[name] = in_own_process(measure_memory, name, settings)
             stages[stage] = summarise(names, whats, reference, times, megabytes)

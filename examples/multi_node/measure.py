@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "benchmark"))
 import arms  # noqa: E402
 from data import draw_lengths, write_data  # noqa: E402
 from processes import be_quiet  # noqa: E402
+from step_arms import HEAD  # noqa: E402
 
 from mixkd_plugin.encoding import encode  # noqa: E402
 from mixkd_plugin.mixup import Mix  # noqa: E402
@@ -42,7 +43,7 @@ class Launches(TorchDispatchMode):
 
 
 def run(model, tokens, mix, with_clean, padding_free=True):
-    return encode(model, arms.HEAD, tokens, mix, with_clean, padding_free).sum()
+    return encode(model, HEAD, tokens, mix, with_clean, padding_free).sum()
 
 
 def counted_step(student, teacher, tokens, mix) -> dict:

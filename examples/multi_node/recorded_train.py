@@ -10,20 +10,10 @@ import time
 from functools import partial
 
 import fairseq_cli.train
-from fairseq.models import distributed_fairseq_model
 from fairseq.trainer import Trainer
 from torch.profiler import ProfilerActivity, profile
 
 PROFILED = 2  # the update whose collectives are written; buffers and buckets are there by then
-
-
-def on_cpus(wrapper):
-    """torch's DistributedDataParallel without the device numbers that fairseq passes."""
-
-    def wrap(module, device_ids, output_device, **options):
-        return wrapper(module, **options)
-
-    return wrap
 
 
 def collectives(profiler) -> list:
@@ -43,9 +33,6 @@ def main() -> None:
     path = sys.argv.pop(1)
     record = {"seconds": [], "backward": [], "reduce": [], "collectives": []}
     train_step = Trainer.train_step
-    distributed_fairseq_model.DistributedDataParallel = on_cpus(
-        distributed_fairseq_model.DistributedDataParallel
-    )
 
     def timed_step(trainer, samples, *args, **kwargs):
         spent = {"backward": 0.0, "reduce": 0.0}

@@ -144,7 +144,8 @@ def main() -> None:
                     more = added(found["collectives"], free["sending"], backend, rate)
                     for what in ("step", "sending"):
                         found[f"predicted_{what}"] = free[what] + more
-                results[f"{backend}, {f'{rate} Mbit/s' if rate else 'no limit'}"] = found
+                limited = "no limit" if rate is None else f"{rate} Mbit/s"
+                results[f"{backend}, {limited}"] = found
                 print(list(results)[-1], found, flush=True)
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
