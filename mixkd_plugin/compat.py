@@ -171,7 +171,7 @@ def load_and_end_epoch(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple
     schedule_was_loaded = trainer.get_num_updates() > 0 and not cfg.reset_lr_scheduler
     if extra_state is not None and schedule_was_loaded and not cfg.reset_dataloader:
         position = extra_state["train_iterator"]
-        if position["iterations_in_epoch"] == 0:
+        if position.get("iterations_in_epoch") == 0:
             trainer.lr_step(position["epoch"] - 1, extra_state.get("val_loss"))
     return extra_state, epoch_itr
 
