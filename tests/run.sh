@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Set up the environment and run the tests; arguments go to pytest (`-m slow` runs the slow ones).
+# Set up the environment and run the tests in two processes; arguments go to pytest (`-m slow` runs the slow ones).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . examples/environment.sh
 set_up_environment test
-exec python -m pytest -m "not slow" "$@"
+exec python -m pytest -n 2 --dist loadfile -m "not slow" "$@"
