@@ -95,12 +95,26 @@ _save, _load = checkpoint_utils.torch_persistent_save, checkpoint_utils.load_che
 _copy, _load_meters = PathManager.copy, metrics.load_state_dict
 
 
-def _reason(error: BaseException | None) -> str:
-    """What the operating system said, also where torch then says that its file is odd."""
-    if error is None:
-        return ""
-    of_system = isinstance(error, OSError) and error.strerror
-    return of_system or _reason(error.__context__) or str(error)
+class _Writer:
+    """A file for `torch.save`, of which the first write that fails is kept as `error`.
+
+    Raised in the middle, it aborts the process (torch 1.13) or is hidden by another one.
+    """
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """When the file is closed."""
 
 
 def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
@@ -115,9 +129,10 @@ def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
     except Exception as error:
         with contextlib.suppress(OSError):
             os.remove(unfinished)
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"checkpoint {path} could not be written ({_reason(error)}): what was saved before is "
-            "as it was; once there is room, the same command resumes from it"
+            f"checkpoint {path} could not be written ({reason}): what was saved before is as it "
+            "was; once there is room, the same command resumes from it"
         ) from error
     return result
 
@@ -135,7 +150,10 @@ def save_whole(obj: Any, filename: str, async_write: bool = False) -> None:
         for pause in (*PAUSES, None):
             try:
                 with PathManager.open(unfinished, "wb") as file:
-                    torch.save(obj, file)
+                    writer = _Writer(file)
+                    torch.save(obj, writer)
+                    if writer.error is not None:
+                        raise writer.error
                 return
             except Exception:
                 if pause is None:
