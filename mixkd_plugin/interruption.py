@@ -7,6 +7,8 @@ checkpoint, meters or a step of the schedule.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import time
 from typing import Any, Callable
@@ -15,15 +17,31 @@ import torch
 from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 
+logger = logging.getLogger(__name__)
+
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
 
 
-def _reason(error: BaseException | None) -> str:
-    """What the operating system said, also where torch then says that its file is odd."""
-    if error is None:
-        return ""
-    of_system = isinstance(error, OSError) and error.strerror
-    return of_system or _reason(error.__context__) or str(error)
+class _Writer:
+    """A file for `torch.save`, of which the first write that fails is kept as `error`.
+
+    Raised in the middle, it aborts the process (torch 1.13) or is hidden by another one.
+    """
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """When the file is closed."""
 
 
 def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
@@ -38,9 +56,10 @@ def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
     except Exception as error:
         with contextlib.suppress(OSError):
             os.remove(unfinished)
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"checkpoint {path} could not be written ({_reason(error)}): what was saved before is "
-            "as it was; once there is room, the same command resumes from it"
+            f"checkpoint {path} could not be written ({reason}): what was saved before is as it "
+            "was; once there is room, the same command resumes from it"
         ) from error
     return result
 
@@ -60,7 +79,10 @@ def save_whole(
         for pause in (*PAUSES, None):
             try:
                 with PathManager.open(unfinished, "wb") as file:
-                    torch.save(obj, file)
+                    writer = _Writer(file)
+                    torch.save(obj, writer)
+                    if writer.error is not None:
+                        raise writer.error
                 return
             except Exception:
                 if pause is None:
@@ -88,18 +110,22 @@ def load_meters(load: Callable[..., None], state_dict: dict[str, Any]) -> None:
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
 
 
-def load_and_end_epoch(
+def load_checkpoint(
     load: Callable[..., Any], cfg: Any, trainer: Any, **passthrough_args: Any
 ) -> tuple[Any, Any]:
-    """`checkpoint_utils.load_checkpoint`, which tells the schedule how an epoch's validation went.
+    """`checkpoint_utils.load_checkpoint`, and what fairseq forgets when a run resumes.
 
-    fairseq saves at the end of an epoch and tells it afterwards, so that a run that resumes from
-    there never does: --lr-scheduler reduce_lr_on_plateau would not see that epoch.
+    It saves at the end of an epoch and tells the schedule afterwards how validation went, so that
+    a run that resumes from there never does: reduce_lr_on_plateau would not see that epoch. And it
+    makes one update before it looks at --max-update, at every start of a run that had reached it.
     """
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
-    schedule_was_loaded = trainer.get_num_updates() > 0 and not cfg.reset_lr_scheduler
-    if extra_state is not None and schedule_was_loaded and not cfg.reset_dataloader:
+    updates, optimization = trainer.get_num_updates(), trainer.cfg.optimization
+    if extra_state is not None and updates > 0 and not cfg.reset_dataloader:
         position = extra_state["train_iterator"]
-        if position.get("iterations_in_epoch") == 0:
+        if position.get("iterations_in_epoch") == 0 and not cfg.reset_lr_scheduler:
             trainer.lr_step(position["epoch"] - 1, extra_state.get("val_loss"))
+    if 0 < optimization.max_update <= updates:
+        logger.info("--max-update %d was reached: nothing is left to do", optimization.max_update)
+        optimization.stop_min_lr = math.inf  # the one thing that it looks at before
     return extra_state, epoch_itr

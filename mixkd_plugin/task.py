@@ -221,9 +221,6 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         That one is a validation batch once a validation iterator was made, without partners: each
         example then mixes with itself, so that the rank computes and logs the terms the others do.
         """
-        if 0 < self.cfg.max_update <= update_num:  # fairseq would do one more at every start
-            logger.info("--max-update %d was reached: nothing is left to do", update_num)
-            raise SystemExit(0)
         if ignore_grad and self._mixing and "partner" not in sample:
             lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
             sample = {**sample, "partner": sample, "lam": lam}
