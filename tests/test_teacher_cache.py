@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import toy
-from test_plan_invariance import assert_same_end
+from same_end import assert_same_end
 from test_teacher_outputs import BASE, run, totals
 
 from mixkd_plugin import output_cache, teacher_outputs
