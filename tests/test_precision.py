@@ -74,6 +74,7 @@ def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype,
     assert dtypes == {torch.float32}
 
 
+@pytest.mark.slow
 def test_the_command_line_and_hydra_agree_on_bfloat16(tmp_path, classification):
     """``--bf16`` means a TPU to fairseq-train, and fails on a machine without."""
     flags = ["--tmkd-weight", 0, "--bf16", "--max-epoch", 1]

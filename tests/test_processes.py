@@ -41,12 +41,14 @@ needs_fairscale = pytest.mark.skipif(
     "world_size, backend, extra",
     [
         (2, "legacy_ddp", []),
-        (4, "legacy_ddp", []),
         (4, "pytorch_ddp", []),
-        (2, "pytorch_ddp", ["--find-unused-parameters"]),
+        pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
+        pytest.param(2, "pytorch_ddp", ["--find-unused-parameters"], marks=pytest.mark.slow),
         pytest.param(2, "pytorch_ddp", ["--zero-sharding", "os"], marks=needs_fairscale),
         pytest.param(2, "fully_sharded", [], marks=needs_fairscale),
-        pytest.param(4, "fully_sharded", ["--padding-free", "off"], marks=needs_fairscale),
+        pytest.param(
+            4, "fully_sharded", ["--padding-free", "off"], marks=[needs_fairscale, pytest.mark.slow]
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
@@ -80,7 +82,9 @@ def kinds(update):
     return [kind for kind, _ in update]
 
 
-@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
+@pytest.mark.parametrize(
+    "backend", ["legacy_ddp", pytest.param("pytorch_ddp", marks=pytest.mark.slow)]
+)
 def test_an_update_exchanges_what_fine_tuning_exchanges(tmp_path, classification, teacher, backend):
     """The gradients and two small sums of logged values, whatever the loss is made of."""
     unused = ["--find-unused-parameters"] if backend == "pytorch_ddp" else []
@@ -99,6 +103,7 @@ def test_an_update_exchanges_what_fine_tuning_exchanges(tmp_path, classification
         assert sum(n for _, n in our_update) - ours_largest < 64
 
 
+@pytest.mark.slow
 def test_no_map_of_unused_parameters_is_exchanged(tmp_path, classification, teacher):
     mixkd = ["--kd-weight", 1, "--teacher-path", teacher]
     updates = exchanged(tmp_path, "ours", classification, *mixkd, backend="pytorch_ddp")

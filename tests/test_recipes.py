@@ -113,6 +113,7 @@ def sweep(classification, teacher, own_logging):
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_folder_and_the_configuration_of_each_job(tmp_path, sweep):
     values = {"criterion.kd_weight": "0,1", "common.seed": "1,2", "task.train_fraction": "0.3,1"}
     folders = sweep(tmp_path, values)
