@@ -44,8 +44,8 @@ def _run(main: Callable[..., None], cfg: DictConfig, **kwargs) -> None:
 
 def _train_in_bfloat16_without_tpu(cfg: DictConfig) -> None:
     """Undo what ``--bf16`` means to fairseq's command line: a TPU."""
-    for section in (cfg.common, *(s for s in cfg.values() if isinstance(s, DictConfig))):
-        if "tpu" in section:
+    for section in cfg.values():
+        if isinstance(section, DictConfig) and "tpu" in section:
             with open_dict(section):
                 section.tpu = False
 
