@@ -141,9 +141,12 @@ class DistillationDataset(BaseWrapperDataset):
         if max_tokens is not None and len(indices):
             needed = int(self.num_tokens_vec(indices).max())
             if needed > max_tokens:
+                mixes = self._draw_plan is not None
+                flag = "--max-tokens" if mixes else "--max-tokens or --max-tokens-valid"
+                rows = " whose rows, mixed ones included, are" if mixes else " of"
                 raise ValueError(
-                    f"--max-tokens {max_tokens}: split {self.split!r} has an example whose rows, "
-                    f"mixed ones included, are {needed} tokens: allowed is as much or more"
+                    f"{flag} {max_tokens}: split {self.split!r} has an example{rows} {needed} "
+                    f"tokens; allowed is {needed} or more"
                 )
         return super(BaseWrapperDataset, self).batch_by_size(
             indices, max_tokens, max_sentences, multiple

@@ -66,8 +66,8 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")
 
 
-# What may differ between the processes of a run: who and where each is, and what it prints. Data
-# and teachers are compared by their content.
+# What may differ between the processes of a run: who and where each is, and what it prints. Data is
+# compared by its content.
 _OF_ONE_PROCESS = frozenset((
     "data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project", "log_file",
     "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
@@ -89,7 +89,8 @@ def flags_of_run(cfg) -> Dict[str, Any]:
                 found[f"--{name.replace('_', '-')}"] = value
 
     root = OmegaConf.to_container(cfg._get_root(), resolve=True, enum_to_str=True)
-    for section in root.values():
-        if isinstance(section, (dict, Namespace)):
-            add({"": section})
+    for name, section in root.items():
+        if isinstance(section, dict):
+            found[f"--{name}"] = section.pop("_name", None)
+        add({name: section})
     return found

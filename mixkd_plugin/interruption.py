@@ -17,6 +17,8 @@ import torch
 from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 
+from . import ranks
+
 logger = logging.getLogger(__name__)
 
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
@@ -99,6 +101,12 @@ def copy_whole(
     if not overwrite or not PathManager.supports_rename(dst_path):
         return copy(src_path, dst_path, overwrite=overwrite)
     return _write_whole(dst_path, lambda unfinished: copy(src_path, unfinished, overwrite=True))
+
+
+def save_checkpoint(save: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`checkpoint_utils.save_checkpoint`; where it fails, on the first rank, it fails on all."""
+    with ranks.together():
+        return save(*args, **kwargs)
 
 
 def load_meters(load: Callable[..., None], state_dict: dict[str, Any]) -> None:

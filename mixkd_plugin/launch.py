@@ -7,6 +7,7 @@ every run that imports this package before its processes meet: ``fairseq-train``
 
 import functools
 import importlib.util
+import time
 from datetime import timedelta
 from typing import Callable
 from unittest import mock
@@ -54,26 +55,51 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
     """``init(cfg)``, fairseq's ``distributed_init``, within ``--rendezvous-timeout``.
 
     Raises:
-        ValueError: on every rank that waited, where the others did not come in time.
+        ValueError: on every rank that waited, where others did not come in time, or came with
+            another task or number of processes.
     """
-    seconds = (cfg.task or {}).get("rendezvous_timeout", 300)
-    real = dist.init_process_group
+    seconds = getattr(cfg.task, "rendezvous_timeout", None) or 300
+    task = getattr(cfg.task, "_name", None)
+    join = dist.init_process_group
 
     def init_process_group(backend, init_method, world_size, rank):
-        limit = timedelta(seconds=seconds)
-        try:
-            store, rank, world_size = next(rendezvous(init_method, rank, world_size, timeout=limit))
-            store.set(f"came/{rank}", "")
-            store.wait([f"came/{other}" for other in range(world_size)], limit)
-        except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"--distributed-init-method {init_method}: rank {rank} of {world_size} waited for "
-                f"{seconds} seconds (--rendezvous-timeout) in vain: is every rank started, and is "
-                f"this the address of rank 0, as it is seen from here? ({reason})"
-            ) from error
+        store = _meet(init_method, world_size, rank, seconds, task)
         store.set_timeout(default_pg_timeout)
-        real(backend, store=store, world_size=world_size, rank=rank)
+        join(backend, store=store, world_size=world_size, rank=rank)
 
     with mock.patch.object(dist, "init_process_group", init_process_group):
         return init(cfg)
+
+
+def _meet(init_method: str, world_size: int, rank: int, seconds: int, task: str) -> dist.Store:
+    """Wait for all ranks; where their store is.
+
+    What they must agree on before anything else, or they would wait for each other elsewhere, is
+    compared here: each with rank 0, which waits for them as it serves the store.
+    """
+    begin, limit = time.monotonic(), timedelta(seconds=seconds)
+    mine = f"--distributed-world-size {world_size} --task {task}"
+    try:
+        store, _, _ = next(rendezvous(init_method, rank, world_size, timeout=limit))
+        store.set(f"rank {rank}", mine)
+        store.wait(["rank 0"], limit)
+        first = store.get("rank 0").decode()
+        store.set(f"rank {rank} has seen rank 0", "")
+        others = range(world_size) if mine == first else [0]
+        store.wait([f"rank {other}" for other in others], limit)
+        for other in others:
+            theirs = store.get(f"rank {other}").decode()
+            if theirs != mine:
+                if rank == 0:
+                    store.wait([f"rank {other} has seen rank 0"], limit)
+                raise ValueError(f"rank {rank} was started with {mine}, rank {other} with {theirs}")
+    except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
+        reason = " ".join(str(error).split())[:200]
+        who = f"--distributed-init-method {init_method}: rank {rank} of {world_size}"
+        if time.monotonic() - begin < seconds:
+            raise ValueError(f"{who} cannot use it: {reason}") from error
+        raise ValueError(
+            f"{who} waited for {seconds} seconds (--rendezvous-timeout) in vain: is every rank "
+            f"started, and is this the address of rank 0, as it is seen from here? ({reason})"
+        ) from error
+    return store

@@ -21,14 +21,17 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
     supports_mixup = True
 
-    def __init__(self, args, encoder):
-        super().__init__(args, encoder)
-        # The language-model head takes no part. torch's DistributedDataParallel would wait for its
-        # gradients, or with --find-unused-parameters exchange in each step that there are none.
+    def leave_language_model_head_out(self) -> None:
+        """Declare that no loss has a gradient for it.
+
+        torch's DistributedDataParallel would wait for one, or with --find-unused-parameters
+        exchange in each step that there is none.
+        """
+        embedding = self.encoder.sentence_encoder.embed_tokens.weight
         self._ddp_params_and_buffers_to_ignore = [
             f"encoder.lm_head.{name}"
-            for name, _ in self.encoder.lm_head.named_parameters()
-            if name != "weight"  # the token embedding
+            for name, parameter in self.encoder.lm_head.named_parameters()
+            if parameter is not embedding
         ]
 
     @property

@@ -31,9 +31,6 @@ class OutputCache:
         teachers: digests of the checkpoints: their content counts and not their names
         settings: whatever else decides what the teacher answers; JSON values
         data: the binarised data folder
-
-    Raises:
-        ValueError: where the folder cannot be written to.
     """
 
     def __init__(self, folder: str, teachers: Sequence[str], settings: Dict[str, Any], data: str):
@@ -42,6 +39,10 @@ class OutputCache:
         self._settings = settings
         self._teachers = list(teachers)
         self._digests: Dict[str, str] = {}
+
+    def make_folder(self) -> None:
+        """Raise ValueError where the folder cannot be written to."""
+        folder = self._folder
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

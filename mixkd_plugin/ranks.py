@@ -123,29 +123,33 @@ class Circle(NamedTuple):
             work.wait()
 
 
-def reads_for(of_each: str) -> bool:
-    """Whether this rank is the one that reads: the first of the ``run``, or of its ``host``."""
+def _readers(of_each: str) -> List[int]:
+    """For each rank, which one reads for it: the first of the ``run``, or of its ``host``."""
     if of_each == "run":
-        return rank() == 0
+        return [0] * world_size()
     hosts = gather(socket.gethostname())
-    return hosts.index(hosts[rank()]) == rank()
+    return [hosts.index(host) for host in hosts]
+
+
+def reads_for(of_each: str) -> bool:
+    """Whether this rank is the one that reads in :func:`one_reader`."""
+    return _readers(of_each)[rank()] == rank()
 
 
 @contextlib.contextmanager
 def one_reader(of_each: str) -> Iterator[Circle]:
     """One rank reads for all others: of the ``run``, or of each ``host``."""
+    readers = _readers(of_each)
+    source = readers[rank()]
     if world_size() == 1:
         yield Circle(None, 0, True)
     elif of_each == "run":
-        yield Circle(distributed_utils.get_global_group(), 0, rank() == 0)
+        yield Circle(distributed_utils.get_global_group(), source, rank() == source)
     else:
-        hosts = gather(socket.gethostname())
         groups = {}
-        for host in dict.fromkeys(hosts):  # every rank takes part in making every group
-            members = [other for other, theirs in enumerate(hosts) if theirs == host]
-            groups[host] = dist.new_group(members), members[0]
-        group, source = groups[hosts[rank()]]
+        for reader in dict.fromkeys(readers):  # every rank takes part in making every group
+            groups[reader] = dist.new_group([r for r, of in enumerate(readers) if of == reader])
         try:
-            yield Circle(group, source, rank() == source)
+            yield Circle(groups[source], source, rank() == source)
         finally:
-            dist.destroy_process_group(group)
+            dist.destroy_process_group(groups[source])

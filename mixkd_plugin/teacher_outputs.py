@@ -140,8 +140,10 @@ class TeacherOutputs:
         ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
         answered = (len(ids), *shape[1:])
         if self._cache is not None:
-            if ranks.rank() == 0:  # the only one to use the disk
-                stored = self._cache.load(dataset.split, rows, answered)
+            with ranks.together():
+                stored = None
+                if ranks.rank() == 0:  # the only one to use the disk
+                    stored = self._cache.load(dataset.split, rows, answered)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
             ranks.merge_max(answers)
@@ -158,8 +160,9 @@ class TeacherOutputs:
                 f"--teacher-path: the answer to example {int(bad[0])} of split {dataset.split!r} "
                 f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
             )
-        if self._cache is not None and ranks.rank() == 0:
-            self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
+        with ranks.together():
+            if self._cache is not None and ranks.rank() == 0:
+                self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
         return answers
 
     def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:
@@ -209,9 +212,11 @@ def set_up_teacher(
             "separator_token": cfg.separator_token,
             **fingerprint(expected.dictionary, expected.labels),
         }
+        digests = [files.digests[path] for path in files.paths]
+        cache = OutputCache(cfg.teacher_cache, digests, settings, cfg.data)
         with ranks.together():
-            digests = [files.digests[path] for path in files.paths]
-            cache = OutputCache(cfg.teacher_cache, digests, settings, cfg.data)
+            if ranks.rank() == 0:
+                cache.make_folder()
 
     def load() -> Teacher:
         with ranks.together():

@@ -1,5 +1,6 @@
 """Processes that do not fit together: one clear error on every one of them, and no hang."""
 
+import socket
 import time
 
 import forked
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 import toy
 from refusals import FINE_TUNE, KD, assert_matches
+from test_equivalence import SIZE
+
+OURS = "mixkd_sentence_prediction"
 
 
 def errors(*results):
@@ -58,7 +62,9 @@ def test_other_texts(tmp_path, classification):
     tokens[0] = 4 + (tokens[0] - 3) % 40
     tokens.tofile(data / "input0" / "train.bin")
     for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
-        assert_matches("split 'train' of the data must be the same on every rank", said)
+        assert_matches(
+            "input0/train.bin of the data must be the same on every rank: [0-9a-f]{16}", said
+        )
 
 
 def test_another_vocabulary(tmp_path, classification):
@@ -102,7 +108,7 @@ def test_more_processes_than_examples(tmp_path):
 
 def at_address(address, rank, *flags):
     return [
-        "fairseq_cli.train", *flags, "--rendezvous-timeout", 3, "--device-id", 0,
+        "fairseq_cli.train", *flags, "--device-id", 0,
         "--distributed-world-size", 2, "--distributed-rank", rank, "--distributed-no-spawn",
         "--distributed-backend", "gloo", "--distributed-init-method", address,
     ]  # fmt: skip
@@ -111,12 +117,40 @@ def at_address(address, rank, *flags):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_address_that_does_not_answer(tmp_path, classification, rank):
     """Rank 0 whom nobody joins, and rank 1 who finds nobody."""
-    flags = toy.train_flags(classification, tmp_path / "s", *FINE_TUNE)
+    flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--rendezvous-timeout", 3)
     address = f"tcp://127.0.0.1:{toy.free_port()}"
     start = time.monotonic()
     (said,) = errors(*forked.run(at_address(address, rank, *flags)))
     assert time.monotonic() - start < 45
     assert_matches(f"--distributed-init-method {address}: rank {rank} of 2 waited for 3 sec", said)
+
+
+@pytest.mark.parametrize("world_size, task", [(3, OURS), (2, "sentence_prediction")])
+def test_another_number_of_processes_or_another_task(tmp_path, classification, world_size, task):
+    """What must be alike before there is a task that could compare."""
+    address = f"tcp://127.0.0.1:{toy.free_port()}"
+    own = FINE_TUNE if task == OURS else SIZE
+    first = at_address(address, 0, *toy.train_flags(classification, tmp_path, *FINE_TUNE))
+    second = at_address(address, 1, *toy.train_flags(classification, tmp_path, *own, task=task))
+    second[second.index("--distributed-world-size") + 1] = world_size
+    mine, other = errors(*forked.run(first, second))
+    one, two = (
+        f"--distributed-world-size {n} --task {t}" for n, t in ((2, OURS), (world_size, task))
+    )
+    assert mine == f"rank 0 was started with {one}, rank 1 with {two}"
+    assert other == f"rank 1 was started with {two}, rank 0 with {one}"
+
+
+def test_a_port_that_is_taken(tmp_path, classification):
+    flags = toy.train_flags(classification, tmp_path / "s", *FINE_TUNE)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        (said,) = errors(*forked.run(at_address(address, 0, *flags)))
+    assert_matches(
+        f"--distributed-init-method {address}: rank 0 of 2 cannot use it: .*in use", said
+    )
 
 
 def test_processes_without_a_gpu_that_nobody_starts(tmp_path, classification):

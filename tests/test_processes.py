@@ -3,11 +3,15 @@
 import importlib.util
 import json
 
+import forked
 import inprocess
 import pytest
 import torch
 import toy
+from fairseq import tasks
 from test_equivalence import SIZE
+
+from mixkd_plugin.model import MixKDRobertaModel
 
 # The same 26 batches an epoch, 4 of them an update: the last update of an epoch has 2 of 4, so that
 # of 4 processes two compute a dummy batch. adam-eps: the gradient of keys' biases is 0 but for
@@ -108,3 +112,24 @@ def test_no_map_of_unused_parameters_is_exchanged(tmp_path, classification, teac
     mixkd = ["--kd-weight", 1, "--teacher-path", teacher]
     updates = exchanged(tmp_path, "ours", classification, *mixkd, backend="pytorch_ddp")
     assert kinds(updates[0]) == kinds(updates[-1]) == ["gloo:all_reduce"] * 3
+
+
+def test_a_rank_loads_a_student_while_the_other_does_not(tmp_path, classification, teacher):
+    inprocess.run_training(flags_of(classification, tmp_path, teacher, 1, "--max-update", 1))
+    port = toy.free_port()
+    commands = [("alone_load", rank, port, tmp_path, classification) for rank in range(2)]
+    for code, log in forked.run(*commands, seconds=60):
+        assert code == 0, log
+
+
+def test_only_the_task_leaves_the_language_model_head_out(classification):
+    """Another task may train it, and then it must be averaged."""
+    name = "_ddp_params_and_buffers_to_ignore"
+    config = inprocess.training_config(toy.train_flags(classification, "unused"))
+    task = tasks.setup_task(config.task)
+    ours = task.build_model(config.model)
+    parameters = dict(ours.named_parameters(remove_duplicate=False))
+    left_out = {id(parameters[n]) for n in getattr(ours, name)}
+    head = {id(p) for n, p in parameters.items() if n.startswith("encoder.lm_head.")}
+    assert head - left_out == {id(ours.encoder.sentence_encoder.embed_tokens.weight)}
+    assert not hasattr(MixKDRobertaModel.build_model(config.model, task), name)

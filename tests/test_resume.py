@@ -76,6 +76,20 @@ def test_cut_last_checkpoint_gives_way_to_the_one_before(folder, classification,
     assert_same_end(straight, folder)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_last_checkpoint_with_a_hole_gives_way(folder, share):
+    """Of the right length, and it may even load."""
+    path = folder / "checkpoint_last.pt"
+    content = bytearray(path.read_bytes())
+    at = int(share * len(content))
+    content[at : at + 2000] = bytes(2000)
+    path.write_bytes(content)
+    state = resume.find(str(folder), resume.DEFAULT)
+    assert state.keys() >= {"fingerprint"}
+    assert path.read_bytes() != content
+    assert (folder / "checkpoint_last.pt.damaged").read_bytes() == content
+
+
 def test_the_newest_one_is_chosen_among_those_that_can_be_resumed_from(folder):
     cut(folder / "checkpoint_last.pt")
     cut(folder / "checkpoint_2_9.pt")
