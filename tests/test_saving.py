@@ -192,6 +192,17 @@ def test_full_disk(small_disk, classification, straight, files, failed):
     )
 
 
+def test_a_save_that_fails_ends_every_process(tmp_path, classification):
+    """The first one saves; the others would wait for it."""
+    flags = toy.train_flags(classification, tmp_path, *SAVES)
+    results = toy.processes(2, "full_disk_train", flags, check=False)
+    assert [code for code, _ in results] == [1, 1]
+    first, other = (log.strip().splitlines()[-1] for _, log in results)
+    path = tmp_path / "checkpoint_1_2.pt"
+    assert first.startswith(f"OSError: checkpoint {path} could not be written (File too large)")
+    assert other == first.replace("OSError: ", "ValueError: rank 0: ")
+
+
 def test_copies_as_before_where_nothing_is_overwritten(tmp_path):
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_text("new")
