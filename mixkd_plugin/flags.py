@@ -83,9 +83,11 @@ def flags_of_run(cfg) -> Dict[str, Any]:
     def add(values: Dict[str, Any]) -> None:
         for name, value in values.items():
             value = vars(value) if isinstance(value, Namespace) else value
+            if name in _OF_ONE_PROCESS:
+                continue
             if isinstance(value, dict):
                 add(value)
-            elif name not in _OF_ONE_PROCESS:
+            else:
                 found[f"--{name.replace('_', '-')}"] = value
 
     root = OmegaConf.to_container(cfg._get_root(), resolve=True, enum_to_str=True)
