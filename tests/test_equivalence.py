@@ -113,6 +113,7 @@ def test_regression_of_two_targets_and_a_split_that_fairseq_cuts(tmp_path, exact
     assert_equal_runs(tmp_path, exact, data, *extra)
 
 
+@pytest.mark.slow
 def test_the_real_commands(tmp_path, classification):
     runs = [
         ("ours", "mixkd_sentence_prediction", OFF),

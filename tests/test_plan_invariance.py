@@ -117,6 +117,7 @@ def test_resumed_run_is_the_straight_run(tmp_path, classification, teacher, stra
     assert_same_end(tmp_path / "whole", tmp_path / "parts", but=("scores", "meters"))
 
 
+@pytest.mark.slow
 def test_resumed_by_the_real_command(tmp_path, classification):
     """From a checkpoint in the middle of an epoch, of a run that went on a little."""
     flags = [*MIXES, *SCHEDULE, "--num-workers", 1]

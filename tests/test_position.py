@@ -36,7 +36,7 @@ def train(iterators, update_freq: int, most: int = 10**6):
 
 
 @pytest.mark.parametrize("batches", [7, 8, 24])
-@pytest.mark.parametrize("before, after", itertools.product((1, 2, 3), repeat=2))
+@pytest.mark.parametrize("before, after", list(itertools.product((1, 2, 3), repeat=2)))
 @pytest.mark.parametrize("freq_before, freq_after", [(1, 1), (2, 2), (1, 3), (3, 2)])
 def test_every_example_once(batches, before, after, freq_before, freq_after):
     for stop in range(100):

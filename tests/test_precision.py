@@ -139,6 +139,7 @@ def test_a_wide_teacher_does_not_overflow(tmp_path, classification, loud):
     assert math.isfinite(toy.last_values(log, "train")["tmkd_loss"])
 
 
+@pytest.mark.slow
 def test_every_process_says_that_the_teacher_overflows(tmp_path, classification, loud):
     flags = ["--teacher-path", loud, "--teacher-dtype", "float16", "--log-interval", 100]
     for said in refusals(tmp_path, classification, flags):

@@ -45,8 +45,9 @@ needs_fairscale = pytest.mark.skipif(
     "world_size, backend, extra",
     [
         (2, "legacy_ddp", []),
-        (4, "pytorch_ddp", []),
         pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
+        pytest.param(4, "pytorch_ddp", [], marks=pytest.mark.slow),
+        (2, "pytorch_ddp", []),
         pytest.param(2, "pytorch_ddp", ["--find-unused-parameters"], marks=pytest.mark.slow),
         pytest.param(2, "pytorch_ddp", ["--zero-sharding", "os"], marks=needs_fairscale),
         pytest.param(2, "fully_sharded", [], marks=needs_fairscale),

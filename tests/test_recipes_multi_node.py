@@ -75,6 +75,7 @@ def slurm(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_slurm(tmp_path, classification, teacher, slurm):
     dry_run("slurm.sbatch", tmp_path / "out", classification, teacher, **slurm)
     assert (tmp_path / "scontrol.log").read_text() == "show hostnames node[0-3]\n"

@@ -76,6 +76,7 @@ def test_another_student_of_the_sweep_needs_no_teacher(
 LOADED = "parameters, torch.float32"  # the first process says so when a teacher is loaded
 
 
+@pytest.mark.slow
 def test_two_processes_fill_and_use_the_cache_of_one(
     tmp_path, classification, teacher, cold, cache
 ):
