@@ -10,7 +10,8 @@ SCRIPTS = [
     path
     for folder in ("examples", "tests", ".ci")
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in (".sh", ".sbatch") or path == ROOT / ".ci" / "run"
+    if (path.suffix in (".sh", ".sbatch") or path == ROOT / ".ci" / "run")
+    and "out" not in path.parts[len(ROOT.parts) :]  # what examples leave behind
 ]
 
 
