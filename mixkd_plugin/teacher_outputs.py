@@ -160,9 +160,10 @@ class TeacherOutputs:
                 f"--teacher-path: the answer to example {int(bad[0])} of split {dataset.split!r} "
                 f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
             )
-        with ranks.together():
-            if self._cache is not None and ranks.rank() == 0:
-                self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
+        if self._cache is not None:
+            with ranks.together():
+                if ranks.rank() == 0:
+                    self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
         return answers
 
     def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:

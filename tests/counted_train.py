@@ -1,6 +1,6 @@
 """`fairseq-train` that also writes what its processes exchange: RECORD FLAGS...
 
-One line of JSON for each update: [[collective, elements], ...] in order, whoever asked for it:
+One line of JSON for each update: [[collective, elements], ...] sorted, whoever asked for it:
 fairseq, this plugin, or torch's DistributedDataParallel from C++.
 """
 
@@ -13,10 +13,9 @@ from fairseq.trainer import Trainer
 
 
 def collectives(profile):
-    events = sorted(profile.events(), key=lambda event: event.time_range.start)
-    return sorted(
+    return sorted(  # when one of several that are under way begins, is chance
         [event.name, sum(torch.Size(shape).numel() for shape in event.input_shapes if shape)]
-        for event in events
+        for event in profile.events()
         if event.name.startswith("gloo:")
     )
 
