@@ -184,6 +184,8 @@ class MixKDCriterion(SentencePredictionCriterion):
             return {"values": quality.correlation_values(logits, targets, *places)}
         predictions = logits.argmax(dim=1)
         output = {"ncorrect": (predictions == targets).sum()}
+        if not training:
+            output["calibration"] = quality.calibration_gaps(logits, targets)
         if self.report_mcc or self.report_acc_and_f1:
             confusion = quality.confusion_counts(predictions, targets, self.num_classes)
             if self.report_mcc:
@@ -230,6 +232,8 @@ class MixKDCriterion(SentencePredictionCriterion):
         for key, count in shares.items():
             if count in logged:
                 metrics.log_scalar(key, 100.0 * total(count) / sentences, sentences, round=1)
+        if "calibration" in logged:
+            quality.log_ece(total("calibration"), sentences)
         if "confusion" in logged:
             quality.log_mcc(total("confusion"))
         if "f1_counts" in logged:

@@ -81,6 +81,25 @@ def correlation_values(
     return values.new_zeros(size, values.size(1)).index_copy(0, places, values)
 
 
+def calibration_gaps(logits: Tensor, targets: Tensor, bins: int = 15) -> Tensor:
+    """(bins,) sums of confidence minus correctness over rows, by the confidence of the prediction.
+
+    Their absolute values over the number of rows are the expected calibration error (ECE) of Guo et
+    al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
+    """
+    confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
+    places = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = confidence - (predictions == targets).float()
+    return gaps.new_zeros(bins).index_add(0, places, gaps)
+
+
+def log_ece(gaps: Tensor, rows: int) -> None:
+    """Add a batch's :func:`calibration_gaps`; log the ECE of all so far, in percent."""
+    total = _accumulate("_calibration", gaps)
+    metrics.log_scalar("_calibration_rows", float(rows))
+    _log_percent("ece", lambda m: np.abs(total(m)).sum() / m["_calibration_rows"].sum)
+
+
 def log_mcc(confusion: Tensor) -> None:
     """Add a batch's (C * C,) counts; log the Matthews correlation of all so far, in percent."""
     size = math.isqrt(len(confusion))

@@ -38,6 +38,26 @@ def test_mcc_over_batches_equals_sklearns_over_all(num_classes):
     assert logged(metrics.log_mcc, batches)["mcc"] == round(expected, 1)
 
 
+def test_ece_over_batches_is_that_of_its_definition_over_all():
+    _, targets = draw(3)
+    logits = 3 * torch.randn(len(targets), 3, generator=torch.Generator().manual_seed(1))
+    parts = zip(logits.split(37), targets.split(37))
+    batches = [(metrics.calibration_gaps(x, t), len(t)) for x, t in parts]
+    probabilities = logits.double().softmax(dim=1).numpy()
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets.numpy()
+    expected = 0.0
+    for low in np.linspace(0, 1, 16)[:-1]:
+        inside = (confidence >= low) & (confidence < low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
+    assert logged(metrics.log_ece, batches)["ece"] == pytest.approx(100 * expected, abs=0.05001)
+
+
+def test_a_sure_and_right_model_is_calibrated():
+    gaps = metrics.calibration_gaps(torch.tensor([[99.0, 0.0]]), torch.tensor([0]))
+    assert gaps.abs().sum() == 0
+
+
 def test_mcc_of_a_constant_prediction_is_zero():
     assert metrics.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
 
