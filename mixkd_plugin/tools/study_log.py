@@ -1,0 +1,50 @@
+"""What a run of `fairseq-train --log-format json` wrote in its log."""
+
+import json
+import re
+from typing import Any, Dict, List, NamedTuple
+
+LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$")
+PART = re.compile(r"training on (\d+) of (\d+) examples")
+# Of all that fairseq logs, what it says about the model.
+MEASURES = [
+    *("loss", "mle_loss", "kd_loss", "accuracy", "ece", "f1", "acc_and_f1", "mcc"),
+    *("pearson", "spearman", "pearson_and_spearman", "teacher_accuracy", "agreement"),
+]
+
+
+class TrainingLog(NamedTuple):
+    curve: List[Dict[str, Any]]  # a point per validation: updates, epoch, and measures by split
+    updates: int
+    examples_seen: int  # clean ones, each time
+    examples: int  # in the training part; 0 where the whole split is meant
+
+
+def read_log(text: str) -> TrainingLog:
+    """The measures of every validation, which may include the training split.
+
+    fairseq names lines after the split, also those about an epoch's training: these know `lr`.
+    """
+    points: Dict[int, Dict[str, Any]] = {}
+    updates = seen = 0
+    for tag, record in _records(text):
+        if f"{tag}_lr" in record:
+            now = int(record[f"{tag}_num_updates"])
+            seen += round(float(record[f"{tag}_bsz"]) * (now - updates))
+            updates = now
+        elif f"{tag}_num_updates" in record:
+            now = int(record[f"{tag}_num_updates"])
+            point = points.setdefault(now, {"updates": now, "epoch": int(record["epoch"])})
+            point[tag] = {
+                key: float(record[f"{tag}_{key}"]) for key in MEASURES if f"{tag}_{key}" in record
+            }
+    part = PART.search(text)
+    curve = [points[now] for now in sorted(points)]
+    return TrainingLog(curve, updates, seen, int(part.group(1)) if part else 0)
+
+
+def _records(text: str):
+    for line in text.splitlines():
+        found = LINE.search(line)
+        if found:
+            yield found.group(1), json.loads(found.group(2))

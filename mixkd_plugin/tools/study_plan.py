@@ -1,0 +1,191 @@
+"""Which runs a study has, and the flags of each: settings in, plain values out.
+
+A run's flags are merged from the study's tables, later ones winning: common, its task, its
+fraction, its student, its arm, its variant. A key is a flag of `fairseq-train` without the dashes,
+or one of EXTRA, from which flags follow.
+"""
+
+import math
+from itertools import product
+from typing import Any, Dict, List, Mapping, NamedTuple
+
+from .glue import TASKS
+
+# What a table may hold beside flags of fairseq-train.
+EXTRA = {
+    "rows": "rows that the student computes in an update, clean and mixed ones: sets batch-size",
+    "epochs": "length in passes of `rows` clean rows: sets max-update, for all arms alike",
+    "min-updates": "shortest length of the run",
+    "length": "longest example, in tokens, <s> and </s> included",
+    "init": "teacher or encoder: where the student begins",
+    "teacher-on": "all or part: what the study's teacher is trained on",
+    "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
+}
+WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
+RECIPE = "recipe"  # the variant in which nothing is changed
+
+Settings = Dict[str, Any]
+
+
+class Run(NamedTuple):
+    """What tells a run of a study from the others."""
+
+    task: str
+    fraction: float
+    seed: int
+    student: str
+    arm: str
+    data: str
+    variant: str
+
+    @property
+    def folder(self) -> str:
+        parts = self.task, f"{self.fraction:g}", self.data, self.student, self.arm, self.variant
+        return "/".join([*(part.replace("/", "_") for part in parts), f"seed{self.seed}"])
+
+
+class TeacherRun(NamedTuple):
+    """A teacher of a study; fraction and seed are those of its training."""
+
+    task: str
+    fraction: float
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.task}/{self.fraction:g}/teacher/seed{self.seed}"
+
+
+def all_runs(study: Mapping[str, Any]) -> List[Run]:
+    """The runs of a study, seeds outermost: an interrupted study has whole columns.
+
+    Raises:
+        ValueError: naming the axis, where it asks for what is not there.
+    """
+    defined = study["settings"]
+    known = {
+        "tasks": TASKS,
+        "students": defined["students"],
+        "arms": defined["arms"],
+        "data": study["glue"],
+    }
+    for axis, names in known.items():
+        for name in study[axis]:
+            if name not in names:
+                raise ValueError(f"{axis}: {name!r}; allowed: {', '.join(map(str, names))}")
+    for fraction in study["fractions"]:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fractions: {fraction}; allowed: above 0, at most 1")
+    axes = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")
+    runs = [
+        Run(task, float(fraction), seed, student, arm, data, str(variant))
+        for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in axes))
+    ]
+    for run in runs:
+        settings_of(study, run)
+    return runs
+
+
+def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
+    """A run's settings, merged."""
+    tables = study["settings"]
+    merged: Settings = {}
+    for table in (
+        tables["common"],
+        tables["tasks"].get(run.task),
+        tables["fractions"].get(f"{run.fraction:g}"),
+        tables["students"][run.student],
+        tables["arms"][run.arm],
+        assignments(run.variant),
+    ):
+        merged.update(table or {})
+    missing = [key for key in WEIGHTS if key not in merged]
+    if missing:
+        raise ValueError(f"arm {run.arm!r} does not say {', '.join(missing)}")
+    return merged
+
+
+def teacher_settings(study: Mapping[str, Any], task: str) -> Settings:
+    tables = study["settings"]
+    return {**tables["common"], **(tables["tasks"].get(task) or {}), **tables["teacher"]}
+
+
+def teacher_of(study: Mapping[str, Any], run: Run) -> TeacherRun:
+    where = settings_of(study, run).get("teacher-on", "all")
+    if where == "all":
+        return TeacherRun(run.task, 1.0, 1)
+    if where == "part":
+        return TeacherRun(run.task, run.fraction, run.seed)
+    raise ValueError(f"teacher-on: {where!r}; allowed: all, part")
+
+
+def teachers_first(study: Mapping[str, Any], runs: List[Run]) -> List[Run]:
+    """The runs, a first one of each teacher ahead, so that teachers are trained side by side."""
+    first: Dict[TeacherRun, Run] = {}
+    for run in runs:
+        first.setdefault(teacher_of(study, run), run)
+    ahead = set(first.values())
+    return [*first.values(), *(run for run in runs if run not in ahead)]
+
+
+def assignments(variant: str) -> Settings:
+    """`recipe`, or settings that a variant changes: `mixup-alpha=1` or `kd-weight=0,lr=1e-4`."""
+    if variant == RECIPE:
+        return {}
+    changed = {}
+    for item in variant.split(","):
+        key, equals, value = item.partition("=")
+        if not key or not equals or not value:
+            raise ValueError(f"variants: {variant!r}; allowed: {RECIPE} or KEY=VALUE[,KEY=VALUE]")
+        changed[key] = value
+    return changed
+
+
+def rows_per_example(settings: Settings) -> int:
+    """Rows that the student computes for an example: itself, where wanted, and its mixes."""
+    return int(_positive(settings, "mle-weight", "kd-weight")) + mixes_per_example(settings)
+
+
+def mixes_per_example(settings: Settings) -> int:
+    mixing = _positive(settings, "sm-weight", "tmkd-weight")
+    return int(settings.get("mixup-ratio", 1)) if mixing else 0
+
+
+def teacher_queries(settings: Settings, examples_seen: int) -> int:
+    """How many rows the losses compared with the teacher, each time they did."""
+    clean = int(_positive(settings, "kd-weight"))
+    mixed = mixes_per_example(settings) if _positive(settings, "tmkd-weight") else 0
+    return examples_seen * (clean + mixed)
+
+
+def _positive(settings: Settings, *weights: str) -> bool:
+    return any(float(settings[key]) > 0 for key in weights)
+
+
+def train_flags(settings: Settings, examples: int) -> List[str]:
+    """Flags of `fairseq-train` for settings and so many training examples.
+
+    Raises:
+        ValueError: where a length or a batch cannot be derived.
+    """
+    flags = {key: value for key, value in settings.items() if key not in EXTRA}
+    if "batch-size" not in flags and "max-tokens" not in flags:
+        rows, needed = int(settings["rows"]), rows_per_example(settings)
+        size = rows // needed
+        if size < 1:
+            raise ValueError(f"rows: {rows}; an example alone has {needed}")
+        flags["batch-size"] = size
+    if "max-update" not in flags:
+        length = math.ceil(examples / int(settings["rows"])) * float(settings["epochs"])
+        flags["max-update"] = max(int(settings.get("min-updates", 1)), math.ceil(length))
+    updates = int(flags["max-update"])
+    flags.setdefault("total-num-update", updates)
+    flags.setdefault("warmup-updates", updates // 10)
+    result: List[str] = []
+    for key, value in flags.items():
+        if value is None or value is False:
+            continue
+        result.append(f"--{key}")
+        if value is not True:
+            result.append(str(value))
+    return result
