@@ -10,6 +10,7 @@ stops no other.
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -118,6 +119,7 @@ def main(argv=None):
     add("overrides", nargs="*", metavar="KEY=VALUE", help="hydra's overrides")
     add("--list", action="store_true", help="name the runs, and do none")
     args = parser.parse_args(argv)
+    logging.disable(logging.INFO)  # fairseq's and hydra's: the runs have logs of their own
     try:
         study = read_study(args.study, args.overrides)
         if args.list:

@@ -7,6 +7,7 @@ A folder that several processes or machines may want to make is locked while one
 import contextlib
 import fcntl
 import json
+import math
 import os
 import platform
 import shlex
@@ -185,8 +186,11 @@ class Jobs:
     def _train(self, data: Path, run, flags: List[str], folder: Path, device: Device) -> List[str]:
         asked = (data / "train_flags.txt").read_text().split()
         splits = sorted(f.name[:-4] for f in (data / "input0").glob("valid*.bin"))
-        splits += ["train"] if self.study["gap"] else []
-        every = max(1, updates_in(flags) // int(self.study["points"]))
+        points = 1
+        if isinstance(run, Run):
+            splits += ["train"] if self.study["gap"] else []
+            points = int(self.study["points"])
+        every = max(1, math.ceil(updates_in(flags) / points))
         return [
             sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", str(PLUGIN),
             "--task", "mixkd_sentence_prediction", "--criterion", "mixkd", *asked, *flags,

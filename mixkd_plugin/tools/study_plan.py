@@ -18,6 +18,7 @@ EXTRA = {
     "min-updates": "shortest length of the run",
     "length": "longest example, in tokens, <s> and </s> included",
     "init": "teacher or encoder: where the student begins",
+    "teacher-epochs": "length of the teacher's training, in passes",
     "teacher-on": "all or part: what the study's teacher is trained on",
     "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
 }
@@ -107,7 +108,8 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
 
 def teacher_settings(study: Mapping[str, Any], task: str) -> Settings:
     tables = study["settings"]
-    return {**tables["common"], **(tables["tasks"].get(task) or {}), **tables["teacher"]}
+    merged = {**tables["common"], **tables["teacher"], **(tables["tasks"].get(task) or {})}
+    return {**merged, "epochs": merged["teacher-epochs"], "min-updates": 1}
 
 
 def teacher_of(study: Mapping[str, Any], run: Run) -> TeacherRun:
