@@ -12,6 +12,7 @@ stops no other.
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -90,6 +91,8 @@ def run_study(study: Dict[str, Any]) -> Counter:
     began, ends = time.time(), Counter()
 
     def do(run) -> None:
+        if jobs.commands.stopped:
+            return
         device = free.get()
         try:
             end = jobs.student(run, device)
@@ -105,7 +108,12 @@ def run_study(study: Dict[str, Any]) -> Counter:
 
     print(f"{len(runs)} runs in {jobs.out}, {len(devices)} at a time", flush=True)
     with ThreadPoolExecutor(len(devices)) as workers:
-        list(workers.map(do, study_plan.teachers_first(study, runs)))
+        ordered = study_plan.teachers_first(study, runs)
+        try:
+            list(workers.map(do, ordered))
+        except KeyboardInterrupt:
+            jobs.commands.stop()
+            raise
     jobs.speeds(runs)
     return ends
 
@@ -127,7 +135,10 @@ def main(argv=None):
 
             print("\n".join(run.folder for run in study_plan.all_runs(study)))
             return
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         ends = run_study(study)
+    except KeyboardInterrupt:
+        sys.exit("study: stopped; the same command goes on")
     except ValueError as error:
         sys.exit(f"study: {error}")
     print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")

@@ -1,8 +1,11 @@
-"""What a run of `fairseq-train --log-format json` wrote in its log."""
+"""What jobs left behind: the log of `fairseq-train --log-format json`, checkpoints, comparisons."""
 
 import json
 import re
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
+
+from ..safe_reading import read_checkpoint
 
 LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$")
 PART = re.compile(r"training on (\d+) of (\d+) examples")
@@ -48,3 +51,27 @@ def _records(text: str):
         found = LINE.search(line)
         if found:
             yield found.group(1), json.loads(found.group(2))
+
+
+def size_of(checkpoint: Path) -> Dict[str, int]:
+    """Layers, parameters and bytes of a student or teacher: what serving it needs."""
+    tensors = read_checkpoint(str(checkpoint))["model"]
+    names = [name for name in tensors if not name.endswith(".version")]
+    layers = {name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name}
+    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
+    return {
+        "layers": len(layers),
+        "parameters": sum(t.numel() for t in distinct),
+        "bytes": sum(t.numel() * t.element_size() for t in distinct),
+    }
+
+
+def scored(folder: Path) -> Dict[str, float]:
+    """The quality of the one checkpoint in a comparison, by the names of our training logs."""
+    models = json.loads((folder / "compare.json").read_text())["models"]
+    values = {key: v for key, v in models["teacher"].items() if key in MEASURES}
+    for mean, parts in (("acc_and_f1", ("accuracy", "f1")),
+                        ("pearson_and_spearman", ("pearson", "spearman"))):  # fmt: skip
+        if all(part in values for part in parts):
+            values[mean] = sum(values[part] for part in parts) / 2
+    return values
