@@ -61,7 +61,7 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
     """The runs of a study, seeds outermost: an interrupted study has whole columns.
 
     Raises:
-        ValueError: naming the axis, where it asks for what is not there.
+        ValueError: naming the axis or the setting, where it asks for what is not there.
     """
     defined = study["settings"]
     known = {
@@ -83,7 +83,8 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
         for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in axes))
     ]
     for run in runs:
-        settings_of(study, run)
+        train_flags(settings_of(study, run), examples=1)
+        teacher_of(study, run)
     return runs
 
 

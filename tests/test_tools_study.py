@@ -1,0 +1,240 @@
+"""The study: its runs, their flags, and the real thing on a small task."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_quickstart import untrained_minilm, write_sample
+
+from mixkd_plugin.tools import study_plan
+from mixkd_plugin.tools.study import main, read_study
+from mixkd_plugin.tools.study_log import read_log
+from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = ROOT / "examples" / "glue" / "study.yaml"
+
+
+def study(tmp_path, *overrides):
+    return read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", *overrides])
+
+
+def flags(study, run, examples=1000):
+    words = study_plan.train_flags(study_plan.settings_of(study, run), examples)
+    return {key: value for key, value in zip(words, [*words[1:], ""]) if key.startswith("--")}
+
+
+def test_every_arm_has_equal_rows_and_updates(tmp_path):
+    config = study(tmp_path, "arms=[FT,KD,SM,TMKD,SM+TMKD,KD+TMKD,KD+SM+TMKD,FM]")
+    runs = study_plan.all_runs(config)
+    assert len(runs) == len(set(runs)) == 8 * 3 * 2 * 5
+    by_arm = {run.arm: flags(config, run) for run in runs if run.seed == 1}
+    assert {f["--max-update"] for f in by_arm.values()} == {"200"}
+    sizes = {arm: int(f["--batch-size"]) for arm, f in by_arm.items()}
+    mixed = {"SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD"}
+    assert sizes == {arm: 16 if arm in mixed else 32 for arm in sizes}
+
+
+def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
+    config = study(tmp_path, "arms=[KD,KD+SM+TMKD,FM,FT]")
+    asked = {}
+    for run in study_plan.all_runs(config):
+        settings = study_plan.settings_of(config, run)
+        seen = 200 * int(flags(config, run)["--batch-size"])  # in 200 updates
+        asked[run.arm] = study_plan.teacher_queries(settings, seen)
+    assert asked == {"KD": 6400, "KD+SM+TMKD": 6400, "FM": 6400, "FT": 0}
+
+
+def test_tables_are_merged_in_order(tmp_path):
+    config = study(
+        tmp_path, "tasks=[RTE]", "fractions=[0.1]", "arms=[KD]", "seeds=[1]",
+        "variants=[recipe,'lr=5e-4,kd-weight=2']", "+settings.tasks.RTE.lr=1e-5",
+        "+settings.tasks.RTE.dropout=0.3", "+settings.fractions.0\\.1.dropout=0.2",
+    )  # fmt: skip
+    plain, changed = (flags(config, run) for run in study_plan.all_runs(config))
+    assert plain["--dropout"] == "0.2"  # a fraction's over a task's
+    assert float(plain["--lr"]) == 2e-4  # a student's over a task's
+    assert (plain["--kd-weight"], changed["--kd-weight"], changed["--lr"]) == ("1", "2", "5e-4")
+
+
+def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
+    config = study(tmp_path, "arms=[KD]", "seeds=[1]", "settings.common.epochs=2")
+    run = study_plan.all_runs(config)[0]
+    assert flags(config, run, 33)["--max-update"] == "200"
+    long = flags(config, run, 32 * 500 + 1)
+    assert (long["--max-update"], long["--warmup-updates"]) == ("1002", "100")
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("tasks=[WNLI]", "tasks: 'WNLI'; allowed: CoLA"),
+        ("arms=[KDD]", "arms: 'KDD'; allowed: FT, KD"),
+        ("fractions=[10]", "fractions: 10; allowed: above 0"),
+        ("variants=[alpha]", "variants: 'alpha'; allowed: recipe or KEY=VALUE"),
+        ("settings.common.rows=1", "rows: 1; an example alone has 2"),
+        ("data=[bt]", "data: 'bt'; allowed: gold"),
+        ("keep=none", "keep: 'none'; allowed: all, first"),
+        ("points=0", "points: 0; allowed: 1 or more"),
+        ("nonsense=1", "nonsense"),
+        ("glue.gold=/nowhere", "glue.gold: no folder /nowhere"),
+        ("devices=gpu", "devices: 'gpu'; allowed: auto, cpu"),
+    ],
+)
+def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):
+    with pytest.raises(SystemExit) as refused:
+        main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
+    assert message in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_studies_of_the_folder_compose(tmp_path, capsys):
+    for path in sorted(STUDY.parent.glob("*.yaml")):
+        main([str(path), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", "--list"])
+        assert "/seed1" in capsys.readouterr().out
+
+
+def test_log():
+    """Lines as fairseq writes them; the training split is validated on and trained on."""
+    stamp = "2026-01-01 00:00:00 | INFO | "
+    inner = '{"epoch": 1, "update": 0.5, "loss": "9", "num_updates": "1", "lr": "1"}'
+    lines = [
+        "mixkd_plugin.task | training on 37 of 3668 examples",
+        f"train_inner | {inner}",
+        'valid | {"epoch": 1, "valid_loss": "0.9", "valid_ece": "3.1", "valid_num_updates": "2"}',
+        'train | {"epoch": 1, "train_loss": "0.8", "train_num_updates": "2"}',
+        'train | {"epoch": 1, "train_loss": "7", "train_num_updates": "2", "train_lr": "1", '
+        '"train_bsz": "18.5"}',
+        'valid | {"epoch": 2, "valid_loss": "0.7", "valid_num_updates": "3", "valid_wps": "3"}',
+        'train | {"epoch": 2, "train_loss": "7", "train_num_updates": "3", "train_lr": "1", '
+        '"train_bsz": "19"}',
+    ]
+    log = read_log("\n".join(stamp + line for line in lines))
+    assert log.curve == [
+        {"updates": 2, "epoch": 1, "valid": {"loss": 0.9, "ece": 3.1}, "train": {"loss": 0.8}},
+        {"updates": 3, "epoch": 2, "valid": {"loss": 0.7}},
+    ]
+    assert (log.updates, log.examples_seen, log.examples) == (3, 37 + 19, 37)
+
+
+def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):
+    """As where a study is killed: its training goes on, and nobody else begins the same run."""
+    folder, script = tmp_path / "run", "import sys, time; time.sleep(float(sys.argv[1]))"
+    with locked(folder) as mine:
+        assert mine
+        with locked(folder, wait=False) as other:
+            assert not other
+        holder = subprocess.Popen([sys.executable, "-c", script, "60"], close_fds=False)
+    with locked(folder, wait=False) as free_again:  # released in the child as well
+        assert free_again
+    holder.kill()
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(folder=str(folder), script=script)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait()
+    with locked(folder, wait=False) as mine:
+        assert not mine
+    os.kill(child, signal.SIGKILL)
+    with locked(folder) as mine:
+        assert mine
+
+
+KILLED = """
+import subprocess, sys
+from pathlib import Path
+from mixkd_plugin.tools.study_processes import locked
+with locked(Path({folder!r})):
+    child = subprocess.Popen([sys.executable, "-c", {script!r}, "60"], close_fds=False)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+def test_a_failed_command_says_how_it_ended(tmp_path):
+    command = [sys.executable, "-c", "print('so far'); raise ValueError('no such flag')"]
+    with pytest.raises(JobFailed, match="exit 1, .*run.log: .*no such flag"):
+        Commands().call(command, tmp_path / "run.log")
+
+
+def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
+    command = ["fairseq-train", "--lr", "1"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.log").write_text(shlex.join(command) + "\n")
+    (tmp_path / "run" / "checkpoint_last.pt").touch()
+    begin(tmp_path / "run", command)
+    assert (tmp_path / "run" / "checkpoint_last.pt").exists()
+    begin(tmp_path / "run", [*command, "--dropout", "0"])
+    assert not list((tmp_path / "run").iterdir())
+
+
+def small_study(tmp_path, *overrides):
+    glue, source = tmp_path / "glue", tmp_path / "bert"
+    if not glue.exists():
+        write_sample(glue / "SST-2", "--train", 64, "--dev", 21)
+        untrained_minilm(source)
+    return [
+        sys.executable, "-m", "mixkd_plugin.tools.study", str(STUDY), f"glue.gold={glue}",
+        f"out={tmp_path / 'out'}", f"encoder={source}", "tasks=[SST-2]", "fractions=[0.5]",
+        "seeds=[1,2]", "devices=cpu", "jobs=2", "points=2", "settings.common.min-updates=2",
+        "settings.common.epochs=1", "settings.common.teacher-epochs=1", *overrides,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_real_thing(tmp_path):
+    """Teacher, FT and MixKD with two seeds, a run that fails among them; then resumed."""
+    bad = "+settings.arms.BAD={mle-weight: -1, kd-weight: 0, sm-weight: 0, tmkd-weight: 0}"
+    command = small_study(tmp_path, "arms=[FT,BAD,KD+SM+TMKD]", bad)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "4 done, 2 failed" in done.stdout
+    results = tmp_path / "out" / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    failed = [line for line in lines if line.get("status") == "failed"]
+    assert len(failed) == 2 and all("--mle-weight -1" in line["error"] for line in failed)
+    assert [line["student"] for line in lines if line.get("kind") == "speed"] == ["3-layer"]
+    runs = [line for line in lines if line.get("status") == "done"]
+    assert sorted(line["arm"] for line in runs) == ["FT"] * 2 + ["KD+SM+TMKD"] * 2 + ["teacher"]
+    for line in runs[1:]:
+        assert (line["updates"], line["examples"], line["layers"]) == (2, 32, 3)
+        assert line["teacher_queries"] == (0 if line["arm"] == "FT" else 64)
+        assert [set(p) for p in line["curve"]] == [{"updates", "epoch", "valid", "train"}] * 2
+        assert line["metrics"]["valid"] == line["curve"][-1]["valid"]
+        assert {"accuracy", "loss", "kd_loss", "ece"} <= set(line["metrics"]["train"])
+        assert str(tmp_path) not in line["command"].replace(str(tmp_path / "bert"), "")
+    kept = list((tmp_path / "out" / "runs").rglob("checkpoint_last.pt"))
+    assert sorted(re.findall(r"seed\d|teacher", str(p))[-1] for p in kept) == ["seed1"] * 3
+
+    again = subprocess.run(
+        small_study(tmp_path, "arms=[FT,KD+SM+TMKD]"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "4 already done" in again.stdout
+    assert results.read_text().count("\n") == len(lines)
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_its_commands_and_goes_on(tmp_path):
+    command = small_study(tmp_path, "seeds=[1]", "arms=[FT,KD]")
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    log = tmp_path / "out" / "runs" / "SST-2" / "1" / "teacher" / "seed1" / "run.log"
+    while not log.exists():
+        assert first.poll() is None
+        time.sleep(0.1)
+    first.terminate()
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 1 and b"stopped; the same command goes on" in errors
+    running = subprocess.run(["pgrep", "-f", str(tmp_path / "out")], capture_output=True)
+    assert running.stdout == b""
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
