@@ -4,67 +4,21 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.criterions import register_criterion
-from fairseq.criterions.sentence_prediction import (
-    SentencePredictionConfig,
-    SentencePredictionCriterion,
-)
-from fairseq.dataclass import ChoiceEnum
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed.utils import get_data_parallel_world_size
 from fairseq.logging import metrics
-from omegaconf import II
 from torch import Tensor
 
 from . import metrics as quality
+from .criterion_config import MixKDCriterionConfig
 from .encoding import split_rows
 from .flags import TERMS, check_criterion_flags
-from .losses import DISTANCES, cross_entropy, distance, squared_error
+from .losses import cross_entropy, distance, squared_error
 from .mixup import Mix, mix_targets
 from .task import MixKDSentencePredictionTask
-
-
-@dataclass
-class MixKDCriterionConfig(SentencePredictionConfig):
-    classification_head_name: str = II("task.classification_head_name")
-    regression_target: bool = II("task.regression_target")
-    # fairseq's own three, which 0.12.2 does not have yet
-    report_mcc: bool = field(default=False, metadata={"help": "log the Matthews correlation"})
-    report_acc_and_f1: bool = field(
-        default=False,
-        metadata={
-            "help": "log F1 (of class 1, where there are two and one is named so; else macro)"
-        },
-    )
-    report_pearson_and_spearman: bool = field(
-        default=False, metadata={"help": "log correlations in validation (regression)"}
-    )
-
-    mle_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_MLE: gold labels on clean examples"}
-    )
-    kd_weight: float = field(
-        default=0.0, metadata={"help": "weight of L_KD: the teacher on clean examples"}
-    )
-    sm_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_SM: mixed gold labels on mixed examples"}
-    )
-    tmkd_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_TMKD: the teacher on mixed examples"}
-    )
-    distill_distance: ChoiceEnum(DISTANCES) = field(
-        default="mse",
-        metadata={
-            "help": "of student from teacher: mse (of the logits), kl (divergence, teacher to "
-            "student) or ce (cross-entropy under the teacher); regression has mse alone"
-        },
-    )
-    distill_temperature: float = field(
-        default=1.0,
-        metadata={"help": "temperature T > 0 of kl and ce; the loss is scaled by T squared"},
-    )
 
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
