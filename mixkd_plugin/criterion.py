@@ -4,67 +4,32 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from fairseq.criterions import register_criterion
-from fairseq.criterions.sentence_prediction import (
-    SentencePredictionConfig,
-    SentencePredictionCriterion,
-)
-from fairseq.dataclass import ChoiceEnum
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed.utils import get_data_parallel_world_size
 from fairseq.logging import metrics
-from omegaconf import II
 from torch import Tensor
 
 from . import metrics as quality
+from .criterion_config import MixKDCriterionConfig
 from .encoding import split_rows
 from .flags import TERMS, check_criterion_flags
-from .losses import DISTANCES, cross_entropy, distance, squared_error
+from .losses import cross_entropy, distance, labelled_rows, squared_error, zero_unless
 from .mixup import Mix, mix_targets
 from .task import MixKDSentencePredictionTask
 
 
-@dataclass
-class MixKDCriterionConfig(SentencePredictionConfig):
-    classification_head_name: str = II("task.classification_head_name")
-    regression_target: bool = II("task.regression_target")
-    # fairseq's own three, which 0.12.2 does not have yet
-    report_mcc: bool = field(default=False, metadata={"help": "log the Matthews correlation"})
-    report_acc_and_f1: bool = field(
-        default=False,
-        metadata={
-            "help": "log F1 (of class 1, where there are two and one is named so; else macro)"
-        },
-    )
-    report_pearson_and_spearman: bool = field(
-        default=False, metadata={"help": "log correlations in validation (regression)"}
-    )
+class Gold(NamedTuple):
+    """Gold labels of R rows.
 
-    mle_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_MLE: gold labels on clean examples"}
-    )
-    kd_weight: float = field(
-        default=0.0, metadata={"help": "weight of L_KD: the teacher on clean examples"}
-    )
-    sm_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_SM: mixed gold labels on mixed examples"}
-    )
-    tmkd_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_TMKD: the teacher on mixed examples"}
-    )
-    distill_distance: ChoiceEnum(DISTANCES) = field(
-        default="mse",
-        metadata={
-            "help": "of student from teacher: mse (of the logits), kl (divergence, teacher to "
-            "student) or ce (cross-entropy under the teacher); regression has mse alone"
-        },
-    )
-    distill_temperature: float = field(
-        default=1.0,
-        metadata={"help": "temperature T > 0 of kl and ce; the loss is scaled by T squared"},
-    )
+    targets: class indices (R,), or regression targets (R, C); 0 where there is none
+    known: (R,) True where there is one; None: everywhere
+    """
+
+    targets: Tensor
+    known: Optional[Tensor]
 
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
@@ -72,8 +37,10 @@ class MixKDCriterion(SentencePredictionCriterion):
     """Weighted sum of the four terms, each summed over rows; the sample size is fairseq's.
 
     A mixed term is divided by the number of mixed rows per example, so that its weight means the
-    same under any ``--mixup-ratio``. In evaluation the loss is L_MLE, whatever the weights: it
-    needs no teacher and compares between runs.
+    same under any ``--mixup-ratio``. An example without a gold label adds nothing to L_MLE, nor to
+    L_SM as example or partner, and counts in the sample size like any other: a batch's loss stays
+    the sum of its examples'. In evaluation the loss is L_MLE, whatever the weights: it needs no
+    teacher and compares between runs.
     """
 
     def __init__(self, cfg: MixKDCriterionConfig, task):
@@ -92,6 +59,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.report_acc_and_f1 = cfg.report_acc_and_f1
         self.report_pearson_and_spearman = cfg.report_pearson_and_spearman
         self.num_classes = task.cfg.num_classes
+        self.unlabelled = task.cfg.unlabelled_examples == "allow"
         if not self.regression_target:
             labels = task.label_dictionary
             names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
@@ -121,20 +89,17 @@ class MixKDCriterion(SentencePredictionCriterion):
                 clean=self._wants("kd") or not training,
                 mixed=mix is not None and self._wants("tmkd"),
             )
-        targets = self._targets(sample)
+        gold = self._gold(sample)
         losses, logging_output = {}, {}
         if clean is not None:
-            losses["mle"] = self._label_loss(clean, targets)
+            losses["mle"] = self._label_loss(clean, gold)
             if teacher_clean is not None:
                 losses["kd"] = self._distance(clean, teacher_clean)
-            logging_output = self._statistics(sample, clean, teacher_clean, targets, training)
+            logging_output = self._statistics(sample, clean, teacher_clean, gold, training)
         if mixed is not None:
             ratio = len(mixed) // n
-            num_classes = None if self.regression_target else self.num_classes
-            mixed_targets = mix_targets(
-                targets, self._targets(sample["partner"]), mix.lam, num_classes
-            )
-            losses["sm"] = self._label_loss(mixed, mixed_targets) / ratio
+            mixed_gold = self._mixed_gold(gold, self._gold(sample["partner"]), mix.lam)
+            losses["sm"] = self._label_loss(mixed, mixed_gold) / ratio
             if teacher_mixed is not None:
                 losses["tmkd"] = self._distance(mixed, teacher_mixed) / ratio
 
@@ -144,7 +109,9 @@ class MixKDCriterion(SentencePredictionCriterion):
             loss = losses["mle"]
         if not_finite is not None:
             logging_output["teacher_not_finite"] = not_finite
-        sample_size = targets.numel()
+        if self.unlabelled:
+            logging_output["nlabelled"] = sample["nlabelled"]
+        sample_size = gold.targets.numel()
         logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
         logging_output.update(
             loss=loss.data, ntokens=sample["ntokens"], nsentences=n, sample_size=sample_size
@@ -161,40 +128,52 @@ class MixKDCriterion(SentencePredictionCriterion):
         )
         return logits
 
-    def _targets(self, sample) -> Tensor:
-        """Class indices (B,), or regression targets (B, C)."""
-        targets = sample["target"]
-        return targets.view(-1, self.num_classes) if self.regression_target else targets.view(-1)
+    def _gold(self, sample) -> Gold:
+        shape = (-1, self.num_classes) if self.regression_target else (-1,)
+        targets = sample["target"].view(shape)
+        known = labelled_rows(targets) if self.unlabelled else None
+        return Gold(zero_unless(known, targets), known)
 
-    def _label_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return (squared_error if self.regression_target else cross_entropy)(logits, targets)
+    def _mixed_gold(self, gold: Gold, partners: Gold, lam: Tensor) -> Gold:
+        """Soft labels of the mixed rows, known where both are."""
+        num_classes = None if self.regression_target else self.num_classes
+        targets = mix_targets(gold.targets, partners.targets, lam, num_classes)
+        if gold.known is None:
+            return Gold(targets, None)
+        ratio = len(partners.known) // len(gold.known)
+        return Gold(targets, gold.known.repeat(ratio) & partners.known)
+
+    def _label_loss(self, logits: Tensor, gold: Gold) -> Tensor:
+        return (squared_error if self.regression_target else cross_entropy)(logits, *gold)
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.regression_target:
             return squared_error(student, teacher)
         return distance(self.distance, student, teacher, self.temperature)
 
-    def _statistics(self, sample, logits, teacher_logits, targets, training: bool) -> dict:
+    def _statistics(self, sample, logits, teacher_logits, gold: Gold, training: bool) -> dict:
         """What metrics are made of: sums, and for correlations every value."""
+        targets, known = gold
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
             several = get_data_parallel_world_size() > 1
             places = (sample["id"], sample["split_size"]) if several else ()
-            return {"values": quality.correlation_values(logits, targets, *places)}
+            return {"values": quality.correlation_values(logits, targets, *places, rows=known)}
         predictions = logits.argmax(dim=1)
-        output = {"ncorrect": (predictions == targets).sum()}
+        output = {"ncorrect": zero_unless(known, predictions == targets).sum()}
         if not training:
-            output["calibration"] = quality.calibration_gaps(logits, targets)
+            output["calibration"] = quality.calibration_gaps(logits, targets, known)
         if self.report_mcc or self.report_acc_and_f1:
-            confusion = quality.confusion_counts(predictions, targets, self.num_classes)
+            confusion = quality.confusion_counts(predictions, targets, self.num_classes, known)
             if self.report_mcc:
                 output["confusion"] = confusion
             if self.report_acc_and_f1:
                 output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
         if teacher_logits is not None:
             teacher_predictions = teacher_logits.argmax(dim=1)
-            output["teacher_ncorrect"] = (teacher_predictions == targets).sum()
+            teacher_correct = zero_unless(known, teacher_predictions == targets)
+            output["teacher_ncorrect"] = teacher_correct.sum()
             output["agreed"] = (predictions == teacher_predictions).sum()
         return output
 
@@ -224,16 +203,17 @@ class MixKDCriterion(SentencePredictionCriterion):
             if key in logged:
                 bits = total(key) / sample_size / math.log(2)
                 metrics.log_scalar(key, bits, sample_size, round=3)
+        labelled = total("nlabelled") if "nlabelled" in logged else sentences
         shares = {
-            "accuracy": "ncorrect",
-            "teacher_accuracy": "teacher_ncorrect",
-            "agreement": "agreed",
+            "accuracy": ("ncorrect", labelled),
+            "teacher_accuracy": ("teacher_ncorrect", labelled),
+            "agreement": ("agreed", sentences),
         }
-        for key, count in shares.items():
-            if count in logged:
-                metrics.log_scalar(key, 100.0 * total(count) / sentences, sentences, round=1)
+        for key, (count, rows) in shares.items():
+            if count in logged:  # of no rows at all: nan, of weight 0
+                metrics.log_scalar(key, 100.0 * total(count) / rows, rows, round=1)
         if "calibration" in logged:
-            quality.log_ece(total("calibration"), sentences)
+            quality.log_ece(total("calibration"), labelled)
         if "confusion" in logged:
             quality.log_mcc(total("confusion"))
         if "f1_counts" in logged:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset
 
+from .losses import labelled_rows
 from .pairing import MixupPlan, order_by_length
 
 # (lengths of the eligible examples, epoch=) -> plan over them; picklable, for loader workers
@@ -30,12 +31,12 @@ class DistillationDataset(BaseWrapperDataset):
         lengths: (n,) tokens of each of its examples
         indices: positions to use (default all)
         by_length: order examples by length instead of fairseq's way
-        length_seed: draws the order of equal lengths, and so the composition of batches, anew each
-            epoch; None leaves equal lengths in the split's order
+        length_seed: draws the order of equal lengths, and so the batches, anew each epoch; None
+            leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
         clean_rows: whether a batch with mixes is computed on its clean rows, too
-        keep_every_example: batch without regard to ``--required-batch-size-multiple``, for which
-            fairseq drops the last batch of a split
+        count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
+        keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class DistillationDataset(BaseWrapperDataset):
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
         clean_rows: bool = True,
+        count_labelled: bool = False,
         keep_every_example: bool = True,
     ):
         super().__init__(dataset)
@@ -60,6 +62,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._length_seed = length_seed
         self._draw_plan = draw_plan
         self._clean_rows = int(clean_rows)
+        self._count_labelled = count_labelled
         self._keep_every_example = keep_every_example
         self._eligible = np.arange(len(self._indices))
         self._epoch = 1
@@ -178,6 +181,8 @@ class DistillationDataset(BaseWrapperDataset):
         batch = self.dataset.collater(samples)
         if samples:
             batch["split"], batch["split_size"] = self.split, self.split_size
+        if samples and self._count_labelled:  # here, where no device has to wait for it
+            batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self.dataset.collater([p for column in columns for p in column])

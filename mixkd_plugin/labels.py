@@ -1,17 +1,28 @@
-"""Reading and checking the labels of a split."""
+"""Reading and checking the labels of a split.
 
+An example without a gold label has the class symbol ``<unk>``, or ``nan`` for each regression
+target. fairseq makes the former of any symbol that the label dictionary does not know, a typing
+error too: so neither is taken for "no label" unless ``unlabelled`` says that it may be.
+"""
+
+import logging
 import os
-from typing import Optional
+from typing import Dict, Optional
 
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
+logger = logging.getLogger(__name__)
+
+NO_CLASS = -1  # fairseq's target for <unk>
+_HINT = "; only training examples may have none, with --unlabelled-examples allow"
+
 
 def read_class_labels(
-    data: str, split: str, dictionary, num_classes: int, combine: bool
+    data: str, split: str, dictionary, num_classes: int, combine: bool, unlabelled: bool
 ) -> np.ndarray:
-    """Class of every example of a split, (n,), each checked.
+    """Class of every example of a split, (n,), each checked; :data:`NO_CLASS` without a label.
 
     Raises:
         ValueError: where labels are missing, more than one, or not among the classes.
@@ -28,11 +39,14 @@ def read_class_labels(
         )
     symbols = _first_symbols(labels)
     classes = symbols - dictionary.nspecial
-    bad = np.flatnonzero((classes < 0) | (classes >= num_classes))
+    known = (classes >= 0) & (classes < num_classes)
+    bad = np.flatnonzero(~(known | (unlabelled & (symbols == dictionary.unk()))))
     if len(bad):
+        symbol = symbols[bad[0]]
         raise ValueError(
-            f"{path}: example {bad[0]} has the label {dictionary[symbols[bad[0]]]!r}, which is not "
-            f"among the first {num_classes} (--num-classes) symbols of {data}/label/dict.txt"
+            f"{path}: example {bad[0]} has the label {dictionary[symbol]!r}, which is not among "
+            f"the first {num_classes} (--num-classes) symbols of {data}/label/dict.txt"
+            f"{_HINT if symbol == dictionary.unk() else ''}"
         )
     return classes
 
@@ -46,8 +60,10 @@ def _first_symbols(labels) -> np.ndarray:
     return np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
 
 
-def read_regression_targets(data: str, split: str, num_targets: int) -> np.ndarray:
-    """Targets of every example of a split, (n, num_targets), each checked.
+def read_regression_targets(
+    data: str, split: str, num_targets: int, unlabelled: bool
+) -> np.ndarray:
+    """Targets of every example of a split, (n, num_targets), each checked; nan without a label.
 
     Raises:
         ValueError: where the file is missing, or a line has another number of values than
@@ -63,19 +79,48 @@ def read_regression_targets(data: str, split: str, num_targets: int) -> np.ndarr
                 values = [float(v) for v in line.split()]
             except ValueError:
                 values = []
-            if len(values) != num_targets or not np.isfinite(values).all():
+            none = bool(values) and bool(np.isnan(values).all())
+            if len(values) != num_targets or not (
+                np.isfinite(values).all() or (none and unlabelled)
+            ):
                 raise ValueError(
                     f"{path}, line {number}: {line.strip()!r} is not {num_targets} finite number"
                     f"{'s' if num_targets > 1 else ''} (--num-classes {num_targets})"
+                    f"{_HINT if none else ''}"
                 )
             targets.append(values)
     return np.array(targets).reshape(-1, num_targets)
 
 
 def read_strata(
-    data: str, split: str, labels: Optional[Dictionary], num_classes: int, combine: bool
+    data: str,
+    split: str,
+    labels: Optional[Dictionary],
+    num_classes: int,
+    combine: bool,
+    unlabelled: bool = False,
 ) -> np.ndarray:
-    """Class of each example, (n,); zeros for regression, where ``labels`` is None. Checks both."""
+    """Class of each example, (n,), or 0 for regression, where ``labels`` is None. Checks both.
+
+    Where ``unlabelled`` allows examples without a label, those have :data:`NO_CLASS`.
+    """
     if labels is not None:
-        return read_class_labels(data, split, labels, num_classes, combine)
-    return np.zeros(len(read_regression_targets(data, split, num_classes)), dtype=np.int64)
+        return read_class_labels(data, split, labels, num_classes, combine, unlabelled)
+    targets = read_regression_targets(data, split, num_classes, unlabelled)
+    return np.where(np.isnan(targets).any(axis=1), NO_CLASS, 0)
+
+
+def check_some_labelled(strata: np.ndarray, weights: Dict[str, float]) -> None:
+    """Log how many of the training examples have a label.
+
+    Raises:
+        ValueError: where none has, and a term of the labels has a weight above 0.
+    """
+    labelled = int((strata != NO_CLASS).sum())
+    logger.info("%d of %d training examples have a gold label", labelled, len(strata))
+    terms = [f"--{t}-weight {weights[t]:g}" for t in ("mle", "sm") if weights.get(t, 0) > 0]
+    if labelled == 0 and terms:
+        raise ValueError(
+            f"{' and '.join(terms)}: allowed is 0, because no training example has a gold label "
+            "(--unlabelled-examples allow)"
+        )

@@ -4,11 +4,14 @@ Each returns a scalar in float32 (or wider), *summed over rows*: the caller divi
 size. Rows R, classes or regression targets C. Gradients reach the student alone.
 """
 
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 DISTANCES = ("mse", "kl", "ce")
+_IGNORED = -100  # torch's own default
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -16,19 +19,36 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def labelled_rows(targets: Tensor) -> Tensor:
+    """True where there is a gold label: an index of 0 or more, or values (R, C) without a nan."""
+    if targets.is_floating_point():
+        return ~targets.isnan().any(dim=-1)
+    return targets >= 0
+
+
+def zero_unless(rows: Optional[Tensor], x: Tensor) -> Tensor:
+    """x (R, ...) with zeros where ``rows`` (R,) is False; x itself where it is None."""
+    if rows is None:
+        return x
+    return x.masked_fill(~rows.view(-1, *[1] * (x.dim() - 1)), 0)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
     """Cross-entropy with class indices (R,), or with soft labels (R, C) that sum to one.
 
-    With indices it is fairseq's ``sentence_prediction`` loss, bit for bit.
+    With indices it is fairseq's ``sentence_prediction`` loss, bit for bit. Only those of ``rows``,
+    (R,) Boolean, count (None: all), in the sum and in its gradient.
     """
-    log_probs = F.log_softmax(_wide(logits), dim=-1)
+    log_probs = F.log_softmax(_wide(zero_unless(rows, logits)), dim=-1)
     if targets.dim() == 1:
-        return F.nll_loss(log_probs, targets, reduction="sum")
-    return -(targets * log_probs).sum()
+        targets = targets if rows is None else targets.masked_fill(~rows, _IGNORED)
+        return F.nll_loss(log_probs, targets, reduction="sum", ignore_index=_IGNORED)
+    return -(zero_unless(rows, targets) * log_probs).sum()
 
 
-def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    """Squared error summed over rows and targets; both (R, C)."""
+def squared_error(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    """Squared error summed over rows, those of ``rows`` (None: all), and targets; both (R, C)."""
+    logits, targets = zero_unless(rows, logits), zero_unless(rows, targets)
     return F.mse_loss(_wide(logits), _wide(targets), reduction="sum")
 
 

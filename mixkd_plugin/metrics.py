@@ -15,10 +15,21 @@ from fairseq.logging.meters import safe_round
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
+from .losses import zero_unless
 
-def confusion_counts(predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """(C * C,) counts of (target, prediction) pairs, targets in rows."""
-    return torch.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+
+def confusion_counts(
+    predictions: Tensor, targets: Tensor, num_classes: int, rows: Optional[Tensor] = None
+) -> Tensor:
+    """(C * C,) counts of (target, prediction) pairs, targets in rows.
+
+    Here and below, only what ``rows`` (n,) has True is counted, and everything where it is None.
+    """
+    size = num_classes**2
+    cells = targets * num_classes + predictions
+    if rows is not None:
+        cells = cells.masked_fill(~rows, size)
+    return torch.bincount(cells, minlength=size + 1)[:size]
 
 
 def matthews_corrcoef(confusion: np.ndarray) -> float:
@@ -67,21 +78,27 @@ def correlations(predictions: np.ndarray, targets: np.ndarray):
 
 
 def correlation_values(
-    predictions: Tensor, targets: Tensor, places: Optional[Tensor] = None, size: int = 0
+    predictions: Tensor,
+    targets: Tensor,
+    places: Optional[Tensor] = None,
+    size: int = 0,
+    rows: Optional[Tensor] = None,
 ) -> Tensor:
-    """A batch's rows [prediction, target, 1], (n, 2 * C + 1).
+    """A batch's rows [prediction, target, 1], (n, 2 * C + 1); 0 for 1 in rows not to be counted.
 
     Or, for several processes, which log sums alone: each row in its example's place (n,) in the
     split, (size, 2 * C + 1), zero elsewhere. (fairseq gathers on GPUs only, 16 KB at most.)
     """
     values = torch.cat([predictions.float(), targets.float()], dim=1)
-    values = F.pad(values, (0, 1), value=1.0)
+    values = zero_unless(rows, F.pad(values, (0, 1), value=1.0))
     if places is None:
         return values
     return values.new_zeros(size, values.size(1)).index_copy(0, places, values)
 
 
-def calibration_gaps(logits: Tensor, targets: Tensor, bins: int = 15) -> Tensor:
+def calibration_gaps(
+    logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None, bins: int = 15
+) -> Tensor:
     """(bins,) sums of confidence minus correctness over rows, by the confidence of the prediction.
 
     Their absolute values over the number of rows are the expected calibration error (ECE) of Guo et
@@ -89,7 +106,7 @@ def calibration_gaps(logits: Tensor, targets: Tensor, bins: int = 15) -> Tensor:
     """
     confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
     places = (confidence * bins).long().clamp(max=bins - 1)
-    gaps = confidence - (predictions == targets).float()
+    gaps = zero_unless(rows, confidence - (predictions == targets).float())
     return gaps.new_zeros(bins).index_add(0, places, gaps)
 
 
@@ -97,7 +114,7 @@ def log_ece(gaps: Tensor, rows: int) -> None:
     """Add a batch's :func:`calibration_gaps`; log the ECE of all so far, in percent."""
     total = _accumulate("_calibration", gaps)
     metrics.log_scalar("_calibration_rows", float(rows))
-    _log_percent("ece", lambda m: np.abs(total(m)).sum() / m["_calibration_rows"].sum)
+    _log_percent("ece", lambda m: np.abs(total(m)).sum() / max(m["_calibration_rows"].sum, 1))
 
 
 def log_mcc(confusion: Tensor) -> None:

@@ -84,8 +84,9 @@ def stratified_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndar
     """Choose a random part of a training split, of the same class proportions.
 
     Args:
-        labels: (n,) class of each example; for regression, zeros
-        fraction: part to keep, in (0, 1]; at least one example of each class is kept
+        labels: (n,) class of each example; for regression, zeros; -1 without a label
+        fraction: part to keep, in (0, 1]; at least one example of each class is kept,
+            and of those without a label
 
     Returns:
         increasing positions. Nested: with one seed, a smaller fraction is inside a larger one.
@@ -93,7 +94,7 @@ def stratified_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndar
     kept = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        members = members[_stream(seed, int(label), _SUBSET).permutation(len(members))]
+        members = members[_stream(seed, int(label) % 2**32, _SUBSET).permutation(len(members))]
         kept.append(members[: max(1, int(round(fraction * len(members))))])
     return np.sort(np.concatenate(kept))
 

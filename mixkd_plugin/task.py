@@ -15,7 +15,7 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
-from .labels import read_strata
+from .labels import check_some_labelled, read_strata
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
 from .position import ResumableBatches
@@ -115,18 +115,23 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def _load_split(self, split, combine=False, **kwargs):
         cfg = self.cfg
-        strata = read_strata(cfg.data, split, self._classes, cfg.num_classes, combine)
+        training = split == cfg.train_subset
+        unlabelled = cfg.unlabelled_examples == "allow"
+        strata = read_strata(
+            cfg.data, split, self._classes, cfg.num_classes, combine, unlabelled and training
+        )
         try:
             dataset = super().load_dataset(split, combine, **kwargs)
         except AssertionError as error:  # inputs missing, or not as many as there are labels
             raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
 
-        training = split == cfg.train_subset
         by_length = cfg.batch_by_length == "on"
         indices = None
         if training and cfg.train_fraction < 1:
             indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
             logger.info("training on %d of %d examples", len(indices), len(strata))
+        if training and unlabelled:
+            check_some_labelled(strata if indices is None else strata[indices], self._weights)
         self.datasets[split] = DistillationDataset(
             split,
             dataset,
@@ -136,6 +141,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             length_seed=cfg.seed if by_length and training else None,
             draw_plan=self._plan_drawer() if training and self._mixing else None,
             clean_rows=self._wants("mle", "kd"),
+            count_labelled=unlabelled,
             keep_every_example=by_length or not training,
         )
         return self.datasets[split]

@@ -97,6 +97,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     train_fraction_seed: int = field(
         default=1, metadata={"help": "seed of the choice of --train-fraction"}
     )
+    unlabelled_examples: ChoiceEnum(["refuse", "allow"]) = field(
+        default="refuse",
+        metadata={
+            "help": "training examples without a gold label (<unk>, or nan for regression): allow "
+            "them for the teacher's terms alone, or refuse them as errors"
+        },
+    )
     batch_by_length: ChoiceEnum(["on", "off"]) = field(
         default="on",
         metadata={

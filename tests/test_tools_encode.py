@@ -16,19 +16,22 @@ WORDS = [
 GLUE = Path(os.environ.get("GLUE_DIR", Path(__file__).resolve().parents[2] / "shared" / "glue"))
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
+def write_model(folder, words=WORDS):
     """A tokenizer's folder as import_hf leaves it, with a tokenizer.json that truncates."""
     tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in vocabulary))
-    (folder / "dict.txt").write_text("".join(f"{w} 1\n" for w in WORDS))
+    (folder / "dict.txt").write_text("".join(f"{w} 1\n" for w in words))
     tokenizer = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=4)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model"))
 
 
 def write_glue(folder, header, train, dev=None, dev_name="dev.tsv", encoding="utf-8"):

@@ -27,7 +27,7 @@ from typing import Dict, List, Optional, Sequence
 from fairseq import options
 from fairseq_cli import preprocess as fairseq_preprocess
 
-from .glue import TASKS, Example, GlueTask, read_examples
+from .glue import NO_CLASS, NO_SCORE, TASKS, Example, GlueTask, read_examples
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
 
 
@@ -39,8 +39,11 @@ def encode(
     dictionary: Optional[str] = None,
     max_tokens: int = 128,
     skip_bad_lines: bool = False,
+    unlabelled: bool = False,
 ) -> str:
     """Write the data folder ``out``, all or nothing; return the flags that it asks for.
+
+    With ``unlabelled`` an empty label field of train.tsv is an example without a gold label.
 
     Raises:
         ValueError: for bad arguments or input; nothing is written then.
@@ -55,16 +58,20 @@ def encode(
         raise ValueError(f"no dictionary {dictionary}: name the model's dict.txt with --dict")
 
     splits = {"train": "train.tsv", **dict(zip(("valid", "valid1"), task.valid))}
-    flags = train_flags(task, tokenizer)
+    flags = train_flags(task, tokenizer, unlabelled)
     out = os.path.abspath(out)
     os.makedirs(os.path.dirname(out), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".encode-") as work:
         for split, name in splits.items():
-            examples, bad = read_examples(os.path.join(glue, name), task, skip_bad_lines)
+            without = unlabelled and split == "train"
+            path = os.path.join(glue, name)
+            examples, bad = read_examples(path, task, skip_bad_lines, without)
             cut = write_split(examples, tokenizer, max_tokens, work, split)
+            count = sum(e.label in (NO_CLASS, NO_SCORE) for e in examples)
             print(
-                f"{task_name} {split}: {len(examples)} examples, {cut} of them cut to {max_tokens} "
-                f"tokens; {bad} lines left out",
+                f"{task_name} {split}: {len(examples)} examples, "
+                f"{f'{count} of them without a label, ' if without else ''}"
+                f"{cut} of them cut to {max_tokens} tokens; {bad} lines left out",
                 flush=True,
             )
         data = os.path.join(work, "data")
@@ -79,12 +86,14 @@ def encode(
     return flags
 
 
-def train_flags(task: GlueTask, tokenizer: Tokenizer) -> str:
+def train_flags(task: GlueTask, tokenizer: Tokenizer, unlabelled: bool = False) -> str:
     """What `fairseq-train` must be told about the data."""
     classes = 1 if task.labels is None else len(task.labels)
     flags = f"--num-classes {classes} --init-token 0"  # <s>
     if len(task.texts) == 2 and tokenizer.separators:
         flags += " --separator-token 2"  # </s>
+    if unlabelled:
+        flags += " --unlabelled-examples allow"
     return f"{flags} {task.flags}".strip()
 
 
@@ -166,6 +175,11 @@ def main(argv=None):
     add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
     add("--max-tokens", type=int, default=128, help="longest example, with <s> and </s>")
     add("--skip-bad-lines", action="store_true", help="leave out lines with missing fields")
+    add(
+        "--unlabelled",
+        action="store_true",
+        help="an empty label in train.tsv is an example without a gold label, not an error",
+    )
     args = parser.parse_args(argv)
     try:
         flags = encode(
@@ -176,6 +190,7 @@ def main(argv=None):
             args.dict,
             args.max_tokens,
             args.skip_bad_lines,
+            args.unlabelled,
         )
     except ValueError as error:
         sys.exit(f"encode: {error}")

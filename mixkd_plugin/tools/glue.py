@@ -16,7 +16,21 @@ class GlueTask(NamedTuple):
 
 class Example(NamedTuple):
     texts: Tuple[str, ...]
-    label: str
+    label: str  # as parse_label has it
+
+
+class Table(NamedTuple):
+    """A file's lines in fields, and which of them matter."""
+
+    path: str
+    header: List[str]  # empty where the file has none
+    lines: List[Tuple[int, List[str]]]  # (line number in the file, fields)
+    texts: Tuple[int, ...]
+    label: int
+    bad: int  # lines with missing fields, left out
+
+    def where(self, number: int) -> str:
+        return f"{self.path}, line {number}"
 
 
 BINARY, ENTAILMENT = ("0", "1"), ("entailment", "not_entailment")
@@ -37,20 +51,41 @@ TASKS = {
     "SST-2": GlueTask(("sentence",), "label", BINARY),
     "STS-B": GlueTask(("sentence1", "sentence2"), "score", None, CORRELATION),
 }
+NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
 MAX_SCORE = 5.0  # of STS-B; fairseq's GLUE recipe divides by it, and so do we
 
 
-def read_examples(path: str, task: GlueTask, skip_bad_lines: bool) -> Tuple[List[Example], int]:
+def read_examples(
+    path: str, task: GlueTask, skip_bad_lines: bool, unlabelled: bool = False
+) -> Tuple[List[Example], int]:
     """The examples of a file, and how many lines were left out.
+
+    Raises:
+        ValueError: as :func:`read_table`, and for an empty label (unless ``unlabelled``) or an
+            unknown one.
+    """
+    table = read_table(path, task, skip_bad_lines)
+    examples = [
+        Example(
+            tuple(fields[c] for c in table.texts),
+            parse_label(fields[table.label], task, table.where(number), unlabelled),
+        )
+        for number, fields in table.lines
+    ]
+    return examples, table.bad
+
+
+def read_table(path: str, task: GlueTask, skip_bad_lines: bool) -> Table:
+    """A file as it is, with the task's columns found.
 
     Fields are split at tabs and nothing else: a quotation mark is a character of the text, as with
     csv.QUOTE_NONE.
 
     Raises:
-        ValueError: naming file and line, for a missing file or column, a wrong number of fields
-            (unless ``skip_bad_lines``), and an empty or unknown label.
+        ValueError: naming file and line, for a missing file or column, or a wrong number of fields
+            (unless ``skip_bad_lines``).
     """
-    lines = _read_lines(path)
+    lines, header = _read_lines(path), []
     if isinstance(task.label, str):
         header, first = lines.pop(0), 2
         missing = [c for c in (*task.texts, task.label) if c not in header]
@@ -63,22 +98,18 @@ def read_examples(path: str, task: GlueTask, skip_bad_lines: bool) -> Tuple[List
         if max(*texts, label) >= width:
             raise ValueError(f"{path}: {width} fields a line, {max(*texts, label) + 1} are needed")
 
-    examples, bad = [], 0
+    kept = []
     for number, fields in enumerate(lines, first):
         if len(fields) == width:
-            where = f"{path}, line {number}"
-            parsed = parse_label(fields[label], task, where)
-            examples.append(Example(tuple(fields[c] for c in texts), parsed))
-        elif skip_bad_lines:
-            bad += 1
-        else:
+            kept.append((number, fields))
+        elif not skip_bad_lines:
             raise ValueError(
                 f"{path}, line {number}: {len(fields)} fields where the first line has {width} "
                 "(--skip-bad-lines leaves such lines out)"
             )
-    if not examples:
+    if not kept:
         raise ValueError(f"{path} holds no example")
-    return examples, bad
+    return Table(path, header, kept, tuple(texts), label, bad=len(lines) - len(kept))
 
 
 def _read_lines(path: str) -> List[List[str]]:
@@ -95,11 +126,19 @@ def _read_lines(path: str) -> List[List[str]]:
     return lines
 
 
-def parse_label(label: str, task: GlueTask, where: str) -> str:
-    """A label of the file as it is written to the data folder: a class, or a score in [0, 1]."""
+def parse_label(label: str, task: GlueTask, where: str, unlabelled: bool = False) -> str:
+    """A label of the file as it is written to the data folder: a class, or a score in [0, 1].
+
+    An empty one, where ``unlabelled`` allows it, is an example without a label.
+    """
     label = label.strip()
     if not label:
-        raise ValueError(f"{where}: empty label (GLUE's test files have none)")
+        if unlabelled:
+            return NO_SCORE if task.labels is None else NO_CLASS
+        raise ValueError(
+            f"{where}: empty label (GLUE's test files have none; in train.tsv alone, --unlabelled "
+            "takes it for an example without one)"
+        )
     if task.labels is not None:
         if label not in task.labels:
             raise ValueError(f"{where}: label {label!r}; allowed: {', '.join(task.labels)}")
