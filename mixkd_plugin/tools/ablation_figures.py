@@ -2,8 +2,8 @@
 
 from typing import Dict, Sequence
 
-from .figure_style import line, looks, panels, save, wide
-from .figures import GAPS, in_report, label_y, metric_name
+from .figure_style import apart, line, looks, panels, save, wide
+from .figures import GAPS, gap_columns, in_report, label_y, metric_name
 from .results import Result
 from .statistics import summarize
 from .tables import (
@@ -29,22 +29,23 @@ def mixes(results: Sequence[Result], student: str, out: str, stem: str) -> str:
         {r.record["mixes_per_example"] for r in chosen if "mixes_per_example" in r.record}
     )
     by_count = {n: [r for r in chosen if r.record.get("mixes_per_example") == n] for n in counts}
-    several = [label for label in labels(chosen)
-               if sum(label in labels(part) for part in by_count.values()) > 1]  # fmt: skip
-    if not several:
-        return ""
-    wanted = [c for c in columns(chosen) if _final_gaps(by_count, several, c, GAPS[0][1])]
+    wanted = [
+        column
+        for column in columns(chosen)
+        if any(len(row) > 1 for row in _final_gaps(by_count, column, GAPS[0][1]).values())
+    ]
     if not wanted:
         return ""
     shown = looks(labels(chosen))
-    figure, axes = panels(2 * len(wanted), 2, width=3.2, height=1.9)
+    across = gap_columns(len(wanted))
+    figure, axes = panels(2 * len(wanted), across, height=2.2)
     for i, column in enumerate(wanted):
         for one, (name, measure) in zip(axes[2 * i :], GAPS):
-            for label, points in _final_gaps(by_count, list(shown), column, measure).items():
+            for label, points in _final_gaps(by_count, column, measure).items():
                 line(one, points, shown[label])
             one.set_xticks(counts)
-            one.set_title(column.name)
-            one.set_ylabel(name)
+            one.set_title(f"{column.name}\n{name}")
+    label_y(axes, ["gap, bits"] * len(axes), across)
     figure.supxlabel("mixes per example", fontsize=10)
     return in_report(
         save(figure, out, f"mixes{stem}", shown),
@@ -53,42 +54,51 @@ def mixes(results: Sequence[Result], student: str, out: str, stem: str) -> str:
     )
 
 
-def _final_gaps(by_count, wanted: Sequence[str], column: Column, measure: Measure):
+def _final_gaps(by_count, column: Column, measure: Measure):
     """{label: {mixes per example: gaps by seed}}"""
     found: Dict[str, Dict[int, Dict[int, float]]] = {}
     for count, part in by_count.items():
         for label, row in tabulate(part, [column], measure).items():
-            if label in wanted:
-                found.setdefault(label, {})[count] = row[column]
+            found.setdefault(label, {})[count] = row[column]
     return found
 
 
 def ablation(results: Sequence[Result], student: str, key: str, out: str, stem: str) -> str:
+    """Quality against a setting's value; the base variant as lines, or as one more category."""
     values = ablations(results)[student][key]
     base = base_of(results, student)
     changed = [result for variants in values.values() for result in variants]
     wanted = columns(changed)
     plain = tabulate(base.results, wanted, headline) if base else {}
-    tables = [tabulate(variants, wanted, headline) for variants in values.values()]
-    xs = numbers(values)
-    positions = xs or list(range(len(values)))
+    steps = {value: tabulate(variants, wanted, headline) for value, variants in values.items()}
+    positions = numbers(values)
+    ordered = positions is not None
+    if not ordered:
+        steps = {**({base.variant: plain} if base else {}), **steps}
+        positions = list(range(len(steps)))
     shown = looks(labels(changed))
     across = wide(len(wanted))
     figure, axes = panels(len(wanted), across)
     for one, column in zip(axes, wanted):
-        for label, look in shown.items():
-            points = {x: table[label][column] for x, table in zip(positions, tables)
+        log = ordered and _spans_much(positions)
+        one.set_xscale("log" if log else "linear")
+        one.set_xticks(positions, list(steps))
+        one.minorticks_off()
+        one.margins(x=0.12)
+        low, high = min(positions), max(positions)
+        span = 5 if not ordered else high / low if log else high - low
+        for i, (label, look) in enumerate(shown.items()):
+            move = apart(i, len(shown), span, log)
+            points = {move(x): table[label][column] for x, table in zip(positions, steps.values())
                       if column in table.get(label, {})}  # fmt: skip
-            if points:
-                line(one, points, look if xs else look._replace(linestyle="none"))
-            if column in plain.get(label, {}):
+            line(one, points, look if ordered else look._replace(linestyle="none"))
+            if ordered and column in plain.get(label, {}):
                 mean = summarize(plain[label][column].values()).mean
                 one.axhline(mean, color=look.color, linestyle=":", linewidth=1.3)
-        _scale_x(one, positions, list(values))
         one.set_title(column.name)
     label_y(axes, [metric_name(column) for column in wanted], across)
     figure.supxlabel(key, fontsize=10)
-    dotted = f"; dotted lines: `{base.variant}`, of the same colour" if base else ""
+    dotted = f"; dotted lines: `{base.variant}`, in the arms' colours" if base and ordered else ""
     return in_report(
         save(figure, out, f"ablation_{key}{stem}", shown),
         f"Quality at the end of training for values of `{key}`: mean over seeds; bars are ± one "
@@ -96,10 +106,5 @@ def ablation(results: Sequence[Result], student: str, key: str, out: str, stem: 
     )
 
 
-def _scale_x(axes, positions: Sequence[float], names: Sequence[str]) -> None:
-    """Numbers that span much on a logarithmic axis; a tick at each value."""
-    if min(positions) > 0 and max(positions) >= 8 * min(positions):
-        axes.set_xscale("log")
-    axes.set_xticks(positions, names)
-    axes.minorticks_off()
-    axes.margins(x=0.12)
+def _spans_much(numbers: Sequence[float]) -> bool:
+    return min(numbers) > 0 and max(numbers) >= 8 * min(numbers)

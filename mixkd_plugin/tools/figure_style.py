@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from .statistics import summarize
 from .tables import Seeds
@@ -107,18 +107,28 @@ def wide(count: int) -> int:
     return count if count <= 2 else 2 if count == 4 else 3
 
 
-def line(axes, points: Mapping[float, Seeds], look: Look, band: bool = False, shift: float = 1.0):
-    """Means over seeds against x (times ``shift``), with bars or a band of one standard error."""
+def apart(i: int, count: int, span: float, log: bool = False) -> Callable[[float], float]:
+    """Moves x of the i-th of several lines a little, so that error bars do not hide each other.
+
+    ``span`` is the width of the axis: a difference, or on a logarithmic one a ratio.
+    """
+    step = 0.013 * (i - (count - 1) / 2)
+    return (lambda x: x * span**step) if log else (lambda x: x + span * step)
+
+
+def line(axes, points: Mapping[float, Seeds], look: Look, band: bool = False) -> None:
+    """Means over seeds against x, with bars or a band of one standard error."""
     summaries = [summarize(seeds.values()) for seeds in points.values()]
-    xs = [x * shift for x in points]
     means = [summary.mean for summary in summaries]
     errors = [summary.standard_error for summary in summaries]
     if band:
         low, high = ([m + s * e for m, e in zip(means, errors)] for s in (-1, 1))
-        axes.fill_between(xs, low, high, color=look.color, alpha=0.15, linewidth=0)
-        axes.plot(xs, means, **look.of_line())
+        axes.fill_between(list(points), low, high, color=look.color, alpha=0.13, linewidth=0)
+        axes.plot(list(points), means, **look.of_line())
     else:
-        axes.errorbar(xs, means, yerr=errors, capsize=2.5, elinewidth=1.1, **look.of_line())
+        axes.errorbar(
+            list(points), means, yerr=errors, capsize=2.5, elinewidth=1.1, **look.of_line()
+        )
 
 
 def save(figure, out: str, name: str, shown: Mapping[str, Look], teacher: bool = False) -> str:

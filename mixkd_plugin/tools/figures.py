@@ -5,7 +5,7 @@ An empty text, and no file, where the results have nothing to draw.
 
 from typing import Any, Dict, List, Sequence
 
-from .figure_style import TEACHER_LINE, line, looks, panels, save, wide
+from .figure_style import TEACHER_LINE, apart, line, looks, panels, save, wide
 from .sections import METRICS, baseline_label
 from .statistics import CONFIDENCE, paired_difference, pooled_difference, summarize
 from .tables import (
@@ -21,7 +21,7 @@ from .tables import (
     tabulate_teacher,
 )
 
-GAPS = (("label loss gap, bits", gap_of("loss")), ("teacher distance gap, bits", gap_of("kd_loss")))
+GAPS = (("label loss", gap_of("loss")), ("teacher distance", gap_of("kd_loss")))
 
 
 def in_report(file: str, caption: str) -> str:
@@ -78,8 +78,9 @@ def fractions(group: Group, out: str, stem: str) -> str:
     for one, found in zip(axes, drawn):
         one.set_xscale("log")
         for i, (label, row) in enumerate(table.items()):
-            points = {100 * c.fraction: row[c] for c in found if c in row}
-            line(one, points, shown[label], shift=1.035 ** (i - (len(table) - 1) / 2))
+            move = apart(i, len(table), found[-1].fraction / found[0].fraction, log=True)
+            points = {move(100 * c.fraction): row[c] for c in found if c in row}
+            line(one, points, shown[label])
         known = [c for c in found if c in teacher]
         one.plot([100 * c.fraction for c in known],
                  [summarize(teacher[c].values()).mean for c in known], **TEACHER_LINE)  # fmt: skip
@@ -110,7 +111,8 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
     if len({column[:2] for column in wanted}) > 1:
         cells = {label: mean_over_splits(row) for label, row in table.items()}
         pooled = [pooled_difference(cells[o], cells[base]) for o in others]
-        found["all"] = [p and p.difference for p in pooled]
+        most = max((p.cells for p in pooled if p), default=0)
+        found["all"] = [p.difference if p and p.cells == most else None for p in pooled]
     across = wide(len(found))
     figure, axes = panels(len(found), across, height=0.75 + 0.22 * len(others))
     shown = looks(list(table))
@@ -121,6 +123,7 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
                 _interval(one, y, difference, shown[label])
         one.set_ylim(len(others) - 0.4, -0.6)
         one.set_yticks(range(len(others)), others if i % across == 0 else [""] * len(others))
+        one.tick_params(axis="y", length=0)
         one.grid(axis="y", visible=False)
         one.set_title(name, fontweight="bold" if name == "all" else None)
     figure.supxlabel(f"difference to {base}, points", fontsize=10)
@@ -128,17 +131,23 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
         save(figure, out, f"differences{stem}", {}),
         f"Difference to {base} over the seeds that both have: mean and {100 * CONFIDENCE:g}% "
         "Student-t interval; a hollow marker is a single seed, which has no interval. `all` is the "
-        "mean over tasks and fractions. Each panel has its own scale.",
+        "mean over tasks and fractions, of arms that have as many as any. Each panel has its own "
+        "scale.",
     )
 
 
 def _interval(axes, y: int, difference, look) -> None:
     if difference.low is not None:
         axes.plot([difference.low, difference.high], [y, y], color=look.color, linewidth=1.8,
-                  solid_capstyle="butt")  # fmt: skip
+                  linestyle=look.linestyle, solid_capstyle="butt")  # fmt: skip
     fill = "white" if difference.low is None else look.color
     axes.plot([difference.mean], [y], marker=look.marker, color=look.color, markerfacecolor=fill,
               markersize=6)  # fmt: skip
+
+
+def gap_columns(cells: int) -> int:
+    """Panels side by side where every cell has two."""
+    return 2 if cells <= 4 else 4
 
 
 def gaps(group: Group, out: str, stem: str) -> str:
@@ -148,14 +157,15 @@ def gaps(group: Group, out: str, stem: str) -> str:
     if not wanted:
         return ""
     shown = looks(labels(group.results))
-    figure, axes = panels(2 * len(wanted), 2, width=3.2, height=1.9)
+    across = gap_columns(len(wanted))
+    figure, axes = panels(2 * len(wanted), across, height=2.2)
     for i, column in enumerate(wanted):
         for one, (name, table) in zip(axes[2 * i :], curves):
             for label, row in table.items():
                 if column in row:
                     line(one, row[column], shown[label], band=True)
-            one.set_title(column.name)
-            one.set_ylabel(name)
+            one.set_title(f"{column.name}\n{name}")
+    label_y(axes, ["gap, bits"] * len(axes), across)
     figure.supxlabel("updates", fontsize=10)
     return in_report(
         save(figure, out, f"gap{stem}", shown),
