@@ -47,6 +47,8 @@ def test_only_seeds_of_both_are_paired():
     one = paired_difference({1: 1.0}, {1: 3.0})
     assert one == (-2.0, None, None, 1, 0)
     assert not one.excludes_zero
+    diverged = paired_difference({1: float("nan"), 2: 1.0}, {1: 0.0, 2: 0.0})
+    assert not diverged.excludes_zero
 
 
 def test_pooled_means_are_over_the_same_cells():
@@ -122,6 +124,8 @@ def test_a_cut_off_last_line_is_left_out_and_written_over(tmp_path, caplog):
         ({"kind": "seed"}, "line 2: kind 'seed'; allowed: speed, or none"),
         ({"metrics": {"valid": {"mcc": 1.0}}}, "line 2: no 'accuracy'"),
         ({"metrics": {"train": {}}}, "line 2: no 'valid'"),
+        ({"teacher": {"layers": 6}}, "line 2: no 'metrics'"),
+        ({"curve": [{"epoch": 1}]}, "line 2: no 'updates'"),
         ({"student": ...}, "line 2: no 'student'"),
     ],
 )

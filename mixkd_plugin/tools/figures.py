@@ -24,6 +24,9 @@ from .tables import (
 GAPS = (("label loss", gap_of("loss")), ("teacher distance", gap_of("kd_loss")))
 
 
+HOW_POOLED = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
+
+
 def in_report(file: str, caption: str) -> str:
     return f"![{file[:-4]}]({file})\n\n*{caption}*\n"
 
@@ -58,7 +61,8 @@ def learning_curves(group: Group, out: str, stem: str) -> str:
     return in_report(
         save(figure, out, f"learning_curves{stem}", shown),
         "Quality on the development set during training: mean over seeds; bands are ± one "
-        "standard error.",
+        "standard error, with the luck of a seed that all arms share: what sets arms apart is in "
+        "the paired differences.",
     )
 
 
@@ -130,9 +134,8 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
     return in_report(
         save(figure, out, f"differences{stem}", {}),
         f"Difference to {base} over the seeds that both have: mean and {100 * CONFIDENCE:g}% "
-        "Student-t interval; a hollow marker is a single seed, which has no interval. `all` is the "
-        "mean over tasks and fractions, of arms that have as many as any. Each panel has its own "
-        "scale.",
+        "Student-t interval; a hollow marker is a single seed, which has no interval. "
+        f"{HOW_POOLED if 'all' in found else ''}Each panel has its own scale.",
     )
 
 

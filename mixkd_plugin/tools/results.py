@@ -156,6 +156,13 @@ def _check_metrics(record: Mapping[str, Any]) -> None:
     _need(record["metrics"], ("valid",), dict)
     metrics = [key for key in headlines(record["task"]) if key in record["metrics"]["valid"]]
     _need(record["metrics"]["valid"], metrics[:1] or headlines(record["task"]), (int, float))
+    if "teacher" in record:
+        _need(record, ("teacher",), dict)
+        _need(record["teacher"], ("metrics",), dict)
+    if "curve" in record:
+        _need(record, ("curve",), list)
+        for point in record["curve"]:
+            _need(point, ("updates",), int)
 
 
 def _need(record: Mapping[str, Any], keys: Iterable[str], kind: Any) -> None:
@@ -166,4 +173,10 @@ def _need(record: Mapping[str, Any], keys: Iterable[str], kind: Any) -> None:
             raise ValueError(f"{key!r} is {record[key]!r}; allowed: {_KINDS[kind]}")
 
 
-_KINDS = {str: "text", int: "a whole number", (int, float): "a number", dict: "an object"}
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    (int, float): "a number",
+    dict: "an object",
+    list: "a list",
+}

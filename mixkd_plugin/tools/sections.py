@@ -31,6 +31,10 @@ HOW_PAIRED = (
     "seeds], seeds won / seeds. ▲ ▼: the interval excludes 0; of many such intervals about one in "
     "twenty does so by chance."
 )
+HOW_POOLED = (
+    " `all`: each seed's mean over tasks and fractions (MNLI's two splits count as one), the same "
+    "cells for every seed and both arms."
+)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -112,14 +116,13 @@ def differences(group: Group, baseline: str) -> str:
         pairs = (paired_difference(table[o].get(column, {}), table[base].get(column, {}))
                  for o in others)  # fmt: skip
         rows.append([column.name, *map(difference_cell, pairs)])
-    cells = {label: mean_over_splits(row) for label, row in table.items()}
-    pooled = [pooled_difference(cells[o], cells[base]) for o in others]
-    rows.append(["all", *map(_pooled_cell, pooled)])
-    return (
-        f"### Difference to {base}\n\n{HOW_PAIRED} `all`: each seed's mean over tasks and "
-        "fractions, the same ones for every seed and both arms.\n\n"
-        f"{markdown(['cell', *others], rows)}\n"
-    )
+    legend = HOW_PAIRED
+    if len({column[:2] for column in wanted}) > 1:
+        cells = {label: mean_over_splits(row) for label, row in table.items()}
+        pooled = [pooled_difference(cells[o], cells[base]) for o in others]
+        rows.append(["all", *map(_pooled_cell, pooled)])
+        legend += HOW_POOLED
+    return f"### Difference to {base}\n\n{legend}\n\n{markdown(['cell', *others], rows)}\n"
 
 
 def _pooled_cell(pooled: Optional[Pooled]) -> str:

@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        return self.low is not None and not self.low <= 0 <= self.high
+        return self.low is not None and (self.low > 0 or self.high < 0)
 
 
 class Pooled(NamedTuple):
