@@ -1,0 +1,172 @@
+"""report: cells are those of numpy and scipy, figures are drawn, what is missing is said."""
+
+import re
+
+import numpy as np
+import pytest
+import synthetic_study as synthetic
+
+from mixkd_plugin.tools import sections
+from mixkd_plugin.tools.report import main
+
+
+def report_of(tmp_path, lines, *flags):
+    """The report's text, and the folder with its figures."""
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    main([synthetic.write(tmp_path / "results.jsonl", lines), "--out", str(out), *flags])
+    return (out / "report.md").read_text(encoding="utf-8"), out
+
+
+def section(text, heading):
+    return text.split(f"{heading}\n")[1].split("\n#")[0]
+
+
+def table_of(text, heading):
+    """{row: {column: cell}} of the first table under a heading."""
+    table = re.search(r"^\|.*?(?=\n\n|\Z)", section(text, heading), re.DOTALL | re.MULTILINE)
+    rows = table.group().strip().splitlines()
+    header, _, *rows = ([cell.strip() for cell in row.strip("|").split(" | ")] for row in rows)
+    return {row[0]: dict(zip(header[1:], row[1:])) for row in rows}
+
+
+def test_figures_of_the_report(tmp_path, capsys):
+    """Cells against numpy and scipy, from the lines themselves."""
+    lines = synthetic.study(("SST-2", "MRPC"), (0.01, 0.1), (1, 2, 3, 4), ("FT", "KD", "TMKD"))
+    lines = [one for one in lines if (one["arm"], one["seed"]) != ("TMKD", 4)]
+    lines += [synthetic.speed("SST-2"), synthetic.failed("SST-2", 0.01, 4, "TMKD")]
+    text, _ = report_of(tmp_path, lines)
+    assert text in capsys.readouterr().out
+
+    def values(arm, task="SST-2", metric="accuracy"):
+        return [
+            one["metrics"]["valid"][metric]
+            for one in lines
+            if one.get("status") == "done"
+            and (one["task"], one["fraction"], one["arm"]) == (task, 0.01, arm)
+        ]
+
+    quality = table_of(text, "### Quality")
+    assert list(quality) == ["teacher", "FT", "KD", "TMKD"]
+    assert quality["teacher"]["SST-2, 1%"] == "88.0"
+    for arm in ("FT", "KD", "TMKD"):
+        ours = values(arm)
+        cell = f"{np.mean(ours):.1f} ± {np.std(ours, ddof=1):.1f} ({len(ours)})"
+        assert quality[arm]["SST-2, 1%"].strip("*") == cell
+    best = max(("FT", "KD", "TMKD"), key=lambda arm: np.mean(values(arm)))
+    assert [arm for arm in quality if "**" in quality[arm]["SST-2, 1%"]] == [best]
+    assert quality["FT"]["MRPC, 1%"].startswith(
+        f"{np.mean(values('FT', 'MRPC', 'acc_and_f1')):.1f}"
+    )
+
+    ours, theirs = values("TMKD"), values("KD")[:3]
+    low, high = synthetic.interval(ours, theirs)
+    cell = table_of(text, "### Difference to KD")["SST-2, 1%"]["TMKD"]
+    won = sum(a > b for a, b in zip(ours, theirs))
+    difference = np.mean(np.subtract(ours, theirs))
+    assert cell.lstrip("▲▼ ") == f"{difference:+.1f} [{low:+.1f}, {high:+.1f}], {won}/3"
+    assert (cell[0] in "▲▼") == (low > 0 or high < 0)
+    assert table_of(text, "### Difference to FT")["all"]["KD"].endswith("/4, 4 cells")
+
+    share = table_of(text, "### Share of the teacher's quality")["TMKD"]["SST-2, 1%"]
+    assert share == f"{100 * np.mean(ours) / 88:.1f}"
+    gaps = [one["metrics"]["valid"]["loss"] - one["metrics"]["train"]["loss"] for one in lines
+            if one.get("status") == "done"
+            and (one["task"], one["fraction"], one["arm"]) == ("SST-2", 0.01, "KD")]  # fmt: skip
+    cell = f"{np.mean(gaps):.3f} ± {np.std(gaps, ddof=1):.3f} (4)"
+    assert table_of(text, "### Generalisation gap")["KD"]["SST-2, 1%"] == cell
+    assert "| SST-2 | 3-layer | 3 (0.50) | 17,569,724 (0.77) | 70.3 (0.77) | 433 (1.92) |" in text
+    assert "| SST-2, 1% | 673 | 250 | 8,000 | 8,000 | 8,000 |" in text
+    assert "| SST-2 | 0.01 | 4 | 3-layer | TMKD | gold | recipe | exit 1" in text
+    assert "1e9 \\| too high" in text
+
+
+def test_pictures_are_there_and_not_blank(tmp_path):
+    lines = synthetic.study(["SST-2"], (0.01, 0.1), (1, 2, 3), ("FT", "KD", "SM+TMKD"))
+    lines += [synthetic.run("SST-2", 0.01, 1, "KD", data="back-translated")]
+    lines += [synthetic.run("SST-2", 0.01, seed, "a new arm") for seed in (1, 2)]
+    lines += synthetic.ablated("mixup-ratio", ("2", "4"), ["SM+TMKD"])
+    lines += synthetic.ablated("mixup-alpha", ("0.1", "4"), ["SM+TMKD"])
+    lines += synthetic.ablated("init", ("encoder",), ["KD", "SM+TMKD"])
+    text, out = report_of(tmp_path, lines)
+    names = "learning_curves fractions differences gap mixes ablation_mixup-ratio ablation_init"
+    assert {f.stem for f in out.glob("*.png")} == {*names.split(), "ablation_mixup-alpha"}
+    from matplotlib import image
+
+    for file in out.glob("*.png"):
+        assert f"]({file.name})" in text
+        pixels = image.imread(file)[:, :, :3]
+        assert 0.01 < (pixels < 0.95).any(axis=2).mean() < 0.5
+        assert len(np.unique((255 * pixels).astype(int) @ [65536, 256, 1])) > 50
+    base, changed = (
+        [synthetic.accuracy("SST-2", 0.01, seed, "KD", variant=variant) for seed in (1, 2, 3)]
+        for variant in ("recipe", "init=encoder")
+    )
+    low, high = synthetic.interval(changed, base)
+    row = next(row for row in section(text, "### `init`, student 3-layer").splitlines()
+               if row.startswith("| KD | encoder |"))  # fmt: skip
+    assert f"{np.mean(np.subtract(changed, base)):+.1f} [{low:+.1f}, {high:+.1f}]" in row
+
+
+def test_bad_input(tmp_path):
+    def refuse(message, *arguments):
+        with pytest.raises(SystemExit) as error:
+            main([*map(str, arguments), "--out", str(tmp_path / "out")])
+        assert str(error.value).startswith("report: ")
+        assert message in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+    good = synthetic.write(tmp_path / "good", [synthetic.run("SST-2", 0.01, 1, "FT")])
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "text").write_text("accuracy 80\n{}\n")
+    (tmp_path / "list").write_text("[1]\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    refuse("none cannot be read", tmp_path / "none")
+    refuse("binary cannot be read", tmp_path / "binary")
+    refuse("empty has no complete line", good, tmp_path / "empty")
+    refuse("text, line 1: not JSON", tmp_path / "text")
+    refuse("list, line 1: list; allowed: an object", tmp_path / "list")
+    refuse("--baselines 'KD'; allowed: FT", good, "--baselines", "FT,KD")
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
+    cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]
+    assert re.fullmatch(r"[+-]\d\.\d no interval, [01]/1", cell)
+    assert re.fullmatch(r"\**\d\d\.\d \(1\)\**", table_of(text, "### Quality")["KD"]["SST-2, 10%"])
+    assert (out / "differences.png").exists()
+    assert not (out / "fractions.png").exists()
+
+
+def test_one_arm_has_nothing_to_compare_with(tmp_path):
+    line = synthetic.run("CoLA", 1, 1, "FM")
+    for key in ("curve", "teacher", "layers", "mixes_per_example"):
+        del line[key]
+    text, out = report_of(tmp_path, [line])
+    assert "Difference" not in text
+    assert list(table_of(text, "### Quality")) == ["FM"]
+    assert not list(out.glob("*.png"))
+
+
+def test_failures_alone_are_a_report(tmp_path):
+    text, out = report_of(tmp_path, [synthetic.failed("SST-2", 0.1, 1, "FT")])
+    assert "## Failures" in text
+    assert "## Student" not in text
+
+
+def test_students_have_figures_of_their_own(tmp_path):
+    lines = [
+        synthetic.run("SST-2", 0.1, 1, arm, student=student)
+        for arm in ("FT", "KD")
+        for student in ("3-layer", "4/6")
+    ]
+    text, out = report_of(tmp_path, lines, "--baselines", "FT")
+    assert "## Student 4/6\n" in text
+    for student in ("3-layer", "4_6"):
+        assert (out / f"differences-{student}-recipe.png").exists()
+
+
+def test_baselines_on_other_data():
+    assert sections.baseline_label("KD", ["FT", "KD", "KD, back-translated"]) == "KD"
+    assert sections.baseline_label("KD", ["FT", "KD, back-translated"]) == "KD, back-translated"
+    assert sections.baseline_label("SM", ["SM+TMKD"]) is None
