@@ -56,7 +56,7 @@ def test_tables_are_merged_in_order(tmp_path):
     config = study(
         tmp_path, "tasks=[RTE]", "fractions=[0.1]", "arms=[KD]", "seeds=[1]",
         "variants=[recipe,'lr=5e-4,kd-weight=2']", "+settings.tasks.RTE.lr=1e-5",
-        "+settings.tasks.RTE.dropout=0.3", "+settings.fractions.0\\.1.dropout=0.2",
+        "+settings.tasks.RTE.dropout=0.3", "+settings.fractions={0.1: {dropout: 0.2}}",
     )  # fmt: skip
     plain, changed = (flags(config, run) for run in study_plan.all_runs(config))
     assert plain["--dropout"] == "0.2"  # a fraction's over a task's

@@ -30,6 +30,12 @@ class Run(NamedTuple):
     variant: str
 
     @property
+    def folder(self) -> str:
+        """Where its study keeps it."""
+        parts = self.task, f"{self.fraction:g}", self.data, self.student, self.arm, self.variant
+        return "/".join([*(part.replace("/", "_") for part in parts), f"seed{self.seed}"])
+
+    @property
     def label(self) -> str:
         return self.arm if self.data == GOLD else f"{self.arm}, {self.data}"
 

@@ -18,8 +18,9 @@ import torch
 from fairseq.data import data_utils
 
 from . import study_plan
+from .results import GOLD, TEACHER, Run, append_result
 from .study_log import read_log, scored, size_of
-from .study_plan import Run, TeacherRun
+from .study_plan import TeacherRun
 from .study_processes import Commands, Device, JobFailed, begin, locked
 
 PLUGIN = Path(__file__).resolve().parents[1]
@@ -81,7 +82,7 @@ class Jobs:
 
     def _teacher(self, teacher: TeacherRun, folder: Path, device: Device) -> Dict[str, Any]:
         settings = study_plan.teacher_settings(self.study, teacher.task)
-        data, given = self.data(teacher.task, "gold"), settings.get("teacher")
+        data, given = self.data(teacher.task, GOLD), settings.get("teacher")
         if given:
             command = self._compare(data, folder / "compare", given)
         else:
@@ -100,7 +101,7 @@ class Jobs:
             result = self._run(command, folder, device)
         result["checkpoint"] = given or str(folder / "checkpoint_last.pt")
         result.update(size_of(Path(result["checkpoint"])))
-        names = {**teacher._asdict(), "arm": "teacher", "command": self._portable(command)}
+        names = {**teacher._asdict(), "arm": TEACHER, "command": self._portable(command)}
         return self._record(folder, result, **names)
 
     # --- runs ---
@@ -120,7 +121,7 @@ class Jobs:
 
     def _student(self, run: Run, folder: Path, device: Device) -> str:
         settings = study_plan.settings_of(self.study, run)
-        gold = self.data(run.task, "gold")
+        gold = self.data(run.task, GOLD)
         part = "{fraction}" in str(self.study["glue"][run.data])
         data = self.data(run.task, run.data, run) if part else self.data(run.task, run.data)
         teacher = self.teacher(study_plan.teacher_of(self.study, run), device)
@@ -221,7 +222,7 @@ class Jobs:
                 continue
             teacher = self.teacher(teachers.pop(), Device(None, 1))["checkpoint"]
             paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
-            command = self._compare(self.data(task, "gold"), folder / "compare", teacher, paths)
+            command = self._compare(self.data(task, GOLD), folder / "compare", teacher, paths)
             begin(folder, command)
             self.commands.call(command, folder / "run.log")
             models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
@@ -257,8 +258,8 @@ class Jobs:
         return result
 
     def _append(self, result: Dict[str, Any]) -> None:
-        with locked(self.out / RESULTS), open(self.out / RESULTS, "a") as file:
-            file.write(json.dumps(result) + "\n")
+        with locked(self.out / RESULTS):
+            append_result(str(self.out / RESULTS), result)
 
 
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__}

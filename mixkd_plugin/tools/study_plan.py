@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 from .glue import TASKS
+from .results import RECIPE, TEACHER, Run
 
 # What a table may hold beside flags of fairseq-train.
 EXTRA = {
@@ -23,26 +24,8 @@ EXTRA = {
     "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
 }
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
-RECIPE = "recipe"  # the variant in which nothing is changed
 
 Settings = Dict[str, Any]
-
-
-class Run(NamedTuple):
-    """What tells a run of a study from the others."""
-
-    task: str
-    fraction: float
-    seed: int
-    student: str
-    arm: str
-    data: str
-    variant: str
-
-    @property
-    def folder(self) -> str:
-        parts = self.task, f"{self.fraction:g}", self.data, self.student, self.arm, self.variant
-        return "/".join([*(part.replace("/", "_") for part in parts), f"seed{self.seed}"])
 
 
 class TeacherRun(NamedTuple):
@@ -54,7 +37,7 @@ class TeacherRun(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return f"{self.task}/{self.fraction:g}/teacher/seed{self.seed}"
+        return f"{self.task}/{self.fraction:g}/{TEACHER}/seed{self.seed}"
 
 
 def all_runs(study: Mapping[str, Any]) -> List[Run]:
@@ -95,7 +78,7 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
     for table in (
         tables["common"],
         tables["tasks"].get(run.task),
-        tables["fractions"].get(f"{run.fraction:g}"),
+        {float(key): table for key, table in tables["fractions"].items()}.get(run.fraction),
         tables["students"][run.student],
         tables["arms"][run.arm],
         assignments(run.variant),
