@@ -92,7 +92,7 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
 
 def teacher_settings(study: Mapping[str, Any], task: str) -> Settings:
     tables = study["settings"]
-    merged = {**tables["common"], **tables["teacher"], **(tables["tasks"].get(task) or {})}
+    merged = {**tables["common"], **(tables["tasks"].get(task) or {}), **tables["teacher"]}
     return {**merged, "epochs": merged["teacher-epochs"], "min-updates": 1}
 
 
