@@ -250,10 +250,9 @@ class Jobs:
 
     def _record(self, folder: Path, result: Dict[str, Any], **names) -> Dict[str, Any]:
         result = {**names, "status": "done", **result, "versions": VERSIONS}
-        text = json.dumps(result)
         with open(folder / "result.json.tmp", "w") as file:
-            file.write(text)
-        self._append(result)
+            json.dump(result, file)
+        self._append({key: value for key, value in result.items() if key != "checkpoint"})
         os.replace(folder / "result.json.tmp", folder / "result.json")
         return result
 
