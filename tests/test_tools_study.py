@@ -191,24 +191,40 @@ def small_study(tmp_path, *overrides):
     ]  # fmt: skip
 
 
+def more_data(tmp_path):
+    """For each seed the part that a fraction chooses and as many sentences without labels."""
+    for seed in (1, 2):
+        folder = tmp_path / "bt" / f"0.5-{seed}" / "SST-2"
+        write_sample(folder, "--train", 64, "--dev", 21, "--seed", seed)
+        lines = (folder / "train.tsv").read_text().splitlines()
+        unlabelled = [line.rpartition("\t")[0] + "\t" for line in lines[33:]]
+        (folder / "train.tsv").write_text("\n".join([*lines[:33], *unlabelled]) + "\n")
+    return [
+        f"'+glue.bt={tmp_path}/bt/{{fraction}}-{{seed}}'", "data=[gold,bt]",
+        "+encode_flags.bt=[--unlabelled]",
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_real_thing(tmp_path):
-    """Teacher, FT and MixKD with two seeds, a run that fails among them; then resumed."""
+    """Teacher and MixKD with two seeds on two kinds of data, and runs that fail; then resumed."""
     bad = "+settings.arms.BAD={mle-weight: -1, kd-weight: 0, sm-weight: 0, tmkd-weight: 0}"
-    command = small_study(tmp_path, "arms=[FT,BAD,KD+SM+TMKD]", bad)
+    more = more_data(tmp_path)
+    command = small_study(tmp_path, *more, "arms=[BAD,KD+SM+TMKD]", bad)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "4 done, 2 failed" in done.stdout
+    assert "4 done, 4 failed" in done.stdout
     results = tmp_path / "out" / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     failed = [line for line in lines if line.get("status") == "failed"]
-    assert len(failed) == 2 and all("--mle-weight -1" in line["error"] for line in failed)
+    assert len(failed) == 4 and all("--mle-weight -1" in line["error"] for line in failed)
     assert [line["student"] for line in lines if line.get("kind") == "speed"] == ["3-layer"]
     runs = [line for line in lines if line.get("status") == "done"]
-    assert sorted(line["arm"] for line in runs) == ["FT"] * 2 + ["KD+SM+TMKD"] * 2 + ["teacher"]
+    assert sorted(line["arm"] for line in runs) == ["KD+SM+TMKD"] * 4 + ["teacher"]
     for line in runs[1:]:
-        assert (line["updates"], line["examples"], line["layers"]) == (2, 32, 3)
-        assert line["teacher_queries"] == (0 if line["arm"] == "FT" else 64)
+        examples = 32 if line["data"] == "gold" else 64
+        assert (line["updates"], line["examples"], line["layers"]) == (2, examples, 3)
+        assert line["teacher_queries"] == 64
         assert [set(p) for p in line["curve"]] == [{"updates", "epoch", "valid", "train"}] * 2
         assert line["metrics"]["valid"] == line["curve"][-1]["valid"]
         assert {"accuracy", "loss", "kd_loss", "ece"} <= set(line["metrics"]["train"])
@@ -217,7 +233,7 @@ def test_the_real_thing(tmp_path):
     assert sorted(re.findall(r"seed\d|teacher", str(p))[-1] for p in kept) == ["seed1"] * 3
 
     again = subprocess.run(
-        small_study(tmp_path, "arms=[FT,KD+SM+TMKD]"), cwd=ROOT, capture_output=True, text=True
+        small_study(tmp_path, *more, "arms=[KD+SM+TMKD]"), cwd=ROOT, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr[-2000:]
     assert "4 already done" in again.stdout

@@ -54,7 +54,7 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
     if int(study["points"]) < 1:
         raise ValueError(f"points: {study['points']}; allowed: 1 or more")
     for name, folder in study["glue"].items():
-        if name in study["data"] and not os.path.isdir(folder):
+        if "{fraction}" not in folder and not os.path.isdir(folder):
             raise ValueError(f"glue.{name}: no folder {folder}")
     return study
 
