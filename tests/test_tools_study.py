@@ -200,7 +200,7 @@ def more_data(tmp_path):
         unlabelled = [line.rpartition("\t")[0] + "\t" for line in lines[33:]]
         (folder / "train.tsv").write_text("\n".join([*lines[:33], *unlabelled]) + "\n")
     return [
-        f"'+glue.bt={tmp_path}/bt/{{fraction}}-{{seed}}'", "data=[gold,bt]",
+        f"+glue.bt='{tmp_path}/bt/{{fraction}}-{{seed}}'", "data=[gold,bt]",
         "+encode_flags.bt=[--unlabelled]",
     ]  # fmt: skip
 

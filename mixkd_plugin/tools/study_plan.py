@@ -157,7 +157,7 @@ def train_flags(settings: Settings, examples: int) -> List[str]:
     flags = {key: value for key, value in settings.items() if key not in EXTRA}
     if "batch-size" not in flags and "max-tokens" not in flags:
         rows, needed = int(settings["rows"]), rows_per_example(settings)
-        size = rows // needed
+        size = rows // max(1, needed)
         if size < 1:
             raise ValueError(f"rows: {rows}; an example alone has {needed}")
         flags["batch-size"] = size
