@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from test_quickstart import untrained_minilm, write_sample
 
 from mixkd_plugin.tools import study_plan
-from mixkd_plugin.tools.study import main, read_study
+from mixkd_plugin.tools.study import devices_of, main, read_study
 from mixkd_plugin.tools.study_log import read_log
 from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
 
@@ -93,6 +94,31 @@ def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message
         main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
     assert message in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wanted, jobs, gpus",
+    [
+        ("auto", None, [0, 1, 2]),
+        ("auto", 2, [0, 1, 2] * 2),
+        ([1], None, [1]),
+        ("cpu", 2, [None] * 2),
+    ],
+)
+def test_devices_at_hand(monkeypatch, wanted, jobs, gpus):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    devices = devices_of({"devices": wanted, "jobs": jobs})
+    assert [device.gpu for device in devices] == gpus
+    for device in devices:
+        visible = "" if device.gpu is None else str(device.gpu)
+        assert device.environment["CUDA_VISIBLE_DEVICES"] == visible
+        assert device.flags == (["--cpu"] if device.gpu is None else [])
+
+
+def test_without_gpus_it_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (*_, device) = devices_of({"devices": "auto", "jobs": None})
+    assert device.gpu is None and device.threads >= 1
 
 
 def test_other_studies_of_the_folder_compose(tmp_path, capsys):
