@@ -72,8 +72,11 @@ def test_the_part_is_that_of_the_task(tmp_path):
         ({"backward": "data --beam 5"}, "--backward 'data --beam 5': --path CHECKPOINT is missing"),
         ({"glue": "nowhere"}, "no file nowhere/train.tsv"),
         ({"out": "."}, "--out . is not empty"),
-        # not a checkpoint: fairseq's own message, and where its log is
-        ({}, "--forward: fairseq-interactive ended with 1: .*forward-.*log"),
+        pytest.param(  # not a checkpoint: fairseq's own message, and where its log is
+            {},
+            "--forward: fairseq-interactive ended with 1: .*forward-.*log",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bad_input(tmp_path, monkeypatch, change, message):

@@ -33,6 +33,7 @@ def killed(data, teacher, folder, kills, seed, *flags):
     return found
 
 
+@pytest.mark.slow
 def test_three_kills(tmp_path, classification, teacher):
     found = killed(classification, teacher, tmp_path, 3, 1, *DECAY, "--num-workers", 0)
     assert len({(phase, updates) for _, phase, updates in found}) > 1

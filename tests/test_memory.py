@@ -108,6 +108,7 @@ def test_teachers_cost_their_weights_and_one_forward(
     assert len(run.kept) == 7 and not any(run.kept)
 
 
+@pytest.mark.slow
 def test_answers_that_are_kept_cost_one_number_for_each_class(
     classification, teacher, folder, without
 ):

@@ -87,9 +87,8 @@ def kinds(update):
     return [kind for kind, _ in update]
 
 
-@pytest.mark.parametrize(
-    "backend", ["legacy_ddp", pytest.param("pytorch_ddp", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
 def test_an_update_exchanges_what_fine_tuning_exchanges(tmp_path, classification, teacher, backend):
     """The gradients and two small sums of logged values, whatever the loss is made of."""
     unused = ["--find-unused-parameters"] if backend == "pytorch_ddp" else []

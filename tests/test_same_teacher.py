@@ -45,6 +45,7 @@ def test_a_teacher_that_changed_meanwhile_is_named(tmp_path, classification, own
     assert inprocess.checkpoint(stopped)["optimizer_history"][-1]["num_updates"] == 9
 
 
+@pytest.mark.slow
 def test_on_every_process(tmp_path, classification, own, stopped):
     """``stopped`` is the save-dir of :func:`refusals`, too."""
     retrain(own)

@@ -192,6 +192,7 @@ def test_full_disk(small_disk, classification, straight, files, failed):
     )
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_ends_every_process(tmp_path, classification):
     """The first one saves; the others would wait for it."""
     flags = toy.train_flags(classification, tmp_path, *SAVES)

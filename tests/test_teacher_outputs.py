@@ -96,6 +96,7 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     assert mixed == 2 * clean and clean in range(36, 41)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--mixup-period", 2], ["--teacher-cache", "CACHE"]], ids=str)
 def test_a_run_resumed_in_a_later_epoch_is_the_straight_run(
     tmp_path, classification, teacher, flags

@@ -162,6 +162,7 @@ def test_hidden_states_equal_torchs_encoder(tmp_path, weights, activation):
         assert relative_difference(a, b, mask) < 1e-4
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_hidden_states_equal_transformers(tmp_path, monkeypatch):
     # fairseq asks for torchaudio, whose newest build need not fit torch; transformers tries it

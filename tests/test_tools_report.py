@@ -30,6 +30,7 @@ def table_of(text, heading):
     return {row[0]: dict(zip(header[1:], row[1:])) for row in rows}
 
 
+@pytest.mark.slow
 def test_figures_of_the_report(tmp_path, capsys):
     """Cells against numpy and scipy, from the lines themselves."""
     lines = synthetic.study(("SST-2", "MRPC"), (0.01, 0.1), (1, 2, 3, 4), ("FT", "KD", "TMKD"))

@@ -20,6 +20,7 @@ from mixkd_plugin.tools.study_log import read_log
 from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
 
 ROOT = Path(__file__).resolve().parent.parent
+MODULE = str(ROOT / "mixkd_plugin" / "tools" / "study_processes.py")
 STUDY = ROOT / "examples" / "glue" / "study.yaml"
 
 
@@ -162,7 +163,7 @@ def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):
         assert free_again
     holder.kill()
     killed = subprocess.Popen(
-        [sys.executable, "-c", KILLED.format(folder=str(folder), script=script)],
+        [sys.executable, "-c", KILLED.format(folder=str(folder), script=script, module=MODULE)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -177,9 +178,9 @@ def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):
 
 
 KILLED = """
-import subprocess, sys
+import runpy, subprocess, sys
 from pathlib import Path
-from mixkd_plugin.tools.study_processes import locked
+locked = runpy.run_path({module!r})["locked"]
 with locked(Path({folder!r})):
     child = subprocess.Popen([sys.executable, "-c", {script!r}, "60"], close_fds=False)
     print(child.pid, flush=True)

@@ -17,6 +17,7 @@ from test_unlabelled import ALLOW, NONE, without
 
 from mixkd_plugin.pairing import stratified_subset
 
+pytestmark = pytest.mark.slow
 LABELS = ("0", "1")
 
 

@@ -127,7 +127,6 @@ def main(argv=None):
     add("overrides", nargs="*", metavar="KEY=VALUE", help="hydra's overrides")
     add("--list", action="store_true", help="name the runs, and do none")
     args = parser.parse_args(argv)
-    logging.disable(logging.INFO)  # fairseq's and hydra's: the runs have logs of their own
     try:
         study = read_study(args.study, args.overrides)
         if args.list:
@@ -147,4 +146,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    logging.disable(logging.INFO)  # fairseq's and hydra's: the runs have logs of their own
     main()
