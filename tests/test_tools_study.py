@@ -16,8 +16,9 @@ from test_quickstart import untrained_minilm, write_sample
 
 from mixkd_plugin.tools import study_plan
 from mixkd_plugin.tools.study import devices_of, main, read_study
+from mixkd_plugin.tools.study_commands import train_command
 from mixkd_plugin.tools.study_log import read_log
-from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
+from mixkd_plugin.tools.study_processes import Commands, Device, JobFailed, begin, locked
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = str(ROOT / "mixkd_plugin" / "tools" / "study_processes.py")
@@ -95,6 +96,17 @@ def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message
         main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
     assert message in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_only_what_can_be_resumed_is_saved_on_the_way(tmp_path):
+    (tmp_path / "input0").mkdir()
+    (tmp_path / "train_flags.txt").write_text("--num-classes 2")
+    flags, device = ["--max-update", "101"], Device(None, 1)
+    command = train_command(tmp_path, flags, 1, tmp_path, device, points=4)
+    assert command[command.index("--save-interval-updates") + 1] == "26"
+    assert command[command.index("--validate-interval-updates") + 1] == "26"
+    flags.append("--no-save-optimizer-state")
+    assert "--save-interval-updates" not in train_command(tmp_path, flags, 1, tmp_path, device, 4)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +268,7 @@ def test_the_real_thing(tmp_path):
         assert line["metrics"]["valid"] == line["curve"][-1]["valid"]
         assert {"accuracy", "loss", "kd_loss", "ece"} <= set(line["metrics"]["train"])
         assert str(tmp_path) not in line["command"].replace(str(tmp_path / "bert"), "")
-    kept = list((tmp_path / "out" / "runs").rglob("checkpoint_last.pt"))
+    kept = list((tmp_path / "out" / "runs").rglob("checkpoint*.pt"))
     assert sorted(re.findall(r"seed\d|teacher", str(p))[-1] for p in kept) == ["seed1"] * 3
 
     again = subprocess.run(
@@ -265,6 +277,10 @@ def test_the_real_thing(tmp_path):
     assert again.returncode == 0, again.stderr[-2000:]
     assert "4 already done" in again.stdout
     assert results.read_text().count("\n") == len(lines)
+
+    longer = small_study(tmp_path, "arms=[KD]", "settings.common.length=64")
+    refused = subprocess.run(longer, cwd=ROOT, capture_output=True, text=True)
+    assert "data/gold/SST-2 was made with other settings" in refused.stdout
 
 
 @pytest.mark.slow

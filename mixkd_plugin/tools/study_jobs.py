@@ -5,7 +5,6 @@ holds `result.json` once it is complete.
 """
 
 import json
-import math
 import os
 import platform
 import shlex
@@ -19,11 +18,11 @@ from fairseq.data import data_utils
 
 from . import study_plan
 from .results import GOLD, TEACHER, Run, append_result
+from .study_commands import compare_command, portable, train_command
 from .study_log import read_log, scored, size_of
 from .study_plan import TeacherRun
-from .study_processes import Commands, Device, JobFailed, begin, locked
+from .study_processes import Commands, Device, JobFailed, begin, command_of, locked
 
-PLUGIN = Path(__file__).resolve().parents[1]
 RESULTS = "results.jsonl"
 
 
@@ -59,13 +58,19 @@ class Jobs:
         return self._make(folder, "encode", *arguments, *self.study["encode_flags"].get(name, []))
 
     def _make(self, folder: Path, tool: str, *arguments: str) -> Path:
-        """A folder by one of our tools, which write all of it or nothing."""
+        """A folder by one of our tools, which write all of it or nothing.
+
+        Raises:
+            ValueError: where it is there, made by another command.
+        """
+        command = [sys.executable, "-m", f"mixkd_plugin.tools.{tool}", *arguments]
+        log = folder.with_name(f"{folder.name}.log")
         with locked(folder):
             if not folder.exists():
-                log = folder.with_name(f"{folder.name}.log")
-                self.commands.call(
-                    [sys.executable, "-m", f"mixkd_plugin.tools.{tool}", *arguments], log
-                )
+                log.unlink(missing_ok=True)
+                self.commands.call(command, log)
+            elif command_of(log) != shlex.join(command):
+                raise ValueError(f"{folder} was made with other settings; allowed: another out")
         return folder
 
     def teacher(self, teacher: TeacherRun, device: Device) -> Dict[str, Any]:
@@ -84,12 +89,12 @@ class Jobs:
         settings = study_plan.teacher_settings(self.study, teacher.task)
         data, given = self.data(teacher.task, GOLD), settings.get("teacher")
         if given:
-            command = self._compare(data, folder / "compare", given)
+            command = compare_command(data, folder / "compare", given)
         else:
             flags = study_plan.train_flags(settings, examples_in(data, teacher.fraction))
             flags += ["--student-init-path", str(self.encoder() / "model.pt")]
             flags += ["--train-fraction", f"{teacher.fraction:g}"]
-            command = self._train(data, flags, teacher.seed, folder, device, points=1)
+            command = train_command(data, flags, teacher.seed, folder, device, points=1)
         known = self._finished(folder, command)
         if known is not None:
             return known
@@ -101,7 +106,7 @@ class Jobs:
             result = self._run(command, folder, device)
         result["checkpoint"] = given or str(folder / "checkpoint_last.pt")
         result.update(size_of(Path(result["checkpoint"])))
-        names = {**teacher._asdict(), "arm": TEACHER, "command": self._portable(command)}
+        names = {**teacher._asdict(), "arm": TEACHER, "command": portable(command, self.out)}
         return self._record(folder, result, **names)
 
     # --- runs ---
@@ -135,7 +140,7 @@ class Jobs:
         flags += ["--teacher-cache", str(self.out / "teacher_answers")]
         splits = ["train"] if self.study["gap"] else []
         points = int(self.study["points"])
-        command = self._train(data, flags, run.seed, folder, device, points, splits)
+        command = train_command(data, flags, run.seed, folder, device, points, splits)
         if self._finished(folder, command) is not None:
             return "already done"
         begin(folder, command)
@@ -144,33 +149,12 @@ class Jobs:
         result["mixes_per_example"] = study_plan.mixes_per_example(settings)
         result["teacher_queries"] = study_plan.teacher_queries(settings, result["examples_seen"])
         result["teacher"] = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
-        self._record(folder, result, **run._asdict(), command=self._portable(command))
-        if self.study["keep"] == "first" and run.seed != self.study["seeds"][0]:
-            (folder / "checkpoint_last.pt").unlink()
+        self._record(folder, result, **run._asdict(), command=portable(command, self.out))
+        keep = self.study["keep"] == "all" or run.seed == self.study["seeds"][0]
+        for file in folder.glob("checkpoint*.pt"):
+            if not (keep and file.name == "checkpoint_last.pt"):
+                file.unlink()
         return "done"
-
-    def _train(
-        self,
-        data: Path,
-        flags: List[str],
-        seed: int,
-        folder: Path,
-        device: Device,
-        points: int,
-        more_splits: Sequence[str] = (),
-    ) -> List[str]:
-        asked = (data / "train_flags.txt").read_text().split()
-        splits = sorted(file.stem for file in (data / "input0").glob("valid*.bin"))
-        every = math.ceil(int(flags[flags.index("--max-update") + 1]) / points)
-        return [
-            sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", str(PLUGIN),
-            "--task", "mixkd_sentence_prediction", "--criterion", "mixkd", *asked, *flags,
-            "--seed", str(seed), "--train-fraction-seed", str(seed),
-            "--valid-subset", ",".join([*splits, *more_splits]),
-            "--validate-interval", "1000000", "--validate-interval-updates", str(every),
-            "--save-interval", "1000000", "--no-epoch-checkpoints", "--save-dir", str(folder),
-            "--log-format", "json", "--log-interval", "1000000", *device.flags,
-        ]  # fmt: skip
 
     def _run(self, command: List[str], folder: Path, device: Device) -> Dict[str, Any]:
         began = time.time()
@@ -197,15 +181,7 @@ class Jobs:
         if not (folder / "result.json").exists():
             return None
         result = json.loads((folder / "result.json").read_text())
-        return result if result["command"] == self._portable(command) else None
-
-    def _portable(self, command: List[str]) -> str:
-        """A command without what is peculiar to this machine."""
-        text = shlex.join(command).replace(
-            f"{sys.executable} -m fairseq_cli.train", "fairseq-train"
-        )
-        text = text.replace(f"{sys.executable} -m", "python -m")
-        return text.replace(str(PLUGIN), "mixkd_plugin").replace(str(self.out), "OUT")
+        return result if result["command"] == portable(command, self.out) else None
 
     # --- speed, and the file of results ---
 
@@ -222,7 +198,7 @@ class Jobs:
                 continue
             teacher = self.teacher(teachers.pop(), Device(None, 1))["checkpoint"]
             paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
-            command = self._compare(self.data(task, GOLD), folder / "compare", teacher, paths)
+            command = compare_command(self.data(task, GOLD), folder / "compare", teacher, paths)
             begin(folder, command)
             self.commands.call(command, folder / "run.log")
             models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
@@ -235,18 +211,6 @@ class Jobs:
 
     def _checkpoint(self, run: Run) -> Path:
         return self.out / "runs" / run.folder / "checkpoint_last.pt"
-
-    def _compare(
-        self,
-        data: Path,
-        out: Path,
-        teacher: str,
-        students: Optional[Mapping[str, str]] = None,
-    ) -> List[str]:
-        named = {"teacher": teacher, **(students or {})}
-        pairs = [f"{name}={path}" for name, path in named.items()]
-        tool = [sys.executable, "-m", "mixkd_plugin.tools.compare"]
-        return [*tool, str(data), *pairs, "--out", str(out)]
 
     def _record(self, folder: Path, result: Dict[str, Any], **names) -> Dict[str, Any]:
         result = {**names, "status": "done", **result, "versions": VERSIONS}

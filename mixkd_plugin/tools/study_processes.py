@@ -90,12 +90,18 @@ class Commands:
                 os.killpg(process.pid, signal.SIGTERM)
 
 
+def command_of(log: Path) -> Optional[str]:
+    """The command whose output a log holds."""
+    if not log.exists():
+        return None
+    with open(log, errors="replace") as file:
+        return file.readline().rstrip("\n")
+
+
 def begin(folder: Path, command: List[str]) -> None:
     """Empty the folder, unless fairseq can go on there with what the same command left."""
-    log = folder / "run.log"
-    if log.exists() and "--no-save-optimizer-state" not in command:
-        with open(log, errors="replace") as file:
-            if file.readline().rstrip() == shlex.join(command):
-                return
+    resumable = "--no-save-optimizer-state" not in command
+    if resumable and command_of(folder / "run.log") == shlex.join(command):
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
