@@ -150,10 +150,8 @@ class Jobs:
         result["teacher_queries"] = study_plan.teacher_queries(settings, result["examples_seen"])
         result["teacher"] = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
         self._record(folder, result, **run._asdict(), command=portable(command, self.out))
-        keep = self.study["keep"] == "all" or run.seed == self.study["seeds"][0]
-        for file in folder.glob("checkpoint*.pt"):
-            if not (keep and file.name == "checkpoint_last.pt"):
-                file.unlink()
+        if self.study["keep"] == "first" and run.seed != self.study["seeds"][0]:
+            (folder / "checkpoint_last.pt").unlink()
         return "done"
 
     def _run(self, command: List[str], folder: Path, device: Device) -> Dict[str, Any]:
@@ -162,6 +160,9 @@ class Jobs:
         log = read_log((folder / "run.log").read_text(errors="replace"))
         if not log.curve:
             raise JobFailed(f"{folder / 'run.log'} has no validation")
+        for file in folder.glob("checkpoint*.pt"):
+            if file.name != "checkpoint_last.pt":
+                file.unlink()
         last = log.curve[-1]
         return {
             "metrics": {
