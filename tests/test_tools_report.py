@@ -130,6 +130,16 @@ def test_bad_input(tmp_path):
     refuse("--baselines 'KD'; allowed: FT", good, "--baselines", "FT,KD")
 
 
+def test_who_never_asked_the_teacher_has_no_distance_gap(tmp_path):
+    lines = synthetic.study(["SST-2"], [0.1], [1, 2], ("FT", "KD"))
+    for line in lines:
+        line["teacher_queries"] *= line.get("arm") != "FT"
+    gaps = section(report_of(tmp_path, lines)[0], "### Generalisation gap")
+    label_loss, distance, _ = re.split("Teacher distance|Expected", gaps)
+    assert "| FT |" in label_loss and "| FT |" not in distance
+    assert "| KD |" in distance
+
+
 def test_one_seed_has_no_interval(tmp_path):
     text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
     cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]

@@ -16,6 +16,7 @@ from .tables import (
     headline,
     labels,
     mean_over_splits,
+    of_distilled,
     tabulate,
     tabulate_curves,
     tabulate_teacher,
@@ -155,7 +156,11 @@ def gap_columns(cells: int) -> int:
 
 def gaps(group: Group, out: str, stem: str) -> str:
     wanted = columns(group.results)
-    curves = [(name, tabulate_curves(group.results, wanted, measure)) for name, measure in GAPS]
+    parts = (group.results, of_distilled(group.results))
+    curves = [
+        (name, tabulate_curves(results, wanted, measure))
+        for (name, measure), results in zip(GAPS, parts)
+    ]
     wanted = [c for c in wanted if any(c in row for _, table in curves for row in table.values())]
     if not wanted:
         return ""

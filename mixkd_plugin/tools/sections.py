@@ -15,6 +15,7 @@ from .tables import (
     headline,
     labels,
     mean_over_splits,
+    of_distilled,
     tabulate,
     tabulate_teacher,
     value_of,
@@ -155,13 +156,14 @@ def retained(group: Group) -> str:
 def gaps(group: Group) -> str:
     """Held-out minus training risk, and calibration, at the end of training."""
     parts = []
-    for heading, measure, digits in (
-        ("Label loss, held-out minus training, bits", gap_of("loss"), 3),
-        ("Teacher distance, held-out minus training, bits", gap_of("kd_loss"), 3),
-        ("Expected calibration error, held-out, %", value_of("ece"), 1),
+    everyone, distilled = group.results, of_distilled(group.results)
+    for heading, results, measure, digits in (
+        ("Label loss, held-out minus training, bits", everyone, gap_of("loss"), 3),
+        ("Teacher distance, held-out minus training, bits", distilled, gap_of("kd_loss"), 3),
+        ("Expected calibration error, held-out, %", everyone, value_of("ece"), 1),
     ):
         wanted = columns(group.results)
-        table = tabulate(group.results, wanted, measure)
+        table = tabulate(results, wanted, measure)
         wanted = [c for c in wanted if any(c in row for row in table.values())]
         if wanted:
             rows = [

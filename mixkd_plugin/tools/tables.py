@@ -120,6 +120,11 @@ def gap_of(key: str) -> Measure:
     return measure
 
 
+def of_distilled(results: Sequence[Result]) -> List[Result]:
+    """Without runs that never asked a teacher: they were not to be near it."""
+    return [result for result in results if result.record.get("teacher_queries") != 0]
+
+
 def tabulate(results: Sequence[Result], wanted: Sequence[Column], measure: Measure) -> Table:
     """A measure at the end of every run, by label, column and seed; nothing where there is none."""
     table: Table = {}
