@@ -85,14 +85,16 @@ def _meet(init_method: str, world_size: int, rank: int, seconds: int, task: str)
         store.wait(["rank 0"], limit)
         first = store.get("rank 0").decode()
         store.set(f"rank {rank} has seen rank 0", "")
-        others = range(world_size) if mine == first else [0]
-        store.wait([f"rank {other}" for other in others], limit)
-        for other in others:
+        said = f"rank {rank} was started with {mine}, rank"
+        if mine != first:  # and the store is not asked again: rank 0 need not serve it any longer
+            raise ValueError(f"{said} 0 with {first}")
+        store.wait([f"rank {other}" for other in range(world_size)], limit)
+        for other in range(world_size):
             theirs = store.get(f"rank {other}").decode()
             if theirs != mine:
                 if rank == 0:
                     store.wait([f"rank {other} has seen rank 0"], limit)
-                raise ValueError(f"rank {rank} was started with {mine}, rank {other} with {theirs}")
+                raise ValueError(f"{said} {other} with {theirs}")
     except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
         reason = " ".join(str(error).split())[:200]
         who = f"--distributed-init-method {init_method}: rank {rank} of {world_size}"
