@@ -3,7 +3,7 @@
 from typing import Dict, Sequence
 
 from .figure_style import apart, line, looks, panels, save, wide
-from .figures import GAPS, gap_columns, in_report, label_y, metric_name
+from .figures import GAPS, gap_columns, in_report, metric_name, name_axes
 from .results import Result
 from .statistics import summarize
 from .tables import (
@@ -45,8 +45,7 @@ def mixes(results: Sequence[Result], student: str, out: str, stem: str) -> str:
                 line(one, points, shown[label])
             one.set_xticks(counts)
             one.set_title(f"{column.name}\n{name}")
-    label_y(axes, ["gap, bits"] * len(axes), across)
-    figure.supxlabel("mixes per example", fontsize=10)
+    name_axes(figure, axes, across, "mixes per example", ["gap, bits"] * len(axes))
     return in_report(
         save(figure, out, f"mixes{stem}", shown),
         "Held-out minus training risk at the end of training against mixes per example: mean over "
@@ -96,8 +95,7 @@ def ablation(results: Sequence[Result], student: str, key: str, out: str, stem: 
                 mean = summarize(plain[label][column].values()).mean
                 one.axhline(mean, color=look.color, linestyle=":", linewidth=1.3)
         one.set_title(column.name)
-    label_y(axes, [metric_name(column) for column in wanted], across)
-    figure.supxlabel(key, fontsize=10)
+    name_axes(figure, axes, across, key, [metric_name(column) for column in wanted])
     dotted = f"; dotted lines: `{base.variant}`, in the arms' colours" if base and ordered else ""
     return in_report(
         save(figure, out, f"ablation_{key}{stem}", shown),

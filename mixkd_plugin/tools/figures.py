@@ -37,8 +37,9 @@ def metric_name(column: Column) -> str:
     return f"{short.get(column.metric, METRICS.get(column.metric, column.metric))}, %"
 
 
-def label_y(axes: Sequence, texts: Sequence[str], across: int) -> None:
-    """Name the y axis of the first panel of each row, and where another quantity begins."""
+def name_axes(figure, axes: Sequence, across: int, x: str, texts: Sequence[str]) -> None:
+    """Name x once, and y at the first panel of each row and where another quantity begins."""
+    figure.supxlabel(x, fontsize=10)
     for i, (one, text) in enumerate(zip(axes, texts)):
         if i % across == 0 or text != texts[i - 1]:
             one.set_ylabel(text)
@@ -57,8 +58,7 @@ def learning_curves(group: Group, out: str, stem: str) -> str:
             if column in row:
                 line(one, row[column], shown[label], band=True)
         one.set_title(column.name)
-    label_y(axes, [metric_name(column) for column in wanted], across)
-    figure.supxlabel("updates", fontsize=10)
+    name_axes(figure, axes, across, "updates", [metric_name(column) for column in wanted])
     return in_report(
         save(figure, out, f"learning_curves{stem}", shown),
         "Quality on the development set during training: mean over seeds; bands are ± one "
@@ -93,8 +93,13 @@ def fractions(group: Group, out: str, stem: str) -> str:
         one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         one.minorticks_off()
         one.set_title(found[0].name.rpartition(",")[0])
-    label_y(axes, [metric_name(found[0]) for found in drawn], across)
-    figure.supxlabel("part of the training set, %", fontsize=10)
+    name_axes(
+        figure,
+        axes,
+        across,
+        "part of the training set, %",
+        [metric_name(found[0]) for found in drawn],
+    )
     return in_report(
         save(figure, out, f"fractions{stem}", shown, teacher=bool(teacher)),
         "Quality at the end of training against the part of the training set: mean over seeds; "
@@ -173,8 +178,7 @@ def gaps(group: Group, out: str, stem: str) -> str:
                 if column in row:
                     line(one, row[column], shown[label], band=True)
             one.set_title(f"{column.name}\n{name}")
-    label_y(axes, ["gap, bits"] * len(axes), across)
-    figure.supxlabel("updates", fontsize=10)
+    name_axes(figure, axes, across, "updates", ["gap, bits"] * len(axes))
     return in_report(
         save(figure, out, f"gap{stem}", shown),
         "Held-out minus training risk during training, both in evaluation mode: mean over seeds; "

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,9 @@ HEADLINES = {
     "MRPC": ("acc_and_f1", "accuracy"),
     "QQP": ("acc_and_f1", "accuracy"),
 }
+
+
+NEXT_KEY = re.compile(r",(?=[\w.-]+=)")  # a comma that begins another KEY=VALUE
 
 
 class Run(NamedTuple):
@@ -55,6 +59,23 @@ class Results(NamedTuple):
 def headlines(task: str) -> Sequence[str]:
     """Keys of a task's metric, the best first."""
     return HEADLINES.get(task, ("accuracy",))
+
+
+def changes_of(variant: str) -> Dict[str, str]:
+    """What a variant changes: KEY=VALUE[,KEY=VALUE], where a value may hold commas.
+
+    Raises:
+        ValueError: for another form.
+    """
+    if variant == RECIPE:
+        return {}
+    changes = {}
+    for item in NEXT_KEY.split(variant):
+        key, _, value = item.partition("=")
+        if not key or not value:
+            raise ValueError(f"variants: {variant!r}; allowed: {RECIPE} or KEY=VALUE[,KEY=VALUE]")
+        changes[key] = value
+    return changes
 
 
 def append_result(path: str, record: Mapping[str, Any]) -> None:

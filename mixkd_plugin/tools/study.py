@@ -21,9 +21,18 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, Dict, List, Sequence
 
-AXES = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from . import study_plan
+from .study_jobs import Jobs
+from .study_processes import Device, JobFailed
+
 NEEDED = ("glue", "out", "encoder", "tokenizer", "encode_flags", "devices", "jobs")
-NEEDED += ("points", "gap", "keep", "settings", *AXES)
+NEEDED += ("points", "gap", "keep", "settings", *study_plan.AXES)
 
 
 def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
@@ -32,11 +41,6 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
     Raises:
         ValueError: where it is not there, does not compose, or lacks a value.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     file = Path(path).resolve()
     if not file.is_file():
         raise ValueError(f"no configuration {path}")
@@ -59,12 +63,8 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
     return study
 
 
-def devices_of(study: Dict[str, Any]) -> List:
+def devices_of(study: Dict[str, Any]) -> List[Device]:
     """One device for each job that runs at the same time."""
-    import torch
-
-    from .study_jobs import Device
-
     wanted, cores = study["devices"], len(os.sched_getaffinity(0))
     if wanted == "auto":
         wanted = list(range(torch.cuda.device_count())) or "cpu"
@@ -81,9 +81,6 @@ def devices_of(study: Dict[str, Any]) -> List:
 
 def run_study(study: Dict[str, Any]) -> Counter:
     """Do what is not done; how many runs ended in which way."""
-    from . import study_plan
-    from .study_jobs import Jobs
-
     runs, jobs, devices = study_plan.all_runs(study), Jobs(study), devices_of(study)
     free: Queue = Queue()
     for device in devices:
@@ -130,15 +127,13 @@ def main(argv=None):
     try:
         study = read_study(args.study, args.overrides)
         if args.list:
-            from . import study_plan
-
             print("\n".join(run.folder for run in study_plan.all_runs(study)))
             return
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         ends = run_study(study)
     except KeyboardInterrupt:
         sys.exit("study: stopped; the same command goes on")
-    except ValueError as error:
+    except (ValueError, JobFailed) as error:
         sys.exit(f"study: {error}")
     print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")
     if ends["failed"]:

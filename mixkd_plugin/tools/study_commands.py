@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
-from .study_processes import Device
-
 PLUGIN = Path(__file__).resolve().parents[1]
 
 
@@ -16,14 +14,13 @@ def train_command(
     flags: List[str],
     seed: int,
     folder: Path,
-    device: Device,
     points: int,
     more_splits: Sequence[str] = (),
 ) -> List[str]:
     """`fairseq-train` on a data folder, validating ``points`` times, on ``more_splits`` as well.
 
     ``flags`` name --max-update. Where they keep the optimizer's state, a checkpoint is written at
-    every validation, to go on from.
+    every validation, to go on from. The device is not named: a run is the same on any.
     """
     asked = (data / "train_flags.txt").read_text().split()
     splits = sorted(file.stem for file in (data / "input0").glob("valid*.bin"))
@@ -36,7 +33,7 @@ def train_command(
         "--valid-subset", ",".join([*splits, *more_splits]),
         "--validate-interval", "1000000", "--validate-interval-updates", every,
         "--save-interval", "1000000", "--no-epoch-checkpoints", "--save-dir", str(folder),
-        "--log-format", "json", "--log-interval", "1000000", *device.flags,
+        "--log-format", "json", "--log-interval", "1000000",
         *([] if "--no-save-optimizer-state" in flags else saving),
     ]  # fmt: skip
 

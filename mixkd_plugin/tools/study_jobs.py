@@ -94,12 +94,12 @@ class Jobs:
             flags = study_plan.train_flags(settings, examples_in(data, teacher.fraction))
             flags += ["--student-init-path", str(self.encoder() / "model.pt")]
             flags += ["--train-fraction", f"{teacher.fraction:g}"]
-            command = train_command(data, flags, teacher.seed, folder, device, points=1)
+            command = train_command(data, flags, teacher.seed, folder, points=1)
         known = self._finished(folder, command)
         if known is not None:
             return known
-        begin(folder, command)
         if given:
+            begin(folder, command)
             self.commands.call(command, folder / "run.log", device.environment)
             result = {"metrics": {"valid": scored(folder / "compare")}}
         else:
@@ -140,10 +140,9 @@ class Jobs:
         flags += ["--teacher-cache", str(self.out / "teacher_answers")]
         splits = ["train"] if self.study["gap"] else []
         points = int(self.study["points"])
-        command = train_command(data, flags, run.seed, folder, device, points, splits)
+        command = train_command(data, flags, run.seed, folder, points, splits)
         if self._finished(folder, command) is not None:
             return "already done"
-        begin(folder, command)
         result = {**self._run(command, folder, device), **size_of(folder / "checkpoint_last.pt")}
         result["examples"] = result["examples"] or examples_in(data, 1.0)
         result["mixes_per_example"] = study_plan.mixes_per_example(settings)
@@ -155,7 +154,8 @@ class Jobs:
         return "done"
 
     def _run(self, command: List[str], folder: Path, device: Device) -> Dict[str, Any]:
-        began = time.time()
+        command, began = [*command, *device.flags], time.time()
+        begin(folder, command)
         self.commands.call(command, folder / "run.log", device.environment)
         log = read_log((folder / "run.log").read_text(errors="replace"))
         if not log.curve:
@@ -194,21 +194,24 @@ class Jobs:
                 if run.task == task and self._checkpoint(run).exists():
                     students.setdefault(run.student, run)
             folder = self.out / "speed" / task
-            teachers = {study_plan.teacher_of(self.study, run) for run in students.values()}
-            if not students or (folder / "compare" / "compare.json").exists():
-                continue
-            teacher = self.teacher(teachers.pop(), Device(None, 1))["checkpoint"]
-            paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
-            command = compare_command(self.data(task, GOLD), folder / "compare", teacher, paths)
-            begin(folder, command)
-            self.commands.call(command, folder / "run.log")
-            models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
-            for student in students:
-                line = {"kind": "speed", "task": task, "student": student}
-                for prefix, name in (("", student), ("teacher_", "teacher")):
-                    for key in ("sentences_per_second", "parameters"):
-                        line[prefix + key] = models[name][key]
-                self._append(line)
+            with locked(folder):
+                if students and not (folder / "compare" / "compare.json").exists():
+                    self._speed(task, students, folder)
+
+    def _speed(self, task: str, students: Mapping[str, Run], folder: Path) -> None:
+        of_first = study_plan.teacher_of(self.study, next(iter(students.values())))
+        teacher = self.teacher(of_first, Device(None, 1))["checkpoint"]
+        paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
+        command = compare_command(self.data(task, GOLD), folder / "compare", teacher, paths)
+        begin(folder, command)
+        self.commands.call(command, folder / "run.log")
+        models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
+        for student in students:
+            line = {"kind": "speed", "task": task, "student": student}
+            for prefix, name in (("", student), ("teacher_", "teacher")):
+                for key in ("sentences_per_second", "parameters"):
+                    line[prefix + key] = models[name][key]
+            self._append(line)
 
     def _checkpoint(self, run: Run) -> Path:
         return self.out / "runs" / run.folder / "checkpoint_last.pt"

@@ -7,10 +7,10 @@ or one of EXTRA, from which flags follow.
 
 import math
 from itertools import product
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from .glue import TASKS
-from .results import RECIPE, TEACHER, Run
+from .results import TEACHER, Run, changes_of
 
 # What a table may hold beside flags of fairseq-train.
 EXTRA = {
@@ -23,6 +23,15 @@ EXTRA = {
     "teacher-on": "all or part: what the study's teacher is trained on",
     "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
 }
+AXES = (
+    "seeds",
+    "tasks",
+    "fractions",
+    "students",
+    "data",
+    "variants",
+    "arms",
+)  # the outermost first
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
 
 Settings = Dict[str, Any]
@@ -60,10 +69,9 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
     for fraction in study["fractions"]:
         if not 0 < fraction <= 1:
             raise ValueError(f"fractions: {fraction}; allowed: above 0, at most 1")
-    axes = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")
     runs = [
         Run(task, float(fraction), seed, student, arm, data, str(variant))
-        for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in axes))
+        for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in AXES))
     ]
     for run in runs:
         train_flags(settings_of(study, run), examples=1)
@@ -81,12 +89,14 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
         {float(key): table for key, table in tables["fractions"].items()}.get(run.fraction),
         tables["students"][run.student],
         tables["arms"][run.arm],
-        assignments(run.variant),
+        changes_of(run.variant),
     ):
         merged.update(table or {})
     missing = [key for key in WEIGHTS if key not in merged]
     if missing:
         raise ValueError(f"arm {run.arm!r} does not say {', '.join(missing)}")
+    for key in WEIGHTS:
+        _number(merged, key, float)
     return merged
 
 
@@ -114,19 +124,6 @@ def teachers_first(study: Mapping[str, Any], runs: List[Run]) -> List[Run]:
     return [*first.values(), *(run for run in runs if run not in ahead)]
 
 
-def assignments(variant: str) -> Settings:
-    """`recipe`, or settings that a variant changes: `mixup-alpha=1` or `kd-weight=0,lr=1e-4`."""
-    if variant == RECIPE:
-        return {}
-    changed = {}
-    for item in variant.split(","):
-        key, equals, value = item.partition("=")
-        if not key or not equals or not value:
-            raise ValueError(f"variants: {variant!r}; allowed: {RECIPE} or KEY=VALUE[,KEY=VALUE]")
-        changed[key] = value
-    return changed
-
-
 def rows_per_example(settings: Settings) -> int:
     """Rows that the student computes for an example: itself, where wanted, and its mixes."""
     return int(_positive(settings, "mle-weight", "kd-weight")) + mixes_per_example(settings)
@@ -134,7 +131,7 @@ def rows_per_example(settings: Settings) -> int:
 
 def mixes_per_example(settings: Settings) -> int:
     mixing = _positive(settings, "sm-weight", "tmkd-weight")
-    return int(settings.get("mixup-ratio", 1)) if mixing else 0
+    return _number(settings, "mixup-ratio", default=1) if mixing else 0
 
 
 def teacher_queries(settings: Settings, examples_seen: int) -> int:
@@ -145,7 +142,16 @@ def teacher_queries(settings: Settings, examples_seen: int) -> int:
 
 
 def _positive(settings: Settings, *weights: str) -> bool:
-    return any(float(settings[key]) > 0 for key in weights)
+    return any(_number(settings, key, float) > 0 for key in weights)
+
+
+def _number(settings: Settings, key: str, kind: type = int, default: Optional[int] = None):
+    value = settings.get(key, default)
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        allowed = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{key}: {value!r}; allowed: {allowed}") from None
 
 
 def train_flags(settings: Settings, examples: int) -> List[str]:
@@ -156,15 +162,16 @@ def train_flags(settings: Settings, examples: int) -> List[str]:
     """
     flags = {key: value for key, value in settings.items() if key not in EXTRA}
     if "batch-size" not in flags and "max-tokens" not in flags:
-        rows, needed = int(settings["rows"]), rows_per_example(settings)
+        rows, needed = _number(settings, "rows"), rows_per_example(settings)
         size = rows // max(1, needed)
         if size < 1:
             raise ValueError(f"rows: {rows}; an example alone has {needed}")
         flags["batch-size"] = size
     if "max-update" not in flags:
-        length = math.ceil(examples / int(settings["rows"])) * float(settings["epochs"])
-        flags["max-update"] = max(int(settings.get("min-updates", 1)), math.ceil(length))
-    updates = int(flags["max-update"])
+        passes = _number(settings, "epochs", float)
+        length = math.ceil(math.ceil(examples / _number(settings, "rows")) * passes)
+        flags["max-update"] = max(_number(settings, "min-updates", default=1), length)
+    updates = _number(flags, "max-update")
     flags.setdefault("total-num-update", updates)
     flags.setdefault("warmup-updates", updates // 10)
     result: List[str] = []

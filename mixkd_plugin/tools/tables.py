@@ -1,12 +1,10 @@
 """Results of a study arranged by arm, cell and seed, for tables and figures."""
 
-import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from .results import GOLD, RECIPE, Result, headlines
+from .results import GOLD, RECIPE, Result, changes_of, headlines
 
 ARMS = ("FT", "KD", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "FM")  # in this order
-NEXT_KEY = re.compile(r",(?=[\w.-]+=)")  # a comma that begins another KEY=VALUE
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
 
 
@@ -58,8 +56,8 @@ def ablations(results: Iterable[Result]) -> Dict[str, Dict[str, Dict[str, List[R
     found: Dict[str, Dict[str, Dict[str, List[Result]]]] = {}
     for result in results:
         if "=" in result.run.variant:
-            pairs = [pair.partition("=") for pair in NEXT_KEY.split(result.run.variant)]
-            key, value = (", ".join(pair[i] for pair in pairs) for i in (0, 2))
+            changes = changes_of(result.run.variant)
+            key, value = ", ".join(changes), ", ".join(changes.values())
             values = found.setdefault(result.run.student, {}).setdefault(key, {})
             values.setdefault(value, []).append(result)
     for keys in found.values():

@@ -1,0 +1,193 @@
+"""The study's jobs: commands, logs, locks, stops; and the real thing on a small task."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_quickstart import untrained_minilm, write_sample
+from test_tools_study import STUDY
+
+from mixkd_plugin.tools.study_commands import train_command
+from mixkd_plugin.tools.study_log import read_log
+from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULE = str(ROOT / "mixkd_plugin" / "tools" / "study_processes.py")
+
+
+def test_only_what_can_be_resumed_is_saved_on_the_way(tmp_path):
+    (tmp_path / "input0").mkdir()
+    (tmp_path / "train_flags.txt").write_text("--num-classes 2")
+    flags = ["--max-update", "101"]
+    command = train_command(tmp_path, flags, 1, tmp_path, points=4)
+    assert command[command.index("--save-interval-updates") + 1] == "26"
+    assert command[command.index("--validate-interval-updates") + 1] == "26"
+    flags.append("--no-save-optimizer-state")
+    assert "--save-interval-updates" not in train_command(tmp_path, flags, 1, tmp_path, 4)
+
+
+def test_log():
+    """Lines as fairseq writes them; the training split is validated on and trained on."""
+    stamp = "2026-01-01 00:00:00 | INFO | "
+    inner = '{"epoch": 1, "update": 0.5, "loss": "9", "num_updates": "1", "lr": "1"}'
+    lines = [
+        "mixkd_plugin.task | training on 37 of 3668 examples",
+        f"train_inner | {inner}",
+        'valid | {"epoch": 1, "valid_loss": "0.9", "valid_ece": "3.1", "valid_num_updates": "2"}',
+        'train | {"epoch": 1, "train_loss": "0.8", "train_num_updates": "2"}',
+        'train | {"epoch": 1, "train_loss": "7", "train_num_updates": "2", "train_lr": "1", '
+        '"train_bsz": "18.5"}',
+        'valid | {"epoch": 2, "valid_loss": "0.7", "valid_num_updates": "3", "valid_wps": "3"}',
+        'train | {"epoch": 2, "train_loss": "7", "train_num_updates": "3", "train_lr": "1", '
+        '"train_bsz": "19"}',
+    ]
+    log = read_log("\n".join(stamp + line for line in lines))
+    assert log.curve == [
+        {"updates": 2, "epoch": 1, "valid": {"loss": 0.9, "ece": 3.1}, "train": {"loss": 0.8}},
+        {"updates": 3, "epoch": 2, "valid": {"loss": 0.7}},
+    ]
+    assert (log.updates, log.examples_seen, log.examples) == (3, 37 + 19, 37)
+
+
+def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):
+    """As where a study is killed: its training goes on, and nobody else begins the same run."""
+    folder, script = tmp_path / "run", "import sys, time; time.sleep(float(sys.argv[1]))"
+    with locked(folder) as mine:
+        assert mine
+        with locked(folder, wait=False) as other:
+            assert not other
+        holder = subprocess.Popen([sys.executable, "-c", script, "60"], close_fds=False)
+    with locked(folder, wait=False) as free_again:  # released in the child as well
+        assert free_again
+    holder.kill()
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(folder=str(folder), script=script, module=MODULE)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait()
+    with locked(folder, wait=False) as mine:
+        assert not mine
+    os.kill(child, signal.SIGKILL)
+    with locked(folder) as mine:
+        assert mine
+
+
+KILLED = """
+import runpy, subprocess, sys
+from pathlib import Path
+locked = runpy.run_path({module!r})["locked"]
+with locked(Path({folder!r})):
+    child = subprocess.Popen([sys.executable, "-c", {script!r}, "60"], close_fds=False)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+def test_a_failed_command_says_how_it_ended(tmp_path):
+    command = [sys.executable, "-c", "print('so far'); raise ValueError('no such flag')"]
+    with pytest.raises(JobFailed, match="exit 1, .*run.log: .*no such flag"):
+        Commands().call(command, tmp_path / "run.log")
+
+
+def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
+    command = ["fairseq-train", "--lr", "1"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.log").write_text(shlex.join(command) + "\n")
+    (tmp_path / "run" / "checkpoint_last.pt").touch()
+    begin(tmp_path / "run", command)
+    assert (tmp_path / "run" / "checkpoint_last.pt").exists()
+    begin(tmp_path / "run", [*command, "--dropout", "0"])
+    assert not list((tmp_path / "run").iterdir())
+
+
+def small_study(tmp_path, *overrides):
+    glue, source = tmp_path / "glue", tmp_path / "bert"
+    if not glue.exists():
+        write_sample(glue / "SST-2", "--train", 64, "--dev", 21)
+        untrained_minilm(source)
+    return [
+        sys.executable, "-m", "mixkd_plugin.tools.study", str(STUDY), f"glue.gold={glue}",
+        f"out={tmp_path / 'out'}", f"encoder={source}", "tasks=[SST-2]", "fractions=[0.5]",
+        "seeds=[1,2]", "devices=cpu", "jobs=2", "points=2", "settings.common.min-updates=2",
+        "settings.common.epochs=1", "settings.common.teacher-epochs=1", *overrides,
+    ]  # fmt: skip
+
+
+def more_data(tmp_path):
+    """For each seed the part that a fraction chooses and as many sentences without labels."""
+    for seed in (1, 2):
+        folder = tmp_path / "bt" / f"0.5-{seed}" / "SST-2"
+        write_sample(folder, "--train", 64, "--dev", 21, "--seed", seed)
+        lines = (folder / "train.tsv").read_text().splitlines()
+        unlabelled = [line.rpartition("\t")[0] + "\t" for line in lines[33:]]
+        (folder / "train.tsv").write_text("\n".join([*lines[:33], *unlabelled]) + "\n")
+    return [
+        f"+glue.bt='{tmp_path}/bt/{{fraction}}-{{seed}}'", "data=[gold,bt]",
+        "+encode_flags.bt=[--unlabelled]",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_real_thing(tmp_path):
+    """Teacher and MixKD with two seeds on two kinds of data, and runs that fail; then resumed."""
+    bad = "+settings.arms.BAD={mle-weight: -1, kd-weight: 0, sm-weight: 0, tmkd-weight: 0}"
+    more = more_data(tmp_path)
+    command = small_study(tmp_path, *more, "arms=[BAD,KD+SM+TMKD]", bad)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "4 done, 4 failed" in done.stdout
+    results = tmp_path / "out" / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    failed = [line for line in lines if line.get("status") == "failed"]
+    assert len(failed) == 4 and all("--mle-weight -1" in line["error"] for line in failed)
+    assert [line["student"] for line in lines if line.get("kind") == "speed"] == ["3-layer"]
+    runs = [line for line in lines if line.get("status") == "done"]
+    assert sorted(line["arm"] for line in runs) == ["KD+SM+TMKD"] * 4 + ["teacher"]
+    for line in runs[1:]:
+        examples = 32 if line["data"] == "gold" else 64
+        assert (line["updates"], line["examples"], line["layers"]) == (2, examples, 3)
+        assert line["teacher_queries"] == 64
+        assert [set(p) for p in line["curve"]] == [{"updates", "epoch", "valid", "train"}] * 2
+        assert line["metrics"]["valid"] == line["curve"][-1]["valid"]
+        assert {"accuracy", "loss", "kd_loss", "ece"} <= set(line["metrics"]["train"])
+        assert "--cpu" not in line["command"]  # another machine's GPU would not do it again
+        assert str(tmp_path) not in line["command"].replace(str(tmp_path / "bert"), "")
+    kept = list((tmp_path / "out" / "runs").rglob("checkpoint*.pt"))
+    assert sorted(re.findall(r"seed\d|teacher", str(p))[-1] for p in kept) == ["seed1"] * 3
+
+    again = subprocess.run(
+        small_study(tmp_path, *more, "arms=[KD+SM+TMKD]"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "4 already done" in again.stdout
+    assert results.read_text().count("\n") == len(lines)
+
+    longer = small_study(tmp_path, "arms=[KD]", "settings.common.length=64")
+    refused = subprocess.run(longer, cwd=ROOT, capture_output=True, text=True)
+    assert "data/gold/SST-2 was made with other settings" in refused.stdout
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_its_commands_and_goes_on(tmp_path):
+    command = small_study(tmp_path, "seeds=[1]", "arms=[FT,KD]")
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    log = tmp_path / "out" / "runs" / "SST-2" / "1" / "teacher" / "seed1" / "run.log"
+    while not log.exists():
+        assert first.poll() is None
+        time.sleep(0.1)
+    first.terminate()
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 1 and b"stopped; the same command goes on" in errors
+    running = subprocess.run(["pgrep", "-f", str(tmp_path / "out")], capture_output=True)
+    assert running.stdout == b""
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
