@@ -10,6 +10,8 @@ from .encoding import encode
 from .mixup import Mix
 from .student_init import CHOICES as INIT_LAYERS
 
+FAIRSEQ_EPS = 1e-5  # of LayerNorm
+
 
 @register_model("mixkd_roberta")
 class MixKDRobertaModel(roberta.RobertaModel):
@@ -60,6 +62,21 @@ class MixKDRobertaModel(roberta.RobertaModel):
             help="on: student and teacher compute no padding, and their last layer for the first "
             "token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
         )
+        parser.add_argument(
+            "--layer-norm-eps",
+            type=float,
+            default=FAIRSEQ_EPS,
+            metavar="E",
+            help="what LayerNorm adds to the variance; BERT's is 1e-12 (default: 1e-05)",
+        )
+
+    @classmethod
+    def build_model(cls, args, task):
+        model = super().build_model(args, task)
+        for module in model.modules():
+            if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
+                module.eps = safe_getattr(args, "layer_norm_eps", FAIRSEQ_EPS)
+        return model
 
     def forward(
         self,
@@ -109,6 +126,7 @@ def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) ->
         args.student_init_path = safe_getattr(args, "student_init_path", None)
         args.student_init_layers = safe_getattr(args, "student_init_layers", "first")
         args.padding_free = safe_getattr(args, "padding_free", "on")
+        args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", FAIRSEQ_EPS)
         roberta.base_architecture(args)
         for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
             if safe_getattr(args, flag, 0.0):

@@ -48,7 +48,7 @@ def model_flags():
     RobertaModel.add_args(fairseqs)
     own = {a.dest for a in ours._actions} - {a.dest for a in fairseqs._actions}
     return [
-        _row(a.dest, a.default, re.sub(r" \(default: \w+\)", "", a.help))
+        _row(a.dest, a.default, re.sub(r" \(default: [\w-]+\)", "", a.help))
         for a in ours._actions
         if a.dest in own
     ]

