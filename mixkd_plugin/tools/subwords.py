@@ -1,9 +1,9 @@
-"""The tokenizers that encode.py knows: text in, symbols of a fairseq dictionary out."""
+"""The tokenizers that encode.py knows: text in, symbols of a fairseq dictionary out, and back."""
 
 import json
 import os
 from argparse import Namespace
-from typing import Callable, List, NamedTuple
+from typing import Callable, List, NamedTuple, Tuple
 
 from fairseq.data import encoders
 
@@ -14,8 +14,12 @@ TOKENIZERS = {
 }
 
 
+Encode, Decode = Callable[[str], List[str]], Callable[[List[str]], str]
+
+
 class Tokenizer(NamedTuple):
-    encode: Callable[[str], List[str]]
+    encode: Encode
+    decode: Decode  # a text with the same pieces; wordpiece's lack case and blanks at punctuation
     dictionary: str  # where the model's dict.txt is expected
     separators: int  # </s> between the texts of a pair, besides the one that ends each text
 
@@ -30,8 +34,9 @@ def build_tokenizer(spec: str) -> Tokenizer:
     if kind not in TOKENIZERS or not path:
         raise ValueError(f"--tokenizer {spec!r}; allowed: {'; '.join(TOKENIZERS.values())}")
     folder = os.path.dirname(path) if kind == "sentencepiece" else path
-    encode = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}[kind](path)
-    return Tokenizer(encode, os.path.join(folder, "dict.txt"), 0 if kind == "wordpiece" else 1)
+    build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}[kind]
+    dictionary, separators = os.path.join(folder, "dict.txt"), 0 if kind == "wordpiece" else 1
+    return Tokenizer(*build(path), dictionary, separators)
 
 
 def _existing(*parts: str) -> str:
@@ -41,19 +46,19 @@ def _existing(*parts: str) -> str:
     return path
 
 
-def _fairseq_encoder(**settings) -> Callable[[str], List[str]]:
+def _fairseqs(**settings) -> Tuple[Encode, Decode]:
     """fairseq's own `--bpe`: training data must be cut up as a served model cuts up raw text."""
     bpe = encoders.build_bpe(Namespace(**settings))
-    return lambda text: bpe.encode(text).split()
+    return lambda text: bpe.encode(text).split(), lambda pieces: bpe.decode(" ".join(pieces))
 
 
-def _gpt2(folder: str):
+def _gpt2(folder: str) -> Tuple[Encode, Decode]:
     encoder, merges = _existing(folder, "encoder.json"), _existing(folder, "vocab.bpe")
-    return _fairseq_encoder(bpe="gpt2", gpt2_encoder_json=encoder, gpt2_vocab_bpe=merges)
+    return _fairseqs(bpe="gpt2", gpt2_encoder_json=encoder, gpt2_vocab_bpe=merges)
 
 
-def _sentencepiece(path: str):
-    return _fairseq_encoder(
+def _sentencepiece(path: str) -> Tuple[Encode, Decode]:
+    return _fairseqs(
         bpe="sentencepiece",
         sentencepiece_model=_existing(path),
         sentencepiece_enable_sampling=False,
@@ -61,7 +66,7 @@ def _sentencepiece(path: str):
     )
 
 
-def _wordpiece(folder: str):
+def _wordpiece(folder: str) -> Tuple[Encode, Decode]:
     """BERT's pieces. [UNK] is in no dict.txt, so that fairseq reads it as <unk>."""
     import tokenizers  # of the extra `quickstart`
 
@@ -79,4 +84,5 @@ def _wordpiece(folder: str):
         tokenizer = tokenizers.BertWordPieceTokenizer(
             _existing(folder, "vocab.txt"), lowercase=config.get("do_lower_case", True)
         )
-    return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens
+    decoder = tokenizers.decoders.WordPiece()
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens, decoder.decode
