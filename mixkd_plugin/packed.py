@@ -89,7 +89,7 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
 
 def can_pack(model, head: str, tokens: Tensor) -> bool:
     """Whether :func:`encode_packed` can stand for fairseq's own pass; if not, the log says why."""
-    reason = _obstacle(model, head, tokens)
+    reason = "a TPU" if tokens.device.type == "xla" else obstacle(model, head)
     if reason is not None:
         _say_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
     return reason is None
@@ -100,7 +100,7 @@ def _say_once(message: str) -> None:
     logger.info(message)
 
 
-def _obstacle(model, head: str, tokens: Tensor) -> Optional[str]:
+def obstacle(model, head: str) -> Optional[str]:
     """What in the model this pass does not know; None where it knows all.
 
     Anything but the very classes of fairseq may compute something else.
@@ -109,8 +109,6 @@ def _obstacle(model, head: str, tokens: Tensor) -> Optional[str]:
     positions = encoder.embed_positions
     if encoder.training and encoder.encoder_layerdrop > 0:
         return "--encoder-layerdrop"
-    if tokens.device.type == "xla":
-        return "a TPU"
     expected = [
         (model.encoder, RobertaEncoder),
         (encoder, TransformerEncoder),

@@ -15,7 +15,7 @@ TEXTS = [
     "numbers 1234567 and CAPITALS, e-mails (me@here.org) & #tags",
     "x",
     "unaffordable unaffectedness",
-    "  two  blanks\tand a tab ",
+    "  two  blanks,  and  more ",
     "the the the the the the the the the the the the",
 ]
 PAIRS = list(zip(TEXTS, TEXTS[3:] + TEXTS[:3]))

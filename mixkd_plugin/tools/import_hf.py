@@ -121,9 +121,7 @@ def download(name: str) -> str:
         return snapshot_download(name, allow_patterns=[*weights, "*-of-*.bin", *texts])
     except Exception as error:  # no network, no such model, no permission: of several libraries
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"{neither}, and the Hugging Face hub says: {reason}"
-        ) from None
+        raise ValueError(f"{neither}, and the Hugging Face hub says: {reason}") from None
 
 
 def read_model_type(folder: str) -> str:

@@ -42,8 +42,16 @@ def whole_output(folder: str, last: str, force: bool, owned: Sequence[str] = ())
                 with contextlib.suppress(OSError):  # not empty: somebody else's
                     os.rmdir(folder)
             raise
-    except (OSError, RuntimeError) as error:  # torch's writers make a RuntimeError of a full disk
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
         raise ValueError(f"{folder} cannot be written: {error}") from error
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether a write failed: the writers of torch and safetensors have errors of their own."""
+    words = ("PytorchStreamWriter", "I/O error", "No space left")
+    return isinstance(error, OSError) or any(word in str(error) for word in words)
 
 
 def _files(folder: str) -> Iterator[str]:

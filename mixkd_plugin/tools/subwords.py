@@ -77,12 +77,17 @@ def _wordpiece(folder: str) -> Tuple[Encode, Decode]:
         tokenizer.no_truncation()
         tokenizer.no_padding()
     else:
-        config = {}
-        if os.path.exists(os.path.join(folder, "tokenizer_config.json")):
-            with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
-                config = json.load(f)
         tokenizer = tokenizers.BertWordPieceTokenizer(
-            _existing(folder, "vocab.txt"), lowercase=config.get("do_lower_case", True)
+            _existing(folder, "vocab.txt"), lowercase=lowercases(folder)
         )
     decoder = tokenizers.decoders.WordPiece()
     return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens, decoder.decode
+
+
+def lowercases(folder: str) -> bool:
+    """Whether the WordPiece tokenizer of a folder without tokenizer.json does so."""
+    path = os.path.join(folder, "tokenizer_config.json")
+    if not os.path.exists(path):
+        return True
+    with open(path, encoding="utf-8") as f:
+        return json.load(f).get("do_lower_case", True)

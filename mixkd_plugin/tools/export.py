@@ -1,0 +1,266 @@
+"""Export a trained student to where it is served; neither fairseq nor this plugin is needed there.
+
+    python -m mixkd_plugin.tools.export CHECKPOINT OUT --to hf|onnx|onnx-int8|torchscript \
+        --tokenizer wordpiece:DIR
+
+OUT gets the weights and the tokenizer (tokenizer.json, tokenizer_config.json):
+
+- hf: a RobertaForSequenceClassification for AutoModelForSequenceClassification, AutoTokenizer and
+  pipeline("text-classification")
+- onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with <pad>, both sizes free
+- onnx-int8: the same with weights in int8
+- torchscript: model.ts, with the same input and output, for torch.jit.load and libtorch
+
+Each export ends with a comparison: real texts, through the exported tokenizer and model and through
+fairseq's. Too large a difference is an error, and leaves no OUT.
+"""
+
+import argparse
+import math
+import os
+import sys
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from fairseq.data import Dictionary, data_utils
+from torch import Tensor
+
+from ..safe_reading import read_checkpoint
+from . import compare
+from .export_formats import FORMATS, Student, add_unknown_rows, write_config
+from .export_tokenizer import export_tokenizer, write_tokenizer
+from .interop import library
+from .output import whole_output
+from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
+
+TOLERANCE = 1e-4  # of logits, in a format with float32 weights
+INT8_SHARE = 0.2  # of the logits' range, in int8
+TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
+TEXTS, BATCH = 64, 8
+
+Texts = Tuple[str, ...]  # one, or the two of a pair
+
+
+class Parity(NamedTuple):
+    texts: int
+    difference: float  # the largest, of logits
+    bound: float
+    agreement: float  # share of texts of the same class; nan for regression
+
+
+def export(
+    checkpoint: str,
+    out: str,
+    to: str,
+    tokenizer_spec: str,
+    data: Optional[str] = None,
+    text: Optional[str] = None,
+    tolerance: Optional[float] = None,
+    force: bool = False,
+) -> Parity:
+    """Write ``out``, all or nothing, and compare.
+
+    Args:
+        data: its data folder, where it is no longer where training found it
+        text: file with a text on each line, or a pair with a tab between, to compare on; default:
+            the data's validation texts
+        tolerance: largest difference of logits (default: TOLERANCE; int8: a share of the range)
+
+    Raises:
+        ValueError: saying what is wrong; nothing is written then.
+    """
+    form = FORMATS[to]
+    with whole_output(out, form.file, force) as work:
+        loaded = load(checkpoint, data)
+        task, dictionary = loaded.task, loaded.task.source_dictionary
+        tokenizer = build_tokenizer(tokenizer_spec)
+        texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
+        rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
+        check_fit(rows, tokenizer_spec, dictionary)
+        longest = loaded.model.max_positions()
+        kept = [i for i, row in enumerate(rows) if len(row) <= longest]
+        texts, rows = [texts[i] for i in kept], [rows[i] for i in kept]
+        if not rows:
+            raise ValueError(f"--text {text}: no text of at most {longest} tokens to compare on")
+        inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
+        wanted = torch.cat([loaded.logits(batch) for batch in inputs])
+        symbols = (
+            None if index is None else dictionary[index]
+            for index in (task.cfg.init_token, task.cfg.separator_token)
+        )
+        exported = export_tokenizer(tokenizer_spec, dictionary, *symbols)
+        add_unknown_rows(loaded.model, exported.more, dictionary.unk())
+        write_tokenizer(exported, work, longest)
+        student = student_of(loaded)
+        form.write(student, work)
+        write_config(student, work)
+        found = served_logits(work, to, texts, dictionary.pad())
+        return check_parity(wanted, found, to, tolerance)
+
+
+def load(checkpoint: str, data: Optional[str]) -> compare.Loaded:
+    """The checkpoint with the data folder it was trained on, or another place of it."""
+    state = read_checkpoint(checkpoint)
+    if not any(name.startswith("classification_heads.") for name in state["model"]):
+        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
+    folder = data or (state["cfg"]["task"] if state.get("cfg") else vars(state["args"]))["data"]
+    if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
+        raise ValueError(
+            f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
+        )
+    return compare.load(checkpoint, folder)
+
+
+def student_of(loaded: compare.Loaded) -> Student:
+    cfg, labels = loaded.task.cfg, None
+    if not cfg.regression_target:
+        dictionary = loaded.task.label_dictionary
+        labels = dictionary.symbols[dictionary.nspecial :][: cfg.num_classes]
+    return Student(
+        loaded.model,
+        cfg.classification_head_name,
+        loaded.task.source_dictionary.pad(),
+        labels,
+        cfg.num_classes,
+    )
+
+
+# --- texts ---
+
+
+def read_texts(path: str) -> List[Texts]:
+    if not os.path.isfile(path):
+        raise ValueError(f"--text {path}: no such file")
+    with open(path, encoding="utf-8-sig") as f:
+        lines = [line.rstrip("\r\n") for line in f]
+    texts = [tuple(line.split("\t")) for line in lines if line.strip()]
+    sizes = {len(fields) for fields in texts}
+    if sizes not in ({1}, {2}):
+        raise ValueError(f"--text {path}: a text or a pair with a tab between is wanted on a line")
+    return spread(texts)
+
+
+def spread(items: Sequence, count: int = TEXTS) -> list:
+    """At most ``count`` of the items, evenly spread."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
+    """Texts of the data's validation split, put together again from their pieces."""
+    dictionary, columns = task.source_dictionary, []
+    for name in ("input0", "input1"):
+        prefix = os.path.join(task.cfg.data, name, "valid")
+        split = data_utils.load_indexed_dataset(prefix, dictionary)
+        if split is not None:
+            columns.append(split)
+        elif name == "input0":
+            raise ValueError(
+                f"data folder {task.cfg.data} has no split valid: --text names a file to compare on"
+            )
+    lost = (dictionary.eos(), dictionary.unk())  # nobody knows what an unknown piece was
+    pieces = (
+        [[dictionary[i] for i in column[row] if i not in lost] for column in columns]
+        for row in spread(range(len(columns[0])))
+    )
+    return [tuple(tokenizer.decode(text) for text in texts) for texts in pieces]
+
+
+def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
+    """Token ids (T,) as fairseq's sentence_prediction lays texts out."""
+    dictionary, cfg = task.source_dictionary, task.cfg
+    row = [cfg.init_token] if cfg.init_token is not None else []
+    for i, text in enumerate(texts):
+        row += [cfg.separator_token] if i and cfg.separator_token is not None else []
+        row += [dictionary.index(piece) for piece in tokenizer.encode(text)]
+        row.append(dictionary.eos())
+    return torch.tensor(row)
+
+
+def check_fit(rows: List[Tensor], spec: str, dictionary: Dictionary) -> None:
+    tokens = torch.cat(rows)
+    unknown = tokens.eq(dictionary.unk()).float().mean().item()
+    if unknown > TOO_MANY_UNKNOWN:
+        raise ValueError(
+            f"--tokenizer {spec}: {unknown:.0%} of its pieces are not in the student's dictionary; "
+            "is it the tokenizer that the data was encoded with?"
+        )
+
+
+# --- the comparison ---
+
+
+def served_logits(folder: str, to: str, texts: List[Texts], padding: int) -> Tensor:
+    """What the export in ``folder`` says, in padded batches, of texts through its own tokenizer."""
+    tokenizer = library("tokenizers").Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=padding, pad_token="<pad>")
+    logits, parts = FORMATS[to].open(folder, padding), []
+    with torch.no_grad():
+        for start in range(0, len(texts), BATCH):
+            batch = [t if len(t) == 2 else t[0] for t in texts[start : start + BATCH]]
+            ids = [encoding.ids for encoding in tokenizer.encode_batch(batch)]
+            parts.append(logits(torch.tensor(ids)))
+    return torch.cat(parts)
+
+
+def check_parity(wanted: Tensor, found: Tensor, to: str, tolerance: Optional[float]) -> Parity:
+    """The comparison of logits (N, C).
+
+    Raises:
+        ValueError: where they differ by more than ``tolerance``.
+    """
+    bound = tolerance
+    if bound is None and to == "onnx-int8":
+        bound = INT8_SHARE * (wanted.max() - wanted.min()).item()
+    elif bound is None:
+        bound = TOLERANCE
+    difference = (found - wanted).abs().max().item()
+    agreement = math.nan
+    if wanted.size(1) > 1:
+        agreement = (found.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
+    if not difference <= bound:
+        raise ValueError(
+            f"the exported student's logits differ from fairseq's by {difference:.2e} on "
+            f"{len(wanted)} texts; allowed is {bound:.2e} (--tolerance)"
+        )
+    return Parity(len(wanted), difference, bound, agreement)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m mixkd_plugin.tools.export", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="trained on sentence prediction")
+    add("out", metavar="OUT", help="folder to write")
+    add("--to", required=True, choices=FORMATS, help="format")
+    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
+    add("--data", metavar="DIR", help="data folder, if it is not where training found it")
+    add("--text", metavar="FILE", help="texts to compare on (default: the data's split valid)")
+    add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed")
+    add("--force", action="store_true", help="replace an earlier export in OUT")
+    args = parser.parse_args(argv)
+    try:
+        parity = export(
+            args.checkpoint,
+            args.out,
+            args.to,
+            args.tokenizer,
+            args.data,
+            args.text,
+            args.tolerance,
+            args.force,
+        )
+    except ValueError as error:
+        sys.exit(f"export: {error}")
+    path = os.path.join(args.out, FORMATS[args.to].file)
+    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
+    same = "" if math.isnan(parity.agreement) else f", {parity.agreement:.1%} of one class with it"
+    print(
+        f"compared with fairseq on {parity.texts} texts: logits differ by at most "
+        f"{parity.difference:.2e} (allowed: {parity.bound:.2e}){same}"
+    )
+
+
+if __name__ == "__main__":
+    main()

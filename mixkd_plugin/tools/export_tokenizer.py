@@ -1,0 +1,192 @@
+"""The tokenizer of a fairseq student as one of the `tokenizers` library, with the same indices.
+
+fairseq cuts a text into pieces and looks each up in dict.txt; a `tokenizers` model has one
+vocabulary, whose indices are dict.txt's here. A piece that dict.txt lacks is <unk> to fairseq, but
+must be known here for texts to be cut in the same places: it gets an index of its own after the
+last, and the embedding table a copy of <unk>'s row for it (:attr:`Exported.more`).
+"""
+
+import base64
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from fairseq.data import Dictionary
+
+from .hf_vocabulary import BERT_SPECIAL, FAIRSEQ_SPECIAL, GPT2_END_OF_TEXT
+from .interop import library
+from .subwords import build_tokenizer, lowercases
+
+ROLES = {
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+
+
+class Exported(NamedTuple):
+    tokenizer: Any  # tokenizers.Tokenizer
+    more: int  # pieces that the dictionary lacks
+
+
+def export_tokenizer(
+    spec: str, dictionary: Dictionary, init: Optional[str], separator: Optional[str]
+) -> Exported:
+    """The tokenizer of ``encode --tokenizer SPEC``.
+
+    Args:
+        dictionary: of the student
+        init, separator: symbols before all texts and, besides the </s> that ends each text,
+            between two; None: there is none
+
+    Raises:
+        ValueError: for a tokenizer that `tokenizers` cannot follow.
+    """
+    build_tokenizer(spec)  # checks it
+    kind, _, path = spec.partition(":")
+    make = {"wordpiece": _wordpiece, "gpt2": _byte_pairs, "sentencepiece": _unigram}[kind]
+    description = make(path, dictionary)
+    known = description.pop("known")
+    special = [
+        {
+            "id": dictionary.index(name), "content": name, "special": True, "normalized": False,
+            "single_word": False, "lstrip": False, "rstrip": False,
+        }
+        for name in FAIRSEQ_SPECIAL
+    ]  # fmt: skip
+    description = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": sorted(special, key=lambda token: token["id"]),
+        "post_processor": _template(dictionary, init, separator),
+        **description,
+    }
+    tokenizer = library("tokenizers").Tokenizer.from_str(json.dumps(description))
+    return Exported(tokenizer, max(0, known - len(dictionary)))
+
+
+def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
+    """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
+    exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **ROLES,
+    }
+    with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
+        json.dump(settings, f, indent=2)
+
+
+class _Numbering:
+    """Indices of pieces: the dictionary's, and new ones for those it lacks."""
+
+    def __init__(self, dictionary: Dictionary):
+        self._dictionary = dictionary
+        self.known = len(dictionary)
+
+    def of(self, symbol: str) -> int:
+        index = self._dictionary.indices.get(symbol)
+        if index is None:
+            index, self.known = self.known, self.known + 1
+        return index
+
+
+def _template(dictionary: Dictionary, init: Optional[str], separator: Optional[str]) -> dict:
+    """How fairseq's sentence_prediction lays out one text or two."""
+
+    def special(symbol: str) -> dict:
+        return {"SpecialToken": {"id": symbol, "type_id": 0}}
+
+    def text(name: str) -> List[dict]:
+        return [{"Sequence": {"id": name, "type_id": 0}}, special("</s>")]
+
+    before = [special(init)] if init is not None else []
+    between = [special(separator)] if separator is not None else []
+    used = {symbol for symbol in ("</s>", init, separator) if symbol is not None}
+    return {
+        "type": "TemplateProcessing",
+        "single": [*before, *text("A")],
+        "pair": [*before, *text("A"), *between, *text("B")],
+        "special_tokens": {
+            s: {"id": s, "ids": [dictionary.index(s)], "tokens": [s]} for s in sorted(used)
+        },
+    }
+
+
+def _wordpiece(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
+    tokenizers, number = library("tokenizers"), _Numbering(dictionary)
+    path = os.path.join(folder, "tokenizer.json")
+    if os.path.exists(path):
+        source = tokenizers.Tokenizer.from_file(path)
+    else:
+        source = tokenizers.BertWordPieceTokenizer(
+            os.path.join(folder, "vocab.txt"), lowercase=lowercases(folder)
+        )
+    description = json.loads(source.to_str())
+    renamed = dict(zip(BERT_SPECIAL, FAIRSEQ_SPECIAL))
+    vocabulary = sorted(description["model"]["vocab"].items(), key=lambda item: item[1])
+    description["model"]["vocab"] = {
+        renamed.get(piece, piece): number.of(renamed.get(piece, piece)) for piece, _ in vocabulary
+    }
+    description["model"]["unk_token"] = "<unk>"
+    kept = ("normalizer", "pre_tokenizer", "decoder", "model")
+    return {**{key: description[key] for key in kept}, "known": number.known}
+
+
+def _byte_pairs(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
+    number = _Numbering(dictionary)
+    with open(os.path.join(folder, "encoder.json"), encoding="utf-8") as f:
+        encoder = json.load(f)
+    with open(os.path.join(folder, "vocab.bpe"), encoding="utf-8") as f:
+        merges = f.read().split("\n")[1:-1]  # as fairseq reads it
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    vocabulary = {t: number.of(str(i)) for t, i in encoder.items() if t != GPT2_END_OF_TEXT}
+    return {
+        "normalizer": None,
+        "pre_tokenizer": {**byte_level, "use_regex": True},
+        "decoder": {**byte_level, "use_regex": True},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": None},
+        "known": number.known,
+    }
+
+
+def _unigram(path: str, dictionary: Dictionary) -> Dict[str, Any]:
+    proto = library("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    with open(path, "rb") as f:
+        proto.ParseFromString(f.read())
+    if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+        raise ValueError(f"{path}: only a unigram model can be exported")
+    kinds = proto.SentencePiece
+    usable = (kinds.NORMAL, kinds.USER_DEFINED, kinds.BYTE)
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in usable}
+    # what sentencepiece does not know must never be the best way to cut a text
+    never = min(scores.values()) - 1000.0
+    missing = [piece for piece in scores if piece not in dictionary.indices]
+    symbols: Sequence[str] = [*dictionary.symbols, *missing]
+    charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+    normalizers: List[dict] = [
+        {"type": "Strip", "strip_left": True, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+    ]
+    if charsmap:
+        normalizers.insert(0, {"type": "Precompiled", "precompiled_charsmap": charsmap})
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": space,
+        "decoder": space,
+        "model": {
+            "type": "Unigram",
+            "unk_id": dictionary.unk(),
+            "vocab": [[symbol, scores.get(symbol, never)] for symbol in symbols],
+            "byte_fallback": bool(proto.trainer_spec.byte_fallback),
+        },
+        "known": len(symbols),
+    }

@@ -1,0 +1,274 @@
+"""export: what is served equals the fairseq student, on any text, and needs none of fairseq."""
+
+import json
+import os
+import subprocess
+import sys
+
+import hf_models
+import inprocess
+import pytest
+import torch
+import toy
+from fairseq.data import Dictionary
+
+from mixkd_plugin.tools import export as export_module
+from mixkd_plugin.tools.encode import encode
+from mixkd_plugin.tools.export import export, fairseq_row, load
+from mixkd_plugin.tools.subwords import build_tokenizer
+
+NEW_TEXTS = [  # of which the student has seen nothing, and some pieces are not in its dictionary
+    "The soup wasn't charming: 42 bowls, été!",
+    "Ünaffectedly (unaffordable)  journeys — #日本",
+    "x",
+    "the " * 15,
+]
+NEW_PAIRS = list(zip(NEW_TEXTS, reversed(NEW_TEXTS)))
+FILES = {"hf": "model.safetensors", "onnx": "model.onnx", "torchscript": "model.ts"}
+
+
+@pytest.fixture
+def transformers(monkeypatch):
+    return hf_models.import_transformers(monkeypatch)
+
+
+class Trained:
+    """A student of a few updates on pairs, and a dictionary that lacks some of the pieces."""
+
+    def __init__(self, folder, kind):
+        tokenizers = folder / "tokenizer"
+        tokenizers.mkdir()
+        make = {
+            "wordpiece": hf_models._wordpiece,
+            "gpt2": hf_models._byte_pairs,
+            "sentencepiece": hf_models._sentencepiece,
+        }[kind]
+        make(tokenizers)
+        if kind == "gpt2":
+            (tokenizers / "vocab.json").rename(tokenizers / "encoder.json")
+            (tokenizers / "merges.txt").rename(tokenizers / "vocab.bpe")
+        file = "/sentencepiece.bpe.model" if kind == "sentencepiece" else ""
+        self.tokenizer = f"{kind}:{tokenizers}{file}"
+        pieces = build_tokenizer(self.tokenizer).encode
+        dictionary = Dictionary()
+        for symbol in sorted({p for text in hf_models.TEXTS[:6] for p in pieces(text)}):
+            dictionary.add_symbol(symbol)
+        dictionary.save(str(tokenizers / "dict.txt"))
+        self.unknown = {p for text in NEW_TEXTS for p in pieces(text)} - {*dictionary.symbols}
+        glue = folder / "glue"
+        glue.mkdir()
+        rows = [
+            "\t".join((*pair, ("entailment", "not_entailment")[i % 2])) + "\n"
+            for i, pair in enumerate(hf_models.PAIRS)
+        ]
+        for name in ("train.tsv", "dev.tsv"):
+            text = "sentence1\tsentence2\tlabel\n" + "".join(rows)
+            (glue / name).write_text(text, encoding="utf-8")
+        self.data = str(folder / "data")
+        flags = encode(str(glue), "RTE", self.tokenizer, self.data, max_tokens=60)
+        inprocess.run_training(
+            toy.train_flags(
+                self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight",
+                0, "--max-epoch", 3, "--lr", 0.01, "--layer-norm-eps", 1e-6,
+            )
+        )  # fmt: skip
+        self.checkpoint = str(folder / "student" / "checkpoint_last.pt")
+        state = torch.load(self.checkpoint, weights_only=False)
+        torch.manual_seed(0)
+        for name, tensor in state["model"].items():
+            if name.endswith("weight") and "norm" not in name:  # so that texts make a difference
+                tensor.add_(0.3 * torch.randn_like(tensor))
+        torch.save(state, self.checkpoint)
+
+    @torch.no_grad()
+    def logits(self, texts):
+        """Of the fairseq student, one text at a time."""
+        loaded, tokenizer = load(self.checkpoint, None), build_tokenizer(self.tokenizer)
+        rows = [fairseq_row(t, tokenizer, loaded.task)[None] for t in texts]
+        return torch.cat([loaded.logits({"net_input": {"src_tokens": row}}) for row in rows])
+
+
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("wordpiece", "gpt2")]
+
+
+@pytest.fixture(scope="module", params=[*SLOW, "sentencepiece"])
+def trained(request, tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
+
+
+SERVER = """
+import json, sys
+for name in ("fairseq", "mixkd_plugin", "torchaudio"):  # the last may be broken where fairseq is
+    sys.modules[name] = None
+form, folder, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+import torch
+if form == "hf":
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    batch = tokenizer(*zip(*texts), padding=True, return_tensors="pt")
+    logits = model(**batch).logits
+    classify = pipeline("text-classification", model=folder, tokenizer=folder, top_k=None)
+    answers = classify([{"text": t[0], "text_pair": t[-1]} for t in texts] if len(texts[0]) > 1
+                       else [t[0] for t in texts])
+else:
+    import tokenizers
+    tokenizer = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
+    ids = torch.tensor([e.ids for e in tokenizer.encode_batch([t if len(t) > 1 else t[0] for t in texts])])
+    answers = None
+    if form == "onnx":
+        import onnxruntime
+        session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+        logits = torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
+    else:
+        logits = torch.jit.load(f"{folder}/model.ts")(ids)
+print(json.dumps([logits.tolist(), answers]))
+"""  # noqa: E501
+
+
+def served(form, folder, texts):
+    """Logits and pipeline's answers of a process in which fairseq and the plugin do not exist."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, form, str(folder), json.dumps(texts)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    logits, answers = json.loads(run.stdout.splitlines()[-1])
+    return torch.tensor(logits), answers
+
+
+def test_hugging_face_for_every_tokenizer(tmp_path, transformers, trained):
+    assert trained.unknown, "no piece is missing from the dictionary"
+    parity = export(trained.checkpoint, str(tmp_path / "hf"), "hf", trained.tokenizer)
+    assert parity.texts == len(hf_models.PAIRS) and parity.difference < 1e-5
+    for texts in (NEW_PAIRS, [(text,) for text in NEW_TEXTS]):
+        wanted = trained.logits(texts)
+        assert wanted.std(dim=0).min() > 1e-2, "the texts make no difference"
+        logits, answers = served("hf", tmp_path / "hf", texts)
+        assert (logits - wanted).abs().max() < 1e-5
+        for row, scores in zip(wanted.softmax(dim=1), answers):
+            expected = dict(zip(("entailment", "not_entailment"), row.tolist()))
+            assert {s["label"]: s["score"] for s in scores} == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+def test_other_formats(tmp_path, student, form):
+    pytest.importorskip("onnxruntime")
+    export(student.checkpoint, str(tmp_path / form), form, student.tokenizer)
+    for texts in (NEW_PAIRS, [(text,) for text in NEW_TEXTS], NEW_PAIRS[:1]):
+        logits, _ = served(form, tmp_path / form, texts)
+        assert (logits - student.logits(texts)).abs().max() < 1e-5
+    names = json.loads((tmp_path / form / "config.json").read_text())["id2label"]
+    assert names == {"0": "entailment", "1": "not_entailment"}
+
+
+@pytest.mark.slow
+def test_int8_through_the_command_line(tmp_path, student):
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "int8"
+    arguments = [student.checkpoint, out, "--to", "onnx-int8", "--tokenizer", student.tokenizer]
+    arguments += ["--tolerance", 5]  # random weights are not made for eight bits
+    done = toy.run_module("mixkd_plugin.tools.export", *arguments)
+    assert "compared with fairseq on 8 texts: logits differ by at most" in done.stdout
+    logits, _ = served("onnx", out, NEW_PAIRS)
+    wanted = student.logits(NEW_PAIRS)
+    difference = (logits - wanted).abs().max()
+    assert 0 < difference < 5
+    import onnx
+
+    kinds = {tensor.data_type for tensor in onnx.load(out / "model.onnx").graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds
+
+    again = toy.run_module("mixkd_plugin.tools.export", *arguments, check=False)
+    assert again.returncode == 1
+    assert "already holds model.onnx; --force replaces it" in again.stdout
+    assert "Traceback" not in again.stdout
+
+
+def test_regression(tmp_path, transformers, regression, regression_teacher):
+    """One output without classes; texts from a file, the words of the toy data as WordPiece."""
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *toy.WORDS]), encoding="utf-8"
+    )
+    (tmp_path / "texts").write_text("w1 w2 w3\nw4\nw5 w6 w6 w7 w39\n")
+    tokenizer = f"wordpiece:{tmp_path}"
+    checkpoint = str(regression_teacher)
+    parity = export(checkpoint, str(tmp_path / "hf"), "hf", tokenizer, text=str(tmp_path / "texts"))
+    assert parity.texts == 3 and parity.agreement != parity.agreement  # nan
+    logits, answers = served("hf", tmp_path / "hf", [("w1 w2 w3",), ("w4",)])
+    assert logits.shape == (2, 1)
+    for value, scores in zip(logits[:, 0].tolist(), answers):
+        assert scores[0]["score"] == pytest.approx(value, abs=1e-6)  # no softmax or sigmoid
+
+
+# --- what is refused, leaving nothing ---
+
+
+def refused(student, tmp_path, message, to="torchscript", **changes):
+    out = tmp_path / "out"
+    arguments = {"checkpoint": student.checkpoint, "tokenizer_spec": student.tokenizer, **changes}
+    with pytest.raises(ValueError) as error:
+        export(out=str(out), to=to, **arguments)
+    assert message in str(error.value)
+    assert not out.exists()
+
+
+def test_refusals(tmp_path, student, trained, monkeypatch):
+    refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
+    refused(student, tmp_path, "logits differ from fairseq's by", tolerance=0.0)
+    refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
+    refused(student, tmp_path, "--text nowhere: no such file", text="nowhere")
+    (tmp_path / "texts").write_text("a\tb\tc\n")
+    refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
+    (tmp_path / "texts").write_text("the " * 600 + "\n")
+    refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
+    if not trained.tokenizer.startswith("wordpiece"):
+        refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
+                tokenizer_spec=trained.tokenizer)  # fmt: skip
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    refused(student, tmp_path, "needs transformers", to="hf")
+
+
+def test_bounds_of_the_comparison():
+    """1e-4 where weights are float32; in int8 a share of the logits' range."""
+    wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
+    for to, bound in {"hf": 1e-4, "torchscript": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
+        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None)
+        assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
+        with pytest.raises(ValueError, match="allowed is"):
+            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None)
+    with pytest.raises(ValueError, match="differ from fairseq's by nan"):
+        export_module.check_parity(wanted, wanted * float("nan"), "hf", None)
+
+
+def text_file(tmp_path):
+    (tmp_path / "texts").write_text("\n".join(hf_models.TEXTS), encoding="utf-8")
+    return str(tmp_path / "texts")
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
+    from mixkd_plugin.tools.import_hf import import_encoder
+
+    hf_models.make("bert", tmp_path / "hf", transformers, head="")
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "encoder"))
+    message = "has no classification head"
+    refused(student, tmp_path, message, checkpoint=str(tmp_path / "encoder" / "model.pt"))
+
+
+def test_a_student_that_transformers_cannot_have_is_refused_by_flag(tmp_path, student, monkeypatch):
+    monkeypatch.setattr(export_module, "load", changed(export_module.load))
+    refused(student, tmp_path, "cannot have --pooler-activation-fn relu; another --to", to="hf")
+
+
+def changed(load):
+    def load_and_change(*arguments):
+        loaded = load(*arguments)
+        loaded.model.args.pooler_activation_fn = "relu"
+        return loaded
+
+    return load_and_change
