@@ -14,7 +14,7 @@ import os
 import statistics
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import torch
 from fairseq import checkpoint_utils
@@ -78,7 +78,7 @@ def compare(
     outputs = {
         name: torch.cat([one.logits(batch) for batch in batches]) for name, one in loaded.items()
     }
-    speeds = measure_speeds(loaded, batches, rounds)
+    speeds = measure_speeds({name: one.logits for name, one in loaded.items()}, batches, rounds)
     rows = {}
     for name, one in loaded.items():
         rows[name] = {
@@ -159,33 +159,37 @@ def _percent_equal(a: Tensor, b: Tensor) -> float:
 
 
 def measure_speeds(
-    loaded: Dict[str, Loaded], batches: Sequence[Dict[str, Any]], rounds: int
+    models: Dict[str, Callable[[Dict[str, Any]], Tensor]],
+    batches: Sequence[Dict[str, Any]],
+    rounds: int,
 ) -> Dict[str, float]:
     """Sentences a second of each model: the median of rounds over up to nine batches."""
     step = -(-len(batches) // 9)
     batches = batches[step // 2 :: step]  # spread over all lengths
     sentences = sum(len(batch["id"]) for batch in batches)
-    seconds: Dict[str, List[float]] = {name: [] for name in loaded}
+    seconds: Dict[str, List[float]] = {name: [] for name in models}
     for turn in range(rounds + 1):
-        names = list(loaded)
+        names = list(models)
         turn_of = turn % len(names)
         for name in names[turn_of:] + names[:turn_of]:  # nobody is always first
             start = time.perf_counter()
             for batch in batches:
-                loaded[name].logits(batch)
+                models[name](batch)
             if turn > 0:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
     return {name: sentences / statistics.median(times) for name, times in seconds.items()}
 
 
-def markdown(rows: Dict[str, Dict[str, float]]) -> str:
-    keys = [key for key in MEASURES if key in next(iter(rows.values()))]
+def markdown(
+    rows: Dict[str, Dict[str, float]], measures: Mapping[str, Tuple[str, str]] = MEASURES
+) -> str:
+    keys = [key for key in measures if key in next(iter(rows.values()))]
     lines = [
-        "| model | " + " | ".join(MEASURES[key][0] for key in keys) + " |",
+        "| model | " + " | ".join(measures[key][0] for key in keys) + " |",
         "|---" * (len(keys) + 1) + "|",
     ]
     for name, row in rows.items():
-        cells = (MEASURES[key][1].format(row[key]) for key in keys)
+        cells = (measures[key][1].format(row[key]) for key in keys)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

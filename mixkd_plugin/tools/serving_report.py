@@ -1,0 +1,227 @@
+"""What it costs to serve a teacher and its students, in each format: a table and a figure.
+
+    python -m mixkd_plugin.tools.serving_report DATA_DIR teacher=T.pt student=S.pt \
+        --tokenizer wordpiece:DIR --out DIR
+
+Each checkpoint is exported (DIR/exports/NAME/FORMAT, compared with fairseq as `export` does) and
+measured beside fairseq's own pass: size on disk, latency of one text (p50, p95), texts a second in
+batches, quality on the labelled split, and how often it says what the teacher says. DIR gets
+serving.md, serving.json and serving.png. All models take turns on the same texts, on this machine's
+CPU, so that a busy neighbour slows all alike. Tokenising is not timed.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from . import compare
+from .export import export, student_of
+from .export_formats import FORMATS
+from .serving_figure import plot_serving
+from .serving_module import ServedStudent
+from .subwords import TOKENIZERS
+
+FAIRSEQ = "fairseq"
+SINGLE_TEXTS = 200  # whose latency is measured, one by one
+
+Batch = Dict[str, Any]
+
+MEASURES = {
+    **{
+        key: compare.MEASURES[key]
+        for key in ("accuracy", "f1", "mcc", "pearson", "spearman", "agreement", "correlation")
+    },
+    "parameters": ("parameters", "{:,}"),
+    "megabytes": ("MB on disk", "{:.1f}"),
+    "p50": ("latency p50, ms", "{:.1f}"),
+    "p95": ("p95, ms", "{:.1f}"),
+    "sentences_per_second": ("texts a second", "{:.0f}"),
+}
+
+
+class Candidate(NamedTuple):
+    """A checkpoint in a format."""
+
+    name: str
+    form: str
+    logits: Callable[[Batch], Tensor]
+    megabytes: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, {self.form}"
+
+
+def serving_report(
+    data: str,
+    paths: Dict[str, str],
+    teacher: str,
+    tokenizer: str,
+    out: str,
+    formats: Sequence[str],
+    split: str = "valid",
+    batch_size: int = 32,
+    rounds: int = 5,
+) -> Tuple[Dict[str, Dict[str, Any]], int]:
+    """{"NAME, FORMAT": measures}, and the number of labelled texts.
+
+    Raises:
+        ValueError: where a checkpoint cannot be used or exported, or two read data differently.
+    """
+    loaded = {name: compare.load(path, data) for name, path in paths.items()}
+    compare.check_alike(loaded)
+    batches = compare.make_batches(loaded[teacher].task, split, batch_size)
+    targets = torch.cat([batch["target"].flatten() for batch in batches])
+    candidates: List[Candidate] = []
+    for name, path in paths.items():
+        for form in formats:
+            print(f"{name}: {form}", flush=True)
+            folder = os.path.join(out, "exports", name, form)
+            candidates.append(candidate(name, form, path, loaded[name], tokenizer, data, folder))
+    models = {one.label: one.logits for one in candidates}
+    with torch.no_grad():
+        outputs = {
+            label: torch.cat([logits(batch) for batch in batches])
+            for label, logits in models.items()
+        }
+        teacher_outputs = torch.cat([loaded[teacher].logits(batch) for batch in batches])
+        latencies = measure_latencies(models, singles(batches))
+        speeds = compare.measure_speeds(models, batches, rounds)
+    rows = {}
+    for one in candidates:
+        its = loaded[one.name]
+        served = ServedStudent(its.model, its.task.cfg.classification_head_name)
+        rows[one.label] = {
+            **compare.quality(its, outputs[one.label], targets),
+            **compare.likeness(its, outputs[one.label], teacher_outputs),
+            "parameters": sum(p.numel() for p in served.parameters()),
+            "megabytes": one.megabytes,
+            "p50": percentile(latencies[one.label], 50),
+            "p95": percentile(latencies[one.label], 95),
+            "sentences_per_second": speeds[one.label],
+            "name": one.name,  # the last two are for the figure
+            "format": one.form,
+        }
+    return rows, sum(len(batch["id"]) for batch in batches)
+
+
+def candidate(
+    name: str, form: str, path: str, loaded: compare.Loaded, tokenizer: str, data: str, folder: str
+) -> Candidate:
+    if form == FAIRSEQ:
+        return Candidate(name, form, loaded.logits, os.path.getsize(path) / 1e6)
+    export(path, folder, form, tokenizer, data, force=True)
+    opened = FORMATS[form].open(folder, student_of(loaded).padding)
+
+    def logits(batch: Batch) -> Tensor:
+        return opened(batch["net_input"]["src_tokens"])
+
+    size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
+    return Candidate(name, form, logits, size)
+
+
+def singles(batches: Sequence[Batch]) -> List[Batch]:
+    """Batches of one text without padding, spread over all lengths."""
+    rows = [
+        (tokens, int(length))
+        for batch in batches
+        for tokens, length in zip(
+            batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
+        )
+    ]
+    step = max(1, len(rows) // SINGLE_TEXTS)
+    chosen = rows[step // 2 :: step][:SINGLE_TEXTS]
+    return [{"net_input": {"src_tokens": tokens[None, :length]}} for tokens, length in chosen]
+
+
+def measure_latencies(
+    models: Dict[str, Callable[[Batch], Tensor]], texts: Sequence[Batch]
+) -> Dict[str, List[float]]:
+    """Milliseconds of each text, all models on one text after another."""
+    milliseconds: Dict[str, List[float]] = {label: [] for label in models}
+    for text in texts[:10]:  # warm
+        for logits in models.values():
+            logits(text)
+    labels = list(models)
+    for turn, text in enumerate(texts):
+        first = turn % len(labels)
+        for label in labels[first:] + labels[:first]:  # nobody is always first
+            start = time.perf_counter()
+            models[label](text)
+            milliseconds[label].append(1000 * (time.perf_counter() - start))
+    return milliseconds
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that at least so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m mixkd_plugin.tools.serving_report", description=__doc__.split("\n")[0]
+    )
+    forms = (FAIRSEQ, *FORMATS)
+    add = parser.add_argument
+    add("data", metavar="DATA_DIR", help="data folder of the task, with the labelled split")
+    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
+    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
+    add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
+    add("--formats", default=",".join(forms), metavar="A,B,...", help="default: %(default)s")
+    add("--out", required=True, metavar="DIR", help="for serving.md, .json, .png and exports")
+    add("--split", default="valid", help="labelled split (default: %(default)s)")
+    add("--batch-size", type=int, default=32, help="texts a batch (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="timed rounds of batches (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        paths = compare.parse_checkpoints(args.checkpoints)
+        teacher = args.teacher or next(iter(paths))
+        if teacher not in paths:
+            raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
+        formats = args.formats.split(",")
+        unknown = [form for form in formats if form not in forms]
+        if unknown:
+            raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+        rows, count = serving_report(
+            args.data,
+            paths,
+            teacher,
+            args.tokenizer,
+            args.out,
+            formats,
+            args.split,
+            args.batch_size,
+            args.rounds,
+        )
+    except ValueError as error:
+        sys.exit(f"serving_report: {error}")
+    threads = torch.get_num_threads()
+    table = compare.markdown(rows, MEASURES) + (
+        f"\n\n{count} texts of `{args.split}`; agreement is with {teacher} in fairseq. On the CPU, "
+        f"{threads} thread{'s' if threads > 1 else ''}; latency of up to {SINGLE_TEXTS} texts, one "
+        f"at a time; texts a second in batches of {args.batch_size} of similar length.\n"
+    )
+    print(table)
+    write(args.out, rows, {"teacher": teacher, "texts": count, "threads": threads}, table)
+
+
+def write(out: str, rows: Dict[str, Dict[str, Any]], about: Dict[str, Any], table: str) -> None:
+    os.makedirs(out, exist_ok=True)
+    with open(os.path.join(out, "serving.md"), "w", encoding="utf-8") as f:
+        f.write(table)
+    with open(os.path.join(out, "serving.json"), "w", encoding="utf-8") as f:
+        json.dump({**about, "models": rows}, f, indent=2)
+    metric = next(iter(next(iter(rows.values()))))
+    plot_serving(rows, metric, MEASURES[metric][0], os.path.join(out, "serving.png"))
+
+
+if __name__ == "__main__":
+    main()
