@@ -10,9 +10,9 @@ import torch
 from fairseq.data import BaseWrapperDataset
 
 from .losses import labelled_rows
-from .pairing import MixupPlan, order_by_length
+from .pairing import Examples, MixupPlan, order_by_length
 
-# (lengths of the eligible examples, epoch=) -> plan over them; picklable, for loader workers
+# (the eligible examples, epoch=) -> plan over them; picklable, for loader workers
 PlanDrawer = Callable[..., MixupPlan]
 
 
@@ -34,6 +34,7 @@ class DistillationDataset(BaseWrapperDataset):
         length_seed: draws the order of equal lengths, and so the batches, anew each epoch; None
             leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
+        classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
         clean_rows: whether a batch with mixes is computed on its clean rows, too
         count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
@@ -48,6 +49,7 @@ class DistillationDataset(BaseWrapperDataset):
         by_length: bool = False,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
+        classes: Optional[np.ndarray] = None,
         clean_rows: bool = True,
         count_labelled: bool = False,
         keep_every_example: bool = True,
@@ -61,6 +63,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
+        self._classes = classes
         self._clean_rows = int(clean_rows)
         self._count_labelled = count_labelled
         self._keep_every_example = keep_every_example
@@ -161,13 +164,20 @@ class DistillationDataset(BaseWrapperDataset):
         """Draw this epoch's plan once in a process, spread over all positions of the dataset."""
         if self._plan_epoch == self._epoch:
             return
-        plan = self._draw_plan(self._lengths[self._eligible], epoch=self._epoch)
+        ids = self.eligible_ids
+        examples = Examples(ids, self._split_lengths[ids], self._classes[ids])
+        plan = self._draw_plan(examples, epoch=self._epoch)
         shape = (len(self), plan.lam.shape[1])
         self._partners = np.zeros(shape, dtype=np.int64)
         self._lam = np.zeros(shape)
         self._partners[self._eligible] = self._indices[self._eligible[plan.partners]]
         self._lam[self._eligible] = plan.lam
         self._plan_epoch = self._epoch
+
+    def draw_mixes(self) -> None:
+        """Draw those of this epoch in this process: its loader workers then need not."""
+        if self._draw_plan is not None:
+            self._ensure_plan()
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         example = self.dataset[self._indices[index]]
