@@ -112,7 +112,7 @@ def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
     elif n and not (partners.min() >= 0 and partners.max() < n):
         found = f"{partners.min()} to {partners.max()}"
     elif not np.array_equal(partners, again):
-        found = "other partners the second time, to equal arguments"
+        found = "other partners when asked again"
     else:
         return partners
     raise ValueError(
