@@ -161,7 +161,11 @@ class DistillationDataset(BaseWrapperDataset):
     # --- examples ---
 
     def _ensure_plan(self) -> None:
-        """Draw this epoch's plan once in a process, spread over all positions of the dataset."""
+        """Draw this epoch's plan, spread over all positions of the dataset, once.
+
+        The main process does, for fairseq takes an epoch's first batch there; loader workers
+        inherit it, and so need not know a registered pairing rule.
+        """
         if self._plan_epoch == self._epoch:
             return
         ids = self.eligible_ids
@@ -173,11 +177,6 @@ class DistillationDataset(BaseWrapperDataset):
         self._partners[self._eligible] = self._indices[self._eligible[plan.partners]]
         self._lam[self._eligible] = plan.lam
         self._plan_epoch = self._epoch
-
-    def draw_mixes(self) -> None:
-        """Draw those of this epoch in this process: its loader workers then need not."""
-        if self._draw_plan is not None:
-            self._ensure_plan()
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         example = self.dataset[self._indices[index]]

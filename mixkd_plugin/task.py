@@ -209,9 +209,6 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 "architectures, or one that extends mixkd_plugin.MixupModel, got "
                 f"{type(model).__name__}"
             )
-        if self._mixing:
-            with ranks.together():  # what is wrong with a pairing rule is said once, and here
-                self._training_split.draw_mixes()
         if self.teacher_outputs is None:
             self.teacher_outputs = self._set_up_teacher(model)
         outputs, cfg = self.teacher_outputs, self.cfg
