@@ -15,7 +15,7 @@ from torch import Tensor
 from . import metrics as quality
 from .criterion_config import MixKDCriterionConfig
 from .encoding import split_rows
-from .flags import TERMS, check_criterion_flags
+from .flags import TERMS, check_criterion_flags, check_distance
 from .losses import cross_entropy, distance, labelled_rows, squared_error, zero_unless
 from .mixup import Mix, mix_targets
 from .task import MixKDSentencePredictionTask
@@ -50,6 +50,8 @@ class MixKDCriterion(SentencePredictionCriterion):
                 f"{type(task).__name__}"
             )
         check_criterion_flags(cfg, task.cfg.mixup_ratio)
+        if task.trains:
+            check_distance(cfg)
         super().__init__(cfg, task)
         self.task = task
         self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}

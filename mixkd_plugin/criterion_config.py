@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig
-from fairseq.dataclass import ChoiceEnum
 from omegaconf import II
-
-from .losses import DISTANCES
 
 
 @dataclass
@@ -37,11 +34,12 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     tmkd_weight: float = field(
         default=1.0, metadata={"help": "weight of L_TMKD: the teacher on mixed examples"}
     )
-    distill_distance: ChoiceEnum(DISTANCES) = field(
+    distill_distance: str = field(
         default="mse",
         metadata={
             "help": "of student from teacher: mse (of the logits), kl (divergence, teacher to "
-            "student) or ce (cross-entropy under the teacher); regression has mse alone"
+            "student), ce (cross-entropy under the teacher), or a registered one; regression has "
+            "mse alone"
         },
     )
     distill_temperature: float = field(

@@ -10,9 +10,9 @@ import torch
 from fairseq.data import BaseWrapperDataset
 
 from .losses import labelled_rows
-from .pairing import MixupPlan, order_by_length
+from .pairing import Examples, MixupPlan, order_by_length
 
-# (lengths of the eligible examples, epoch=) -> plan over them; picklable, for loader workers
+# (the eligible examples, epoch=) -> plan over them; picklable, for loader workers
 PlanDrawer = Callable[..., MixupPlan]
 
 
@@ -34,6 +34,7 @@ class DistillationDataset(BaseWrapperDataset):
         length_seed: draws the order of equal lengths, and so the batches, anew each epoch; None
             leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
+        classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
         clean_rows: whether a batch with mixes is computed on its clean rows, too
         count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
@@ -48,6 +49,7 @@ class DistillationDataset(BaseWrapperDataset):
         by_length: bool = False,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
+        classes: Optional[np.ndarray] = None,
         clean_rows: bool = True,
         count_labelled: bool = False,
         keep_every_example: bool = True,
@@ -61,6 +63,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
+        self._classes = classes
         self._clean_rows = int(clean_rows)
         self._count_labelled = count_labelled
         self._keep_every_example = keep_every_example
@@ -158,10 +161,16 @@ class DistillationDataset(BaseWrapperDataset):
     # --- examples ---
 
     def _ensure_plan(self) -> None:
-        """Draw this epoch's plan once in a process, spread over all positions of the dataset."""
+        """Draw this epoch's plan, spread over all positions of the dataset, once.
+
+        The main process does, for fairseq takes an epoch's first batch there; loader workers
+        inherit it, and so need not know a registered pairing rule.
+        """
         if self._plan_epoch == self._epoch:
             return
-        plan = self._draw_plan(self._lengths[self._eligible], epoch=self._epoch)
+        ids = self.eligible_ids
+        examples = Examples(ids, self._split_lengths[ids], self._classes[ids])
+        plan = self._draw_plan(examples, epoch=self._epoch)
         shape = (len(self), plan.lam.shape[1])
         self._partners = np.zeros(shape, dtype=np.int64)
         self._lam = np.zeros(shape)

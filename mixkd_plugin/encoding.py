@@ -1,6 +1,7 @@
-"""The seam between mixing and a RoBERTa encoder: rows in, logits out, in one pass.
+"""The seam between mixing and an encoder: rows in, logits out, in one pass.
 
-Student and teacher both go through it. It needs of a model what fairseq's ``RobertaModel`` has:
+Student and teacher both go through it. A model of another family extends ``MixupModel`` and so has
+the seam; of others this needs what fairseq's ``RobertaModel`` has:
 ``encoder.sentence_encoder.embed_tokens``, ``encoder.extract_features`` and
 ``classification_heads``. Call it inside the module that DDP or FSDP wraps, never around it.
 """
@@ -10,7 +11,15 @@ from typing import Optional, Tuple
 from torch import Tensor
 
 from .mixup import Mix, stack_rows
+from .mixup_model import MixupModel
 from .packed import can_pack, encode_packed
+
+
+def can_encode(model) -> bool:
+    """Whether :func:`encode` knows models of this kind."""
+    return isinstance(model, MixupModel) or hasattr(
+        getattr(model, "encoder", None), "sentence_encoder"
+    )
 
 
 def encode(
@@ -29,6 +38,8 @@ def encode(
     fairseq's ``RobertaEncoder.forward`` drops token embeddings without a word, so this calls
     ``extract_features``, which hands them on.
     """
+    if isinstance(model, MixupModel):
+        return model.encode_rows(head, tokens, mix, with_clean)
     if padding_free and can_pack(model, head, tokens):
         features = encode_packed(model, tokens, mix, with_clean)
     elif mix is None:

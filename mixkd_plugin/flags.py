@@ -6,6 +6,8 @@ from typing import Any, Dict
 
 from omegaconf import OmegaConf
 
+from .losses import DISTANCES
+
 TERMS = ("mle", "kd", "sm", "tmkd")
 
 
@@ -51,19 +53,26 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
             f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
             "set the weight to 0, or the ratio to 1 or more"
         )
-    kind, temperature = cfg.distill_distance, cfg.distill_temperature
-    rule = "a number above 0" if kind != "mse" else "1 for --distill-distance mse, which has none"
-    fits = temperature == 1 if kind == "mse" else 0 < temperature < math.inf
-    _check(fits, "distill_temperature", temperature, rule)
-
     if cfg.regression_target:
-        _check(kind == "mse", "distill_distance", kind, "mse, where --regression-target is given")
         wrong, needs = ("report_mcc", "report_acc_and_f1"), "without"
     else:
         wrong, needs = ("report_pearson_and_spearman",), "with"
     for name in wrong:
         if cfg[name]:
             raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")
+
+
+def check_distance(cfg) -> None:
+    """Check the criterion's distance, where training begins: a trained student needs none."""
+    kind, temperature = cfg.distill_distance, cfg.distill_temperature
+    has_temperature = DISTANCES.find(kind).has_temperature
+    rule = "a number above 0"
+    if not has_temperature:
+        rule = f"1 for --distill-distance {kind}, which has none"
+    fits = 0 < temperature < math.inf if has_temperature else temperature == 1
+    _check(fits, "distill_temperature", temperature, rule)
+    if cfg.regression_target:
+        _check(kind == "mse", "distill_distance", kind, "mse, where --regression-target is given")
 
 
 # What may differ between the processes of a run: who and where each is, and what it prints. Data is

@@ -4,13 +4,14 @@ Each returns a scalar in float32 (or wider), *summed over rows*: the caller divi
 size. Rows R, classes or regression targets C. Gradients reach the student alone.
 """
 
-from typing import Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DISTANCES = ("mse", "kl", "ce")
+from .registry import Registry
+
 _IGNORED = -100  # torch's own default
 
 
@@ -52,27 +53,92 @@ def squared_error(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None
     return F.mse_loss(_wide(logits), _wide(targets), reduction="sum")
 
 
+class Distance(NamedTuple):
+    """``function`` takes the logits of student and teacher, and the temperature if it has one.
+
+    It returns a scalar, summed over rows.
+    """
+
+    function: Callable[..., Tensor]
+    has_temperature: bool
+
+
+DISTANCES: Registry[Distance] = Registry("--distill-distance")
+
+
+def register_distance(name: str, has_temperature: bool = False):
+    """Decorate a function that is to be ``--distill-distance NAME``.
+
+    ``function(student, teacher)``, or ``function(student, teacher, temperature)`` where it has one:
+    logits (R, C), at least float32, to the distance of each row (R,). Rows, so that a mean over a
+    batch, whose size is not the same for every process and update, cannot be returned by mistake.
+
+    Args:
+        name: what ``--distill-distance`` names it
+        has_temperature: whether ``--distill-temperature`` means anything to it; a factor of T
+            squared is up to the function
+
+    Raises:
+        ValueError: where the name is taken; while training, where another shape is returned.
+    """
+
+    def register(function):
+        def summed(student: Tensor, teacher: Tensor, *temperature: float) -> Tensor:
+            rows = function(student, teacher, *temperature)
+            if rows.shape != student.shape[:1]:
+                raise ValueError(
+                    f"--distill-distance {name}: gave values of shape {tuple(rows.shape)}; allowed "
+                    f"is one for each row, {tuple(student.shape[:1])}"
+                )
+            return rows.sum()
+
+        DISTANCES.register(name, Distance(summed, has_temperature))
+        return function
+
+    return register
+
+
 def distance(kind: str, student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Distance of the student's logits from the teacher's, both (R, C).
 
     Args:
-        kind: ``mse``, squared error of the logits, averaged over the C of a row;
-            ``kl``, Kullback-Leibler divergence KL(teacher || student), zero at equal arguments;
-            ``ce``, cross-entropy under the teacher's probabilities: kl plus the teacher's
-            entropy, so its gradient is kl's.
-        temperature: T divides the logits in kl and ce, and the loss is multiplied by T squared, so
-            that gradients keep their size (Hinton et al. 2015, section 2.1). mse has none.
+        kind: ``mse``, ``kl``, ``ce``, or a registered one
+        temperature: T, for those that have one
 
     Raises:
         ValueError: for another kind.
     """
+    function, has_temperature = DISTANCES.find(kind)
     student, teacher = _wide(student), _wide(teacher.detach())
-    if kind == "mse":
-        return F.mse_loss(student, teacher, reduction="sum") / student.size(-1)
-    log_p = F.log_softmax(teacher / temperature, dim=-1)
-    log_q = F.log_softmax(student / temperature, dim=-1)
-    if kind == "kl":
-        return F.kl_div(log_q, log_p, reduction="sum", log_target=True) * temperature**2
-    if kind == "ce":
-        return -(log_p.exp() * log_q).sum() * temperature**2
-    raise ValueError(f"unknown distance {kind!r}: allowed are {', '.join(DISTANCES)}")
+    return function(student, teacher, *([temperature] if has_temperature else []))
+
+
+# Ours are summed by one kernel of torch.
+
+
+def _mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared error of the logits, averaged over the C of a row."""
+    return F.mse_loss(student, teacher, reduction="sum") / student.size(-1)
+
+
+def _log_probs(student: Tensor, teacher: Tensor, temperature: float) -> Tuple[Tensor, Tensor]:
+    """T divides the logits, and the loss is multiplied by T squared, so that gradients keep their
+    size (Hinton et al. 2015, section 2.1)."""
+    return tuple(F.log_softmax(logits / temperature, dim=-1) for logits in (student, teacher))
+
+
+def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence KL(teacher || student), zero at equal arguments."""
+    log_q, log_p = _log_probs(student, teacher, temperature)
+    return F.kl_div(log_q, log_p, reduction="sum", log_target=True) * temperature**2
+
+
+def _ce(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy under the teacher: kl plus the teacher's entropy, so its gradient is kl's."""
+    log_q, log_p = _log_probs(student, teacher, temperature)
+    return -(log_p.exp() * log_q).sum() * temperature**2
+
+
+DISTANCES.register("mse", Distance(_mse, has_temperature=False))
+DISTANCES.register("kl", Distance(_kl, has_temperature=True))
+DISTANCES.register("ce", Distance(_ce, has_temperature=True))

@@ -73,10 +73,13 @@ def check_vocabulary(
         folders: where the teacher's dictionaries may lie, in order of preference
         labels: None for regression
     """
-    embedding = "sentence_encoder.embed_tokens.weight"
-    rows = [weight.size(0) for name, weight in model_state.items() if name.endswith(embedding)]
+    roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
+    rows = [w.size(0) for name, w in model_state.items() if name == other or name.endswith(roberta)]
     if not rows:
-        raise ValueError(f"it is no RoBERTa encoder: it has no {embedding}")
+        raise ValueError(
+            f"it is no RoBERTa encoder: it has no {roberta}; and none that extends "
+            f"mixkd_plugin.MixupModel: it has no {other}"
+        )
     if rows[0] != len(dictionary):
         raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
     recorded = task_state.get("fingerprint", {})

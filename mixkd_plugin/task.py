@@ -17,7 +17,7 @@ from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
 from .labels import check_some_labelled, read_strata
 from .model import MixKDRobertaModel
-from .pairing import draw_plan, stratified_subset
+from .pairing import PAIRINGS, draw_plan, stratified_subset
 from .position import ResumableBatches
 from .preflight import fingerprint
 from .student_init import initialise_student
@@ -44,6 +44,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             # them outlive it, and torch often takes 5 seconds to be rid of such ones.
             cfg.persistent_workers = False
         self.teacher_outputs: Optional[TeacherOutputs] = None
+        self.trains = False
         self._weights: Dict[str, float] = {}
         self._num_workers = 0
         self._recorded_teachers: Optional[Dict[str, str]] = None
@@ -140,6 +141,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             by_length=by_length,
             length_seed=cfg.seed if by_length and training else None,
             draw_plan=self._plan_drawer() if training and self._mixing else None,
+            classes=strata,
             clean_rows=self._wants("mle", "kd"),
             count_labelled=unlabelled,
             keep_every_example=by_length or not training,
@@ -159,6 +161,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def build_model(self, cfg, from_checkpoint=False):
         if not from_checkpoint:  # training begins
+            self.trains = True
+            PAIRINGS.find(str(self.cfg.mixup_pairing))
             where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
             state = resume.find_on_every_rank(*where) or {}
             if not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):  # else another run
@@ -202,7 +206,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if self._mixing and not getattr(model, "supports_mixup", False):
             raise ValueError(
                 "mixed examples need a student of --arch mixkd_roberta or one of its named "
-                f"architectures, got {type(model).__name__}"
+                "architectures, or one that extends mixkd_plugin.MixupModel, got "
+                f"{type(model).__name__}"
             )
         if self.teacher_outputs is None:
             self.teacher_outputs = self._set_up_teacher(model)

@@ -7,7 +7,6 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .pairing import PAIRINGS
 from .teacher import DTYPES
 from .teacher_files import READERS
 
@@ -73,9 +72,12 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     mixup_ratio: int = field(
         default=1, metadata={"help": "mixed examples per clean example; 0 is off"}
     )
-    mixup_pairing: ChoiceEnum(PAIRINGS) = field(
+    mixup_pairing: str = field(
         default="random",
-        metadata={"help": "partners: any other example, or one of similar length (less padding)"},
+        metadata={
+            "help": "partners: random (any other example), length (one of similar length, for less "
+            "padding), or a registered rule"
+        },
     )
     mixup_period: int = field(
         default=0,

@@ -18,7 +18,7 @@ from omegaconf import open_dict
 from torch import Tensor
 
 from . import preflight, ranks
-from .encoding import encode
+from .encoding import can_encode, encode
 from .mixup import Mix
 from .safe_reading import read_checkpoint
 
@@ -46,7 +46,7 @@ class Teacher:
     """Weighted mean of the logits of frozen models.
 
     Args:
-        models: fairseq RoBERTa models
+        models: those that :mod:`mixkd_plugin.encoding` knows
         weights: one for each model, summing to 1
         head: name of their classification head
         padding_free: compute no padding, where the model allows it
@@ -192,6 +192,11 @@ def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
     except (AssertionError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
         raise ValueError(f"fairseq cannot load it: {reason}") from error
+    if not can_encode(model):
+        raise ValueError(
+            f"it is a {type(model).__name__}: allowed are fairseq's RobertaModel, what extends it, "
+            "and what extends mixkd_plugin.MixupModel"
+        )
     preflight.check_positions(model.max_positions(), expected.longest)
     return model
 

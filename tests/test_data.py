@@ -9,9 +9,10 @@ import torch
 from fairseq.data import FairseqDataset
 
 from mixkd_plugin.data import DistillationDataset
-from mixkd_plugin.pairing import draw_plan
+from mixkd_plugin.pairing import Examples, draw_plan
 
 LENGTHS = np.random.RandomState(0).randint(3, 40, size=101)
+CLASSES = np.random.RandomState(1).randint(0, 3, size=101)
 
 
 class Base(FairseqDataset):
@@ -36,7 +37,7 @@ class Base(FairseqDataset):
 def dataset(ratio=0, **settings):
     if ratio:
         drawer = partial(draw_plan, ratio=ratio, alpha=0.4, pairing="random", seed=1)
-        settings["draw_plan"] = drawer
+        settings.update(draw_plan=drawer, classes=CLASSES)
     return DistillationDataset("train", Base(), LENGTHS, **settings)
 
 
@@ -100,7 +101,7 @@ def test_in_evaluation_batches_stay_so_that_fairseq_keeps_its_loader_workers():
 def test_partners_and_lam_come_with_their_example_in_any_batch():
     data = dataset(ratio=2)
     data.set_epoch(4)
-    plan = draw_plan(LENGTHS, 2, 0.4, "random", 1, 4)
+    plan = draw_plan(Examples(np.arange(101), LENGTHS, CLASSES), 2, 0.4, "random", 1, 4)
     batch = data.collater([data[i] for i in (7, 90, 0)])
     ids = batch["id"].repeat(2).numpy()
     columns = np.repeat([0, 1], 3)

@@ -4,13 +4,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixkd_plugin.pairing import LENGTH_BUCKET, draw_plan, order_by_length, stratified_subset
+from mixkd_plugin.pairing import (
+    LENGTH_BUCKET,
+    Examples,
+    draw_plan,
+    order_by_length,
+    stratified_subset,
+)
 
 LENGTHS = np.random.RandomState(0).geometric(0.08, size=1000) + 2
 
 
+def of_lengths(lengths):
+    return Examples(np.arange(len(lengths)), lengths, np.zeros(len(lengths), dtype=np.int64))
+
+
 def plan(n=1000, ratio=1, alpha=0.4, pairing="random", seed=1, epoch=1):
-    return draw_plan(LENGTHS[:n], ratio, alpha, pairing, seed, epoch)
+    return draw_plan(of_lengths(LENGTHS[:n]), ratio, alpha, pairing, seed, epoch)
 
 
 @pytest.mark.parametrize("pairing", ["random", "length"])
@@ -42,7 +52,7 @@ def test_plan_depends_on_seed_and_epoch_alone(pairing):
 
 def test_plan_is_the_same_under_every_numpy():
     """Frozen figures: stored teacher outputs and resumed runs rely on them."""
-    partners, lam = draw_plan(np.arange(6), 1, 0.4, "random", seed=1, epoch=1)
+    partners, lam = draw_plan(of_lengths(np.arange(6)), 1, 0.4, "random", seed=1, epoch=1)
     assert partners.ravel().tolist() == [4, 5, 0, 1, 3, 2]
     frozen = [0.99707838, 0.51731255, 0.33495283, 0.35677828, 0.78865919, 0.24244575]
     np.testing.assert_allclose(lam.ravel(), frozen, rtol=1e-6)
@@ -68,7 +78,7 @@ def test_length_pairing_saves_padding_and_still_varies():
 
 def test_length_partners_come_from_one_bucket():
     lengths = np.arange(1000)
-    partners = draw_plan(lengths, 1, 0.4, "length", 1, 1).partners[:, 0]
+    partners = draw_plan(of_lengths(lengths), 1, 0.4, "length", 1, 1).partners[:, 0]
     assert np.abs(partners - lengths).max() <= LENGTH_BUCKET
 
 
