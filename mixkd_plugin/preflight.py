@@ -25,6 +25,14 @@ def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[st
     return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
 
 
+def check_dictionaries(what: str, folder: str, regression: bool) -> None:
+    """A data folder must hold its dictionaries; ``what`` names it in errors."""
+    for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            raise ValueError(f"{what}: {path} does not exist")
+
+
 def class_names(labels: Dictionary) -> List[str]:
     """The classes of a label dictionary in their order, without special and padding symbols."""
     names = labels.symbols[labels.nspecial :]

@@ -15,16 +15,17 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
-from .labels import check_some_labelled, read_strata
+from .labels import check_some_labelled, read_targets, strata_of
 from .model import MixKDRobertaModel
 from .pairing import draw_plan, stratified_subset
 from .position import ResumableBatches
-from .preflight import fingerprint
+from .preflight import check_dictionaries, fingerprint
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
-from .teacher import Expected
+from .teacher import Reads
 from .teacher_files import TeacherFiles
-from .teacher_outputs import TeacherOutputs, set_up_teacher
+from .teacher_outputs import TeacherOutputs
+from .teacher_setup import set_up_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +76,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def _set_up(cls, cfg, **kwargs):
         with ranks.together():
             check_task_flags(cfg)
-            needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
-            for name in needed:
-                path = os.path.join(cfg.data, name)
-                if not os.path.isfile(path):
-                    raise ValueError(f"data folder {cfg.data}: {path} does not exist")
+            check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             return super().setup_task(cfg, **kwargs)
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
@@ -117,9 +114,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         cfg = self.cfg
         training = split == cfg.train_subset
         unlabelled = cfg.unlabelled_examples == "allow"
-        strata = read_strata(
+        targets = read_targets(
             cfg.data, split, self._classes, cfg.num_classes, combine, unlabelled and training
         )
+        strata = strata_of(targets)
         try:
             dataset = super().load_dataset(split, combine, **kwargs)
         except AssertionError as error:  # inputs missing, or not as many as there are labels
@@ -253,16 +251,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 flags = [f"--{term}-weight {self._weights[term]:g}" for term in terms]
                 raise ValueError(f"--teacher-path is missing: {' and '.join(flags)} need a teacher")
             return None
-        longest = max((int(d.sizes.max()) for d in self.datasets.values() if len(d)), default=0)
-        expected = Expected(
-            data=cfg.data,
-            dictionary=self.dictionary,
-            labels=self._classes,
-            head=cfg.classification_head_name,
-            num_classes=cfg.num_classes,
-            longest=min(longest, self.max_positions()),
-        )
         files = TeacherFiles(cfg.teacher_path.split(os.pathsep), str(cfg.teacher_read_by))
         files.check_recorded(self._recorded_teachers)
         self.state.merge_state_dict({"teachers": files.digests})
-        return set_up_teacher(cfg, expected, files, student, self._num_workers)
+        reads = Reads(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
+        lengths = [d.up_to(self.max_positions()).teacher_lengths for d in self.datasets.values()]
+        longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
+        return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)

@@ -31,11 +31,19 @@ DTYPES = {
 }
 
 
+class Reads(NamedTuple):
+    """The data that the teacher reads, and how its texts are laid out."""
+
+    data: str  # a binarised folder
+    dictionary: object
+    init_token: Optional[int]
+    separator_token: Optional[int]
+
+
 class Expected(NamedTuple):
     """What a teacher must agree with; see :mod:`mixkd_plugin.preflight`."""
 
-    data: str  # the student's data folder
-    dictionary: object
+    reads: Reads
     labels: Optional[object]  # None for regression
     head: str
     num_classes: int
@@ -156,7 +164,8 @@ def _read(path: str, expected: Expected) -> Dict[str, Any]:
     with _named(path):
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
-        preflight.check_vocabulary(state["model"], task_state, folders, expected.dictionary, labels)
+        words = expected.reads.dictionary
+        preflight.check_vocabulary(state["model"], task_state, folders, words, labels)
     return state
 
 
@@ -181,7 +190,7 @@ def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
     """The model of a checkpoint, by fairseq's own loader."""
     cfg = state["cfg"]
     with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
-        cfg.task.data = expected.data
+        cfg.task.data = expected.reads.data
     # The state is given, so fairseq opens no file; it only looks whether there is one.
     files = [os.devnull]
     try:
