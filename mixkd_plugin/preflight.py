@@ -126,11 +126,15 @@ def _check_symbols(what: str, path: str, ours: Dictionary) -> None:
         raise ValueError(f"its {what} ({path}) have {len(theirs)} symbols, the data's {len(ours)}")
 
 
-def check_positions(max_positions: int, longest: int) -> None:
+def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -> None:
+    """``own_data``: the flag of a folder that the teacher alone reads."""
     if max_positions < longest:
+        cure = f"lower --max-positions to {max_positions}, or shorten the data"
+        if own_data:
+            cure = f"encode it with --max-tokens {max_positions}, or add --shorten-method truncate"
         raise ValueError(
-            f"it takes at most {max_positions} tokens, the data has an example of {longest}: "
-            f"lower --max-positions to {max_positions}, or shorten the data"
+            f"it takes at most {max_positions} tokens, {own_data or 'the data'} has an example of "
+            f"{longest}: {cure}"
         )
 
 

@@ -38,6 +38,7 @@ class Reads(NamedTuple):
     dictionary: object
     init_token: Optional[int]
     separator_token: Optional[int]
+    flag: Optional[str] = None  # that names the folder in errors; None: the student's data
 
 
 class Expected(NamedTuple):
@@ -131,7 +132,7 @@ def load_teacher(
         with ranks.together():
             state = _read(path, expected) if circle.reads else None
         state = _shared(circle, state)
-        with ranks.together(), ranks.alone(), _named(path):
+        with ranks.together(), ranks.alone(), _named(path, expected):
             model = _build(state, expected).to(device=device, dtype=dtype)
             if circle.reads:
                 preflight.check_finite(model, dtype)
@@ -143,25 +144,38 @@ def load_teacher(
 
 
 @contextlib.contextmanager
-def _named(path: str):
-    """Errors in its context say which teacher they are about."""
+def _named(path: str, expected: Expected):
+    """Errors in its context say which teacher they are about, and which data it reads."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"--teacher-path {path}: {error}") from error
+        flag = expected.reads.flag
+        data = f" ({flag})" if flag else ""
+        raise ValueError(f"--teacher-path {path}{data}: {error}") from error
 
 
-def _read(path: str, expected: Expected) -> Dict[str, Any]:
-    """A checkpoint, checked against the data; its configuration is in ``cfg``."""
+def read_state(path: str) -> Dict[str, Any]:
+    """A checkpoint; its configuration is in ``cfg``.
+
+    Raises:
+        ValueError: where it cannot be read.
+    """
     try:
         state = read_checkpoint(path)
     except ValueError as error:  # names the path itself
         raise ValueError(f"--teacher-path: {error}") from error
     cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
     state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
+    return state
+
+
+def _read(path: str, expected: Expected) -> Dict[str, Any]:
+    """A checkpoint, checked against the data."""
+    state = read_state(path)
+    cfg = state["cfg"]
     folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
     task_state, labels = state.get("task_state", {}), expected.labels
-    with _named(path):
+    with _named(path, expected):
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
         words = expected.reads.dictionary
@@ -201,7 +215,7 @@ def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
     except (AssertionError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
         raise ValueError(f"fairseq cannot load it: {reason}") from error
-    preflight.check_positions(model.max_positions(), expected.longest)
+    preflight.check_positions(model.max_positions(), expected.longest, expected.reads.flag)
     return model
 
 

@@ -46,11 +46,17 @@ class Answers(NamedTuple):
 
 def rows_of(sample: dict, mixed: bool, device: torch.device) -> Tuple[Tensor, Optional[Mix]]:
     """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
-    tokens = sample["net_input"]["src_tokens"].to(device)
+    tokens = _tokens(sample).to(device)
     if not mixed:
         return tokens, None
-    partners = sample["partner"]["net_input"]["src_tokens"]
-    return tokens, Mix(partners.to(device), sample["lam"].to(device))
+    return tokens, Mix(_tokens(sample["partner"]).to(device), sample["lam"].to(device))
+
+
+def _tokens(batch: dict) -> Tensor:
+    """In the teacher's own vocabulary, where it has one."""
+    if "teacher_tokens" in batch:
+        return batch["teacher_tokens"]
+    return batch["net_input"]["src_tokens"]
 
 
 class TeacherOutputs:
