@@ -98,15 +98,6 @@ class WithTeacherTokens(BaseWrapperDataset):
             batch["teacher_tokens"] = self._tokens.collater([s["teacher_tokens"] for s in samples])
         return batch
 
-    @property
-    def supports_prefetch(self) -> bool:
-        return any(getattr(d, "supports_prefetch", False) for d in (self.dataset, self._tokens))
-
-    def prefetch(self, indices) -> None:
-        for dataset in (self.dataset, self._tokens):
-            if getattr(dataset, "supports_prefetch", False):
-                dataset.prefetch(indices)
-
 
 class TeacherData:
     """The copy, compared with the student's data.

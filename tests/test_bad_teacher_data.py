@@ -245,12 +245,24 @@ def flags_of(case):
     return [*KD, "--teacher-path", case.teacher, "--teacher-data", case.copy]
 
 
-def test_a_copy_that_differs_on_one_rank(tmp_path, case, words):  # noqa: F811
-    tokens = np.fromfile(case.copy / "input0" / "train.bin", dtype=np.uint16)
+def other_token(folder):
+    tokens = np.fromfile(folder / "train.bin", dtype=np.uint16)
     tokens[0] = 4 + (tokens[0] - 3) % 40
-    tokens.tofile(case.copy / "input0" / "train.bin")
+    tokens.tofile(folder / "train.bin")
+
+
+def other_order(folder):
+    first, second, *lines = (folder / "dict.txt").read_text().splitlines()
+    (folder / "dict.txt").write_text("\n".join([second, first, *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    "change, what", [(other_token, "input0/train.bin"), (other_order, "vocabulary")]
+)
+def test_a_copy_that_differs_on_one_rank(tmp_path, case, words, change, what):  # noqa: F811
+    change(case.copy / "input0")
     for said in refusals(tmp_path, words.data, flags_of(words), flags_of(case)):
-        assert_matches("input0/train.bin of --teacher-data must be the same on every rank", said)
+        assert_matches(f"{what} of --teacher-data must be the same on every rank", said)
 
 
 def test_a_copy_that_one_rank_lacks(tmp_path, case, words):  # noqa: F811
