@@ -87,7 +87,6 @@ class MixKDCriterion(SentencePredictionCriterion):
         if self.task.teacher_outputs is not None:
             teacher_clean, teacher_mixed, not_finite = self.task.teacher_outputs.logits(
                 sample,
-                mix,
                 clean=self._wants("kd") or not training,
                 mixed=mix is not None and self._wants("tmkd"),
             )

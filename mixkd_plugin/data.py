@@ -38,6 +38,7 @@ class DistillationDataset(BaseWrapperDataset):
         clean_rows: whether a batch with mixes is computed on its clean rows, too
         count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
+        teacher_lengths: (n,) tokens that the teacher reads of each example (default ``lengths``)
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class DistillationDataset(BaseWrapperDataset):
         clean_rows: bool = True,
         count_labelled: bool = False,
         keep_every_example: bool = True,
+        teacher_lengths: Optional[np.ndarray] = None,
     ):
         super().__init__(dataset)
         self.split = split
         self._indices = np.arange(len(dataset)) if indices is None else indices
         self._split_lengths = np.asarray(lengths)
         self._lengths = self._split_lengths[self._indices]
+        self._teacher_lengths = np.asarray(lengths if teacher_lengths is None else teacher_lengths)
         self._whole = indices is None
         self._by_length = by_length
         self._length_seed = length_seed
@@ -224,6 +227,11 @@ class DistillationDataset(BaseWrapperDataset):
         """(k,) ids of the examples that are not too long."""
         return self._indices[self._eligible]
 
+    @property
+    def teacher_lengths(self) -> np.ndarray:
+        """(k,) tokens that the teacher reads of each of them."""
+        return self._teacher_lengths[self.eligible_ids]
+
     def without_mixes(self) -> "DistillationDataset":
         clean = copy.copy(self)
         clean._draw_plan = None
@@ -237,22 +245,23 @@ class DistillationDataset(BaseWrapperDataset):
         return short
 
     def rows_digest(self) -> str:
-        """Of which rows these are: examples, partners and weights, in hexadecimal."""
-        parts = [self.eligible_ids, self._lengths[self._eligible]]
+        """Of which rows the teacher reads: examples, partners and weights, in hexadecimal."""
+        parts = [self.eligible_ids, self.teacher_lengths]
         if self._draw_plan is not None:
             self._ensure_plan()
             parts += [self._partners[self._eligible], self._lam[self._eligible]]
         return hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts)).hexdigest()
 
     def canonical_batches(self, max_tokens: int) -> List[np.ndarray]:
-        """All eligible examples by increasing length, in batches of about so many tokens.
+        """All eligible examples by increasing length, in batches of about so many of the teacher's
+        tokens.
 
         They depend on the rows alone: not on the epoch's order, the batch size or the processes.
         """
-        tokens = self._lengths[self._eligible]
+        tokens = self.teacher_lengths
         if self._draw_plan is not None:
             self._ensure_plan()
-            partners = self._split_lengths[self._partners[self._eligible]]
+            partners = self._teacher_lengths[self._partners[self._eligible]]
             tokens = np.maximum(tokens[:, None], partners).sum(axis=1)
         order = np.argsort(tokens, kind="stable")
         batch = (np.cumsum(tokens[order]) - 1) // max_tokens

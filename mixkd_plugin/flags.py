@@ -27,15 +27,20 @@ def check_task_flags(cfg) -> None:
     _check(period >= 0, "mixup_period", period, "0 (mixes never return) or a number of epochs")
     seconds = cfg.rendezvous_timeout
     _check(seconds > 0, "rendezvous_timeout", seconds, "a number of seconds above 0")
-    for name in ("teacher_weights", "teacher_cache"):
+    for name in ("teacher_weights", "teacher_data", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} {cfg[name]}: --teacher-path is missing")
-    if cfg.teacher_cache is not None and cfg.shorten_method == "random_crop":
-        raise ValueError(
-            f"--teacher-cache {cfg.teacher_cache}: with --shorten-method random_crop no text "
-            "returns; allowed is none or truncate"
-        )
+    cropped = {
+        "teacher_data": "student and teacher would see other parts of a text",
+        "teacher_cache": "no text returns",
+    }
+    for name, reason in cropped.items():
+        if cfg[name] is not None and cfg.shorten_method == "random_crop":
+            raise ValueError(
+                f"--{name.replace('_', '-')} {cfg[name]}: with --shorten-method random_crop "
+                f"{reason}; allowed is none or truncate"
+            )
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
 
@@ -78,8 +83,8 @@ def check_distance(cfg) -> None:
 # What may differ between the processes of a run: who and where each is, and what it prints. Data is
 # compared by its content.
 _OF_ONE_PROCESS = frozenset((
-    "data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project", "log_file",
-    "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
+    "data", "teacher_data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project",
+    "log_file", "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
     "data_buffer_size", "job_logging_cfg", "device_id", "local_rank", "distributed_rank",
     "distributed_init_method", "distributed_port", "distributed_num_procs", "nprocs_per_node",
 ))  # fmt: skip

@@ -92,7 +92,7 @@ def read_regression_targets(
     return np.array(targets).reshape(-1, num_targets)
 
 
-def read_strata(
+def read_targets(
     data: str,
     split: str,
     labels: Optional[Dictionary],
@@ -100,13 +100,20 @@ def read_strata(
     combine: bool,
     unlabelled: bool = False,
 ) -> np.ndarray:
-    """Class of each example, (n,), or 0 for regression, where ``labels`` is None. Checks both.
+    """Class of each example, (n,), or its targets, (n, num_classes), where ``labels`` is None.
 
-    Where ``unlabelled`` allows examples without a label, those have :data:`NO_CLASS`.
+    Checks both. Where ``unlabelled`` allows examples without a label, those have :data:`NO_CLASS`,
+    or nan.
     """
     if labels is not None:
         return read_class_labels(data, split, labels, num_classes, combine, unlabelled)
-    targets = read_regression_targets(data, split, num_classes, unlabelled)
+    return read_regression_targets(data, split, num_classes, unlabelled)
+
+
+def strata_of(targets: np.ndarray) -> np.ndarray:
+    """Class of each example, (n,), or 0 for regression; :data:`NO_CLASS` without a label."""
+    if targets.ndim == 1:
+        return targets
     return np.where(np.isnan(targets).any(axis=1), NO_CLASS, 0)
 
 

@@ -25,6 +25,14 @@ def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[st
     return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
 
 
+def check_dictionaries(what: str, folder: str, regression: bool) -> None:
+    """A data folder must hold its dictionaries; ``what`` names it in errors."""
+    for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            raise ValueError(f"{what}: {path} does not exist")
+
+
 def class_names(labels: Dictionary) -> List[str]:
     """The classes of a label dictionary in their order, without special and padding symbols."""
     names = labels.symbols[labels.nspecial :]
@@ -121,11 +129,15 @@ def _check_symbols(what: str, path: str, ours: Dictionary) -> None:
         raise ValueError(f"its {what} ({path}) have {len(theirs)} symbols, the data's {len(ours)}")
 
 
-def check_positions(max_positions: int, longest: int) -> None:
+def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -> None:
+    """``own_data``: the flag of a folder that the teacher alone reads."""
     if max_positions < longest:
+        cure = f"lower --max-positions to {max_positions}, or shorten the data"
+        if own_data:
+            cure = f"encode it with --max-tokens {max_positions}, or add --shorten-method truncate"
         raise ValueError(
-            f"it takes at most {max_positions} tokens, the data has an example of {longest}: "
-            f"lower --max-positions to {max_positions}, or shorten the data"
+            f"it takes at most {max_positions} tokens, {own_data or 'the data'} has an example of "
+            f"{longest}: {cure}"
         )
 
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from functools import partial
+from functools import cached_property, partial
 from typing import Dict, Optional
 
 import torch
@@ -15,16 +15,18 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
-from .labels import check_some_labelled, read_strata
 from .model import MixKDRobertaModel
-from .pairing import PAIRINGS, draw_plan, stratified_subset
+from .pairing import PAIRINGS
 from .position import ResumableBatches
-from .preflight import fingerprint
+from .preflight import check_dictionaries, fingerprint
+from .splits import load_split, wants
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
-from .teacher import Expected
+from .teacher import Reads
+from .teacher_data import TeacherData
 from .teacher_files import TeacherFiles
-from .teacher_outputs import TeacherOutputs, set_up_teacher
+from .teacher_outputs import TeacherOutputs
+from .teacher_setup import set_up_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self._weights: Dict[str, float] = {}
         self._num_workers = 0
         self._recorded_teachers: Optional[Dict[str, str]] = None
+        self._teacher_data: Optional[TeacherData] = None
         self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
 
     @property
@@ -76,11 +79,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def _set_up(cls, cfg, **kwargs):
         with ranks.together():
             check_task_flags(cfg)
-            needed = ["input0/dict.txt"] + ([] if cfg.regression_target else ["label/dict.txt"])
-            for name in needed:
-                path = os.path.join(cfg.data, name)
-                if not os.path.isfile(path):
-                    raise ValueError(f"data folder {cfg.data}: {path} does not exist")
+            check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             return super().setup_task(cfg, **kwargs)
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
@@ -88,7 +87,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self._weights = weights
 
     def _wants(self, *terms: str) -> bool:
-        return any(self._weights.get(term, 0) > 0 for term in terms)
+        return wants(self._weights, *terms)
 
     @property
     def _texts_return(self) -> bool:
@@ -105,59 +104,22 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             ValueError: on every rank, where a rank cannot load it or has another.
         """
         digests = {}
+        folders = {"the data": self.cfg.data}
+        if self._teacher_data is not None:
+            folders["--teacher-data"] = self._teacher_data.folder
         with ranks.together():
-            dataset = self._load_split(split, combine, **kwargs)
+            load = partial(super().load_dataset, split, combine, **kwargs)
+            dataset = load_split(
+                self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
+            )
+            self.datasets[split] = dataset
             if ranks.world_size() > 1:
-                for path in files_of_split(self.cfg.data, split, "*"):
-                    name = os.path.relpath(path, self.cfg.data)
-                    digests[f"{name} of the data"] = digest_of_file(path)[:16]
+                for what, folder in folders.items():
+                    for path in files_of_split(folder, split, "*"):
+                        name = os.path.relpath(path, folder)
+                        digests[f"{name} of {what}"] = digest_of_file(path)[:16]
         ranks.check_equal(digests)
         return dataset
-
-    def _load_split(self, split, combine=False, **kwargs):
-        cfg = self.cfg
-        training = split == cfg.train_subset
-        unlabelled = cfg.unlabelled_examples == "allow"
-        strata = read_strata(
-            cfg.data, split, self._classes, cfg.num_classes, combine, unlabelled and training
-        )
-        try:
-            dataset = super().load_dataset(split, combine, **kwargs)
-        except AssertionError as error:  # inputs missing, or not as many as there are labels
-            raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
-
-        by_length = cfg.batch_by_length == "on"
-        indices = None
-        if training and cfg.train_fraction < 1:
-            indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
-            logger.info("training on %d of %d examples", len(indices), len(strata))
-        if training and unlabelled:
-            check_some_labelled(strata if indices is None else strata[indices], self._weights)
-        self.datasets[split] = DistillationDataset(
-            split,
-            dataset,
-            lengths=dataset.sizes[0],
-            indices=indices,
-            by_length=by_length,
-            length_seed=cfg.seed if by_length and training else None,
-            draw_plan=self._plan_drawer() if training and self._mixing else None,
-            classes=strata,
-            clean_rows=self._wants("mle", "kd"),
-            count_labelled=unlabelled,
-            keep_every_example=by_length or not training,
-        )
-        return self.datasets[split]
-
-    def _plan_drawer(self):
-        cfg = self.cfg
-        return partial(
-            draw_plan,
-            ratio=cfg.mixup_ratio,
-            alpha=cfg.mixup_alpha,
-            pairing=str(cfg.mixup_pairing),
-            period=cfg.mixup_period,
-            seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
-        )
 
     def build_model(self, cfg, from_checkpoint=False):
         if not from_checkpoint:  # training begins
@@ -167,6 +129,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             state = resume.find_on_every_rank(*where) or {}
             if not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):  # else another run
                 self._recorded_teachers = state.get("teachers")
+            if self.cfg.teacher_data is not None:
+                self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete: the file it began from may be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
@@ -249,6 +213,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             sample = {**sample, "split": None}  # no answers are known, and none matter
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
+    @cached_property
+    def _teacher_files(self) -> TeacherFiles:
+        """All ranks ask for it at the same time."""
+        return TeacherFiles(self.cfg.teacher_path.split(os.pathsep), str(self.cfg.teacher_read_by))
+
     def _set_up_teacher(self, student) -> Optional[TeacherOutputs]:
         """None without a teacher, where no loss needs one."""
         cfg = self.cfg
@@ -258,16 +227,13 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 flags = [f"--{term}-weight {self._weights[term]:g}" for term in terms]
                 raise ValueError(f"--teacher-path is missing: {' and '.join(flags)} need a teacher")
             return None
-        longest = max((int(d.sizes.max()) for d in self.datasets.values() if len(d)), default=0)
-        expected = Expected(
-            data=cfg.data,
-            dictionary=self.dictionary,
-            labels=self._classes,
-            head=cfg.classification_head_name,
-            num_classes=cfg.num_classes,
-            longest=min(longest, self.max_positions()),
-        )
-        files = TeacherFiles(cfg.teacher_path.split(os.pathsep), str(cfg.teacher_read_by))
+        files = self._teacher_files
         files.check_recorded(self._recorded_teachers)
         self.state.merge_state_dict({"teachers": files.digests})
-        return set_up_teacher(cfg, expected, files, student, self._num_workers)
+        if self._teacher_data is not None:
+            reads = self._teacher_data.reads
+        else:
+            reads = Reads(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
+        lengths = [d.up_to(self.max_positions()).teacher_lengths for d in self.datasets.values()]
+        longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
+        return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)

@@ -43,6 +43,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
         default=None,
         metadata={"help": "checkpoints of the frozen teacher ensemble, A.pt or A.pt:B.pt:..."},
     )
+    teacher_data: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "the teacher's binarised copy of the data, in its own vocabulary: the same "
+            "examples in the same order (default: the student's data)"
+        },
+    )
     teacher_weights: Optional[str] = field(
         default=None,
         metadata={"help": "weights of the teachers' logits, 0.7:0.3 (default: equal)"},

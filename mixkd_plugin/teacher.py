@@ -31,11 +31,20 @@ DTYPES = {
 }
 
 
+class Reads(NamedTuple):
+    """The data that the teacher reads, and how its texts are laid out."""
+
+    data: str  # a binarised folder
+    dictionary: object
+    init_token: Optional[int]
+    separator_token: Optional[int]
+    flag: Optional[str] = None  # that names the folder in errors; None: the student's data
+
+
 class Expected(NamedTuple):
     """What a teacher must agree with; see :mod:`mixkd_plugin.preflight`."""
 
-    data: str  # the student's data folder
-    dictionary: object
+    reads: Reads
     labels: Optional[object]  # None for regression
     head: str
     num_classes: int
@@ -123,7 +132,7 @@ def load_teacher(
         with ranks.together():
             state = _read(path, expected) if circle.reads else None
         state = _shared(circle, state)
-        with ranks.together(), ranks.alone(), _named(path):
+        with ranks.together(), ranks.alone(), _named(path, expected):
             model = _build(state, expected).to(device=device, dtype=dtype)
             if circle.reads:
                 preflight.check_finite(model, dtype)
@@ -135,28 +144,42 @@ def load_teacher(
 
 
 @contextlib.contextmanager
-def _named(path: str):
-    """Errors in its context say which teacher they are about."""
+def _named(path: str, expected: Expected):
+    """Errors in its context say which teacher they are about, and which data it reads."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"--teacher-path {path}: {error}") from error
+        flag = expected.reads.flag
+        data = f" ({flag})" if flag else ""
+        raise ValueError(f"--teacher-path {path}{data}: {error}") from error
 
 
-def _read(path: str, expected: Expected) -> Dict[str, Any]:
-    """A checkpoint, checked against the data; its configuration is in ``cfg``."""
+def read_state(path: str) -> Dict[str, Any]:
+    """A checkpoint; its configuration is in ``cfg``.
+
+    Raises:
+        ValueError: where it cannot be read.
+    """
     try:
         state = read_checkpoint(path)
     except ValueError as error:  # names the path itself
         raise ValueError(f"--teacher-path: {error}") from error
     cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
     state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
+    return state
+
+
+def _read(path: str, expected: Expected) -> Dict[str, Any]:
+    """A checkpoint, checked against the data."""
+    state = read_state(path)
+    cfg = state["cfg"]
     folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
     task_state, labels = state.get("task_state", {}), expected.labels
-    with _named(path):
+    with _named(path, expected):
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
-        preflight.check_vocabulary(state["model"], task_state, folders, expected.dictionary, labels)
+        words = expected.reads.dictionary
+        preflight.check_vocabulary(state["model"], task_state, folders, words, labels)
     return state
 
 
@@ -181,7 +204,7 @@ def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
     """The model of a checkpoint, by fairseq's own loader."""
     cfg = state["cfg"]
     with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
-        cfg.task.data = expected.data
+        cfg.task.data = expected.reads.data
     # The state is given, so fairseq opens no file; it only looks whether there is one.
     files = [os.devnull]
     try:
@@ -197,7 +220,7 @@ def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
             f"it is a {type(model).__name__}: allowed are fairseq's RobertaModel, what extends it, "
             "and what extends mixkd_plugin.MixupModel"
         )
-    preflight.check_positions(model.max_positions(), expected.longest)
+    preflight.check_positions(model.max_positions(), expected.longest, expected.reads.flag)
     return model
 
 

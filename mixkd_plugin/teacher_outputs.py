@@ -9,7 +9,7 @@ back from disk. Rows wanted once go through the teacher in the step that wants t
 import logging
 import time
 from functools import partial
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from .data import DistillationDataset
 from .encoding import split_rows
 from .mixup import Mix
 from .output_cache import OutputCache
-from .preflight import fingerprint
-from .teacher import DTYPES, Expected, Teacher, load_teacher
-from .teacher_files import TeacherFiles
+from .teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +42,21 @@ class Answers(NamedTuple):
     clean: Logits
     mixed: Logits
     not_finite: Tensor
+
+
+def rows_of(sample: dict, mixed: bool, device: torch.device) -> Tuple[Tensor, Optional[Mix]]:
+    """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
+    tokens = _tokens(sample).to(device)
+    if not mixed:
+        return tokens, None
+    return tokens, Mix(_tokens(sample["partner"]).to(device), sample["lam"].to(device))
+
+
+def _tokens(batch: dict) -> Tensor:
+    """In the teacher's own vocabulary, where it has one."""
+    if "teacher_tokens" in batch:
+        return batch["teacher_tokens"]
+    return batch["net_input"]["src_tokens"]
 
 
 class TeacherOutputs:
@@ -97,8 +110,8 @@ class TeacherOutputs:
             self._mixes[rows] = self._answers(dataset, rows)
         self._current_mixes = self._mixes[rows]
 
-    def logits(self, sample: dict, mix: Optional[Mix], clean: bool, mixed: bool) -> Answers:
-        """What the teacher says to a batch; zeros for a sample of no split."""
+    def logits(self, sample: dict, clean: bool, mixed: bool) -> Answers:
+        """What the teacher says to a batch, and to its mixes; zeros for a sample of no split."""
         ids, split = sample["id"], sample["split"]
         clean_logits = mixed_logits = None
         zeros = partial(torch.zeros, device=ids.device)
@@ -106,7 +119,7 @@ class TeacherOutputs:
         if split is None:
             return Answers(
                 zeros(len(ids), self._num_classes) if clean else None,
-                zeros(len(mix.lam), self._num_classes) if mixed else None,
+                zeros(len(sample["lam"]), self._num_classes) if mixed else None,
                 not_finite,
             )
         if clean and split in self._clean:
@@ -114,8 +127,8 @@ class TeacherOutputs:
         if mixed and self._current_mixes is not None:
             mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
         if clean or mixed:  # one pass for both
-            tokens = sample["net_input"]["src_tokens"]
-            logits = self.teacher.logits(tokens, mix if mixed else None, with_clean=clean)
+            tokens, mix = rows_of(sample, mixed, ids.device)
+            logits = self.teacher.logits(tokens, mix, with_clean=clean)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
             not_finite = finite.logical_not().sum()
             # A loss that overflows would end the run in fairseq's words, or look like a loss scale
@@ -183,60 +196,8 @@ class TeacherOutputs:
             if time.perf_counter() - said > 60:
                 said = time.perf_counter()
                 logger.info("teacher: %d%% answered", 100 * done // len(loader))
-            mix = None
-            if "partner" in sample:
-                partners = sample["partner"]["net_input"]["src_tokens"]
-                mix = Mix(partners.to(self._device), sample["lam"].to(self._device))
-            tokens = sample["net_input"]["src_tokens"].to(self._device)
+            tokens, mix = rows_of(sample, "partner" in sample, self._device)
             logits = self.teacher.logits(tokens, mix, with_clean=False)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             answers[sample["id"].to(self._device)] = by_example
         logger.info("teacher: answered in %.1f s", time.perf_counter() - start)
-
-
-def set_up_teacher(
-    cfg, expected: Expected, files: TeacherFiles, student, num_workers: int
-) -> TeacherOutputs:
-    """The teacher of a run, by its task's configuration; loaded at once where it has no cache."""
-    device = next(student.parameters()).device
-    dtype = _dtype(cfg, device)
-    padding_free = getattr(student, "padding_free", True)
-    cache = None
-    if cfg.teacher_cache:
-        settings = {
-            "weights": cfg.teacher_weights,
-            "dtype": str(dtype),
-            "padding_free": padding_free,
-            "head": expected.head,
-            "num_classes": expected.num_classes,
-            "init_token": cfg.init_token,
-            "separator_token": cfg.separator_token,
-            **fingerprint(expected.dictionary, expected.labels),
-        }
-        digests = [files.digests[path] for path in files.paths]
-        cache = OutputCache(cfg.teacher_cache, digests, settings, cfg.data)
-        with ranks.together():
-            if ranks.rank() == 0:
-                cache.make_folder()
-
-    def load() -> Teacher:
-        with ranks.together():
-            files.check_unchanged()
-        with ranks.one_reader(files.read_by) as circle:
-            return load_teacher(
-                files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, circle
-            )
-
-    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache)
-    if cache is None:  # whatever is wrong with the teacher is said before the first update
-        outputs.load()
-    return outputs
-
-
-def _dtype(cfg, device: torch.device) -> torch.dtype:
-    """The type to compute in: ``auto`` is what the student computes in."""
-    if cfg.teacher_dtype != "auto":
-        return DTYPES[cfg.teacher_dtype]
-    if cfg.fp16 or (cfg.amp and device.type == "cuda"):
-        return torch.float16
-    return torch.bfloat16 if cfg.bf16 else torch.float32

@@ -135,3 +135,16 @@ def test_mixes_change_with_the_epoch_also_in_a_pickled_copy():
 
 def test_an_empty_batch_stays_empty():
     assert dataset(ratio=1).collater([]) == {}
+
+
+def test_what_the_teacher_is_asked_goes_by_what_it_reads():
+    """Batches of its answers, and which answers they are: not by the student's vocabulary."""
+    theirs = np.random.RandomState(5).randint(30, 90, size=101)
+    own, other = (
+        DistillationDataset("train", Base(), lengths, teacher_lengths=theirs)
+        for lengths in (LENGTHS, LENGTHS + 1)
+    )
+    batches = own.canonical_batches(500)
+    assert (np.diff(theirs[np.concatenate(batches)]) >= 0).all()
+    assert all(theirs[b].sum() < 500 + 90 for b in batches) and len(batches) > 10
+    assert own.rows_digest() == other.rows_digest() != dataset().rows_digest()

@@ -198,7 +198,8 @@ def test_a_teacher_is_a_model_that_can_mix(monkeypatch):
     loaded = lambda *_, **__: ([models.pop(0)], None, None)  # noqa: E731
     monkeypatch.setattr(teacher.checkpoint_utils, "load_model_ensemble_and_task", loaded)
     state = {"cfg": OmegaConf.create({"task": {"data": ""}})}
-    expected = teacher.Expected("", None, None, "head", 2, longest=512)
+    reads = teacher.Reads("", None, 0, None)
+    expected = teacher.Expected(reads, None, "head", 2, longest=512)
     assert isinstance(teacher._build(state, expected), Mean)
     with pytest.raises(ValueError, match="it is a Linear: allowed are .* mixkd_plugin.MixupModel"):
         teacher._build(state, expected)

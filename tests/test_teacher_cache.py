@@ -10,20 +10,20 @@ import toy
 from same_end import assert_same_end
 from test_teacher_outputs import BASE, run, totals
 
-from mixkd_plugin import output_cache, teacher_outputs
+from mixkd_plugin import output_cache, teacher_outputs, teacher_setup
 
 
 @pytest.fixture
 def loads(monkeypatch):
     """A list that grows with every teacher that is loaded."""
     loaded = []
-    load = teacher_outputs.load_teacher
+    load = teacher_setup.load_teacher
 
     def noted(*args):
         loaded.append(args[0])
         return load(*args)
 
-    monkeypatch.setattr(teacher_outputs, "load_teacher", noted)
+    monkeypatch.setattr(teacher_setup, "load_teacher", noted)
     return loaded
 
 

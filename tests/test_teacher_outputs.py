@@ -60,7 +60,7 @@ def test_what_is_looked_up_is_what_the_teacher_says_to_these_rows(
         for batch in batches:
             tokens = batch["net_input"]["src_tokens"]
             mix = Mix(batch["partner"]["net_input"]["src_tokens"], batch["lam"])
-            clean, mixed, _ = outputs.logits(batch, mix, clean=True, mixed=True)
+            clean, mixed, _ = outputs.logits(batch, clean=True, mixed=True)
             outputs.load()
             expected = outputs.teacher.logits(tokens, mix)
             torch.testing.assert_close(torch.cat([clean, mixed]), expected, rtol=1e-4, atol=1e-5)

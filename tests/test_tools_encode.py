@@ -7,6 +7,7 @@ import pytest
 from fairseq.data import data_utils
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
+from mixkd_plugin.texts import read_digests
 from mixkd_plugin.tools.encode import encode, truncate
 from mixkd_plugin.tools.glue import TASKS, read_examples
 
@@ -138,6 +139,29 @@ def test_truncation_takes_from_the_longest(tmp_path, model, capsys):
     assert "2 examples, 1 of them cut to 8 tokens" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--max-tokens 4 leaves no room for text"):
         run(tmp_path / "g", "RTE", model, tmp_path / "d2", max_tokens=4)
+
+
+def test_texts_have_one_fingerprint_in_any_vocabulary(tmp_path, model):
+    """Of the raw texts of each split, in order: not of labels, tokens, or where they are cut."""
+    other = tmp_path / "other"
+    other.mkdir()
+    write_model(other, [*WORDS[::-1], "soups"])
+    header, rows = ["sentence", "label"], [["the soups", "1"], ["a a a a b", "0"], ["c", "0"]]
+    glue = write_glue(tmp_path / "g", header, rows, rows[:2])
+    run(glue, "SST-2", model, tmp_path / "a")
+    run(glue, "SST-2", other, tmp_path / "b", max_tokens=4)
+    first = read_digests(str(tmp_path / "a"))
+    assert sorted(first) == ["train", "valid"] and first["train"] != first["valid"]
+    assert first == read_digests(str(tmp_path / "b"))
+
+    def changed(name, rows):
+        run(write_glue(tmp_path / f"g{name}", header, rows), "SST-2", model, tmp_path / name)
+        return read_digests(str(tmp_path / name))["train"] != first["train"]
+
+    assert not changed("labels", [[text, "1"] for text, _ in rows])
+    assert changed("order", rows[::-1])
+    assert changed("case", [["The soups", "1"], *rows[1:]])
+    assert changed("fewer", rows[:2])
 
 
 def test_vocab_txt_alone_and_case(tmp_path, model):

@@ -6,7 +6,9 @@
 DIR holds train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv) in GLUE's own columns.
 DATA_DIR gets `input0 [input1] label` with the splits train and valid (and valid1), and
 `train_flags.txt`, the flags that the data asks for:
-`fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right for every task.
+`fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right for every task. `texts.json`
+holds a digest of each split's texts: by it `--teacher-data` knows the same texts in another
+vocabulary.
 
 Labels are numbered in the order of glue.py, not by frequency: a label has the same index in every
 data folder of the task, and 0/1 labels are their own index. Pairs are laid out as the tokenizer's
@@ -27,6 +29,7 @@ from typing import Dict, List, Optional, Sequence
 from fairseq import options
 from fairseq_cli import preprocess as fairseq_preprocess
 
+from ..texts import digest_of_texts, write_digests
 from .glue import NO_CLASS, NO_SCORE, TASKS, Example, GlueTask, read_examples
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
 
@@ -59,6 +62,7 @@ def encode(
 
     splits = {"train": "train.tsv", **dict(zip(("valid", "valid1"), task.valid))}
     flags = train_flags(task, tokenizer, unlabelled)
+    digests = {}
     out = os.path.abspath(out)
     os.makedirs(os.path.dirname(out), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".encode-") as work:
@@ -66,6 +70,7 @@ def encode(
             without = unlabelled and split == "train"
             path = os.path.join(glue, name)
             examples, bad = read_examples(path, task, skip_bad_lines, without)
+            digests[split] = digest_of_texts(example.texts for example in examples)
             cut = write_split(examples, tokenizer, max_tokens, work, split)
             count = sum(e.label in (NO_CLASS, NO_SCORE) for e in examples)
             print(
@@ -78,6 +83,7 @@ def encode(
         for i in range(len(task.texts)):
             preprocess(work, f"input{i}", list(splits), dictionary, data)
         write_labels(work, task, list(splits), data)
+        write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
             f.write(flags + "\n")
         if os.path.isdir(out):

@@ -1,0 +1,89 @@
+"""A split as a run uses it: labels checked, with its fraction, its mixes, its teacher's copy."""
+
+import logging
+from functools import partial
+from typing import Callable, Dict, Optional
+
+from fairseq.data import Dictionary, FairseqDataset
+
+from .data import DistillationDataset, PlanDrawer
+from .labels import check_some_labelled, read_targets, strata_of
+from .pairing import draw_plan, stratified_subset
+from .teacher_data import TeacherData
+
+logger = logging.getLogger(__name__)
+
+
+def wants(weights: Dict[str, float], *terms: str) -> bool:
+    """Whether one of these terms of the loss weighs anything."""
+    return any(weights.get(term, 0) > 0 for term in terms)
+
+
+def load_split(
+    cfg,
+    split: str,
+    combine: bool,
+    load: Callable[[], FairseqDataset],
+    labels: Optional[Dictionary],
+    weights: Dict[str, float],
+    teacher_data: Optional[TeacherData],
+) -> DistillationDataset:
+    """Check the labels of a split and load it; the training split with its fraction and its mixes.
+
+    Args:
+        cfg: the task's
+        combine: whether ``split1`` and so on belong to it
+        load: fairseq's own loading
+        labels: the classes; None for regression
+        weights: of the terms of the loss
+        teacher_data: the copy that the teacher reads, if not this one
+
+    Raises:
+        ValueError: naming the split and what is wrong with it.
+    """
+    training = split == cfg.train_subset
+    unlabelled = cfg.unlabelled_examples == "allow"
+    may_lack = unlabelled and training
+    targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
+    strata = strata_of(targets)
+    try:
+        dataset = load()
+    except AssertionError as error:  # inputs missing, or not as many as there are labels
+        raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    lengths, teacher_lengths = dataset.sizes[0], None
+    if teacher_data is not None:
+        dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
+        teacher_lengths = dataset.teacher_lengths
+
+    by_length = cfg.batch_by_length == "on"
+    indices = None
+    if training and cfg.train_fraction < 1:
+        indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
+        logger.info("training on %d of %d examples", len(indices), len(strata))
+    if may_lack:
+        check_some_labelled(strata if indices is None else strata[indices], weights)
+    return DistillationDataset(
+        split,
+        dataset,
+        lengths=lengths,
+        indices=indices,
+        by_length=by_length,
+        length_seed=cfg.seed if by_length and training else None,
+        draw_plan=_plan_drawer(cfg) if training and wants(weights, "sm", "tmkd") else None,
+        classes=strata,
+        clean_rows=wants(weights, "mle", "kd"),
+        count_labelled=unlabelled,
+        keep_every_example=by_length or not training,
+        teacher_lengths=teacher_lengths,
+    )
+
+
+def _plan_drawer(cfg) -> PlanDrawer:
+    return partial(
+        draw_plan,
+        ratio=cfg.mixup_ratio,
+        alpha=cfg.mixup_alpha,
+        pairing=str(cfg.mixup_pairing),
+        period=cfg.mixup_period,
+        seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
+    )
