@@ -9,6 +9,7 @@ import inprocess
 import pytest
 import torch
 import toy
+from two_vocabularies import add_second_text, make_case
 
 from mixkd_plugin.teacher import Teacher
 
@@ -53,6 +54,20 @@ def teacher(tmp_path_factory, classification):
 def regression_teacher(tmp_path_factory, regression):
     folder = tmp_path_factory.mktemp("regression_teacher")
     return _fine_tuned(folder, regression, "--num-classes", 1, "--regression-target")
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory, classification):
+    return make_case(tmp_path_factory.mktemp("words"), classification, TEACHER)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """Regression on pairs: </s> </s> between the student's texts, </s> between the teacher's."""
+    folder = tmp_path_factory.mktemp("pairs")
+    data = add_second_text(toy.make_data(folder / "data", {"train": 61, "valid": 19}, targets=1))
+    flags = ["--num-classes", 1, "--regression-target"]
+    return make_case(folder, data, TEACHER, [*flags, "--separator-token", 2], flags)
 
 
 EVERYTHING = [

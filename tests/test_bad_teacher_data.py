@@ -10,7 +10,7 @@ import torch
 import toy
 from refusals import KD, assert_matches
 from test_bad_ranks import refusals
-from test_teacher_data import INIT, pairs, words  # noqa: F401  (fixtures)
+from two_vocabularies import INIT
 
 from mixkd_plugin.texts import digest_of_texts, write_digests
 
@@ -31,7 +31,7 @@ def refusal(case, folder, *flags):
 
 
 @pytest.fixture
-def case(tmp_path, words):  # noqa: F811
+def case(tmp_path, words):
     """With a copy that may be changed."""
     return words._replace(copy=toy.copy_data(words.copy, tmp_path / "copy"))
 
@@ -39,13 +39,13 @@ def case(tmp_path, words):  # noqa: F811
 # --- flags ---
 
 
-def test_without_a_teacher(tmp_path, words):  # noqa: F811
+def test_without_a_teacher(tmp_path, words):
     flags = toy.train_flags(words.data, tmp_path, *KD, "--teacher-data", words.copy)
     with pytest.raises(ValueError, match=f"--teacher-data {words.copy}: --teacher-path is missing"):
         inprocess.start_training(flags)
 
 
-def test_texts_that_are_cropped_at_random(tmp_path, words):  # noqa: F811
+def test_texts_that_are_cropped_at_random(tmp_path, words):
     message = refusal(words, tmp_path, "--shorten-method", "random_crop")
     assert_matches(
         "--teacher-data .*: with --shorten-method random_crop .*allowed is none", message
@@ -106,7 +106,7 @@ def test_other_labels(tmp_path, case):
     assert_matches(message, refusal(case, tmp_path / "s"))
 
 
-def test_other_scores(tmp_path, pairs):  # noqa: F811
+def test_other_scores(tmp_path, pairs):
     copy = toy.copy_data(pairs.copy, tmp_path / "copy")
     path = copy / "label" / "valid.label"
     lines = path.read_text().splitlines()
@@ -116,7 +116,7 @@ def test_other_scores(tmp_path, pairs):  # noqa: F811
     assert_matches(message, refusal(pairs._replace(copy=copy), tmp_path / "s"))
 
 
-def test_one_text_instead_of_two(tmp_path, pairs):  # noqa: F811
+def test_one_text_instead_of_two(tmp_path, pairs):
     copy = toy.copy_data(pairs.copy, tmp_path / "copy")
     shutil.rmtree(copy / "input1")
     message = f"split 'valid': it has input0; {pairs.data} has input0 and input1"
@@ -205,7 +205,7 @@ def test_every_part_of_a_combined_split(tmp_path, fingerprinted):
 # --- a teacher of another vocabulary, or layout ---
 
 
-def test_a_teacher_of_the_students_vocabulary(tmp_path, words, teacher):  # noqa: F811
+def test_a_teacher_of_the_students_vocabulary(tmp_path, words, teacher):
     message = refusal(words._replace(teacher=teacher), tmp_path)
     start_of = rf"--teacher-path {teacher} \(--teacher-data {words.copy}\): its vocabulary has 45 "
     assert_matches(start_of + "types, the data's has 52", message)
@@ -218,7 +218,7 @@ def edited(case, path, change):
     return path
 
 
-def test_teachers_that_read_in_two_ways(tmp_path, words):  # noqa: F811
+def test_teachers_that_read_in_two_ways(tmp_path, words):
     other = edited(words, tmp_path / "other.pt", lambda task: task.update(init_token=0))
     both = words._replace(teacher=f"{words.teacher}:{other}")
     message = refusal(both, tmp_path / "s")
@@ -226,13 +226,13 @@ def test_teachers_that_read_in_two_ways(tmp_path, words):  # noqa: F811
     assert f"({words.teacher}: {INIT}, None; {other}: 0, None)" in message
 
 
-def test_a_teacher_that_does_not_say_how_it_reads(tmp_path, words):  # noqa: F811
+def test_a_teacher_that_does_not_say_how_it_reads(tmp_path, words):
     path = edited(words, tmp_path / "other.pt", lambda task: task.pop("separator_token"))
     message = refusal(words._replace(teacher=path), tmp_path / "s")
     assert_matches(f"--teacher-path {path}: it does not say .* has no --separator-token", message)
 
 
-def test_a_teacher_that_is_no_checkpoint(tmp_path, words):  # noqa: F811
+def test_a_teacher_that_is_no_checkpoint(tmp_path, words):
     (tmp_path / "empty.pt").write_bytes(b"")
     message = refusal(words._replace(teacher=tmp_path / "empty.pt"), tmp_path / "s")
     assert_matches("--teacher-path: .*empty.pt is empty", message)
@@ -259,13 +259,13 @@ def other_order(folder):
 @pytest.mark.parametrize(
     "change, what", [(other_token, "input0/train.bin"), (other_order, "vocabulary")]
 )
-def test_a_copy_that_differs_on_one_rank(tmp_path, case, words, change, what):  # noqa: F811
+def test_a_copy_that_differs_on_one_rank(tmp_path, case, words, change, what):
     change(case.copy / "input0")
     for said in refusals(tmp_path, words.data, flags_of(words), flags_of(case)):
         assert_matches(f"{what} of --teacher-data must be the same on every rank", said)
 
 
-def test_a_copy_that_one_rank_lacks(tmp_path, case, words):  # noqa: F811
+def test_a_copy_that_one_rank_lacks(tmp_path, case, words):
     shutil.rmtree(case.copy)
     mine, other = refusals(tmp_path, words.data, flags_of(words), flags_of(case))
     assert_matches(f"--teacher-data {case.copy}: .*dict.txt does not exist", other)

@@ -2,8 +2,9 @@
 
 import shutil
 from pathlib import Path
-from typing import List
+from typing import List, NamedTuple
 
+import inprocess
 import toy
 
 # An odd word is two pieces: texts differ in length by what is in them.
@@ -45,3 +46,31 @@ def teachers_copy(data: Path, folder: Path) -> Path:
         toy.preprocess(folder, *files, raw / "dict.txt", f"input{column}")
     shutil.copytree(data / "label", folder / "label")
     return folder
+
+
+# Not the student's, which begins with <s>: the teacher's layout is the teacher's own.
+INIT = 2
+
+
+class Case(NamedTuple):
+    data: Path
+    copy: Path  # the teacher's
+    teacher: Path
+    flags: list  # of the student
+
+    def flags_for(self, folder, *extra):
+        flags = ["--teacher-path", self.teacher, "--teacher-data", self.copy, *self.flags]
+        return toy.train_flags(self.data, folder, *flags, *extra)
+
+    def run(self, folder, *extra, watcher=lambda *_: None):
+        return inprocess.run_training(self.flags_for(folder, *extra), watcher)
+
+
+def make_case(folder, data, size, flags=(), teacher_flags=()):
+    """``size``: flags of the teacher's; the other flags are of the student and of the teacher."""
+    copy = teachers_copy(data, folder / "copy")
+    teacher_flags = [*size, "--init-token", INIT, *teacher_flags]
+    inprocess.run_training(
+        toy.train_flags(copy, folder / "teacher", *teacher_flags, task="sentence_prediction")
+    )
+    return Case(data, copy, folder / "teacher" / "checkpoint_last.pt", list(flags))
