@@ -74,7 +74,7 @@ def encode(
             )
             without = sum(not e.labelled for e in examples[split])
             print(
-                f"{source.name} {split}: {len(examples[split])} examples, "
+                f"{source.title(split)}: {len(examples[split])} examples, "
                 f"{f'{without} of them without a label, ' if without else ''}"
                 f"{f'{empty} of them with an empty text, ' if empty else ''}"
                 f"{cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out",
@@ -140,7 +140,7 @@ def write_split(
         ]
         texts = [example.texts for example in examples]
         encoded = tokenize(texts, spec, max_tokens, workers, split)
-        for example, pieces in zip(examples, encoded):
+        for pieces, example in zip(encoded, examples):  # in this order the bar gets to its end
             cut += pieces.cut
             empty += not all(pieces.lines)
             for file, line in zip(files, [*pieces.lines, example.label]):

@@ -14,11 +14,8 @@ class GlueTask(NamedTuple):
 
 
 BINARY, ENTAILMENT = Targets(("0", "1")), Targets(("entailment", "not_entailment"))
-F1, MCC, CORRELATION = (
-    "--report-acc-and-f1",
-    "--report-mcc",
-    "--report-pearson-and-spearman",
-)
+F1, MCC = "--report-acc-and-f1", "--report-mcc"
+CORRELATION = "--report-pearson-and-spearman"
 SENTENCES = ("sentence1", "sentence2")
 TASKS = {
     "CoLA": GlueTask(Columns((3,), (1,)), BINARY, MCC),

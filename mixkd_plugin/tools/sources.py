@@ -11,12 +11,16 @@ from .reading import ALLOWED, FORMATS, Columns, format_of
 class Source(NamedTuple):
     """Files and what is in them."""
 
-    name: str  # in what is printed
     files: Dict[str, str]  # of the splits train, valid, valid1, ...
     columns: Columns
     targets: Optional[Targets]  # None: the classes are those of the training file
     kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
     flags: str = ""  # of fairseq-train, for metrics
+    task: Optional[str] = None  # of GLUE
+
+    def title(self, split: str) -> str:
+        """What a split is called in what is printed."""
+        return f"{self.task} {split}" if self.task else f"{split} ({self.files[split]})"
 
 
 def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = None) -> Source:
@@ -39,7 +43,7 @@ def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = N
             )
         targets = Targets(tuple(labels))
     files = _splits(*(os.path.join(folder, name) for name in ("train.tsv", *task.valid)))
-    return Source(task_name, files, task.columns, targets, "tsv", task.flags)
+    return Source(files, task.columns, targets, "tsv", task.flags, task_name)
 
 
 def file_source(
@@ -83,7 +87,7 @@ def file_source(
         targets = Targets(None)
     else:
         targets = Targets(check_classes(classes, "--labels")) if classes is not None else None
-    return Source(os.path.basename(train), files, columns, targets, kind)
+    return Source(files, columns, targets, kind)
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:
