@@ -88,8 +88,8 @@ def same_text(kind, found, text):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_single_texts_come_back(tmp_path, tokenizers, suffix, kind):
     """Through fairseq's dictionary and dataset; a byte-order mark, which is no text."""
-    rows = [(str(i), text, ("good", "bad")[i % 2]) for i, text in enumerate(TEXT)]
-    columns = ["id", "text", "label"]
+    rows = [(text, str(i), ("good", "bad")[i % 2]) for i, text in enumerate(TEXT)]
+    columns = ["text", "id", "label"]
     encoding = "utf-8-sig" if suffix == "csv" else "utf-8"
     train = write(tmp_path / f"train.{suffix}", columns, rows, encoding)
     valid = write(tmp_path / f"dev.{suffix}", columns, rows[::-1], encoding)
@@ -98,7 +98,7 @@ def test_single_texts_come_back(tmp_path, tokenizers, suffix, kind):
     for split, expected in (("train", rows), ("valid", rows[::-1])):
         found = decoded(tmp_path / "data", split)
         assert len(found) == len(rows)
-        for (symbols, label), (_, text, name) in zip(found, expected):
+        for (symbols, label), (text, _, name) in zip(found, expected):
             same_text(kind, decode(symbols.split()), text)
             assert label == ("bad", "good").index(name)
 
