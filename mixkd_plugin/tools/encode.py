@@ -21,8 +21,7 @@ import argparse
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from .binarizing import check_dictionary, preprocess, write_labels
 from .examples import Example, Targets, find_classes, read_examples
@@ -49,7 +48,8 @@ def encode(
     ``out`` is the same for any number of ``workers``.
 
     Raises:
-        ValueError: for bad arguments or input; nothing is written then.
+        ValueError: for bad arguments or input.
+        OSError: for a disk that is full or cannot be read. Nothing is written in both cases.
     """
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
         raise ValueError(f"--out {out} is not empty")
@@ -69,9 +69,10 @@ def encode(
     os.makedirs(os.path.dirname(out), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".encode-") as work:
         for split in examples:
-            cut, empty = write_split(
-                examples[split], tokenizer_spec, max_tokens, workers, work, split
-            )
+            prefix, texts = os.path.join(work, split), [e.texts for e in examples[split]]
+            cut, empty = tokenize(texts, tokenizer_spec, max_tokens, workers, prefix)
+            with open(f"{prefix}.label", "w", encoding="utf-8") as f:
+                f.writelines(f"{e.label}\n" for e in examples[split])
             without = sum(not e.labelled for e in examples[split])
             print(
                 f"{source.title(split)}: {len(examples[split])} examples, "
@@ -125,27 +126,6 @@ def train_flags(
     if regression:
         flags += " --regression-target"
     return f"{flags} {source.flags}".strip()
-
-
-def write_split(
-    examples: Sequence[Example], spec: str, max_tokens: int, workers: int, work: str, split: str
-) -> Tuple[int, int]:
-    """Write work/SPLIT.input0 ... and .label; how many were cut, and how many had an empty text."""
-    names = [*(f"input{i}" for i in range(len(examples[0].texts))), "label"]
-    cut = empty = 0
-    with ExitStack() as stack:
-        files = [
-            stack.enter_context(open(os.path.join(work, f"{split}.{n}"), "w", encoding="utf-8"))
-            for n in names
-        ]
-        texts = [example.texts for example in examples]
-        encoded = tokenize(texts, spec, max_tokens, workers, split)
-        for pieces, example in zip(encoded, examples):  # in this order the bar gets to its end
-            cut += pieces.cut
-            empty += not all(pieces.lines)
-            for file, line in zip(files, [*pieces.lines, example.label]):
-                file.write(line + "\n")
-    return cut, empty
 
 
 # what goes with each of the two flags that name a source: the needed ones, the others
