@@ -48,7 +48,7 @@ def test_the_part_is_that_of_the_task(tmp_path):
     glue, data = glue_of_pairs(tmp_path / "RTE"), tmp_path / "data"
     flags = encode(glue, "RTE", write_model(tmp_path, [*COMMON, *RARE]), data).split()
     task = back_translate.TASKS["RTE"]
-    table = back_translate.read_table(str(glue / "train.tsv"), task, False)
+    table = back_translate.read_table(str(glue / "train.tsv"), task.columns)
     for fraction, seed in ((0.3, 1), (0.3, 5), (1.0, 1)):
         config = inprocess.training_config(
             toy.train_flags(

@@ -8,8 +8,12 @@ from fairseq.data import data_utils
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from mixkd_plugin.texts import read_digests
-from mixkd_plugin.tools.encode import encode, truncate
-from mixkd_plugin.tools.glue import TASKS, read_examples
+from mixkd_plugin.tools.encode import encode
+from mixkd_plugin.tools.examples import read_examples
+from mixkd_plugin.tools.glue import TASKS
+from mixkd_plugin.tools.reading import read_table
+from mixkd_plugin.tools.sources import glue_source
+from mixkd_plugin.tools.tokenizing import truncate
 
 WORDS = [
     "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",
@@ -61,7 +65,7 @@ def decoded(data, split="valid"):
 
 
 def run(glue, task, model, out, **kwargs):
-    return encode(str(glue), task, f"wordpiece:{model}", str(out), **kwargs)
+    return encode(glue_source(str(glue), task), f"wordpiece:{model}", str(out), **kwargs)
 
 
 def test_single_sentences(tmp_path, model):
@@ -191,7 +195,9 @@ def test_sentencepiece_is_fairseqs(tmp_path):
     (tmp_path / "dict.txt").write_text("".join(f"{n} 1\n" for n in names), encoding="utf-8")
     header = ["sentence1", "sentence2", "label"]
     glue = write_glue(tmp_path / "g", header, [["the soup", "cold soup", "entailment"]])
-    flags = encode(str(glue), "RTE", f"sentencepiece:{prefix}.model", str(tmp_path / "d"))
+    flags = encode(
+        glue_source(str(glue), "RTE"), f"sentencepiece:{prefix}.model", str(tmp_path / "d")
+    )
     assert flags == "--num-classes 2 --init-token 0 --separator-token 2"
     wanted = [" ".join(pieces.encode(t, out_type=str)) for t in ("the soup", "cold soup")]
     assert decoded(tmp_path / "d") == [(*wanted, 0)]
@@ -238,18 +244,18 @@ def test_bad_arguments(tmp_path, model):
 
     def refuse(message, **changes):
         arguments = {
-            "glue": str(glue), "task_name": "SST-2", "tokenizer_spec": f"wordpiece:{model}",
+            "folder": str(glue), "task_name": "SST-2", "tokenizer_spec": f"wordpiece:{model}",
             "out": str(tmp_path / "d"), **changes,
         }  # fmt: skip
         with pytest.raises(ValueError) as error:
-            encode(**arguments)
+            encode(glue_source(arguments.pop("folder"), arguments.pop("task_name")), **arguments)
         assert message in str(error.value)
 
     refuse("--task 'sst2'; allowed: CoLA, MNLI", task_name="sst2")
     refuse("--tokenizer 'bert:x'; allowed: wordpiece:DIR", tokenizer_spec="bert:x")
     refuse("no file", tokenizer_spec=f"wordpiece:{tmp_path}")
     refuse("no file", tokenizer_spec=f"sentencepiece:{tmp_path}/none.model")
-    refuse("no file", glue=str(tmp_path))
+    refuse("no file", folder=str(tmp_path))
     refuse("no dictionary", dictionary=str(tmp_path / "none.txt"))
     refuse("is not empty", out=str(glue))
     (glue / "dev.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
@@ -263,5 +269,6 @@ def test_no_row_of_the_real_files_is_lost(task, rows):
     path = GLUE / task / "train.tsv"
     if not path.exists():
         pytest.skip(f"no GLUE files at {GLUE}; $GLUE_DIR names another place")
-    examples, bad = read_examples(str(path), TASKS[task], skip_bad_lines=False)
-    assert (len(examples), bad) == (rows, 0)
+    table = read_table(str(path), TASKS[task].columns)
+    examples = read_examples(table, TASKS[task].targets)
+    assert (len(examples), table.bad) == (rows, 0)

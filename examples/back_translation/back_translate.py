@@ -21,7 +21,9 @@ import numpy as np
 from translation import Translation
 
 from mixkd_plugin.pairing import stratified_subset
-from mixkd_plugin.tools.glue import TASKS, GlueTask, Table, parse_label, read_table
+from mixkd_plugin.tools.examples import parse_label
+from mixkd_plugin.tools.glue import TASKS, GlueTask
+from mixkd_plugin.tools.reading import Table, read_table
 
 LABELS = ("gold", "none")
 
@@ -57,7 +59,7 @@ def back_translate(
     if os.path.exists(out) and os.listdir(out):
         raise ValueError(f"--out {out} is not empty")
     task = TASKS[task_name]
-    table = read_table(os.path.join(glue, "train.tsv"), task, skip_bad_lines)
+    table = read_table(os.path.join(glue, "train.tsv"), task.columns, skip_bad_lines=skip_bad_lines)
     for name in task.valid:
         if not os.path.isfile(os.path.join(glue, name)):
             raise ValueError(f"no file {os.path.join(glue, name)}")
@@ -79,8 +81,12 @@ def back_translate(
 
 def choose(table: Table, task: GlueTask, fraction: float, seed: int) -> List[List[str]]:
     """The lines that ``--train-fraction`` would train on, in the file's order."""
-    labels = [parse_label(f[table.label], task, table.where(number)) for number, f in table.lines]
-    classes = [0 if task.labels is None else task.labels.index(label) for label in labels]
+    (column,), names = table.labels, task.targets.classes
+    labels = [
+        parse_label([fields[column]], task.targets, table.where(number))
+        for number, fields in table.lines
+    ]
+    classes = [0 if names is None else names.index(label) for label in labels]
     return [table.lines[i][1] for i in stratified_subset(np.array(classes), fraction, seed)]
 
 
@@ -104,7 +110,8 @@ def make_copies(originals, table: Table, translations: Dict[str, str], keep_labe
             for column, text in zip(table.texts, translated):
                 copy[column] = text
             if not keep_label:
-                copy[table.label] = ""
+                for column in table.labels:
+                    copy[column] = ""
             copies.append(copy)
     return copies, counts
 

@@ -1,88 +1,96 @@
-"""Turn GLUE files into a data folder for sentence prediction, through `fairseq-preprocess`.
+"""Turn labelled text into a data folder for sentence prediction, through `fairseq-preprocess`.
 
     python -m mixkd_plugin.tools.encode --glue DIR --task SST-2 \
         --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
+    python -m mixkd_plugin.tools.encode --train train.csv --valid dev.csv --text question,answer \
+        --label relevant --tokenizer gpt2:MODEL_DIR --out DATA_DIR
 
-DIR holds train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv) in GLUE's own columns.
-DATA_DIR gets `input0 [input1] label` with the splits train and valid (and valid1), and
-`train_flags.txt`, the flags that the data asks for:
-`fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right for every task. `texts.json`
-holds a digest of each split's texts: by it `--teacher-data` knows the same texts in another
-vocabulary.
+The first reads GLUE's own files: train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv).
+The second reads any files of single texts or pairs: tab-separated (.tsv, where a quotation mark is
+a character like any other), CSV (.csv) or JSON lines (.jsonl), in UTF-8. DATA_DIR gets `input0
+[input1] label` with the splits train and valid (and valid1, ...), and `train_flags.txt`, the flags
+that the data asks for: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right.
+`texts.json` holds a digest of each split's texts: by it `--teacher-data` knows the same texts in
+another vocabulary.
 
-Labels are numbered in the order of glue.py, not by frequency: a label has the same index in every
-data folder of the task, and 0/1 labels are their own index. Pairs are laid out as the tokenizer's
-family does: <s> A </s> B </s> for wordpiece, as BERT, <s> A </s> </s> B </s> for the others, as
-RoBERTa.
+Labels are numbered in the order of glue.py or --labels, by default in their own, never by
+frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
+index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
+<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is no error: it is </s> alone.
 """
 
 import argparse
-import logging
 import os
-import shlex
-import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
-from typing import Dict, List, Optional, Sequence
-
-from fairseq import options
-from fairseq_cli import preprocess as fairseq_preprocess
+from typing import Dict, List, Optional, Tuple
 
 from ..texts import digest_of_texts, write_digests
-from .glue import NO_CLASS, NO_SCORE, TASKS, Example, GlueTask, read_examples
+from .binarizing import check_dictionary, preprocess, write_labels
+from .examples import Example, Targets, find_classes, read_examples
+from .glue import TASKS
+from .reading import ALLOWED, read_table
+from .sources import Source, file_source, glue_source
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from .tokenizing import CHUNK, room, tokenize
 
 
 def encode(
-    glue: str,
-    task_name: str,
+    source: Source,
     tokenizer_spec: str,
     out: str,
     dictionary: Optional[str] = None,
     max_tokens: int = 128,
     skip_bad_lines: bool = False,
     unlabelled: bool = False,
+    workers: int = 1,
 ) -> str:
     """Write the data folder ``out``, all or nothing; return the flags that it asks for.
 
-    With ``unlabelled`` an empty label field of train.tsv is an example without a gold label.
+    With ``unlabelled`` an empty label of the training file is an example without a gold label.
+    ``out`` is the same for any number of ``workers``.
 
     Raises:
-        ValueError: for bad arguments or input; nothing is written then.
+        ValueError: for bad arguments or input.
+        OSError: for a disk that is full or cannot be read. Nothing is written in both cases.
     """
-    if task_name not in TASKS:
-        raise ValueError(f"--task {task_name!r}; allowed: {', '.join(TASKS)}")
-    if os.path.exists(out) and os.listdir(out):
+    if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
         raise ValueError(f"--out {out} is not empty")
-    task, tokenizer = TASKS[task_name], build_tokenizer(tokenizer_spec)
-    dictionary = dictionary or tokenizer.dictionary
-    if not os.path.exists(dictionary):
-        raise ValueError(f"no dictionary {dictionary}: name the model's dict.txt with --dict")
+    if workers < 1:
+        raise ValueError(f"--workers {workers}; allowed: 1 and more")
+    tokenizer = build_tokenizer(tokenizer_spec)
+    room(tokenizer, len(source.columns.texts), max_tokens)
+    dictionary = check_dictionary(dictionary or tokenizer.dictionary)
 
-    splits = {"train": "train.tsv", **dict(zip(("valid", "valid1"), task.valid))}
-    flags = train_flags(task, tokenizer, unlabelled)
-    digests = {}
+    targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
+    if targets.classes is not None:
+        shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
+        print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
+
+    flags = train_flags(source, targets, tokenizer, unlabelled)
     out = os.path.abspath(out)
     os.makedirs(os.path.dirname(out), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".encode-") as work:
-        for split, name in splits.items():
-            without = unlabelled and split == "train"
-            path = os.path.join(glue, name)
-            examples, bad = read_examples(path, task, skip_bad_lines, without)
-            digests[split] = digest_of_texts(example.texts for example in examples)
-            cut = write_split(examples, tokenizer, max_tokens, work, split)
-            count = sum(e.label in (NO_CLASS, NO_SCORE) for e in examples)
+        for split in examples:
+            prefix, texts = os.path.join(work, split), [e.texts for e in examples[split]]
+            cut, empty = tokenize(texts, tokenizer_spec, max_tokens, workers, prefix)
+            with open(f"{prefix}.label", "w", encoding="utf-8") as f:
+                f.writelines(f"{e.label}\n" for e in examples[split])
+            without = sum(not e.labelled for e in examples[split])
             print(
-                f"{task_name} {split}: {len(examples)} examples, "
-                f"{f'{count} of them without a label, ' if without else ''}"
-                f"{cut} of them cut to {max_tokens} tokens; {bad} lines left out",
+                f"{source.title(split)}: {len(examples[split])} examples, "
+                f"{f'{without} of them without a label, ' if without else ''}"
+                f"{f'{empty} of them with an empty text, ' if empty else ''}"
+                f"{cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out",
                 flush=True,
             )
         data = os.path.join(work, "data")
-        for i in range(len(task.texts)):
-            preprocess(work, f"input{i}", list(splits), dictionary, data)
-        write_labels(work, task, list(splits), data)
+        if max(map(len, examples.values())) <= CHUNK:
+            workers = 1
+        for i in range(len(source.columns.texts)):
+            preprocess(work, f"input{i}", list(examples), dictionary, data, workers)
+        write_labels(work, targets, list(examples), data, workers)
+        digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
             f.write(flags + "\n")
@@ -92,90 +100,103 @@ def encode(
     return flags
 
 
-def train_flags(task: GlueTask, tokenizer: Tokenizer, unlabelled: bool = False) -> str:
+def read_splits(
+    source: Source, skip_bad_lines: bool, unlabelled: bool
+) -> Tuple[Targets, Dict[str, List[Example]], Dict[str, int]]:
+    """What labels may be; the examples of each split, and how many lines of it were left out.
+
+    Raises:
+        ValueError: for bad input.
+    """
+    targets, examples, bad = source.targets, {}, {}
+    for split, path in source.files.items():
+        table = read_table(path, source.columns, source.kind, skip_bad_lines)
+        targets = targets or Targets(find_classes(table))
+        examples[split] = read_examples(table, targets, unlabelled and split == "train")
+        bad[split] = table.bad
+    return targets, examples, bad
+
+
+def train_flags(
+    source: Source, targets: Targets, tokenizer: Tokenizer, unlabelled: bool = False
+) -> str:
     """What `fairseq-train` must be told about the data."""
-    classes = 1 if task.labels is None else len(task.labels)
-    flags = f"--num-classes {classes} --init-token 0"  # <s>
-    if len(task.texts) == 2 and tokenizer.separators:
+    regression = targets.classes is None
+    outputs = len(source.columns.labels if regression else targets.classes)
+    flags = f"--num-classes {outputs} --init-token 0"  # <s>
+    if len(source.columns.texts) == 2 and tokenizer.separators:
         flags += " --separator-token 2"  # </s>
     if unlabelled:
         flags += " --unlabelled-examples allow"
-    return f"{flags} {task.flags}".strip()
+    if regression:
+        flags += " --regression-target"
+    return f"{flags} {source.flags}".strip()
 
 
-def write_split(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, work: str, split: str
-) -> int:
-    """Write work/SPLIT.input0 ... and work/SPLIT.label; return how many examples were cut."""
-    inputs = len(examples[0].texts)
-    # <s>, one </s> a text, and what the pair layout puts between them
-    limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
-    if limit < inputs:
-        raise ValueError(f"--max-tokens {max_tokens} leaves no room for text")
-    cut = 0
-    with ExitStack() as stack:
-        files = [
-            stack.enter_context(open(os.path.join(work, f"{split}.{name}"), "w", encoding="utf-8"))
-            for name in [*(f"input{i}" for i in range(inputs)), "label"]
-        ]
-        for example in examples:
-            pieces = [tokenizer.encode(text) for text in example.texts]
-            kept = truncate(pieces, limit)
-            cut += kept != pieces
-            for file, line in zip(files, [*map(" ".join, kept), example.label]):
-                file.write(line + "\n")
-    return cut
+# what goes with each of the two flags that name a source: the needed ones, the others
+SOURCES = {
+    "glue": (("task",), ()),
+    "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
+}
 
 
-def truncate(pieces: List[List[str]], limit: int) -> List[List[str]]:
-    """Shorten the longest text, piece by piece from its end, until all have at most ``limit``."""
-    pieces = [list(p) for p in pieces]
-    while sum(map(len, pieces)) > limit:
-        max(pieces, key=len).pop()
-    return pieces
+def source_of(args: argparse.Namespace) -> Source:
+    """The source that the command line names.
+
+    Raises:
+        ValueError: unless that is one, with all that it needs and nothing of the other.
+    """
+    chosen = [name for name in SOURCES if vars(args)[name] is not None]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{' and '.join(f'--{name}' for name in chosen) or 'no source'}: allowed is either "
+            "--glue DIR --task NAME or --train FILE --valid FILE --text COLUMN --label COLUMN"
+        )
+    (chosen,) = chosen
+    for name, (needed, others) in SOURCES.items():
+        for flag in (*needed, *others):
+            given = vars(args)[flag] not in (None, False)
+            if name != chosen and given:
+                raise ValueError(f"--{flag.replace('_', '-')} goes with --{name}, not --{chosen}")
+            if name == chosen and flag in needed and not given:
+                raise ValueError(f"--{chosen} needs --{flag}")
+    if chosen == "glue":
+        return glue_source(args.glue, args.task, args.labels)
+    return file_source(
+        args.train,
+        args.valid,
+        args.text,
+        args.label,
+        args.labels,
+        args.regression,
+        not args.no_header,
+        args.format,
+    )
 
 
-def write_labels(work: str, task: GlueTask, splits: List[str], data: str) -> None:
-    """data/label: classes numbered in the task's order, or the scores as text."""
-    if task.labels is None:
-        os.makedirs(os.path.join(data, "label"))
-        for split in splits:
-            shutil.move(os.path.join(work, f"{split}.label"), os.path.join(data, "label"))
-        return
-    dictionary = os.path.join(work, "labels.txt")
-    with open(dictionary, "w", encoding="utf-8") as f:
-        f.writelines(f"{label} 1\n" for label in task.labels)
-    preprocess(work, "label", splits, dictionary, data)
-
-
-def preprocess(work: str, name: str, splits: List[str], dictionary: str, data: str) -> None:
-    """Run `fairseq-preprocess` on work/SPLIT.NAME of all splits, into data/NAME."""
-    files: Dict[str, str] = {s: os.path.join(work, f"{s}.{name}") for s in splits}
-    train = files.pop("train")
-    arguments = ["--only-source", "--workers", "1", "--srcdict", dictionary]
-    arguments += ["--trainpref", train, "--validpref", ",".join(files.values())]
-    arguments += ["--destdir", os.path.join(data, name)]
-    print("+ fairseq-preprocess " + " ".join(map(shlex.quote, arguments)), flush=True)
-    # in this process: its start takes longer than its work
-    logger = fairseq_preprocess.logger
-    handlers, level = list(logger.handlers), logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
-    finally:
-        logger.setLevel(level)
-        for handler in set(logger.handlers) - set(handlers):  # fairseq leaves its log file open
-            logger.removeHandler(handler)
-            handler.close()
+def names(text: str) -> List[str]:
+    return text.split(",")
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
     )
-    add = parser.add_argument
-    add("--glue", required=True, metavar="DIR", help="folder with the task's train.tsv and dev.tsv")
-    add("--task", required=True, metavar="NAME", help=", ".join(TASKS))
+    add = parser.add_argument_group("GLUE's files").add_argument
+    add("--glue", metavar="DIR", help="folder with the task's train.tsv and dev.tsv")
+    add("--task", metavar="NAME", help=", ".join(TASKS))
+    add = parser.add_argument_group("or files of your own").add_argument
+    add("--train", metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
+    add("--valid", type=names, metavar="FILE[,FILE...]", help="become valid, valid1, ...")
+    add("--text", type=names, metavar="COLUMN[,COLUMN]", help="one; two for pairs")
+    add("--label", type=names, metavar="COLUMN", help="with --regression, A,B: several targets")
+    add("--regression", action="store_true", help="labels are numbers, written as they are")
+    add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
+    add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")
+    add = parser.add_argument_group("for both").add_argument
+    add(
+        "--labels", type=names, metavar="A,B,...", help="the classes, in the order of their indices"
+    )
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
     add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
@@ -184,21 +205,28 @@ def main(argv=None):
     add(
         "--unlabelled",
         action="store_true",
-        help="an empty label in train.tsv is an example without a gold label, not an error",
+        help="an empty label of training is an example without a gold label, not an error",
+    )
+    add(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: the CPUs that this one may use)",
     )
     args = parser.parse_args(argv)
     try:
         flags = encode(
-            args.glue,
-            args.task,
+            source_of(args),
             args.tokenizer,
             args.out,
             args.dict,
             args.max_tokens,
             args.skip_bad_lines,
             args.unlabelled,
+            args.workers,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"encode: {error}")
     print(f"{args.out}: {flags}")
 

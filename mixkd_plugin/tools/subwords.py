@@ -28,7 +28,7 @@ def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
     Raises:
-        ValueError: for a kind that is not in TOKENIZERS, or a missing file.
+        ValueError: for a kind that is not in TOKENIZERS, or a missing or broken file.
     """
     kind, _, path = spec.partition(":")
     if kind not in TOKENIZERS or not path:
@@ -36,13 +36,16 @@ def build_tokenizer(spec: str) -> Tokenizer:
     folder = os.path.dirname(path) if kind == "sentencepiece" else path
     build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}[kind]
     dictionary, separators = os.path.join(folder, "dict.txt"), 0 if kind == "wordpiece" else 1
-    return Tokenizer(*build(path), dictionary, separators)
+    try:
+        return Tokenizer(*build(path), dictionary, separators)
+    except Exception as error:  # each library raises another kind, one of them just this
+        raise ValueError(f"--tokenizer {spec}: {error}") from error
 
 
 def _existing(*parts: str) -> str:
     path = os.path.join(*parts)
     if not os.path.isfile(path):
-        raise ValueError(f"--tokenizer: no file {path}")
+        raise ValueError(f"no file {path}")
     return path
 
 

@@ -1,0 +1,332 @@
+"""encode of files of one's own: what comes out of fairseq's data folder is what was in them."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import multiprocessing
+import os
+import pty
+import resource
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+import inprocess
+import pytest
+import toy
+from fairseq import tasks
+from test_tools_encode import decoded, write_glue
+from tiny_tokenizers import KINDS, TEXT, write_tokenizer
+
+from mixkd_plugin.tools import encode as command
+from mixkd_plugin.tools.subwords import build_tokenizer
+from mixkd_plugin.tools.tokenizing import CHUNK, tokenize
+
+FORMATS = ("tsv", "csv", "jsonl")
+ACCENTS = str.maketrans("ïü", "iu")
+FEW = [("a b c", "yes"), ("cold soup!", "no")]
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    """The value of --tokenizer for each kind."""
+    return {kind: write_tokenizer(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+
+
+def write(path, columns, rows, encoding="utf-8"):
+    """By the libraries that write such files; ``columns`` None: no header line."""
+    file, kind = io.StringIO(), path.suffix[1:]
+    if kind == "jsonl":
+        for row in rows:
+            file.write(json.dumps(dict(zip(columns, row)), ensure_ascii=False) + "\n")
+    else:
+        quoting = {"tsv": dict(quoting=csv.QUOTE_NONE, delimiter="\t", quotechar=None), "csv": {}}
+        writer = csv.writer(file, **quoting[kind])
+        writer.writerows([*([columns] if columns else []), *rows])
+    path.write_bytes(file.getvalue().encode(encoding))
+    return path
+
+
+def flags_of(train, valid, tokenizer, out, text="text", label="label"):
+    return ["--train", train, "--valid", valid, "--text", text, "--label", label,
+            "--tokenizer", tokenizer, "--out", out]  # fmt: skip
+
+
+def encode(*args):
+    """The command's main function."""
+    command.main([str(a) for a in args])
+
+
+def refused(*args):
+    with pytest.raises(SystemExit) as error:
+        encode(*args)
+    assert str(error.value).startswith("encode: ")
+    return str(error.value)
+
+
+def files_of(folder):
+    """Every file's bytes. fairseq's log has the command line in it, and this file no data."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "preprocess.log"
+    }
+
+
+def same_text(kind, found, text):
+    if kind == "wordpiece":  # lower case, without accents; blanks beside punctuation are lost
+        found, text = found.replace(" ", ""), text.lower().translate(ACCENTS).replace(" ", "")
+    assert found == text
+
+
+# --- round trips ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_single_texts_come_back(tmp_path, tokenizers, suffix, kind):
+    """Through fairseq's dictionary and dataset; a byte-order mark, which is no text."""
+    rows = [(text, str(i), ("good", "bad")[i % 2]) for i, text in enumerate(TEXT)]
+    columns = ["text", "id", "label"]
+    encoding = "utf-8-sig" if suffix == "csv" else "utf-8"
+    train = write(tmp_path / f"train.{suffix}", columns, rows, encoding)
+    valid = write(tmp_path / f"dev.{suffix}", columns, rows[::-1], encoding)
+    encode(*flags_of(train, valid, tokenizers[kind], tmp_path / "data"))
+    decode = build_tokenizer(tokenizers[kind]).decode
+    for split, expected in (("train", rows), ("valid", rows[::-1])):
+        found = decoded(tmp_path / "data", split)
+        assert len(found) == len(rows)
+        for (symbols, label), (text, _, name) in zip(found, expected):
+            same_text(kind, decode(symbols.split()), text)
+            assert label == ("bad", "good").index(name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_come_back_through_the_task(tmp_path, tokenizers, kind):
+    """Set up with the flags of train_flags.txt: the layout of pairs, an empty text, the classes."""
+    pairs = [(TEXT[i], TEXT[-i - 1], label) for i, label in enumerate(["x", "y", "x", "y"])]
+    pairs += [("", "a b c", "y"), ("a b c", "", "x"), ("", "", "x")]
+    train = write(tmp_path / "train.jsonl", ["a", "b", "c"], pairs)
+    data = tmp_path / "data"
+    encode(*flags_of(train, train, tokenizers[kind], data, "a,b", "c"))
+    flags = (data / "train_flags.txt").read_text().split()
+    config = inprocess.training_config(toy.train_flags(data, "unused", *flags))
+    task = tasks.setup_task(config.task)
+    dataset = task.load_dataset("valid", combine=False)
+    decode = build_tokenizer(tokenizers[kind]).decode
+    separator = ["</s>", "</s>"] if kind != "wordpiece" else ["</s>"]
+    for i, (*texts, label) in enumerate(pairs):
+        symbols = [task.source_dictionary[t] for t in dataset[i]["net_input.src_tokens"]]
+        assert (symbols[0], symbols[-1]) == ("<s>", "</s>")
+        middle = symbols.index("</s>")
+        assert symbols[middle : middle + len(separator)] == separator
+        same_text(kind, decode(symbols[1:middle]), texts[0])
+        same_text(kind, decode(symbols[middle + len(separator) : -1]), texts[1])
+        assert dataset[i]["target"] == "xy".index(label)
+
+
+def test_ends_of_lines_inside_texts_are_blanks(tmp_path, tokenizers, capsys):
+    rows = [("a\nb", "yes"), ("a\r\nb \n c", "no"), ('say "a, b"', "no")]
+    for suffix in ("csv", "jsonl"):
+        train = write(tmp_path / f"t.{suffix}", ["text", "label"], rows)
+        out = tmp_path / suffix
+        encode(*flags_of(train, train, tokenizers["gpt2"], out))
+        decode = build_tokenizer(tokenizers["gpt2"]).decode
+        texts = [decode(symbols.split()) for symbols, _ in decoded(out)]
+        assert texts == ["a b", "a b   c", 'say "a, b"']
+    # tab-separated: quotation marks hold nothing together
+    (tmp_path / "t.tsv").write_bytes(b'text\tlabel\r\n"a\tyes\r\nb" "\tno\r\n')
+    tsv = tmp_path / "t.tsv"
+    encode(*flags_of(tsv, tsv, tokenizers["gpt2"], tmp_path / "tsv"))
+    assert [(decode(s.split()), c) for s, c in decoded(tmp_path / "tsv")] == [
+        ('"a', 1),
+        ('b" "', 0),
+    ]
+
+
+def test_an_empty_text_is_an_empty_line_of_fairseqs(tmp_path, tokenizers, capsys):
+    rows = [("", "yes"), ("cold", "no"), ("  ", "no")]
+    train = write(tmp_path / "t.csv", ["text", "label"], rows)
+    encode(*flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d"))
+    assert decoded(tmp_path / "d") == [("", 1), ("cold", 0), ("", 0)]
+    assert "3 examples, 2 of them with an empty text" in capsys.readouterr().out
+
+
+# --- labels ---
+
+
+def classes(data):
+    return [line.split()[0] for line in (data / "label" / "dict.txt").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "labels, order",
+    [
+        (["10", "9", "-1", "9"], ["-1", "9", "10"]),
+        (["10", "9", "x", "9"], ["10", "9", "x"]),
+        ([2, 10, 2, 2], ["2", "10"]),  # numbers of JSON
+        ([True, False, True, True], ["false", "true"]),
+        (["very bad", "good", "very  bad", "so so"], None),
+        (["very bad", "good", " good ", "so so"], ["good", "so_so", "very_bad"]),
+    ],
+)
+def test_classes_are_those_of_training_in_order(tmp_path, tokenizers, labels, order, capsys):
+    train = write(tmp_path / "t.jsonl", ["text", "label"], [("a", label) for label in labels])
+    flags = flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d")
+    if order is None:
+        assert "'very  bad' and 'very bad' would be one class" in refused(*flags)
+        return
+    encode(*flags)
+    assert classes(tmp_path / "d") == order
+    names = ["_".join(str(label).split()) for label in labels]
+    names = [name if name in order else name.lower() for name in names]
+    assert [c for _, c in decoded(tmp_path / "d")] == [order.index(name) for name in names]
+    assert (
+        "classes (a blank is written as _): 0 = good, 1 = so_so" in capsys.readouterr().out
+    ) == ("so_so" in order)
+
+
+def test_labels_flag_orders_and_adds_classes(tmp_path, tokenizers):
+    train = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    flags = flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d")
+    encode(*flags, "--labels", "yes,never seen,no")
+    assert classes(tmp_path / "d") == ["yes", "never_seen", "no"]
+    assert [c for _, c in decoded(tmp_path / "d")] == [0, 2]
+    assert (tmp_path / "d" / "train_flags.txt").read_text() == "--num-classes 3 --init-token 0\n"
+
+
+def test_regression_writes_numbers_as_they_are(tmp_path, tokenizers):
+    rows = [("a", "1.50", "-2"), ("b", "1e3", " 0"), ("c", "", "")]
+    train = write(tmp_path / "t.tsv", None, rows)
+    valid = write(tmp_path / "v.tsv", None, rows[:2])
+    flags = flags_of(train, valid, tokenizers["wordpiece"], tmp_path / "d", 0, "1,2")
+    encode(*flags, "--no-header", "--regression", "--unlabelled")
+    assert (tmp_path / "d" / "label" / "train.label").read_text() == "1.50 -2\n1e3 0\nnan nan\n"
+    assert (tmp_path / "d" / "label" / "valid.label").read_text() == "1.50 -2\n1e3 0\n"
+    assert (tmp_path / "d" / "train_flags.txt").read_text() == (
+        "--num-classes 2 --init-token 0 --unlabelled-examples allow --regression-target\n"
+    )
+
+
+def test_unlabelled_bad_lines_and_several_validation_sets(tmp_path, tokenizers, capsys):
+    train = tmp_path / "train.jsonl"
+    train.write_text(
+        '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\nnonsense\n'
+        '{"label": "x"}\n{"text": "c", "label": "y"}\n'
+    )
+    one = write(tmp_path / "one.csv", ["label", "text"], [("y", "b")])
+    two = write(tmp_path / "two.tsv", ["text", "label"], [("c", "x"), ("a", "x")])
+    flags = flags_of(train, f"{one},{two}", tokenizers["wordpiece"], tmp_path / "d")
+    encode(*flags, "--unlabelled", "--skip-bad-lines")
+    assert decoded(tmp_path / "d", "train") == [("a", 0), ("b", -1), ("c", 1)]
+    assert decoded(tmp_path / "d", "valid") == [("b", 1)]
+    assert decoded(tmp_path / "d", "valid1") == [("c", 0), ("a", 0)]
+    said = capsys.readouterr().out
+    assert f"train ({train}): 3 examples, 1 of them without a label, " in said
+    assert "; 2 lines left out" in said
+
+
+def test_glue_in_another_order_of_classes(tmp_path, tokenizers):
+    header = ["sentence1", "sentence2", "gold_label"]
+    rows = [["a", "b", label] for label in ("entailment", "neutral", "contradiction")]
+    glue = write_glue(tmp_path / "g", header, rows, rows, "dev_matched.tsv")
+    write_glue(glue, header, rows, rows, "dev_mismatched.tsv")
+    flags = ["--tokenizer", tokenizers["wordpiece"], "--out", tmp_path / "d", "--glue", glue]
+    encode(*flags, "--task", "MNLI", "--labels", "neutral,entailment,contradiction")
+    assert [c for *_, c in decoded(tmp_path / "d", "valid1")] == [1, 0, 2]
+    message = refused(*flags, "--task", "MNLI", "--labels", "neutral,entailment")
+    assert "MNLI has the classes contradiction,neutral,entailment, allowed are these" in message
+    assert "STS-B has scores" in refused(*flags, "--task", "STS-B", "--labels", "a,b")
+
+
+# --- many lines: processes, a progress bar, a full disk ---
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    rows = [
+        (f"{TEXT[i % len(TEXT)]} {'soup ' * (i % 7)}", "yn"[i % 3 == 0])
+        for i in range(2 * CHUNK + 345)
+    ]
+    folder = tmp_path_factory.mktemp("many")
+    return write(folder / "many.csv", ["text", "label"], rows)
+
+
+def run_command(*args, **kwargs):
+    return subprocess.run(
+        **{**toy.command_of("mixkd_plugin.tools.encode", args), "cwd": toy.ROOT, **kwargs}
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path, tokenizers, many, kind):
+    for workers in (1, 3):
+        flags = flags_of(many, many, tokenizers[kind], tmp_path / str(workers))
+        encode(*flags, "--workers", workers, "--max-tokens", 20)
+    one, three = files_of(tmp_path / "1"), files_of(tmp_path / "3")
+    assert {"input0/train.bin", "input0/train.idx", "label/valid.bin"} <= set(one)
+    assert one == three
+    assert len(decoded(tmp_path / "3")) == 2 * CHUNK + 345
+
+
+def on_a_terminal(*args):
+    """All that the command shows when stdout and stderr are a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows, columns
+    options = toy.command_of("mixkd_plugin.tools.encode", args)
+    options.update(stdout=theirs, stderr=theirs, text=False, cwd=toy.ROOT)
+    with subprocess.Popen(**options) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while True:
+                shown += os.read(ours, 1 << 16)
+        os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.slow
+def test_the_command_shows_a_bar_on_a_terminal_alone(tmp_path, tokenizers, many):
+    def flags(name):
+        return [*flags_of(many, many, tokenizers["wordpiece"], tmp_path / name), "--workers", 2]
+
+    shown = on_a_terminal(*flags("terminal"))
+    piped = run_command(*flags("pipe")).stdout
+    assert "train: 100%" in shown and "2345/2345 [" in shown
+    assert "2345/" not in piped
+    for said in (shown, piped):
+        assert f"train ({many}): 2345 examples, 0 of them cut to 128 tokens" in said
+    assert files_of(tmp_path / "pipe") == files_of(tmp_path / "terminal")
+
+
+def test_a_killed_process_is_one_error(tmp_path, tokenizers):
+    def kill():
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        time.sleep(0.2)  # in the middle of its work
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    texts = [(" ".join(TEXT),)] * 40 * CHUNK
+    with pytest.raises(ValueError, match="^--workers 2: one of the processes died"):
+        tokenize(texts, tokenizers["gpt2"], 128, 2, str(tmp_path / "train"))
+    thread.join()
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, tokenizers, many):
+    folder = tmp_path / "out"
+    done = run_command(
+        *flags_of(many, many, tokenizers["wordpiece"], folder / "data"), "--workers", 2,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "encode: [Errno 27] File too large"
+    assert "Traceback" not in done.stdout
+    assert list(folder.iterdir()) == []
