@@ -11,6 +11,7 @@ import toy
 from test_quickstart import sample
 
 from mixkd_plugin.tools.encode import encode
+from mixkd_plugin.tools.sources import glue_source
 
 EXAMPLES = toy.ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -55,7 +56,9 @@ def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
     flags = {}
     for kind, spec in specs.items():
         vocabulary.train(kind, texts, str(tmp_path / kind), 120)
-        given = encode(str(tmp_path / "glue"), "RTE", spec, str(tmp_path / f"{kind}_data"))
+        given = encode(
+            glue_source(str(tmp_path / "glue"), "RTE"), spec, str(tmp_path / f"{kind}_data")
+        )
         flags[kind] = given.split()
     assert "--separator-token" in flags["sentencepiece"]
     assert "--separator-token" not in flags["wordpiece"]

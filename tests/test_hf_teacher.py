@@ -9,6 +9,7 @@ import toy
 
 from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.import_hf import import_encoder
+from mixkd_plugin.tools.sources import glue_source
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "xlm-roberta"])
@@ -31,7 +32,7 @@ def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, mon
         (glue / name).write_text(f"sentence\tlabel\n{lines}", encoding="utf-8")
     teacher, data = str(tmp_path / "teacher"), str(tmp_path / "data")
     done = import_encoder(str(tmp_path / "hf"), teacher)
-    flags = encode(str(glue), "SST-2", done.tokenizer, data)
+    flags = encode(glue_source(str(glue), "SST-2"), done.tokenizer, data)
     weights = ["--mle-weight", 0, "--kd-weight", 1, "--sm-weight", 0, "--tmkd-weight", 1]
     log = toy.train(
         data, tmp_path / "student", *flags.split(), *weights,

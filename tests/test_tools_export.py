@@ -15,6 +15,7 @@ from fairseq.data import Dictionary
 from mixkd_plugin.tools import export as export_module
 from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.export import export, fairseq_row, load
+from mixkd_plugin.tools.sources import glue_source
 from mixkd_plugin.tools.subwords import build_tokenizer
 
 NEW_TEXTS = [  # of which the student has seen nothing, and some pieces are not in its dictionary
@@ -65,7 +66,7 @@ class Trained:
             text = "sentence1\tsentence2\tlabel\n" + "".join(rows)
             (glue / name).write_text(text, encoding="utf-8")
         self.data = str(folder / "data")
-        flags = encode(str(glue), "RTE", self.tokenizer, self.data, max_tokens=60)
+        flags = encode(glue_source(str(glue), "RTE"), self.tokenizer, self.data, max_tokens=60)
         inprocess.run_training(
             toy.train_flags(
                 self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight",

@@ -50,7 +50,7 @@ def whole_output(folder: str, last: str, force: bool, owned: Sequence[str] = ())
 
 def _is_of_the_disk(error: Exception) -> bool:
     """Whether a write failed: the writers of torch and safetensors have errors of their own."""
-    words = ("PytorchStreamWriter", "I/O error", "No space left")
+    words = ("PytorchStreamWriter", "inline_container", "I/O error", "No space left")
     return isinstance(error, OSError) or any(word in str(error) for word in words)
 
 
