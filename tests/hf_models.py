@@ -69,6 +69,16 @@ def _sentencepiece(folder: Path):
     return processor.get_piece_size()
 
 
+def write_byte_pairs(folder: Path):
+    """Under fairseq's names."""
+    _byte_pairs(folder)
+    (folder / "vocab.json").rename(folder / "encoder.json")
+    (folder / "merges.txt").rename(folder / "vocab.bpe")
+
+
+# kinds of `encode --tokenizer` -> what writes the files of one
+WRITERS = {"wordpiece": _wordpiece, "gpt2": write_byte_pairs, "sentencepiece": _sentencepiece}
+
 # name -> class prefix, how its tokenizer is made, symbols beyond the tokenizer's, configuration
 KINDS = {
     "bert": ("Bert", _wordpiece, 3, SIZES),

@@ -47,6 +47,7 @@ def train(data: Path, save_dir: Path, *flags) -> str:
 
 
 @needs_tokenizers
+@pytest.mark.slow
 def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
     texts = write_corpus(tmp_path / "glue", 200)
     specs = {

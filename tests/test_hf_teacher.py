@@ -11,8 +11,10 @@ from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.import_hf import import_encoder
 from mixkd_plugin.tools.sources import glue_source
 
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("roberta", "xlm-roberta")]
 
-@pytest.mark.parametrize("kind", ["distilbert", "roberta", "xlm-roberta"])
+
+@pytest.mark.parametrize("kind", ["distilbert", *SLOW])
 def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, monkeypatch, kind):
     transformers = hf_models.import_transformers(monkeypatch)
     model = hf_models.make(kind, tmp_path / "hf", transformers)

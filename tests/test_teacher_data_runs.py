@@ -18,6 +18,7 @@ from two_vocabularies import INIT, texts_of
 HEAD = "sentence_classification_head"
 
 
+@pytest.mark.slow
 def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
     one, two = (
         [*flags_of(words.data, tmp_path / n, words.teacher, size), "--teacher-data", words.copy]
@@ -56,6 +57,7 @@ def test_a_changed_copy_is_not_answered_by_old_answers(tmp_path, words, loads): 
     assert loads and len(contents(tmp_path / "cache")) == 3 + 2  # validation has its own text
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_straight_run(tmp_path, words):
     flags = ["--kd-weight", 1, "--mixup-period", 2, "--max-epoch", 3, "--num-workers", 1]
     words.run(tmp_path / "whole", *flags)
