@@ -2,8 +2,9 @@
 
 import logging
 import re
-from typing import Dict, List
+from typing import Any, Dict, List
 
+from fairseq.utils import safe_getattr
 from torch import Tensor
 
 from .safe_reading import read_checkpoint
@@ -57,9 +58,10 @@ def initialise_student(model, path: str, spec: str) -> None:
         ValueError: where the file cannot be read, or layers, width or vocabulary differ.
     """
     try:
-        source = read_checkpoint(path)["model"]
+        checkpoint = read_checkpoint(path)
     except ValueError as error:
         raise ValueError(f"--student-init-path: {error}") from error
+    source = checkpoint["model"]
     source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
     deep = 1 + max((int(m[2]) for m in map(_LAYER.match, source) if m), default=-1)
     layers = select_layers(spec, deep, len(model.encoder.sentence_encoder.layers))
@@ -75,8 +77,22 @@ def initialise_student(model, path: str, spec: str) -> None:
                 f"--student-init-path {path}: {name} is {tuple(state[name].shape)}, the student's "
                 f"is {tuple(value.shape)}: width, vocabulary and --max-positions must be equal"
             )
+        if name.startswith("classification_heads.") and state[name] is source.get(name):
+            _check_activation(checkpoint, model, path)
     model.load_state_dict({name: state[name] for name in expected})
     logger.info("student initialised from layers %s of %s", layers, path)
+
+
+def _check_activation(checkpoint: Dict[str, Any], model, path: str) -> None:
+    """A head that comes along must go on computing what it did."""
+    theirs = checkpoint["cfg"]["model"] if checkpoint.get("cfg") else checkpoint["args"]
+    theirs = safe_getattr(theirs, "pooler_activation_fn", "tanh")
+    ours = model.args.pooler_activation_fn
+    if ours != theirs:
+        raise ValueError(
+            f"--pooler-activation-fn {ours}: the head of --student-init-path {path} has {theirs}; "
+            "allowed is the same"
+        )
 
 
 def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:

@@ -45,9 +45,9 @@ def test_a_shallower_checkpoint_is_refused():
         select_layers("first", deep=2, shallow=3)
 
 
-def save(model, path):
+def save(model, path, **args):
     state = {
-        "args": Namespace(arch="roberta", task="masked_lm", data=""),
+        "args": Namespace(arch="roberta", task="masked_lm", data="", **args),
         "model": model.state_dict(),
         "optimizer_history": [
             {"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
@@ -97,3 +97,14 @@ def test_another_width_is_refused(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match="--student-init-path: nowhere.pt does not exist"):
         initialise_student(build(MixKDRobertaModel, 1), "nowhere.pt", "first")
+
+
+def test_a_head_of_another_activation_is_refused(tmp_path):
+    """DistilBERT's has relu: the same weights would compute something else."""
+    path = save(build(RobertaModel, 0), tmp_path / "relu.pt", pooler_activation_fn="relu")
+    with pytest.raises(ValueError, match="--pooler-activation-fn tanh: the head of .* has relu"):
+        initialise_student(build(MixKDRobertaModel, 1), path, "first")
+    headless = build(RobertaModel, 0)
+    del headless.classification_heads[HEAD]
+    path = save(headless, tmp_path / "headless.pt", pooler_activation_fn="relu")
+    initialise_student(build(MixKDRobertaModel, 1), path, "first")

@@ -1,6 +1,7 @@
 """import_hf: every family against transformers, from texts and pairs to states and logits."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -175,3 +176,28 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
     assert run.returncode == 1 and "out cannot be written" in run.stderr, run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_the_hub(tmp_path, transformers):
+    """From the hub's local cache, as after a download; without one, a sentence."""
+    cache = tmp_path / "home" / "hub" / "models--somebody--tiny"
+    commit = "0123456789" * 4
+    hf_models.make("distilbert", cache / "snapshots" / commit, transformers)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    environment = dict(os.environ, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1")
+
+    def run(name):
+        command = [sys.executable, "-m", "mixkd_plugin.tools.import_hf", name, tmp_path / name]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=toy.ROOT, env=environment
+        )
+
+    done = run("somebody/tiny")
+    assert done.returncode == 0, done.stderr
+    assert f"--tokenizer wordpiece:{tmp_path}/somebody/tiny" in done.stdout
+    missing = run("somebody/else")
+    assert missing.returncode == 1 and "Traceback" not in missing.stderr
+    assert "is neither a folder nor an installed Python package" in missing.stderr
+    assert "and the Hugging Face hub says:" in missing.stderr
+    assert not (tmp_path / "somebody" / "else").exists()

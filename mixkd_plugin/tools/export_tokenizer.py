@@ -15,7 +15,7 @@ from fairseq.data import Dictionary
 
 from .hf_vocabulary import BERT_SPECIAL, FAIRSEQ_SPECIAL, GPT2_END_OF_TEXT
 from .interop import library
-from .subwords import build_tokenizer, lowercases
+from .subwords import build_tokenizer, lowercases, parse_spec
 
 ROLES = {
     "bos_token": "<s>",
@@ -47,7 +47,7 @@ def export_tokenizer(
         ValueError: for a tokenizer that `tokenizers` cannot follow.
     """
     build_tokenizer(spec)  # checks it
-    kind, _, path = spec.partition(":")
+    kind, path = parse_spec(spec)
     make = {"wordpiece": _wordpiece, "gpt2": _byte_pairs, "sentencepiece": _unigram}[kind]
     description = make(path, dictionary)
     known = description.pop("known")

@@ -7,6 +7,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
+from .subwords import SENTENCEPIECE_FILE
+
 # The names that a kind of tokenizer has for fairseq's <s> <pad> </s> <unk> <mask>.
 FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BERT_SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
@@ -17,7 +19,6 @@ WORDPIECE_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
 SENTENCEPIECE_NAMES = (SENTENCEPIECE_FILE, "spiece.model", "tokenizer.model")
 GPT2_FILES = ("encoder.json", "vocab.bpe")  # as fairseq's --bpe gpt2 wants them
 GPT2_END_OF_TEXT = "<|endoftext|>"

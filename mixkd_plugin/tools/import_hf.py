@@ -73,10 +73,7 @@ def import_encoder(
             write_dictionary(dictionary_of(labels), os.path.join(work, LABELS))
         separated = vocabulary.kind != "wordpiece"
         torch.save(checkpoint(config, converted, separated), os.path.join(work, "model.pt"))
-    path = out_dir
-    if vocabulary.kind == "sentencepiece":
-        path = os.path.join(out_dir, hf_vocabulary.SENTENCEPIECE_FILE)
-    return Imported(config, f"{vocabulary.kind}:{path}", converted.classes, labels)
+    return Imported(config, f"{vocabulary.kind}:{out_dir}", converted.classes, labels)
 
 
 def find_source(source: str) -> str:

@@ -10,8 +10,9 @@ from fairseq.data import encoders
 TOKENIZERS = {
     "wordpiece": "wordpiece:DIR (BERT: tokenizer.json or vocab.txt)",
     "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
-    "sentencepiece": "sentencepiece:FILE (XLM-R: a sentencepiece model)",
+    "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",
 }
+SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
 
 
 Encode, Decode = Callable[[str], List[str]], Callable[[List[str]], str]
@@ -24,15 +25,27 @@ class Tokenizer(NamedTuple):
     separators: int  # </s> between the texts of a pair, besides the one that ends each text
 
 
+def parse_spec(spec: str) -> Tuple[str, str]:
+    """Kind and path of KIND:PATH; of a sentencepiece model the file.
+
+    Raises:
+        ValueError: for a kind that is not in TOKENIZERS.
+    """
+    kind, _, path = spec.partition(":")
+    if kind not in TOKENIZERS or not path:
+        raise ValueError(f"--tokenizer {spec!r}; allowed: {'; '.join(TOKENIZERS.values())}")
+    if kind == "sentencepiece" and os.path.isdir(path):
+        path = os.path.join(path, SENTENCEPIECE_FILE)
+    return kind, path
+
+
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
     Raises:
         ValueError: for a kind that is not in TOKENIZERS, or a missing or broken file.
     """
-    kind, _, path = spec.partition(":")
-    if kind not in TOKENIZERS or not path:
-        raise ValueError(f"--tokenizer {spec!r}; allowed: {'; '.join(TOKENIZERS.values())}")
+    kind, path = parse_spec(spec)
     folder = os.path.dirname(path) if kind == "sentencepiece" else path
     build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}[kind]
     dictionary, separators = os.path.join(folder, "dict.txt"), 0 if kind == "wordpiece" else 1
