@@ -14,8 +14,8 @@ from mixkd_plugin.tools.sources import glue_source
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("roberta", "xlm-roberta")]
 
 
-@pytest.mark.parametrize("kind", ["distilbert", *SLOW])
-def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, monkeypatch, kind):
+def fine_tuned(tmp_path, monkeypatch, kind):
+    """An imported classifier, and its accuracy on GLUE files that are written for it."""
     transformers = hf_models.import_transformers(monkeypatch)
     model = hf_models.make(kind, tmp_path / "hf", transformers)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
@@ -25,29 +25,50 @@ def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, mon
     gold = [1 - p if i % 3 == 0 else p for i, p in enumerate(predicted)]
     accuracy = 100 * sum(p == g for p, g in zip(predicted, gold)) / len(gold)
     assert 50 < accuracy < 75
-
-    glue = tmp_path / "glue"
-    glue.mkdir()
-    texts = [text.replace("\t", " ") for text in hf_models.TEXTS]
-    lines = "".join(f"{text}\t{label}\n" for text, label in zip(texts, gold))
+    lines = "".join(f"{text}\t{label}\n" for text, label in zip(hf_models.TEXTS, gold))
+    (tmp_path / "glue").mkdir()
     for name in ("train.tsv", "dev.tsv"):
-        (glue / name).write_text(f"sentence\tlabel\n{lines}", encoding="utf-8")
-    teacher, data = str(tmp_path / "teacher"), str(tmp_path / "data")
-    done = import_encoder(str(tmp_path / "hf"), teacher)
-    flags = encode(glue_source(str(glue), "SST-2"), done.tokenizer, data)
-    weights = ["--mle-weight", 0, "--kd-weight", 1, "--sm-weight", 0, "--tmkd-weight", 1]
-    log = toy.train(
-        data, tmp_path / "student", *flags.split(), *weights,
-        "--teacher-path", f"{teacher}/model.pt", "--max-epoch", 2,
-    ).stdout  # fmt: skip
-    logged = re.findall(r"valid \| .* teacher_accuracy ([\d.]+)", log)
-    assert [float(value) for value in logged] == [round(accuracy, 1)] * 2, log
+        (tmp_path / "glue" / name).write_text(f"sentence\tlabel\n{lines}", encoding="utf-8")
+    imported = import_encoder(str(tmp_path / "hf"), str(tmp_path / "teacher"))
+    return imported, accuracy
 
-    wrong = str(tmp_path / "wrong")  # the classes in another order
-    import_encoder(str(tmp_path / "hf"), wrong, labels=["1", "0"])
-    run = toy.train(
-        tmp_path / "data", tmp_path / "student2", *flags.split(), *weights,
-        "--teacher-path", f"{wrong}/model.pt", check=False,
-    )  # fmt: skip
-    assert run.returncode != 0
-    assert "its labels" in run.stdout and "symbol 4 is '1', here '0'" in run.stdout
+
+def distil(tmp_path, flags, *more, check=True):
+    return toy.train(
+        tmp_path / "data", tmp_path / "student", *flags.split(), "--no-save", "--max-epoch", 2,
+        "--mle-weight", 0, "--kd-weight", 1, "--sm-weight", 0, "--tmkd-weight", 1, *more,
+        check=check,
+    ).stdout  # fmt: skip
+
+
+def logged_accuracies(log):
+    return [float(v) for v in re.findall(r"valid \| .* teacher_accuracy ([\d.]+)", log)]
+
+
+@pytest.mark.parametrize("kind", ["distilbert", *SLOW])
+def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, monkeypatch, kind):
+    imported, accuracy = fine_tuned(tmp_path, monkeypatch, kind)
+    source = glue_source(str(tmp_path / "glue"), "SST-2")
+    flags = encode(source, imported.tokenizer, str(tmp_path / "data"))
+    log = distil(tmp_path, flags, "--teacher-path", tmp_path / "teacher" / "model.pt")
+    assert logged_accuracies(log) == [round(accuracy, 1)] * 2, log
+
+    wrong = tmp_path / "wrong"  # the classes in another order
+    import_encoder(str(tmp_path / "hf"), str(wrong), labels=["1", "0"])
+    log = distil(tmp_path, flags, "--teacher-path", wrong / "model.pt", check=False)
+    assert "its labels" in log and "symbol 4 is '1', here '0'" in log
+
+
+@pytest.mark.slow
+def test_its_student_may_have_another_vocabulary(tmp_path, monkeypatch):
+    """A WordPiece classifier of Hugging Face's teaches a student with XLM-R's sentencepiece."""
+    imported, accuracy = fine_tuned(tmp_path, monkeypatch, "distilbert")
+    transformers = hf_models.import_transformers(monkeypatch)
+    hf_models.make("xlm-roberta", tmp_path / "xlm-r", transformers, head="")
+    theirs = import_encoder(str(tmp_path / "xlm-r"), str(tmp_path / "encoder")).tokenizer
+    source = glue_source(str(tmp_path / "glue"), "SST-2")
+    encode(source, imported.tokenizer, str(tmp_path / "teacher_data"))
+    flags = encode(source, theirs, str(tmp_path / "data"))
+    teacher = ["--teacher-path", tmp_path / "teacher" / "model.pt"]
+    log = distil(tmp_path, flags, *teacher, "--teacher-data", tmp_path / "teacher_data")
+    assert logged_accuracies(log) == [round(accuracy, 1)] * 2, log
