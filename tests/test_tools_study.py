@@ -120,5 +120,5 @@ def test_without_gpus_it_is_the_cpu(monkeypatch):
 
 def test_other_studies_of_the_folder_compose(tmp_path, capsys):
     for path in sorted(STUDY.parent.glob("*.yaml")):
-        main([str(path), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", "--list"])
+        main([str(path), f"glue.gold={tmp_path}", "--list", f"out={tmp_path / 'out'}"])
         assert "/seed1" in capsys.readouterr().out

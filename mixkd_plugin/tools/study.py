@@ -123,7 +123,7 @@ def main(argv=None):
     add("study", metavar="STUDY.yaml", help="as those in examples/glue")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="hydra's overrides")
     add("--list", action="store_true", help="name the runs, and do none")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # an override may follow --list
     try:
         study = read_study(args.study, args.overrides)
         if args.list:
