@@ -158,6 +158,30 @@ def test_other_formats(tmp_path, student, form):
     assert names == {"0": "entailment", "1": "not_entailment"}
 
 
+def test_special_symbols_have_fairseqs_indices(tmp_path, transformers, trained):
+    """Padding by the exported tokenizer's own index is padding to the model."""
+    export(trained.checkpoint, str(tmp_path / "ts"), "torchscript", trained.tokenizer)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "ts")
+    special = tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"])
+    assert special == [0, 1, 2, 3]
+    ids = tokenizer(*zip(*NEW_PAIRS), padding=True, return_tensors="pt")["input_ids"]
+    logits = torch.jit.load(str(tmp_path / "ts" / "model.ts"))(ids)
+    assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5
+
+
+def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student):
+    out = tmp_path / "out"
+    export(student.checkpoint, str(out), "torchscript", student.tokenizer)
+    with pytest.raises(ValueError, match="already holds model.ts; --force replaces it"):
+        export(student.checkpoint, str(out), "hf", student.tokenizer)
+    pytest.importorskip("safetensors")
+    export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
+    assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
+    folder = student.tokenizer.partition(":")[2]
+    with pytest.raises(ValueError, match="is the folder of --tokenizer"):
+        export(student.checkpoint, folder, "torchscript", student.tokenizer, force=True)
+
+
 @pytest.mark.slow
 def test_int8_through_the_command_line(tmp_path, student):
     pytest.importorskip("onnxruntime")
@@ -232,12 +256,12 @@ def test_bounds_of_the_comparison():
     """1e-4 where weights are float32; in int8 a share of the logits' range."""
     wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
     for to, bound in {"hf": 1e-4, "torchscript": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
-        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None)
+        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None, True)
         assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
         with pytest.raises(ValueError, match="allowed is"):
-            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None)
+            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None, True)
     with pytest.raises(ValueError, match="differ from fairseq's by nan"):
-        export_module.check_parity(wanted, wanted * float("nan"), "hf", None)
+        export_module.check_parity(wanted, wanted * float("nan"), "hf", None, True)
 
 
 def text_file(tmp_path):

@@ -201,3 +201,93 @@ def test_a_name_of_the_hub(tmp_path, transformers):
     assert "is neither a folder nor an installed Python package" in missing.stderr
     assert "and the Hugging Face hub says:" in missing.stderr
     assert not (tmp_path / "somebody" / "else").exists()
+
+
+def test_the_first_names_of_layer_norms_weights(tmp_path, transformers):
+    """As in the files of the first BERT models: gamma and beta."""
+    model = hf_models.make("bert", tmp_path / "hf", transformers)
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "new"))
+    (tmp_path / "hf" / "model.safetensors").unlink()
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    torch.save(old, tmp_path / "hf" / "pytorch_model.bin")
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
+    states = [torch.load(tmp_path / f / "model.pt")["model"] for f in ("new", "old")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def change(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"pad_token_id": 0}, "pad_token_id is 0; allowed: that of <pad>, 1"),
+        ({"num_attention_heads": 5}, "num_attention_heads is 5; allowed: a divisor of 24"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is missing or not a number above 0"),
+        ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob is 'a'; allowed: a number in [0, 1)"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps is '1e-5'; allowed: a number"),
+        ({"id2label": {"0": "a", "5": "b"}}, "id2label has the classes 0, 5; allowed: 0, 1"),
+        ({"id2label": {"0": "a b", "1": "a_b"}}, "id2label a b,a_b: 2 different names are needed"),
+        ({"model_type": ["bert"]}, "it does not describe a model"),
+    ],
+)
+def test_configurations_that_cannot_be(tmp_path, transformers, changes, message):
+    hf_models.make("roberta", tmp_path / "hf", transformers)
+    change(tmp_path / "hf" / "config.json", **changes)
+    refused(tmp_path, message)
+
+
+def test_tokens_that_were_added(tmp_path, transformers):
+    """WordPiece's come along; fairseq's other tokenizers cannot cut a text at them."""
+    for kind in ("bert", "roberta"):
+        model = hf_models.make(kind, tmp_path / "hf", transformers)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+        tokenizer.add_tokens(["covid"])
+        model.resize_token_embeddings(len(tokenizer))
+        model.save_pretrained(tmp_path / kind)
+        tokenizer.save_pretrained(tmp_path / kind)
+    done = import_encoder(str(tmp_path / "bert"), str(tmp_path / "out"))
+    assert "covid" in build_tokenizer(done.tokenizer).encode("the covid soup")
+    assert "covid" in Dictionary.load(str(tmp_path / "out" / "dict.txt")).symbols
+    with pytest.raises(ValueError, match="tokens were added to the tokenizer .covid"):
+        import_encoder(str(tmp_path / "roberta"), str(tmp_path / "out2"))
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "null", '{"model": null}', '{"model": {"type": "BPE"}}']
+)
+def test_files_that_are_built_otherwise(tmp_path, transformers, content):
+    hf_models.make("roberta", tmp_path / "hf", transformers)
+    (tmp_path / "hf" / "tokenizer.json").write_text(content)
+    refused(tmp_path, str(tmp_path / "hf"))
+    (tmp_path / "hf" / "tokenizer.json").unlink()
+    (tmp_path / "hf" / "model.safetensors").unlink()
+    torch.save([1], tmp_path / "hf" / "pytorch_model.bin")
+    refused(tmp_path, "pytorch_model.bin cannot be read as weights")
+
+
+def test_files_of_others_are_kept(tmp_path, transformers):
+    hf_models.make("roberta", tmp_path / "hf", transformers)
+    with pytest.raises(ValueError, match="is SOURCE; allowed is another folder"):
+        import_encoder(str(tmp_path / "hf"), str(tmp_path / "hf"), force=True)
+    out = tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
+    (out / "dict.txt").write_text("mine 1\n")
+    with pytest.raises(ValueError, match="already holds dict.txt; --force replaces it"):
+        import_encoder(str(tmp_path / "hf"), str(out))
+    assert [p.name for p in out.iterdir()] == ["dict.txt"]
+    import_encoder(str(tmp_path / "hf"), str(out), force=True)
+    hf_models.make("bert", tmp_path / "bert", transformers, head="")
+    import_encoder(str(tmp_path / "bert"), str(out), force=True)
+    left = sorted(str(p.relative_to(out)) for p in out.rglob("*"))
+    assert left == ["dict.txt", "model.pt", "vocab.txt"]
+    (tmp_path / "bert" / "config.json").write_text("{}")
+    with pytest.raises(ValueError):
+        import_encoder(str(tmp_path / "bert"), str(tmp_path / "new" / "folders"))
+    assert not (tmp_path / "new").exists()

@@ -25,6 +25,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
+from ..preflight import class_names
 from ..safe_reading import read_checkpoint
 from . import compare
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
@@ -33,6 +34,10 @@ from .interop import library
 from .output import whole_output
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
 
+OWNED = (
+    *sorted({form.file for form in FORMATS.values()}),
+    *("config.json", "tokenizer.json", "tokenizer_config.json"),
+)
 TOLERANCE = 1e-4  # of logits, in a format with float32 weights
 INT8_SHARE = 0.2  # of the logits' range, in int8
 TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
@@ -70,7 +75,10 @@ def export(
         ValueError: saying what is wrong; nothing is written then.
     """
     form = FORMATS[to]
-    with whole_output(out, form.file, force) as work:
+    folder = os.path.dirname(build_tokenizer(tokenizer_spec).dictionary) or "."
+    if os.path.isdir(out) and os.path.samefile(folder, out):
+        raise ValueError(f"OUT {out} is the folder of --tokenizer; allowed is another one")
+    with whole_output(out, (form.file, *OWNED), force) as work:
         loaded = load(checkpoint, data)
         task, dictionary = loaded.task, loaded.task.source_dictionary
         tokenizer = build_tokenizer(tokenizer_spec)
@@ -81,7 +89,8 @@ def export(
         kept = [i for i, row in enumerate(rows) if len(row) <= longest]
         texts, rows = [texts[i] for i in kept], [rows[i] for i in kept]
         if not rows:
-            raise ValueError(f"--text {text}: no text of at most {longest} tokens to compare on")
+            where = f"--text {text}" if text is not None else f"{task.cfg.data}, split valid"
+            raise ValueError(f"{where}: no text of at most {longest} tokens to compare on")
         inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         symbols = (
@@ -95,7 +104,7 @@ def export(
         form.write(student, work)
         write_config(student, work)
         found = served_logits(work, to, texts, dictionary.pad())
-        return check_parity(wanted, found, to, tolerance)
+        return check_parity(wanted, found, to, tolerance, student.labels is not None)
 
 
 def load(checkpoint: str, data: Optional[str]) -> compare.Loaded:
@@ -115,7 +124,12 @@ def student_of(loaded: compare.Loaded) -> Student:
     cfg, labels = loaded.task.cfg, None
     if not cfg.regression_target:
         dictionary = loaded.task.label_dictionary
-        labels = dictionary.symbols[dictionary.nspecial :][: cfg.num_classes]
+        labels = class_names(dictionary)
+        if len(labels) != cfg.num_classes:
+            raise ValueError(
+                f"{cfg.data} has the classes {', '.join(labels)}, the student {cfg.num_classes} "
+                "outputs: --data names a folder with all of its classes"
+            )
     return Student(
         loaded.model,
         cfg.classification_head_name,
@@ -131,8 +145,11 @@ def student_of(loaded: compare.Loaded) -> Student:
 def read_texts(path: str) -> List[Texts]:
     if not os.path.isfile(path):
         raise ValueError(f"--text {path}: no such file")
-    with open(path, encoding="utf-8-sig") as f:
-        lines = [line.rstrip("\r\n") for line in f]
+    try:
+        with open(path, encoding="utf-8-sig") as f:
+            lines = [line.rstrip("\r\n") for line in f]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--text {path} is not UTF-8: {error}") from error
     texts = [tuple(line.split("\t")) for line in lines if line.strip()]
     sizes = {len(fields) for fields in texts}
     if sizes not in ({1}, {2}):
@@ -203,7 +220,9 @@ def served_logits(folder: str, to: str, texts: List[Texts], padding: int) -> Ten
     return torch.cat(parts)
 
 
-def check_parity(wanted: Tensor, found: Tensor, to: str, tolerance: Optional[float]) -> Parity:
+def check_parity(
+    wanted: Tensor, found: Tensor, to: str, tolerance: Optional[float], classes: bool
+) -> Parity:
     """The comparison of logits (N, C).
 
     Raises:
@@ -211,12 +230,13 @@ def check_parity(wanted: Tensor, found: Tensor, to: str, tolerance: Optional[flo
     """
     bound = tolerance
     if bound is None and to == "onnx-int8":
-        bound = INT8_SHARE * (wanted.max() - wanted.min()).item()
+        span = wanted.max() - wanted.min()
+        bound = INT8_SHARE * max(span, wanted.abs().max()).item()  # one text has no range
     elif bound is None:
         bound = TOLERANCE
     difference = (found - wanted).abs().max().item()
     agreement = math.nan
-    if wanted.size(1) > 1:
+    if classes:
         agreement = (found.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
     if not difference <= bound:
         raise ValueError(

@@ -15,7 +15,7 @@ from fairseq.data import Dictionary
 
 from .hf_vocabulary import BERT_SPECIAL, FAIRSEQ_SPECIAL, GPT2_END_OF_TEXT
 from .interop import library
-from .subwords import build_tokenizer, lowercases, parse_spec
+from .subwords import build_tokenizer, load_wordpiece, parse_spec
 
 ROLES = {
     "bos_token": "<s>",
@@ -50,7 +50,7 @@ def export_tokenizer(
     kind, path = parse_spec(spec)
     make = {"wordpiece": _wordpiece, "gpt2": _byte_pairs, "sentencepiece": _unigram}[kind]
     description = make(path, dictionary)
-    known = description.pop("known")
+    known, added = description.pop("known"), description.pop("added_tokens", [])
     special = [
         {
             "id": dictionary.index(name), "content": name, "special": True, "normalized": False,
@@ -62,11 +62,17 @@ def export_tokenizer(
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": sorted(special, key=lambda token: token["id"]),
+        "added_tokens": sorted([*special, *added], key=lambda token: token["id"]),
         "post_processor": _template(dictionary, init, separator),
         **description,
     }
-    tokenizer = library("tokenizers").Tokenizer.from_str(json.dumps(description))
+    try:
+        tokenizer = library("tokenizers").Tokenizer.from_str(json.dumps(description))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"--tokenizer {spec}: cannot be exported: {error}") from error
+    for token in description["added_tokens"]:
+        if tokenizer.token_to_id(token["content"]) != token["id"]:
+            raise ValueError(f"--tokenizer {spec}: {token['content']} would get another index")
     return Exported(tokenizer, max(0, known - len(dictionary)))
 
 
@@ -89,13 +95,16 @@ class _Numbering:
 
     def __init__(self, dictionary: Dictionary):
         self._dictionary = dictionary
-        self.known = len(dictionary)
+
+        self._new: Dict[str, int] = {}
 
     def of(self, symbol: str) -> int:
         index = self._dictionary.indices.get(symbol)
-        if index is None:
-            index, self.known = self.known, self.known + 1
-        return index
+        return self._new.setdefault(symbol, self.known) if index is None else index
+
+    @property
+    def known(self) -> int:
+        return len(self._dictionary) + len(self._new)
 
 
 def _template(dictionary: Dictionary, init: Optional[str], separator: Optional[str]) -> dict:
@@ -121,23 +130,20 @@ def _template(dictionary: Dictionary, init: Optional[str], separator: Optional[s
 
 
 def _wordpiece(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
-    tokenizers, number = library("tokenizers"), _Numbering(dictionary)
-    path = os.path.join(folder, "tokenizer.json")
-    if os.path.exists(path):
-        source = tokenizers.Tokenizer.from_file(path)
-    else:
-        source = tokenizers.BertWordPieceTokenizer(
-            os.path.join(folder, "vocab.txt"), lowercase=lowercases(folder)
-        )
-    description = json.loads(source.to_str())
+    number = _Numbering(dictionary)
+    description = json.loads(load_wordpiece(folder).to_str())
     renamed = dict(zip(BERT_SPECIAL, FAIRSEQ_SPECIAL))
-    vocabulary = sorted(description["model"]["vocab"].items(), key=lambda item: item[1])
-    description["model"]["vocab"] = {
-        renamed.get(piece, piece): number.of(renamed.get(piece, piece)) for piece, _ in vocabulary
-    }
+    added = [t for t in description["added_tokens"] if not t["special"]]
+    pieces = sorted(description["model"]["vocab"], key=description["model"]["vocab"].get)
+    names = dict.fromkeys([*(renamed.get(p, p) for p in pieces), *(t["content"] for t in added)])
+    description["model"]["vocab"] = {name: number.of(name) for name in names}
     description["model"]["unk_token"] = "<unk>"
     kept = ("normalizer", "pre_tokenizer", "decoder", "model")
-    return {**{key: description[key] for key in kept}, "known": number.known}
+    return {
+        **{key: description[key] for key in kept},
+        "added_tokens": [{**t, "id": number.of(t["content"])} for t in added],
+        "known": number.known,
+    }
 
 
 def _byte_pairs(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
@@ -147,7 +153,10 @@ def _byte_pairs(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
     with open(os.path.join(folder, "vocab.bpe"), encoding="utf-8") as f:
         merges = f.read().split("\n")[1:-1]  # as fairseq reads it
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    vocabulary = {t: number.of(str(i)) for t, i in encoder.items() if t != GPT2_END_OF_TEXT}
+    left_out = (GPT2_END_OF_TEXT, *FAIRSEQ_SPECIAL)  # no text is cut into these
+    vocabulary = {t: number.of(str(i)) for t, i in encoder.items() if t not in left_out}
+    # else the library would number them anew, after the others
+    vocabulary.update({symbol: dictionary.index(symbol) for symbol in FAIRSEQ_SPECIAL})
     return {
         "normalizer": None,
         "pre_tokenizer": {**byte_level, "use_regex": True},
@@ -163,11 +172,21 @@ def _unigram(path: str, dictionary: Dictionary) -> Dict[str, Any]:
         proto.ParseFromString(f.read())
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise ValueError(f"{path}: only a unigram model can be exported")
+    normal = proto.normalizer_spec
+    for name, usual in {
+        "add_dummy_prefix": normal.add_dummy_prefix,
+        "remove_extra_whitespaces": normal.remove_extra_whitespaces,
+        "escape_whitespaces": normal.escape_whitespaces,
+        "not treat_whitespace_as_suffix": not proto.trainer_spec.treat_whitespace_as_suffix,
+    }.items():
+        if not usual:
+            raise ValueError(f"{path}: only a model made to {name} can be exported")
     kinds = proto.SentencePiece
     usable = (kinds.NORMAL, kinds.USER_DEFINED, kinds.BYTE)
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in usable}
-    # what sentencepiece does not know must never be the best way to cut a text
-    never = min(scores.values()) - 1000.0
+    # What sentencepiece does not know must never be a way to cut a text: its name gets a blank, and
+    # blanks in a text become another character. The lowest score is what <unk>'s is made of.
+    never = min(scores.values())
     missing = [piece for piece in scores if piece not in dictionary.indices]
     symbols: Sequence[str] = [*dictionary.symbols, *missing]
     charsmap = base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
@@ -185,7 +204,12 @@ def _unigram(path: str, dictionary: Dictionary) -> Dict[str, Any]:
         "model": {
             "type": "Unigram",
             "unk_id": dictionary.unk(),
-            "vocab": [[symbol, scores.get(symbol, never)] for symbol in symbols],
+            "vocab": [
+                [symbol, scores[symbol]]
+                if symbol in scores
+                else [symbol if symbol in FAIRSEQ_SPECIAL else f"{symbol} ", never]
+                for symbol in symbols
+            ],
             "byte_fallback": bool(proto.trainer_spec.byte_fallback),
         },
         "known": len(symbols),

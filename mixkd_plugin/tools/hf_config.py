@@ -35,6 +35,7 @@ class Family(NamedTuple):
     head_activation: str
     pad: int
     positions_follow_pad: bool
+    head_dropout: Optional[float] = None  # default; None: that of the layers
 
 
 BERT = Family(
@@ -96,6 +97,7 @@ DISTILBERT = BERT._replace(
     masked_lm_bias="vocab_projector.bias",
     head=("pre_classifier", "classifier"),
     head_activation="relu",
+    head_dropout=0.2,
 )
 FAMILIES = {  # by model_type
     "bert": BERT,
@@ -145,6 +147,7 @@ class EncoderConfig(NamedTuple):
     attention_dropout: float
     head_dropout: float
     layer_norm_eps: float
+    pad: Optional[int]  # index of the padding symbol, where positions depend on it
     unused_positions: int  # leading rows of the position table that no text reaches
     class_names: Optional[List[str]]  # None where config.json has none or only LABEL_0, LABEL_1
     regression: bool  # problem_type says so
@@ -166,7 +169,10 @@ def read_config(folder: str) -> EncoderConfig:
         raise ValueError(f"no config.json in {folder}")
     try:
         with open(path, encoding="utf-8") as f:
-            return parse_config(json.load(f))
+            config = json.load(f)
+        if not isinstance(config, dict) or not isinstance(config.get("model_type", ""), str):
+            raise ValueError("it does not describe a model")
+        return parse_config(config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -185,29 +191,42 @@ def parse_config(config: Dict[str, Any]) -> EncoderConfig:
         if get(name) not in values:
             allowed = ", ".join(str(v) for v in values if v is not None)
             raise ValueError(f"{key(name)} is {get(name)!r}; allowed: {allowed}")
-    missing = [key(name) for name in SIZES if not isinstance(get(name), int)]
+    missing = [key(n) for n in SIZES if not isinstance(get(n), int) or get(n) <= 0]
     if missing:
-        raise ValueError(f"{', '.join(missing)} is missing or not a number")
-    eps = get("layer_norm_eps", 1e-12)  # the default of all of them
-    if not 0 < eps < math.inf:
-        raise ValueError(f"layer_norm_eps is {eps}; allowed: a number above 0")
-    dropout = get("hidden_dropout_prob", 0.1)
+        raise ValueError(f"{', '.join(missing)} is missing or not a number above 0")
+    width, heads = get("hidden_size"), get("num_attention_heads")
+    if width % heads:
+        raise ValueError(f"{key('num_attention_heads')} is {heads}; allowed: a divisor of {width}")
+
+    def number(name: str, default: float, low: float, high: float) -> float:
+        value = get(name, default)
+        if not isinstance(value, (int, float)) or not low <= value < high:
+            raise ValueError(f"{key(name)} is {value!r}; allowed: a number in [{low}, {high})")
+        return value
+
+    dropout = number("hidden_dropout_prob", 0.1, 0, 1)
+    head_dropout = dropout if family.head_dropout is None else family.head_dropout
+    eps = number("layer_norm_eps", 1e-12, 1e-30, math.inf)  # the default of all of them
+    pad = get("pad_token_id", family.pad) if family.positions_follow_pad else None
     return EncoderConfig(
         family=family,
         **{name: get(name) for name in SIZES},
         type_vocab_size=0 if family is DISTILBERT else get("type_vocab_size", 2),
         activation=ACTIVATIONS[get("hidden_act")],
         dropout=dropout,
-        attention_dropout=get("attention_probs_dropout_prob", 0.1),
-        head_dropout=get("classifier_dropout", dropout),
+        attention_dropout=number("attention_probs_dropout_prob", 0.1, 0, 1),
+        head_dropout=number("classifier_dropout", head_dropout, 0, 1),
         layer_norm_eps=eps,
-        unused_positions=get("pad_token_id", family.pad) + 1 if family.positions_follow_pad else 0,
+        pad=pad,
+        unused_positions=0 if pad is None else pad + 1,
         class_names=_class_names(get("id2label", {})),
         regression=get("problem_type") == "regression",
     )
 
 
 def _class_names(id2label: Dict[str, str]) -> Optional[List[str]]:
+    if sorted(id2label) != sorted(str(i) for i in range(len(id2label))):
+        raise ValueError(f"id2label has the classes {', '.join(id2label)}; allowed: 0, 1, ...")
     names = [str(id2label[i]) for i in sorted(id2label, key=int)]
     generic = [f"LABEL_{i}" for i in range(len(names))]  # what transformers writes by default
     return None if names == generic else names

@@ -20,6 +20,7 @@
 
 import itertools
 import math
+import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -80,13 +81,21 @@ def fairseq_order(symbols: List[str], num_rows: int) -> Tuple[Dictionary, List[i
     return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
 
 
+def _newer(name: str) -> str:
+    """The name of a weight, where BERT's first files have TensorFlow's for LayerNorm's."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
 class Weights:
     """The source's weights, each taken once and with the shape that it must have."""
 
     def __init__(self, tensors: Dict[str, Tensor], config: EncoderConfig):
         prefix = config.family.prefix  # that a model with a head puts before its encoder
         start = len(prefix)
-        self._left = {k[start:] if k.startswith(prefix) else k: v for k, v in tensors.items()}
+        self._left = {
+            _newer(k[start:] if k.startswith(prefix) else k): v for k, v in tensors.items()
+        }
         self._sizes = {"h": config.hidden_size, "f": config.intermediate_size}
 
     def __contains__(self, name: str) -> bool:

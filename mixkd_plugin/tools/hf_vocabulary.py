@@ -25,6 +25,9 @@ GPT2_END_OF_TEXT = "<|endoftext|>"
 FILES = ("dict.txt", *WORDPIECE_FILES, SENTENCEPIECE_FILE, *GPT2_FILES)  # all we may write
 
 
+_BOTH = {*FAIRSEQ_SPECIAL, *BERT_SPECIAL}
+
+
 class Vocabulary(NamedTuple):
     """Symbols by the source's index, special ones under fairseq's names, and a tokenizer.
 
@@ -64,6 +67,14 @@ def read_vocabulary(folder: str, model_type: str) -> Vocabulary:
     fast = read_json(path("tokenizer.json")) if there("tokenizer.json") else {}
     kind = fast.get("model", {}).get("type")
     pieces = next((path(name) for name in SENTENCEPIECE_NAMES if there(name)), None)
+    added = [t["content"] for t in fast.get("added_tokens", ()) if not t.get("special")]
+    if there("added_tokens.json"):
+        added += [name for name in read_json(path("added_tokens.json")) if name not in _BOTH]
+    if added and kind != "WordPiece":
+        raise ValueError(
+            f"tokens were added to the tokenizer ({', '.join(added[:5])}), and fairseq's cannot be "
+            "made to cut a text at them"
+        )
     if pieces is not None:
         listed = _listed(fast) if kind == "Unigram" else _sentencepiece_ids(pieces, model_type)
         symbols = _special(_by_index(listed), FAIRSEQ_SPECIAL)
@@ -73,7 +84,7 @@ def read_vocabulary(folder: str, model_type: str) -> Vocabulary:
             f"tokenizer.json alone does not serve fairseq's sentencepiece: {SENTENCEPIECE_FILE} is "
             "needed beside it, as the pre-trained model has it"
         )
-    if there("vocab.txt"):
+    if there("vocab.txt") and kind != "WordPiece":  # else tokenizer.json is what texts are cut by
         with open(path("vocab.txt"), encoding="utf-8", newline="\n") as f:
             words = [line.rstrip("\r\n") for line in f]
         return _wordpiece(folder, words)
@@ -89,12 +100,17 @@ def read_vocabulary(folder: str, model_type: str) -> Vocabulary:
     )
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str) -> Dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as f:
-            return json.load(f)
+            content = json.load(f)
     except ValueError as error:
         raise ValueError(f"{os.path.basename(path)} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{os.path.basename(path)} holds a {type(content).__name__}, not an object"
+        )
+    return content
 
 
 def _listed(fast: Dict[str, Any]) -> List[Tuple[str, int]]:

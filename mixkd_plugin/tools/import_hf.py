@@ -13,6 +13,7 @@ its classes. How one becomes the other is told in hf_layout.py.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import re
@@ -34,6 +35,7 @@ INDEX = ".index.json"  # of weights in several files
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
 LABELS = "label/dict.txt"
+OWNED = ("model.pt", *hf_vocabulary.FILES, "input0/dict.txt", LABELS)
 
 
 class Imported(NamedTuple):
@@ -55,13 +57,19 @@ def import_encoder(
     Raises:
         ValueError: saying what is wrong with the source; OUT_DIR is as it was then.
     """
-    with whole_output(out_dir, "model.pt", force, (*hf_vocabulary.FILES, LABELS)) as work:
-        folder = find_source(source)
+    folder = find_source(source)
+    if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
+        raise ValueError(f"OUT_DIR {out_dir} is SOURCE; allowed is another folder")
+    with whole_output(out_dir, OWNED, force) as work:
         try:
             config = read_config(folder)
-            vocabulary = hf_vocabulary.read_vocabulary(folder, read_model_type(folder))
+            with _readable("the tokenizer"):
+                vocabulary = hf_vocabulary.read_vocabulary(folder, read_model_type(folder))
+            check_padding(config, vocabulary)
             dictionary, rows = fairseq_order(vocabulary.symbols, config.vocab_size)
-            converted = convert(config, read_weights(folder), rows, HEAD)
+            with _readable("the weights"):
+                weights = read_weights(folder)
+            converted = convert(config, weights, rows, HEAD)
             labels = class_names(config, converted.classes, labels)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
@@ -74,6 +82,24 @@ def import_encoder(
         separated = vocabulary.kind != "wordpiece"
         torch.save(checkpoint(config, converted, separated), os.path.join(work, "model.pt"))
     return Imported(config, f"{vocabulary.kind}:{out_dir}", converted.classes, labels)
+
+
+@contextlib.contextmanager
+def _readable(what: str):
+    """In its context a file that is not built as such files are is one error."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def check_padding(config: EncoderConfig, vocabulary: hf_vocabulary.Vocabulary) -> None:
+    """Positions that are counted from the padding symbol's index must be counted from its own."""
+    names = vocabulary.symbols
+    if config.pad is not None and names[config.pad : config.pad + 1] != ["<pad>"]:
+        raise ValueError(
+            f"pad_token_id is {config.pad}; allowed: that of <pad>, {names.index('<pad>')}"
+        )
 
 
 def find_source(source: str) -> str:
@@ -148,7 +174,10 @@ def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
 
             return load_file(path)
         # weights_only: a file from elsewhere must not be able to run code
-        return torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise ValueError("not all of it are tensors")
+        return tensors
     except ImportError as error:
         raise ValueError(
             f"{name} needs the package safetensors: pip install 'mixkd_plugin[interop]'"
@@ -165,17 +194,23 @@ def class_names(
     if given is not None:
         if classes is None or is_regression(config, classes):
             raise ValueError(f"--labels {','.join(given)}: the source is no classifier")
-        if len(given) != classes or len({*given}) != classes:
-            raise ValueError(f"--labels {','.join(given)}: {classes} different names are needed")
-        return given
+        return _checked(given, classes, "--labels")
     if classes is None or is_regression(config, classes):
         return None
     if config.class_names is None:
         return [str(i) for i in range(classes)]
-    if len(config.class_names) != classes:
-        raise ValueError(f"id2label has {len(config.class_names)} classes, the head {classes}")
-    # fairseq's dictionaries are separated by blanks
-    return ["_".join(name.split()) for name in config.class_names]
+    return _checked(config.class_names, classes, "id2label")
+
+
+def _checked(names: List[str], classes: int, where: str) -> List[str]:
+    """Names of the classes for a dictionary of fairseq's, whose fields are separated by blanks."""
+    written = ["_".join(name.split()) for name in names]
+    usable = {name for name in written if name} - {*hf_vocabulary.FAIRSEQ_SPECIAL}
+    if len(names) != classes or len(usable) != classes:
+        raise ValueError(
+            f"{where} {','.join(names)}: {classes} different names are needed (a blank counts as _)"
+        )
+    return written
 
 
 def is_regression(config: EncoderConfig, classes: int) -> bool:

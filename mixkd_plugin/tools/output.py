@@ -1,57 +1,84 @@
 """Output that is there whole or not at all."""
 
 import contextlib
+import errno
 import os
 import tempfile
-from typing import Iterator, Sequence
+from typing import Iterator, List, Optional, Sequence
+
+# Of a write that the system refuses, whatever file it names.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextlib.contextmanager
-def whole_output(folder: str, last: str, force: bool, owned: Sequence[str] = ()) -> Iterator[str]:
+def whole_output(folder: str, owned: Sequence[str], force: bool) -> Iterator[str]:
     """A temporary folder; what is put there moves to ``folder`` when its context ends well.
 
     Args:
-        last: the file that moves last, and so says that all is there
-        force: replace an earlier ``last``
-        owned: names of files that an earlier output may have left and this one need not have
+        owned: names of all files that such an output may have; the first one moves last, and so
+            says that all is there
+        force: replace an earlier output, with all of its files
 
     Raises:
-        ValueError: where ``last`` exists already, or the disk cannot take the files; ``folder`` is
-            as it was then.
+        ValueError: where one of them exists already, or a file cannot be read or written;
+            ``folder`` is as it was then.
     """
     folder = os.path.abspath(folder)
-    if os.path.exists(os.path.join(folder, last)) and not force:
-        raise ValueError(f"{folder} already holds {last}; --force replaces it")
+    there = [name for name in owned if os.path.lexists(os.path.join(folder, name))]
+    if there and not force:
+        raise ValueError(f"{folder} already holds {there[0]}; --force replaces it")
+    new = _missing_folders(folder)
     try:
-        existed = os.path.isdir(folder)
         os.makedirs(folder, exist_ok=True)
-        try:
-            # on the same disk, so that the renames at the end cannot fail for lack of space
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".output-") as work:
-                yield work
-                written = sorted(_files(work), key=last.__eq__)
-                for name in {*owned} - {*written}:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.remove(os.path.join(folder, name))
-                for name in written:
-                    target = os.path.join(folder, name)
-                    os.makedirs(os.path.dirname(target), exist_ok=True)
-                    os.replace(os.path.join(work, name), target)
-        except BaseException:
-            if not existed:
-                with contextlib.suppress(OSError):  # not empty: somebody else's
-                    os.rmdir(folder)
+        # on the same disk, so that the renames at the end cannot fail for lack of space
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".output-") as work:
+            yield work
+            written = sorted(_files(work), key=owned[0].__eq__)
+            for name in {*owned} - {*written}:
+                _remove(folder, name)
+            for name in written:
+                target = os.path.join(folder, name)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(os.path.join(work, name), target)
+    except BaseException as error:
+        for name in new:
+            with contextlib.suppress(OSError):  # not empty: somebody else's
+                os.rmdir(name)
+        sentence = _sentence(error, folder)
+        if sentence is None:
             raise
-    except Exception as error:
-        if not _is_of_the_disk(error):
-            raise
-        raise ValueError(f"{folder} cannot be written: {error}") from error
+        raise ValueError(sentence) from error
 
 
-def _is_of_the_disk(error: Exception) -> bool:
-    """Whether a write failed: the writers of torch and safetensors have errors of their own."""
+def _missing_folders(folder: str) -> List[str]:
+    """``folder`` and those above it that are not there, the deepest first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+def _remove(folder: str, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(os.path.join(folder, name))
+        if os.path.dirname(name):
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(os.path.join(folder, os.path.dirname(name)))
+
+
+def _sentence(error: BaseException, folder: str) -> Optional[str]:
+    """What to say of a file that cannot be read or written; None of any other error."""
+    if isinstance(error, OSError):
+        name = str(error.filename or folder)
+        if error.errno not in FULL and not os.path.abspath(name).startswith(folder):
+            return f"{name} cannot be read: {error.strerror}"
+        return f"{folder} cannot be written: {error}"
+    # the writers of torch and safetensors have errors of their own
     words = ("PytorchStreamWriter", "inline_container", "I/O error", "No space left")
-    return isinstance(error, OSError) or any(word in str(error) for word in words)
+    if isinstance(error, Exception) and any(word in str(error) for word in words):
+        return f"{folder} cannot be written: {error}"
+    return None
 
 
 def _files(folder: str) -> Iterator[str]:

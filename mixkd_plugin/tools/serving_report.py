@@ -190,6 +190,10 @@ def main(argv=None):
         unknown = [form for form in formats if form not in forms]
         if unknown:
             raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+        try:
+            os.makedirs(args.out, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--out {args.out}: {error.strerror}") from error
         rows, count = serving_report(
             args.data,
             paths,
@@ -214,7 +218,6 @@ def main(argv=None):
 
 
 def write(out: str, rows: Dict[str, Dict[str, Any]], about: Dict[str, Any], table: str) -> None:
-    os.makedirs(out, exist_ok=True)
     with open(os.path.join(out, "serving.md"), "w", encoding="utf-8") as f:
         f.write(table)
     with open(os.path.join(out, "serving.json"), "w", encoding="utf-8") as f:

@@ -86,24 +86,30 @@ def _wordpiece(folder: str) -> Tuple[Encode, Decode]:
     """BERT's pieces. [UNK] is in no dict.txt, so that fairseq reads it as <unk>."""
     import tokenizers  # of the extra `quickstart`
 
-    path = os.path.join(folder, "tokenizer.json")
-    if os.path.exists(path):
-        tokenizer = tokenizers.Tokenizer.from_file(path)
-        # what the model was last used for may have left a maximal length of its own
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-    else:
-        tokenizer = tokenizers.BertWordPieceTokenizer(
-            _existing(folder, "vocab.txt"), lowercase=lowercases(folder)
-        )
-    decoder = tokenizers.decoders.WordPiece()
+    tokenizer, decoder = load_wordpiece(folder), tokenizers.decoders.WordPiece()
     return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens, decoder.decode
 
 
-def lowercases(folder: str) -> bool:
-    """Whether the WordPiece tokenizer of a folder without tokenizer.json does so."""
-    path = os.path.join(folder, "tokenizer_config.json")
-    if not os.path.exists(path):
-        return True
-    with open(path, encoding="utf-8") as f:
-        return json.load(f).get("do_lower_case", True)
+def load_wordpiece(folder: str):
+    """The `tokenizers` tokenizer of tokenizer.json, or of vocab.txt and tokenizer_config.json."""
+    import tokenizers
+
+    path = os.path.join(folder, "tokenizer.json")
+    if os.path.exists(path):
+        tokenizer = tokenizers.Tokenizer.from_file(path)
+        if type(tokenizer.model).__name__ != "WordPiece":
+            raise ValueError(f"{path} is no WordPiece tokenizer")
+        # what the model was last used for may have left a maximal length of its own
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+    config = {}
+    if os.path.exists(os.path.join(folder, "tokenizer_config.json")):
+        with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
+            config = json.load(f)
+    return tokenizers.BertWordPieceTokenizer(
+        _existing(folder, "vocab.txt"),
+        lowercase=config.get("do_lower_case", True),
+        strip_accents=config.get("strip_accents"),
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+    )
