@@ -14,7 +14,8 @@ from fairseq.data import Dictionary
 
 from mixkd_plugin.tools import export as export_module
 from mixkd_plugin.tools.encode import encode
-from mixkd_plugin.tools.export import export, fairseq_row, load
+from mixkd_plugin.tools.export import export, load
+from mixkd_plugin.tools.export_texts import fairseq_row
 from mixkd_plugin.tools.sources import glue_source
 from mixkd_plugin.tools.subwords import build_tokenizer
 

