@@ -148,7 +148,8 @@ def test_hugging_face_for_every_tokenizer(tmp_path, transformers, trained):
             assert {s["label"]: s["score"] for s in scores} == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
 def test_other_formats(tmp_path, student, form):
     pytest.importorskip("onnxruntime")
     export(student.checkpoint, str(tmp_path / form), form, student.tokenizer)
@@ -159,6 +160,7 @@ def test_other_formats(tmp_path, student, form):
     assert names == {"0": "entailment", "1": "not_entailment"}
 
 
+@pytest.mark.slow
 def test_special_symbols_have_fairseqs_indices(tmp_path, transformers, trained):
     """Padding by the exported tokenizer's own index is padding to the model."""
     export(trained.checkpoint, str(tmp_path / "ts"), "torchscript", trained.tokenizer)

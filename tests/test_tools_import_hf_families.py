@@ -35,7 +35,12 @@ def fairseq_tokens(dictionary, tokenizer, texts):
     return torch.tensor([tokens])
 
 
-@pytest.mark.parametrize("kind", hf_models.KINDS)
+SLOW = [
+    pytest.param(kind, marks=pytest.mark.slow) for kind in ("distilbert", "roberta", "camembert")
+]
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", *SLOW])
 @torch.no_grad()
 def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers, kind):
     model = hf_models.make(kind, tmp_path / "hf", transformers, id2label=NAMES)
@@ -110,6 +115,7 @@ def test_a_tokenizer_json_alone_is_read_like_the_older_files(tmp_path, transform
     assert fast.texts == old.texts
 
 
+@pytest.mark.slow
 def test_weights_in_several_files(tmp_path, transformers):
     model = hf_models.make("distilbert", tmp_path / "hf", transformers)
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "one"))
@@ -161,6 +167,7 @@ def test_tokenizers_that_fairseq_cannot_follow_are_refused(tmp_path, transformer
     refused(tmp_path, "sentencepiece.bpe.model is needed beside it")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path, transformers):
     """The system refuses to write more than 50 kB to a file."""
     hf_models.make("distilbert", tmp_path / "hf", transformers)
@@ -178,6 +185,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_name_of_the_hub(tmp_path, transformers):
     """From the hub's local cache, as after a download; without one, a sentence."""
     cache = tmp_path / "home" / "hub" / "models--somebody--tiny"
