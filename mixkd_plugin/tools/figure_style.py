@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tup
 from .statistics import summarize
 from .tables import Seeds
 
-# Okabe and Ito's colours, told apart by the colour-blind; the marker says the same without colour.
+# Okabe and Ito's colours and one of Tol's, told apart by the colour-blind; the marker says the same
+# without colour.
 LOOKS = {
     "FT": ("#000000", "o"),
     "KD": ("#E69F00", "s"),
@@ -17,7 +18,7 @@ LOOKS = {
     "SM+TMKD": ("#0072B2", "D"),
     "KD+TMKD": ("#CC79A7", "P"),
     "KD+SM+TMKD": ("#D55E00", "X"),
-    "FM": ("#8A8A8A", "*"),
+    "FM": ("#882255", "*"),
 }
 SPARE = (("#B5A800", "h"), ("#7A3E9D", "p"), ("#6B4423", "<"), ("#4D5B6A", ">"))
 TEACHER_LINE = {"color": "0.35", "linestyle": (0, (5, 2)), "linewidth": 1.2}
