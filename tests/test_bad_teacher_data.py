@@ -259,6 +259,7 @@ def other_order(folder):
 @pytest.mark.parametrize(
     "change, what", [(other_token, "input0/train.bin"), (other_order, "vocabulary")]
 )
+@pytest.mark.slow
 def test_a_copy_that_differs_on_one_rank(tmp_path, case, words, change, what):
     change(case.copy / "input0")
     for said in refusals(tmp_path, words.data, flags_of(words), flags_of(case)):

@@ -129,6 +129,7 @@ def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, class
 @pytest.mark.parametrize(
     "backend", ["pytorch_ddp", pytest.param("legacy_ddp", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teacher, backend):
     def flags(folder, update_freq):
         return toy.train_flags(
@@ -170,6 +171,7 @@ def test_their_teacher_is_checked(tmp_path, student, theirs):
 
 
 @pytest.mark.usefixtures("own_logging")
+@pytest.mark.slow
 def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
     schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2, "--clip-norm", 1]
     schedule += ["--total-num-update", 4, "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01]

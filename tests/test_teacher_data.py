@@ -108,6 +108,7 @@ def student_logits(trainer, batch):
     return logits
 
 
+@pytest.mark.slow
 def test_in_validation_too(tmp_path, words):
     """The teacher's own accuracy is what the student's run reports."""
     own = inprocess.validate(

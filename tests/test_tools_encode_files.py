@@ -320,6 +320,7 @@ def test_a_killed_process_is_one_error(tmp_path, tokenizers):
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, tokenizers, many):
     folder = tmp_path / "out"
     done = run_command(
