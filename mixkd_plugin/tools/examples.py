@@ -5,9 +5,9 @@ import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .reading import Table
+from .subwords import FAIRSEQ_SPECIAL
 
 NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
-RESERVED = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # every dictionary of the task has them
 
 
 class Targets(NamedTuple):
@@ -115,7 +115,7 @@ def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
     if len(names) < 2:
         raise ValueError(f"{where}: {len(names)} classes ({', '.join(names)}); at least 2 needed")
     for i, name in enumerate(names):
-        if not name or name in RESERVED:
+        if not name or name in FAIRSEQ_SPECIAL:
             raise ValueError(f"{where}: {labels[i]!r} cannot be a class; it is fairseq's")
         if name in names[:i]:
             raise ValueError(

@@ -72,13 +72,13 @@ def export(
         ValueError: saying what is wrong; nothing is written then.
     """
     form = FORMATS[to]
-    folder = os.path.dirname(build_tokenizer(tokenizer_spec).dictionary) or "."
+    tokenizer = build_tokenizer(tokenizer_spec)
+    folder = os.path.dirname(tokenizer.dictionary) or "."
     if os.path.isdir(out) and os.path.samefile(folder, out):
         raise ValueError(f"OUT {out} is the folder of --tokenizer; allowed is another one")
     with whole_output(out, (form.file, *OWNED), force) as work:
         loaded = load(checkpoint, data)
         task, dictionary = loaded.task, loaded.task.source_dictionary
-        tokenizer = build_tokenizer(tokenizer_spec)
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
         rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
         check_fit(rows, tokenizer_spec, dictionary)

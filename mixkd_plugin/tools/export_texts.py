@@ -1,18 +1,17 @@
 """Real texts to compare an export on, and their tokens as fairseq lays them out."""
 
 import os
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from .subwords import Tokenizer
+from .tokenizing import Texts
 
 TEXTS = 64
 TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
-
-Texts = Tuple[str, ...]  # one, or the two of a pair
 
 
 def read_texts(path: str) -> List[Texts]:

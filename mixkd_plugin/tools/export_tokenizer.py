@@ -13,9 +13,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from fairseq.data import Dictionary
 
-from .hf_vocabulary import BERT_SPECIAL, FAIRSEQ_SPECIAL, GPT2_END_OF_TEXT
+from .hf_vocabulary import BERT_SPECIAL, GPT2_END_OF_TEXT
 from .interop import library
-from .subwords import build_tokenizer, load_wordpiece, parse_spec
+from .subwords import FAIRSEQ_SPECIAL, load_wordpiece, parse_spec
 
 ROLES = {
     "bos_token": "<s>",
@@ -40,13 +40,13 @@ def export_tokenizer(
 
     Args:
         dictionary: of the student
+        spec: of a tokenizer that can be built
         init, separator: symbols before all texts and, besides the </s> that ends each text,
             between two; None: there is none
 
     Raises:
         ValueError: for a tokenizer that `tokenizers` cannot follow.
     """
-    build_tokenizer(spec)  # checks it
     kind, path = parse_spec(spec)
     make = {"wordpiece": _wordpiece, "gpt2": _byte_pairs, "sentencepiece": _unigram}[kind]
     description = make(path, dictionary)

@@ -134,6 +134,7 @@ SIZES = (
 
 
 class EncoderConfig(NamedTuple):
+    model_type: str
     family: Family
     vocab_size: int
     max_position_embeddings: int  # rows of the position table
@@ -209,6 +210,7 @@ def parse_config(config: Dict[str, Any]) -> EncoderConfig:
     eps = number("layer_norm_eps", 1e-12, 1e-30, math.inf)  # the default of all of them
     pad = get("pad_token_id", family.pad) if family.positions_follow_pad else None
     return EncoderConfig(
+        model_type=get("model_type"),
         family=family,
         **{name: get(name) for name in SIZES},
         type_vocab_size=0 if family is DISTILBERT else get("type_vocab_size", 2),

@@ -28,13 +28,12 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from .hf_config import EncoderConfig
+from .subwords import FAIRSEQ_SPECIAL
 
 # The order of fairseq's Dictionary: four symbols first, <mask> last.
-LEADING_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
-MASK = "<mask>"
+*LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL
 PADDING_INDEX = 1
 
-FAIRSEQ_EPS = 1e-5  # of every LayerNorm in fairseq's RoBERTa
 NEGLIGIBLE_EPS = 1e-10  # beside the variance of any embedding: then a common factor is not seen
 ENOUGH_VARIANCE = 0.1  # of a word's embedding, for FAIRSEQ_EPS to change it by less than 1e-4
 

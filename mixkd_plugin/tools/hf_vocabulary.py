@@ -7,10 +7,9 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
-from .subwords import SENTENCEPIECE_FILE
+from .subwords import FAIRSEQ_SPECIAL, SENTENCEPIECE_FILE
 
-# The names that a kind of tokenizer has for fairseq's <s> <pad> </s> <unk> <mask>.
-FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+# BERT's names for fairseq's, in the same order.
 BERT_SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 
 WORDPIECE_FILES = (
@@ -38,10 +37,6 @@ class Vocabulary(NamedTuple):
     symbols: List[str]
     copies: Dict[str, str] = {}
     texts: Dict[str, str] = {}
-
-    @property
-    def files(self) -> List[str]:
-        return [*self.copies, *self.texts]
 
     def write(self, folder: str) -> None:
         for name, source in self.copies.items():

@@ -22,11 +22,14 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 from fairseq.data import Dictionary
 
+from ..model import FAIRSEQ_EPS
 from . import hf_vocabulary
+from .examples import class_name
 from .hf_config import EncoderConfig, read_config
-from .hf_layout import FAIRSEQ_EPS, Converted, convert, fairseq_order
+from .hf_layout import Converted, convert, fairseq_order
 from .hf_source import find_source, read_weights
 from .output import whole_output
+from .subwords import FAIRSEQ_SPECIAL
 
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
@@ -60,7 +63,7 @@ def import_encoder(
         try:
             config = read_config(folder)
             with _readable("the tokenizer"):
-                vocabulary = hf_vocabulary.read_vocabulary(folder, read_model_type(folder))
+                vocabulary = hf_vocabulary.read_vocabulary(folder, config.model_type)
             check_padding(config, vocabulary)
             dictionary, rows = fairseq_order(vocabulary.symbols, config.vocab_size)
             with _readable("the weights"):
@@ -98,10 +101,6 @@ def check_padding(config: EncoderConfig, vocabulary: hf_vocabulary.Vocabulary) -
         )
 
 
-def read_model_type(folder: str) -> str:
-    return hf_vocabulary.read_json(os.path.join(folder, "config.json"))["model_type"]
-
-
 def class_names(
     config: EncoderConfig, classes: Optional[int], given: Optional[List[str]]
 ) -> Optional[List[str]]:
@@ -118,9 +117,9 @@ def class_names(
 
 
 def _checked(names: List[str], classes: int, where: str) -> List[str]:
-    """Names of the classes for a dictionary of fairseq's, whose fields are separated by blanks."""
-    written = ["_".join(name.split()) for name in names]
-    usable = {name for name in written if name} - {*hf_vocabulary.FAIRSEQ_SPECIAL}
+    """Names of the classes, as they stand in a dictionary of fairseq's."""
+    written = [class_name(name) for name in names]
+    usable = {name for name in written if name} - {*FAIRSEQ_SPECIAL}
     if len(names) != classes or len(usable) != classes:
         raise ValueError(
             f"{where} {','.join(names)}: {classes} different names are needed (a blank counts as _)"

@@ -70,8 +70,8 @@ def _remove(folder: str, name: str) -> None:
 def _sentence(error: BaseException, folder: str) -> Optional[str]:
     """What to say of a file that cannot be read or written; None of any other error."""
     if isinstance(error, OSError):
-        name = str(error.filename or folder)
-        if error.errno not in FULL and not os.path.abspath(name).startswith(folder):
+        name = os.path.abspath(error.filename or folder)
+        if error.errno not in FULL and os.path.commonpath([folder, name]) != folder:
             return f"{name} cannot be read: {error.strerror}"
         return f"{folder} cannot be written: {error}"
     # the writers of torch and safetensors have errors of their own

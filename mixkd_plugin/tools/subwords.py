@@ -12,6 +12,7 @@ TOKENIZERS = {
     "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
     "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",
 }
+FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # in every dictionary of our task
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
 
 
