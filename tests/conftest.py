@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import hf_models
 import inprocess
 import pytest
 import torch
 import toy
+from tiny_tokenizers import KINDS, write_tokenizer
 from two_vocabularies import add_second_text, make_case
 
 from mixkd_plugin.teacher import Teacher
@@ -142,3 +144,14 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(Teacher, "logits", counted)
     return calls
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tmp_path_factory):
+    """The value of --tokenizer for each kind."""
+    return {kind: write_tokenizer(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+
+
+@pytest.fixture
+def transformers(monkeypatch):
+    return hf_models.import_transformers(monkeypatch)

@@ -12,7 +12,6 @@ import torch
 import toy
 from fairseq.data import Dictionary
 
-from mixkd_plugin.tools import export as export_module
 from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.export import export, load
 from mixkd_plugin.tools.export_texts import fairseq_row
@@ -26,12 +25,6 @@ NEW_TEXTS = [  # of which the student has seen nothing, and some pieces are not 
     "the " * 15,
 ]
 NEW_PAIRS = list(zip(NEW_TEXTS, reversed(NEW_TEXTS)))
-FILES = {"hf": "model.safetensors", "onnx": "model.onnx", "torchscript": "model.ts"}
-
-
-@pytest.fixture
-def transformers(monkeypatch):
-    return hf_models.import_transformers(monkeypatch)
 
 
 class Trained:
@@ -223,73 +216,3 @@ def test_regression(tmp_path, transformers, regression, regression_teacher):
     assert logits.shape == (2, 1)
     for value, scores in zip(logits[:, 0].tolist(), answers):
         assert scores[0]["score"] == pytest.approx(value, abs=1e-6)  # no softmax or sigmoid
-
-
-# --- what is refused, leaving nothing ---
-
-
-def refused(student, tmp_path, message, to="torchscript", **changes):
-    out = tmp_path / "out"
-    arguments = {"checkpoint": student.checkpoint, "tokenizer_spec": student.tokenizer, **changes}
-    with pytest.raises(ValueError) as error:
-        export(out=str(out), to=to, **arguments)
-    assert message in str(error.value)
-    assert not out.exists()
-
-
-def test_refusals(tmp_path, student, monkeypatch):
-    refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
-    refused(student, tmp_path, "logits differ from fairseq's by", tolerance=0.0)
-    refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
-    refused(student, tmp_path, "--text nowhere: no such file", text="nowhere")
-    (tmp_path / "texts").write_text("a\tb\tc\n")
-    refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
-    (tmp_path / "texts").write_text("the " * 600 + "\n")
-    refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
-    other = tmp_path / "other"  # of which the student's dictionary has nothing
-    other.mkdir()
-    hf_models.write_byte_pairs(other)
-    refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
-            tokenizer_spec=f"gpt2:{other}")  # fmt: skip
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    refused(student, tmp_path, "needs transformers", to="hf")
-
-
-def test_bounds_of_the_comparison():
-    """1e-4 where weights are float32; in int8 a share of the logits' range."""
-    wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
-    for to, bound in {"hf": 1e-4, "torchscript": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
-        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None, True)
-        assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
-        with pytest.raises(ValueError, match="allowed is"):
-            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None, True)
-    with pytest.raises(ValueError, match="differ from fairseq's by nan"):
-        export_module.check_parity(wanted, wanted * float("nan"), "hf", None, True)
-
-
-def text_file(tmp_path):
-    (tmp_path / "texts").write_text("\n".join(hf_models.TEXTS), encoding="utf-8")
-    return str(tmp_path / "texts")
-
-
-def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
-    from mixkd_plugin.tools.import_hf import import_encoder
-
-    hf_models.make("bert", tmp_path / "hf", transformers, head="")
-    import_encoder(str(tmp_path / "hf"), str(tmp_path / "encoder"))
-    message = "has no classification head"
-    refused(student, tmp_path, message, checkpoint=str(tmp_path / "encoder" / "model.pt"))
-
-
-def test_a_student_that_transformers_cannot_have_is_refused_by_flag(tmp_path, student, monkeypatch):
-    monkeypatch.setattr(export_module, "load", changed(export_module.load))
-    refused(student, tmp_path, "cannot have --pooler-activation-fn relu; another --to", to="hf")
-
-
-def changed(load):
-    def load_and_change(*arguments):
-        loaded = load(*arguments)
-        loaded.model.args.pooler_activation_fn = "relu"
-        return loaded
-
-    return load_and_change
