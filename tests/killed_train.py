@@ -76,12 +76,12 @@ def updates(text: str) -> int:
 def attempt(flags, log: Path, rng: random.Random):
     """(phase, updates) of an attempt that was killed, by its log; None if it came to its end.
 
-    It is killed while it starts, or a random time after one of its first updates or savings.
+    It is killed while it starts, or at one of its first updates or savings, or a random time after.
     """
     after, count, longest = rng.choice(
         [("", 0, 2), (UPDATE, rng.randint(1, 4), 0.2), (SAVING, rng.randint(1, 3), 0.03)]
     )
-    delay = rng.uniform(0, longest)  # seconds; to save takes 0.03
+    delay = rng.choice([0, 1]) * rng.uniform(0, longest)  # seconds; to save takes 0.03
     pid = start(flags, log)
     try:
         while len(re.findall(after, log.read_text())) < count:
