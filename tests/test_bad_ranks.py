@@ -115,7 +115,7 @@ def at_address(address, rank, *flags):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_address_that_does_not_answer(tmp_path, classification, rank):
     """Rank 0 whom nobody joins, and rank 1 who finds nobody."""
     flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--rendezvous-timeout", 3)

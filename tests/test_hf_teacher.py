@@ -11,7 +11,7 @@ from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.import_hf import import_encoder
 from mixkd_plugin.tools.sources import glue_source
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("roberta", "xlm-roberta")]
+pytestmark = pytest.mark.slow
 
 
 def fine_tuned(tmp_path, monkeypatch, kind):
@@ -45,7 +45,7 @@ def logged_accuracies(log):
     return [float(v) for v in re.findall(r"valid \| .* teacher_accuracy ([\d.]+)", log)]
 
 
-@pytest.mark.parametrize("kind", ["distilbert", *SLOW])
+@pytest.mark.parametrize("kind", ["distilbert", "roberta", "xlm-roberta"])
 def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, monkeypatch, kind):
     imported, accuracy = fine_tuned(tmp_path, monkeypatch, kind)
     source = glue_source(str(tmp_path / "glue"), "SST-2")
@@ -59,7 +59,6 @@ def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, mon
     assert "its labels" in log and "symbol 4 is '1', here '0'" in log
 
 
-@pytest.mark.slow
 def test_its_student_may_have_another_vocabulary(tmp_path, monkeypatch):
     """A WordPiece classifier of Hugging Face's teaches a student with XLM-R's sentencepiece."""
     imported, accuracy = fine_tuned(tmp_path, monkeypatch, "distilbert")

@@ -59,11 +59,14 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
         ["--batch-size", 101],
         ["--max-tokens", 60, "--batch-size", 50],
         ["--update-freq", 3],
-        ["--num-workers", 2],
+        pytest.param(["--num-workers", 2], marks=pytest.mark.slow),
         ["--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
-        ["--valid-subset", "valid,train", "--save-interval-updates", 9, "--batch-size", 3],
+        pytest.param(
+            ["--valid-subset", "valid,train", "--save-interval-updates", 9, "--batch-size", 3],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda flags: " ".join(map(str, flags)),
 )
@@ -95,7 +98,7 @@ def test_the_same_in_two_processes(straight, two_processes):
     "flags",
     [
         [],
-        ["--num-workers", 2],
+        pytest.param(["--num-workers", 2], marks=pytest.mark.slow),
         ["--batch-by-length", "off", "--update-freq", 2, "--save-interval-updates", 2],
         ["--num-workers", 2, "--mixup-pairing", "length", "--kd-weight", 1, "--tmkd-weight", 1],
     ],

@@ -147,7 +147,14 @@ def test_a_copy_in_the_students_vocabulary_changes_nothing(
     assert loads == []
 
 
-@pytest.mark.parametrize("flags", [["--max-tokens", 70], ["--batch-by-length", "off"]], ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(["--max-tokens", 70], marks=pytest.mark.slow),
+        ["--batch-by-length", "off"],
+    ],
+    ids=str,
+)
 def test_the_students_batches_mixes_and_random_numbers_are_its_own(tmp_path, words, flags):
     """The teacher, which no term asks here, is loaded and validated with."""
     flags = ["--tmkd-weight", 0, "--mixup-ratio", 2, "--num-workers", 1, *flags]
