@@ -168,11 +168,12 @@ def test_texts_have_one_fingerprint_in_any_vocabulary(tmp_path, model):
     assert changed("fewer", rows[:2])
 
 
-def test_vocab_txt_alone_and_case(tmp_path, model):
-    """Without tokenizer.json, do_lower_case of tokenizer_config.json counts."""
+@pytest.mark.parametrize("vocabulary", ["vocab.txt", "tokenizer.json"])
+def test_one_file_of_the_vocabulary_and_case(tmp_path, model, vocabulary):
+    """Whichever there is, do_lower_case of tokenizer_config.json counts."""
     folder = tmp_path / "cased"
     folder.mkdir()
-    for name in ("vocab.txt", "dict.txt"):
+    for name in (vocabulary, "dict.txt"):
         (folder / name).write_bytes((model / name).read_bytes())
     glue = write_glue(tmp_path / "g", ["sentence", "label"], [["The soup", "1"]])
     run(glue, "SST-2", folder, tmp_path / "lower")

@@ -13,6 +13,11 @@ TOKENIZERS = {
     "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",
 }
 FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # in every dictionary of our task
+BERT_SETTINGS = {  # of tokenizer_config.json: what `tokenizers` calls them, and their defaults
+    "do_lower_case": ("lowercase", True),
+    "strip_accents": ("strip_accents", None),
+    "tokenize_chinese_chars": ("handle_chinese_chars", True),
+}
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
 
 
@@ -92,25 +97,28 @@ def _wordpiece(folder: str) -> Tuple[Encode, Decode]:
 
 
 def load_wordpiece(folder: str):
-    """The `tokenizers` tokenizer of tokenizer.json, or of vocab.txt and tokenizer_config.json."""
+    """The `tokenizers` tokenizer of tokenizer.json or vocab.txt.
+
+    Where there is a tokenizer_config.json of BERT's, it decides about case, accents and Chinese, by
+    its silence too: so does transformers.
+    """
     import tokenizers
 
-    path = os.path.join(folder, "tokenizer.json")
-    if os.path.exists(path):
-        tokenizer = tokenizers.Tokenizer.from_file(path)
-        if type(tokenizer.model).__name__ != "WordPiece":
-            raise ValueError(f"{path} is no WordPiece tokenizer")
-        # what the model was last used for may have left a maximal length of its own
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-    config = {}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}  # whose tokenizer.json decides
     if os.path.exists(os.path.join(folder, "tokenizer_config.json")):
         with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
             config = json.load(f)
-    return tokenizers.BertWordPieceTokenizer(
-        _existing(folder, "vocab.txt"),
-        lowercase=config.get("do_lower_case", True),
-        strip_accents=config.get("strip_accents"),
-        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
-    )
+    settings = {ours: config.get(name, usual) for name, (ours, usual) in BERT_SETTINGS.items()}
+    path = os.path.join(folder, "tokenizer.json")
+    if not os.path.exists(path):
+        return tokenizers.BertWordPieceTokenizer(_existing(folder, "vocab.txt"), **settings)
+    tokenizer = tokenizers.Tokenizer.from_file(path)
+    if type(tokenizer.model).__name__ != "WordPiece":
+        raise ValueError(f"{path} is no WordPiece tokenizer")
+    of_bert = config.get("tokenizer_class") != "PreTrainedTokenizerFast"
+    if of_bert and type(tokenizer.normalizer).__name__ == "BertNormalizer":
+        tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(**settings)
+    # what the model was last used for may have left a maximal length of its own
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
