@@ -96,4 +96,6 @@ def test_the_example(tmp_path):
     own, seen = (line for line in done.stdout.splitlines() if "valid on" in line)
     accuracy = own.split("| accuracy ")[1].split()[0]
     assert f"| teacher_accuracy {accuracy} " in seen
+    table = (tmp_path / "work" / "compare" / "compare.md").read_text()
+    assert f"| teacher | {float(accuracy):.1f} | 100.0 |" in table and "| student | " in table
     assert "film dull" in done.stdout.splitlines()[-1]

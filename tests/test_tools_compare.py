@@ -9,8 +9,10 @@ from fairseq import checkpoint_utils
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from mixkd_plugin.tools.compare import compare, load, main, make_batches, parse_checkpoints
+from mixkd_plugin.texts import write_digests
+from mixkd_plugin.tools.compare import compare, main, parse_checkpoints
 from mixkd_plugin.tools.plot import spread
+from mixkd_plugin.tools.scoring import load, make_batches
 
 
 def predictions(path, data, split="valid"):
@@ -79,6 +81,43 @@ def test_regression(tmp_path, regression, regression_teacher):
     assert "accuracy" not in rows["T"]
 
 
+def test_a_teacher_with_a_vocabulary_of_its_own(words, distilled, tmp_path):
+    """It reads its copy, in whose own order of lengths; the rows are put side by side again."""
+    student = str(distilled.folder / "checkpoint_last.pt")
+    paths = {"T": str(words.teacher), "S": student}
+    rows, count = compare(
+        str(words.data), paths, "T", batch_size=8, rounds=1, teacher_data=str(words.copy)
+    )
+    (theirs, targets), (ours, _) = (
+        predictions(path, data)
+        for path, data in ((words.teacher, words.copy), (student, words.data))
+    )
+    alike = (theirs.argmax(1) == ours.argmax(1)).double().mean().item()
+    assert count == 37
+    assert rows["S"]["agreement"] == pytest.approx(100 * alike)
+    for name, logits in (("T", theirs), ("S", ours)):
+        right = (logits.argmax(1) == targets).double().mean().item()
+        assert rows[name]["accuracy"] == pytest.approx(100 * right)
+
+    def refuse(message, data, copy, paths=paths):
+        with pytest.raises(ValueError) as error:
+            compare(str(data), paths, "T", rounds=1, teacher_data=str(copy))
+        assert message in str(error.value)
+
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    shutil.copytree(words.data, data)
+    shutil.copytree(words.copy, copy)
+    write_digests(str(data), {"valid": "a"})
+    write_digests(str(copy), {"valid": "b"})
+    refuse("split 'valid': texts of the examples differ between", data, copy)
+    for part in ("bin", "idx"):
+        shutil.copy(copy / "label" / f"train.{part}", copy / "label" / f"valid.{part}")
+        shutil.copy(copy / "input0" / f"train.{part}", copy / "input0" / f"valid.{part}")
+    refuse("split 'valid': number or labels of the examples differ between", data, copy)
+    refuse(f"--teacher-data {tmp_path}: ", data, tmp_path)
+    refuse("allowed beside a student's checkpoint", data, copy, {"T": str(words.teacher)})
+
+
 def test_speed_batches_hold_every_example_once(classification, teacher):
     batches = make_batches(load(str(teacher), str(classification)).task, "train", 8)
     ids = torch.cat([batch["id"] for batch in batches])
@@ -120,6 +159,8 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher):
         assert message in str(error.value)
         assert not (tmp_path / "out").exists()
 
+    with pytest.raises(SystemExit, match=r"DATA_DIR none: none/input0/dict.txt does not exist"):
+        main(["none", f"a={teacher}", "--out", str(tmp_path / "out")])
     refuse("'teacher.pt': allowed is NAME=CHECKPOINT", "teacher.pt")
     refuse("every name once", f"a={teacher}", f"a={teacher}")
     refuse("--teacher b; allowed: a", f"a={teacher}", "--teacher", "b")

@@ -8,6 +8,7 @@ import torch
 from test_tools_export import Trained
 
 from mixkd_plugin.tools import serving_report as report
+from mixkd_plugin.tools.scoring import load, make_batches
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,8 @@ def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
     table = (out / "serving.md").read_text()
     assert table.strip() in capsys.readouterr().out and "latency p50, ms" in table
 
-    pairs = report.compare.load(student.checkpoint, student.data)
-    batches = report.compare.make_batches(pairs.task, "valid", 1)
+    pairs = load(student.checkpoint, student.data)
+    batches = make_batches(pairs.task, "valid", 1)
     right = [pairs.logits(batch).argmax() == batch["target"] for batch in batches]
     for label, row in found["models"].items():
         assert row["accuracy"] == pytest.approx(100 * float(torch.cat(right).float().mean()))
@@ -55,15 +56,37 @@ def test_percentiles_are_numpys():
 
 
 def test_single_texts_have_no_padding(student):
-    loaded = report.compare.load(student.checkpoint, student.data)
-    texts = report.singles(report.compare.make_batches(loaded.task, "valid", 5))
+    loaded = load(student.checkpoint, student.data)
+    texts = report.singles(make_batches(loaded.task, "valid", 5))
     tokens = [text["net_input"]["src_tokens"] for text in texts]
     assert len(tokens) == 8 and all(t.size(0) == 1 and t[0, -1] == 2 for t in tokens)
+
+
+@pytest.mark.slow
+def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_factory):
+    theirs = Trained(tmp_path_factory.mktemp("teacher"), "sentencepiece")
+    report.main([
+        student.data, f"large={theirs.checkpoint}", f"small={student.checkpoint}", "--out",
+        str(tmp_path), "--tokenizer", student.tokenizer, "--formats", "torchscript", "--rounds",
+        "1", "--teacher-data", theirs.data, "--teacher-tokenizer", theirs.tokenizer,
+    ])  # fmt: skip
+    found = json.loads((tmp_path / "serving.json").read_text())["models"]
+    classes = []
+    for trained in (theirs, student):
+        one = load(trained.checkpoint, trained.data)
+        batches = make_batches(one.task, "valid", 1)
+        ids = [int(batch["id"]) for batch in batches]
+        logits = torch.cat([one.logits(batch) for batch in batches])[np.argsort(ids)]
+        classes.append(logits.argmax(dim=1))
+    alike = 100 * (classes[0] == classes[1]).double().mean().item()
+    assert found["small, torchscript"]["agreement"] == pytest.approx(alike)
+    assert found["large, torchscript"]["agreement"] == 100
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
+        (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer: one needs the other"),
         (["--formats", "hf,pdf"], "--formats hf,pdf; allowed: fairseq, hf, onnx, onnx-int8"),
         (["--teacher", "big"], "--teacher big; allowed: small"),
     ],

@@ -33,6 +33,10 @@ echo "== The student: 2 layers of 32 on sentencepiece, MixKD"
 train_small "$updates" "$out/data" "$out/student" --kd-weight 1 \
     --teacher-path "$out/teacher/checkpoint_last.pt" --teacher-data "$out/teacher_data"
 
+echo "== Both on the validation sentences, each reading its own folder"
+python -m mixkd_plugin.tools.compare "$out/data" teacher="$out/teacher/checkpoint_last.pt" \
+    student="$out/student/checkpoint_last.pt" --teacher-data "$out/teacher_data" --out "$out/compare"
+
 echo "== Predictions of the student on raw text, the teacher and its data being gone"
 rm -r "$out/teacher" "$out/teacher_data"
 python examples/sentencepiece/predict.py "$out/student" "$out/data" "$out/sentencepiece/sentencepiece.bpe.model" \

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..preflight import class_names
 from ..safe_reading import read_checkpoint
-from . import compare
+from . import scoring
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
 from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
 from .export_tokenizer import export_tokenizer, write_tokenizer
@@ -104,7 +104,7 @@ def export(
         return check_parity(wanted, found, to, tolerance, student.labels is not None)
 
 
-def load(checkpoint: str, data: Optional[str]) -> compare.Loaded:
+def load(checkpoint: str, data: Optional[str]) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or another place of it."""
     state = read_checkpoint(checkpoint)
     if not any(name.startswith("classification_heads.") for name in state["model"]):
@@ -114,10 +114,10 @@ def load(checkpoint: str, data: Optional[str]) -> compare.Loaded:
         raise ValueError(
             f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
         )
-    return compare.load(checkpoint, folder)
+    return scoring.load(checkpoint, folder)
 
 
-def student_of(loaded: compare.Loaded) -> Student:
+def student_of(loaded: scoring.Loaded) -> Student:
     cfg, labels = loaded.task.cfg, None
     if not cfg.regression_target:
         dictionary = loaded.task.label_dictionary

@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,16 @@ from torch import Tensor
 from . import compare
 from .export import export, student_of
 from .export_formats import FORMATS
+from .scoring import (
+    Batch,
+    Loaded,
+    batches_of_all,
+    in_order,
+    likeness,
+    load_all,
+    measure_speeds,
+    quality,
+)
 from .serving_figure import plot_serving
 from .serving_module import ServedStudent
 from .subwords import TOKENIZERS
@@ -31,7 +41,6 @@ from .subwords import TOKENIZERS
 FAIRSEQ = "fairseq"
 SINGLE_TEXTS = 200  # whose latency is measured, one by one
 
-Batch = Dict[str, Any]
 
 MEASURES = {
     **{
@@ -69,38 +78,45 @@ def serving_report(
     split: str = "valid",
     batch_size: int = 32,
     rounds: int = 5,
+    teacher_data: Optional[str] = None,
+    teacher_tokenizer: Optional[str] = None,
 ) -> Tuple[Dict[str, Dict[str, Any]], int]:
     """{"NAME, FORMAT": measures}, and the number of labelled texts.
+
+    Args:
+        teacher_data, teacher_tokenizer: the teacher's, if it has a vocabulary of its own
 
     Raises:
         ValueError: where a checkpoint cannot be used or exported, or two read data differently.
     """
-    loaded = {name: compare.load(path, data) for name, path in paths.items()}
-    compare.check_alike(loaded)
-    batches = compare.make_batches(loaded[teacher].task, split, batch_size)
-    targets = torch.cat([batch["target"].flatten() for batch in batches])
+    loaded = load_all(paths, data, teacher, teacher_data)
+    batches = batches_of_all(loaded, split, batch_size)
+    targets = in_order([batch["target"] for batch in batches[teacher]], batches[teacher])
+    tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
     candidates: List[Candidate] = []
-    for name, path in paths.items():
+    for name in paths:
         for form in formats:
             print(f"{name}: {form}", flush=True)
             folder = os.path.join(out, "exports", name, form)
-            candidates.append(candidate(name, form, path, loaded[name], tokenizer, data, folder))
+            candidates.append(candidate(name, form, loaded[name], tokenizers[name], folder))
     models = {one.label: one.logits for one in candidates}
+    reads = {one.label: batches[one.name] for one in candidates}
+
+    def outputs_of(logits: Callable[[Batch], Tensor], its: Sequence[Batch]) -> Tensor:
+        return in_order([logits(batch) for batch in its], its)
+
     with torch.no_grad():
-        outputs = {
-            label: torch.cat([logits(batch) for batch in batches])
-            for label, logits in models.items()
-        }
-        teacher_outputs = torch.cat([loaded[teacher].logits(batch) for batch in batches])
-        latencies = measure_latencies(models, singles(batches))
-        speeds = compare.measure_speeds(models, batches, rounds)
+        outputs = {label: outputs_of(logits, reads[label]) for label, logits in models.items()}
+        teacher_outputs = outputs_of(loaded[teacher].logits, batches[teacher])
+        latencies = measure_latencies(models, {k: singles(its) for k, its in reads.items()})
+        speeds = measure_speeds(models, reads, rounds)
     rows = {}
     for one in candidates:
         its = loaded[one.name]
         served = ServedStudent(its.model, its.task.cfg.classification_head_name)
         rows[one.label] = {
-            **compare.quality(its, outputs[one.label], targets),
-            **compare.likeness(its, outputs[one.label], teacher_outputs),
+            **quality(its, outputs[one.label], targets),
+            **likeness(its, outputs[one.label], teacher_outputs),
             "parameters": sum(p.numel() for p in served.parameters()),
             "megabytes": one.megabytes,
             "p50": percentile(latencies[one.label], 50),
@@ -109,15 +125,13 @@ def serving_report(
             "name": one.name,  # the last two are for the figure
             "format": one.form,
         }
-    return rows, sum(len(batch["id"]) for batch in batches)
+    return rows, len(targets)
 
 
-def candidate(
-    name: str, form: str, path: str, loaded: compare.Loaded, tokenizer: str, data: str, folder: str
-) -> Candidate:
+def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str) -> Candidate:
     if form == FAIRSEQ:
-        return Candidate(name, form, loaded.logits, os.path.getsize(path) / 1e6)
-    export(path, folder, form, tokenizer, data, force=True)
+        return Candidate(name, form, loaded.logits, os.path.getsize(loaded.path) / 1e6)
+    export(loaded.path, folder, form, tokenizer, loaded.data, force=True)
     opened = FORMATS[form].open(folder, student_of(loaded).padding)
 
     def logits(batch: Batch) -> Tensor:
@@ -128,33 +142,31 @@ def candidate(
 
 
 def singles(batches: Sequence[Batch]) -> List[Batch]:
-    """Batches of one text without padding, spread over all lengths."""
-    rows = [
-        (tokens, int(length))
-        for batch in batches
-        for tokens, length in zip(
-            batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
-        )
-    ]
+    """Batches of one text without padding, at even distances through the data folder."""
+    rows = {}
+    for batch in batches:
+        texts = batch["net_input"]
+        for number, tokens, length in zip(batch["id"], texts["src_tokens"], texts["src_lengths"]):
+            rows[int(number)] = tokens[None, : int(length)]
     step = max(1, len(rows) // SINGLE_TEXTS)
-    chosen = rows[step // 2 :: step][:SINGLE_TEXTS]
-    return [{"net_input": {"src_tokens": tokens[None, :length]}} for tokens, length in chosen]
+    chosen = sorted(rows)[step // 2 :: step][:SINGLE_TEXTS]
+    return [{"net_input": {"src_tokens": rows[number]}} for number in chosen]
 
 
 def measure_latencies(
-    models: Dict[str, Callable[[Batch], Tensor]], texts: Sequence[Batch]
+    models: Dict[str, Callable[[Batch], Tensor]], texts: Mapping[str, Sequence[Batch]]
 ) -> Dict[str, List[float]]:
     """Milliseconds of each text, all models on one text after another."""
     milliseconds: Dict[str, List[float]] = {label: [] for label in models}
-    for text in texts[:10]:  # warm
-        for logits in models.values():
+    for label, logits in models.items():
+        for text in texts[label][:10]:  # warm
             logits(text)
     labels = list(models)
-    for turn, text in enumerate(texts):
+    for turn in range(len(texts[labels[0]])):
         first = turn % len(labels)
         for label in labels[first:] + labels[:first]:  # nobody is always first
             start = time.perf_counter()
-            models[label](text)
+            models[label](texts[label][turn])
             milliseconds[label].append(1000 * (time.perf_counter() - start))
     return milliseconds
 
@@ -175,6 +187,8 @@ def main(argv=None):
     add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
+    add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
+    add("--teacher-tokenizer", metavar="KIND:PATH", help="what that was encoded by")
     add("--formats", default=",".join(forms), metavar="A,B,...", help="default: %(default)s")
     add("--out", required=True, metavar="DIR", help="for serving.md, .json, .png and exports")
     add("--split", default="valid", help="labelled split (default: %(default)s)")
@@ -190,6 +204,8 @@ def main(argv=None):
         unknown = [form for form in formats if form not in forms]
         if unknown:
             raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+        if (args.teacher_data is None) != (args.teacher_tokenizer is None):
+            raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
         try:
             os.makedirs(args.out, exist_ok=True)
         except OSError as error:
@@ -204,6 +220,8 @@ def main(argv=None):
             args.split,
             args.batch_size,
             args.rounds,
+            args.teacher_data,
+            args.teacher_tokenizer,
         )
     except ValueError as error:
         sys.exit(f"serving_report: {error}")

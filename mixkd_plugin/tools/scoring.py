@@ -1,0 +1,196 @@
+"""Trained checkpoints side by side on one split: quality, agreement, speed."""
+
+import statistics
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import torch
+from fairseq import checkpoint_utils
+from torch import Tensor
+
+from .. import metrics
+from ..preflight import check_dictionaries, class_names
+from ..safe_reading import read_checkpoint
+from ..texts import read_digests
+
+# What must be equal in the configurations of checkpoints, for the examples to mean the same, and
+# for a data folder to be read alike.
+SHARED_SETTINGS = ("num_classes", "regression_target")
+LAYOUT = ("init_token", "separator_token")
+
+Batch = Dict[str, Any]
+
+
+class Loaded(NamedTuple):
+    path: str
+    model: torch.nn.Module
+    cfg: Any
+    task: Any
+
+    @property
+    def data(self) -> str:
+        return self.task.cfg.data
+
+    def logits(self, batch: Batch) -> Tensor:
+        head = self.task.cfg.classification_head_name
+        with torch.no_grad():
+            logits, _ = self.model(
+                **batch["net_input"], features_only=True, classification_head_name=head
+            )
+        return logits.float()
+
+
+def load(path: str, data: str) -> Loaded:
+    """A checkpoint's model and task, with the data folder in place of its own."""
+    state = read_checkpoint(path, {"data": data})
+    (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], state=state)
+    head = getattr(task.cfg, "classification_head_name", None)
+    if head is None or head not in model.classification_heads:
+        raise ValueError(f"{path} has no classification head: it was not trained for sentences")
+    return Loaded(path, model.eval(), cfg, task)
+
+
+def load_all(
+    paths: Mapping[str, str], data: str, teacher: str, teacher_data: Optional[str]
+) -> Dict[str, Loaded]:
+    """Checkpoints {name: path}, all with one data folder, but the teacher where it has its own.
+
+    Raises:
+        ValueError: where a checkpoint cannot be used, or two read the data differently.
+    """
+    if teacher_data is not None and len(paths) == 1:
+        raise ValueError(f"--teacher-data {teacher_data}: allowed beside a student's checkpoint")
+    for flag, folder in (("DATA_DIR", data), ("--teacher-data", teacher_data)):
+        if folder is not None:
+            check_dictionaries(f"{flag} {folder}", folder, regression=True)  # the texts' one
+    folders = {**dict.fromkeys(paths, data), teacher: teacher_data or data}
+    loaded = {name: load(path, folders[name]) for name, path in paths.items()}
+    _check_alike(loaded)
+    return loaded
+
+
+def _check_alike(loaded: Mapping[str, Loaded]) -> None:
+    (first_name, first), *others = loaded.items()
+    for name, other in others:
+        for key in SHARED_SETTINGS + (LAYOUT if first.data == other.data else ()):
+            ours, theirs = first.task.cfg[key], other.task.cfg[key]
+            if ours != theirs:
+                flag = f"--{key.replace('_', '-')}"
+                raise ValueError(
+                    f"{name} was trained with {flag} {theirs}, {first_name} with {ours}"
+                )
+
+
+def batches_of_all(
+    loaded: Mapping[str, Loaded], split: str, batch_size: int
+) -> Dict[str, List[Batch]]:
+    """Each model's batches of the split: one list for those that read the same folder.
+
+    Raises:
+        ValueError: where the folders do not hold the same examples.
+    """
+    of_folder: Dict[str, List[Batch]] = {}
+    for one in loaded.values():
+        if one.data not in of_folder:
+            of_folder[one.data] = make_batches(one.task, split, batch_size)
+            _check_same_examples(next(iter(loaded.values())), one, split, of_folder)
+    return {name: of_folder[one.data] for name, one in loaded.items()}
+
+
+def _check_same_examples(
+    first: Loaded, other: Loaded, split: str, of_folder: Mapping[str, List[Batch]]
+) -> None:
+    ours, theirs = (
+        in_order([batch["target"] for batch in of_folder[one.data]], of_folder[one.data])
+        for one in (first, other)
+    )
+    digests = [read_digests(one.data).get(split) for one in (first, other)]
+    what = None
+    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, equal_nan=True):
+        what = "number or labels"
+    elif not first.task.cfg.regression_target and (
+        class_names(first.task.label_dictionary) != class_names(other.task.label_dictionary)
+    ):
+        what = "names of the classes"
+    elif None not in digests and digests[0] != digests[1]:
+        what = "texts"
+    if what is not None:
+        raise ValueError(
+            f"split {split!r}: {what} of the examples differ between {first.data} and {other.data}"
+        )
+
+
+def in_order(values: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
+    """What belongs to the rows of batches, in the order of the data folder."""
+    return torch.cat(list(values))[torch.cat([batch["id"] for batch in batches]).argsort()]
+
+
+def make_batches(task, split: str, batch_size: int) -> List[Batch]:
+    """Every example of the split, in batches of similar length."""
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+    order = sorted(range(len(dataset)), key=dataset.size)
+    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [dataset.collater([dataset[i] for i in part]) for part in parts]
+
+
+def quality(loaded: Loaded, outputs: Tensor, targets: Tensor) -> Dict[str, float]:
+    """The task's metrics in percent, the one to plot first."""
+    classes, criterion = loaded.task.cfg.num_classes, loaded.cfg.criterion
+    if loaded.task.cfg.regression_target:
+        pearson, spearman = metrics.correlations(
+            outputs.numpy(), targets.view(-1, classes).float().numpy()
+        )
+        return {"pearson": 100 * pearson, "spearman": 100 * spearman}
+    predictions, targets = outputs.argmax(dim=1), targets.flatten()
+    result = {"accuracy": _percent_equal(predictions, targets)}
+    confusion = metrics.confusion_counts(predictions, targets, classes)
+    if criterion.report_acc_and_f1:
+        dictionary = loaded.task.label_dictionary
+        names = dictionary.symbols[dictionary.nspecial :][:classes]
+        counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
+        result["f1"] = 100 * metrics.f1_score(counts.numpy())
+    if criterion.report_mcc:
+        square = confusion.view(classes, classes).numpy()
+        result["mcc"] = 100 * metrics.matthews_corrcoef(square)
+    return result
+
+
+def likeness(loaded: Loaded, outputs: Tensor, teacher_outputs: Tensor) -> Dict[str, float]:
+    """Share of examples with the teacher's class; for regression, correlation of the scores."""
+    if loaded.task.cfg.regression_target:
+        pearson, _ = metrics.correlations(outputs.numpy(), teacher_outputs.numpy())
+        return {"correlation": 100 * pearson}
+    agreed = _percent_equal(outputs.argmax(dim=1), teacher_outputs.argmax(dim=1))
+    return {"agreement": agreed}
+
+
+def _percent_equal(a: Tensor, b: Tensor) -> float:
+    return 100 * (a == b).double().mean().item()
+
+
+def measure_speeds(
+    models: Mapping[str, Callable[[Batch], Tensor]],
+    batches: Mapping[str, Sequence[Batch]],
+    rounds: int,
+) -> Dict[str, float]:
+    """Sentences a second of each model: the median of rounds over up to nine of its batches."""
+    some = {name: _spread(batches[name]) for name in models}
+    sentences = {name: sum(len(batch["id"]) for batch in some[name]) for name in models}
+    seconds: Dict[str, List[float]] = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        names = list(models)
+        turn_of = turn % len(names)
+        for name in names[turn_of:] + names[:turn_of]:  # nobody is always first
+            start = time.perf_counter()
+            for batch in some[name]:
+                models[name](batch)
+            if turn > 0:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: sentences[name] / statistics.median(times) for name, times in seconds.items()}
+
+
+def _spread(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """Nine of them, over all lengths."""
+    step = -(-len(batches) // 9)
+    return batches[step // 2 :: step]
