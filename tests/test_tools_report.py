@@ -1,6 +1,7 @@
 """report: cells are those of numpy and scipy, figures are drawn, what is missing is said."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -174,7 +175,47 @@ def test_students_have_figures_of_their_own(tmp_path):
     text, out = report_of(tmp_path, lines, "--baselines", "FT")
     assert "## Student 4/6\n" in text
     for student in ("3-layer", "4_6"):
-        assert (out / f"differences-{student}-recipe.png").exists()
+        assert (out / f"differences-{student}.png").exists()
+
+
+def test_a_cell_of_two_settings_is_named(tmp_path):
+    """As where a study was changed and a part of its seeds done again."""
+    lines = [synthetic.run("SST-2", 0.1, seed, "KD") for seed in (1, 2)]
+    for line in lines:
+        seed = line["seed"]
+        seeds = f"--seed {seed} --train-fraction-seed {seed}"
+        line["command"] = f"fairseq-train OUT/data --lr 1 {seeds} --save-dir OUT/runs/KD/seed{seed}"
+    assert "other settings" not in report_of(tmp_path, lines)[0]
+    lines[1]["command"] = lines[1]["command"].replace("--lr 1", "--lr 2")
+    text, _ = report_of(tmp_path, lines)
+    assert "Seeds of SST-2/0.1/gold/3-layer/KD/recipe have other settings (--lr 1, --lr 2)" in text
+
+
+def test_an_ablation_is_also_beside_the_baseline(tmp_path):
+    lines = [
+        synthetic.run("SST-2", 0.1, seed, arm, variant=variant)
+        for seed in (1, 2, 3)
+        for arm in ("KD", "FM")
+        for variant in ("recipe", "init=encoder")
+    ]
+    text, _ = report_of(tmp_path, lines, "--baselines", "KD")
+    cell = table_of(text, "Difference to KD with the same `init`:")["FM"]["SST-2, 10%"]
+    values = {
+        arm: [
+            line["metrics"]["valid"]["accuracy"]
+            for line in lines
+            if (line["arm"], line["variant"]) == (arm, "init=encoder")
+        ]
+        for arm in ("KD", "FM")
+    }
+    assert cell.lstrip("▲▼ ").startswith(f"{np.mean(values['FM']) - np.mean(values['KD']):+.1f} [")
+
+
+def test_without_matplotlib_it_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    path = synthetic.write(tmp_path / "results.jsonl", [synthetic.run("SST-2", 0.1, 1, "KD")])
+    with pytest.raises(SystemExit, match="report: figures need matplotlib: pip install"):
+        main([path, "--out", str(tmp_path / "out")])
 
 
 def test_baselines_on_other_data():

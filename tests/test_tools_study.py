@@ -1,5 +1,7 @@
 """The study: which runs it has, their flags, where they run, and what is refused."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,30 @@ def test_every_arm_has_equal_rows_and_updates(tmp_path):
     sizes = {arm: int(f["--batch-size"]) for arm, f in by_arm.items()}
     mixed = {"SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD"}
     assert sizes == {arm: 16 if arm in mixed else 32 for arm in sizes}
+
+
+def test_few_examples_get_equal_rows_too(tmp_path):
+    """37 pairs in batches of up to 16 rows: 3 batches of pairs, or 6 of pairs and mixes."""
+    config = study(tmp_path, "arms=[KD,KD+TMKD]", "settings.common.rows=16")
+    rows = {}
+    for run in study_plan.all_runs(config):
+        size = int(flags(config, run, 37)["--batch-size"])
+        batches = -(-37 // size)  # the plugin's are of equal size, give or take one
+        rows[run.arm] = 37 / batches * (2 if run.arm == "KD+TMKD" else 1)
+    assert rows["KD"] == pytest.approx(37 / 3) and rows["KD+TMKD"] == pytest.approx(37 / 3)
+
+
+def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
+    variants = "variants=[recipe,'mixup-alpha=1','kd-weight=2','distill-distance=kl','lr=1e-3']"
+    config = study(tmp_path, "arms=[FT,KD,FM]", variants, "tasks=[RTE]", "fractions=[1]")
+    found = {}
+    for run in study_plan.all_runs(config):
+        found.setdefault(run.arm, set()).add(run.variant.partition("=")[0])
+    assert found == {
+        "FT": {"recipe", "lr"},
+        "KD": {"recipe", "lr", "kd-weight", "distill-distance"},
+        "FM": {"recipe", "lr", "mixup-alpha", "distill-distance"},
+    }
 
 
 def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
@@ -84,6 +110,11 @@ def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
         ("nonsense=1", "nonsense"),
         ("glue.gold=/nowhere", "glue.gold: no folder /nowhere"),
         ("devices=gpu", "devices: 'gpu'; allowed: auto, cpu"),
+        ("devices=[]", "devices: []; allowed: auto, cpu"),
+        ("devices=[99]", "devices: [99]; allowed: auto, cpu"),
+        ("jobs=-1", "jobs: -1; allowed: null, 1 or more"),
+        ("+settings.arms.KD.init=first", "init: 'first'; allowed: teacher, encoder"),
+        ("variants=['length=64']", "variants: length; allowed: in settings.common or settings.t"),
     ],
 )
 def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):
@@ -103,6 +134,7 @@ def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message
     ],
 )
 def test_devices_at_hand(monkeypatch, wanted, jobs, gpus):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     devices = devices_of({"devices": wanted, "jobs": jobs})
     assert [device.gpu for device in devices] == gpus
@@ -110,6 +142,13 @@ def test_devices_at_hand(monkeypatch, wanted, jobs, gpus):
         visible = "" if device.gpu is None else str(device.gpu)
         assert device.environment["CUDA_VISIBLE_DEVICES"] == visible
         assert device.flags == (["--cpu"] if device.gpu is None else [])
+
+
+def test_gpus_are_those_that_the_study_sees(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5,6")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    devices = devices_of({"devices": [1, 2], "jobs": None})
+    assert [d.environment["CUDA_VISIBLE_DEVICES"] for d in devices] == ["GPU-5", "6"]
 
 
 def test_without_gpus_it_is_the_cpu(monkeypatch):
@@ -122,3 +161,33 @@ def test_other_studies_of_the_folder_compose(tmp_path, capsys):
     for path in sorted(STUDY.parent.glob("*.yaml")):
         main([str(path), f"glue.gold={tmp_path}", "--list", f"out={tmp_path / 'out'}"])
         assert "/seed1" in capsys.readouterr().out
+
+
+def documented():
+    """Words of every study command in README and configurations, and of lone overrides there."""
+    texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
+    commands = [m for text in texts for m in re.findall(r"# +(python -m .*tools\.study .*)", text)]
+    lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
+    readme = (STUDY.parent / "README.md").read_text(encoding="utf-8")
+    lone += re.findall(r"`(['\"]?\+?[\w.-]+=[^`]+)`", readme)
+    variables = {}
+    for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for name, value in variables.items():
+                line = line.replace(f"${name}", value)
+            if "tools.study " in line:
+                commands.append(line)
+            variables.update(re.findall(r'^(\w+)="(.*)"$', line))
+    plain = f"python -m mixkd_plugin.tools.study {STUDY} glue.gold=GLUE out=OUT"
+    commands += [f"{plain} {override}" for override in lone]
+    return [pytest.param(shlex.split(c)[3:], id=c.partition("tools.")[2][:80]) for c in commands]
+
+
+@pytest.mark.parametrize("words", documented())
+def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    words = [w.replace("GLUE", str(tmp_path)) for w in words]
+    path = STUDY.parent / Path(words[0]).name
+    main([str(path), *words[1:], "--list"])
+    assert "/seed" in capsys.readouterr().out
+    devices_of(read_study(str(path), words[1:]))

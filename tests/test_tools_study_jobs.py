@@ -3,10 +3,10 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -54,6 +54,11 @@ def test_log():
         {"updates": 3, "epoch": 2, "valid": {"loss": 0.7}},
     ]
     assert (log.updates, log.examples_seen, log.examples) == (3, 37 + 19, 37)
+    lines.append(
+        'train | {"epoch": 3, "train_num_updates": "5", "train_lr": "1", "train_bsz": "18.4"}'
+    )
+    longer = read_log("\n".join(stamp + line for line in lines))
+    assert longer.examples_seen == 3 * 37  # whole epochs, whatever a mean is rounded to
 
 
 def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):
@@ -96,17 +101,43 @@ with locked(Path({folder!r})):
 def test_a_failed_command_says_how_it_ended(tmp_path):
     command = [sys.executable, "-c", "print('so far'); raise ValueError('no such flag')"]
     with pytest.raises(JobFailed, match="exit 1, .*run.log: .*no such flag"):
-        Commands().call(command, tmp_path / "run.log")
+        Commands().call("name", command, tmp_path / "run.log")
+
+
+def test_what_was_stopped_begins_nothing_else(tmp_path):
+    """Neither who comes next, nor who waits for a lock; what runs is ended."""
+    commands, errors = Commands(), []
+
+    def call(wait_for):
+        try:
+            with locked(tmp_path / wait_for, check=commands.check):
+                script = f"import time; open({str(tmp_path / 'began')!r}, 'a'); time.sleep(60)"
+                commands.call("name", [sys.executable, "-c", script], tmp_path / "run.log")
+        except BaseException as error:
+            errors.append(type(error))
+
+    threads = [threading.Thread(target=call, args=("same",)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while not (tmp_path / "began").exists():
+        time.sleep(0.05)
+    (tmp_path / "began").unlink()
+    commands.stop()
+    call("other")
+    for thread in threads:
+        thread.join(timeout=20)
+    assert errors == [KeyboardInterrupt] * 4
+    assert not (tmp_path / "began").exists()
 
 
 def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
-    command = ["fairseq-train", "--lr", "1"]
+    name = "fairseq-train --lr 1"
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.log").write_text(shlex.join(command) + "\n")
+    (tmp_path / "run" / "run.log").write_text(f"{name}\n/a/python -m fairseq_cli.train --lr 1\n")
     (tmp_path / "run" / "checkpoint_last.pt").touch()
-    begin(tmp_path / "run", command)
+    begin(tmp_path / "run", name)
     assert (tmp_path / "run" / "checkpoint_last.pt").exists()
-    begin(tmp_path / "run", [*command, "--dropout", "0"])
+    begin(tmp_path / "run", f"{name} --dropout 0")
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -171,6 +202,13 @@ def test_the_real_thing(tmp_path):
     assert again.returncode == 0, again.stderr[-2000:]
     assert "4 already done" in again.stdout
     assert results.read_text().count("\n") == len(lines)
+
+    changed = small_study(tmp_path, *more, "arms=[KD+SM+TMKD]", "settings.teacher.lr=1e-3")
+    other = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True)
+    assert "4 done" in other.stdout  # of another teacher, by the same command
+    new = [json.loads(line) for line in results.read_text().splitlines()][len(lines) :]
+    assert sorted(line["arm"] for line in new) == ["KD+SM+TMKD"] * 4 + ["teacher"]
+    assert {line["command"] for line in new[1:]} == {line["command"] for line in runs[1:]}
 
     longer = small_study(tmp_path, "arms=[KD]", "settings.common.length=64")
     refused = subprocess.run(longer, cwd=ROOT, capture_output=True, text=True)

@@ -3,8 +3,8 @@
 from typing import Dict, Sequence
 
 from .figure_style import apart, line, looks, panels, save, wide
-from .figures import GAPS, gap_columns, in_report, metric_name, name_axes
-from .results import Result
+from .figures import GAP_AXES, GAPS, gap_columns, in_report, metric_name, name_axes
+from .results import RECIPE, Result
 from .statistics import summarize
 from .tables import (
     Column,
@@ -22,7 +22,7 @@ from .tables import (
 def mixes(results: Sequence[Result], student: str, out: str, stem: str) -> str:
     """The gaps at the end against mixes per example, where an arm has several numbers of them."""
     base, changed = base_of(results, student), ablations(results).get(student, {})
-    chosen = list(base.results) if base else []
+    chosen = list(base)
     for variants in changed.get("mixup-ratio", {}).values():
         chosen += variants
     counts = sorted(
@@ -45,7 +45,7 @@ def mixes(results: Sequence[Result], student: str, out: str, stem: str) -> str:
                 line(one, points, shown[label])
             one.set_xticks(counts)
             one.set_title(f"{column.name}\n{name}")
-    name_axes(figure, axes, across, "mixes per example", ["gap, bits"] * len(axes))
+    name_axes(figure, axes, across, "mixes per example", GAP_AXES * len(wanted))
     return in_report(
         save(figure, out, f"mixes{stem}", shown),
         "Held-out minus training risk at the end of training against mixes per example: mean over "
@@ -68,12 +68,12 @@ def ablation(results: Sequence[Result], student: str, key: str, out: str, stem: 
     base = base_of(results, student)
     changed = [result for variants in values.values() for result in variants]
     wanted = columns(changed)
-    plain = tabulate(base.results, wanted, headline) if base else {}
+    plain = tabulate(base, wanted, headline)
     steps = {value: tabulate(variants, wanted, headline) for value, variants in values.items()}
     positions = numbers(values)
     ordered = positions is not None
     if not ordered:
-        steps = {**({base.variant: plain} if base else {}), **steps}
+        steps = {**({RECIPE: plain} if base else {}), **steps}
         positions = list(range(len(steps)))
     shown = looks(labels(changed))
     across = wide(len(wanted))
@@ -96,7 +96,7 @@ def ablation(results: Sequence[Result], student: str, key: str, out: str, stem: 
                 one.axhline(mean, color=look.color, linestyle=":", linewidth=1.3)
         one.set_title(column.name)
     name_axes(figure, axes, across, key, [metric_name(column) for column in wanted])
-    dotted = f"; dotted lines: `{base.variant}`, in the arms' colours" if base and ordered else ""
+    dotted = f"; dotted lines: `{RECIPE}`, in the arms' colours" if base and ordered else ""
     return in_report(
         save(figure, out, f"ablation_{key}{stem}", shown),
         f"Quality at the end of training for values of `{key}`: mean over seeds; bars are ± one "

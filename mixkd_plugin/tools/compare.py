@@ -141,14 +141,11 @@ def main(argv=None):
     with open(os.path.join(args.out, "compare.json"), "w", encoding="utf-8") as f:
         json.dump({"teacher": teacher, "examples": count, "models": rows}, f, indent=2)
     metric = next(iter(rows[teacher]))
-    plot_quality(
-        rows,
-        teacher,
-        metric,
-        MEASURES[metric][0],
-        args.title,
-        os.path.join(args.out, "compare.png"),
-    )
+    picture = os.path.join(args.out, "compare.png")
+    try:
+        plot_quality(rows, teacher, metric, MEASURES[metric][0], args.title, picture)
+    except ValueError as error:
+        print(f"compare: no compare.png: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

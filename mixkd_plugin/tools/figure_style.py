@@ -6,21 +6,25 @@ import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from .statistics import summarize
-from .tables import Seeds
+from .tables import ARMS, Seeds
 
 # Okabe and Ito's colours and one of Tol's, told apart by the colour-blind; the marker says the same
 # without colour.
-LOOKS = {
-    "FT": ("#000000", "o"),
-    "KD": ("#E69F00", "s"),
-    "SM": ("#56B4E9", "^"),
-    "TMKD": ("#009E73", "v"),
-    "SM+TMKD": ("#0072B2", "D"),
-    "KD+TMKD": ("#CC79A7", "P"),
-    "KD+SM+TMKD": ("#D55E00", "X"),
-    "FM": ("#882255", "*"),
-}
-SPARE = (("#B5A800", "h"), ("#7A3E9D", "p"), ("#6B4423", "<"), ("#4D5B6A", ">"))
+ALL_LOOKS = (
+    ("#000000", "o"),
+    ("#E69F00", "s"),
+    ("#B5A800", "h"),
+    ("#56B4E9", "^"),
+    ("#009E73", "v"),
+    ("#0072B2", "D"),
+    ("#CC79A7", "P"),
+    ("#D55E00", "X"),
+    ("#882255", "*"),
+    ("#7A3E9D", "p"),
+    ("#6B4423", "<"),
+    ("#4D5B6A", ">"),
+)
+LOOKS = dict(zip(ARMS, ALL_LOOKS))
 TEACHER_LINE = {"color": "0.35", "linestyle": (0, (5, 2)), "linewidth": 1.2}
 SETTINGS = {
     "font.size": 10,
@@ -58,10 +62,17 @@ class Look(NamedTuple):
 
 
 def pyplot():
-    """matplotlib, of the extra `quickstart`, drawing into files."""
+    """matplotlib, drawing into files.
+
+    Raises:
+        ValueError: where it is not installed.
+    """
     # hydra, inside fairseq's loader, turns on everybody's debugging messages
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ValueError("figures need matplotlib: pip install '.[quickstart]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -73,7 +84,7 @@ def looks(labels: Sequence[str]) -> Dict[str, Look]:
     """Of every label: its arm's colour and marker; dashed and hollow where data are not gold."""
     arms = list(dict.fromkeys(label.partition(", ")[0] for label in labels))
     known = {arm: LOOKS[arm] for arm in arms if arm in LOOKS}
-    free = [look for look in (*SPARE, *LOOKS.values()) if look not in known.values()]
+    free = [look for look in reversed(ALL_LOOKS) if look not in known.values()]
     others = [arm for arm in arms if arm not in known]
     known.update({arm: free[i % len(free)] for i, arm in enumerate(others)})
     found = {}

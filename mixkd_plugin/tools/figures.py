@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Sequence
 
 from .figure_style import TEACHER_LINE, apart, line, looks, panels, save, wide
 from .sections import METRICS, baseline_label
-from .statistics import CONFIDENCE, paired_difference, pooled_difference, summarize
+from .statistics import CONFIDENCE, paired_difference, summarize
 from .tables import (
     Column,
     Group,
@@ -15,17 +15,16 @@ from .tables import (
     gap_of,
     headline,
     labels,
-    mean_over_splits,
     of_distilled,
+    pooled_against,
     tabulate,
     tabulate_curves,
     tabulate_teacher,
 )
 
 GAPS = (("label loss", gap_of("loss")), ("teacher distance", gap_of("kd_loss")))
-
-
-HOW_POOLED = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
+GAP_AXES = ["gap, bits", "gap, as logged"]
+WHAT_ALL_IS = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
 
 
 def in_report(file: str, caption: str) -> str:
@@ -118,9 +117,8 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
         c.name: [paired_difference(table[o].get(c, {}), table[base].get(c, {})) for o in others]
         for c in wanted
     }
-    if len({column[:2] for column in wanted}) > 1:
-        cells = {label: mean_over_splits(row) for label, row in table.items()}
-        pooled = [pooled_difference(cells[o], cells[base]) for o in others]
+    pooled = pooled_against(table, base, others)
+    if pooled:
         most = max((p.cells for p in pooled if p), default=0)
         found["all"] = [p.difference if p and p.cells == most else None for p in pooled]
     across = wide(len(found))
@@ -141,7 +139,7 @@ def differences(group: Group, baseline: str, out: str, stem: str) -> str:
         save(figure, out, f"differences{stem}", {}),
         f"Difference to {base} over the seeds that both have: mean and {100 * CONFIDENCE:g}% "
         "Student-t interval; a hollow marker is a single seed, which has no interval. "
-        f"{HOW_POOLED if 'all' in found else ''}Each panel has its own scale.",
+        f"{WHAT_ALL_IS if 'all' in found else ''}Each panel has its own scale.",
     )
 
 
@@ -178,7 +176,7 @@ def gaps(group: Group, out: str, stem: str) -> str:
                 if column in row:
                     line(one, row[column], shown[label], band=True)
             one.set_title(f"{column.name}\n{name}")
-    name_axes(figure, axes, across, "updates", ["gap, bits"] * len(axes))
+    name_axes(figure, axes, across, "updates", GAP_AXES * len(wanted))
     return in_report(
         save(figure, out, f"gap{stem}", shown),
         "Held-out minus training risk during training, both in evaluation mode: mean over seeds; "

@@ -1,7 +1,8 @@
 """The plot of a comparison: quality against speed."""
 
-import logging
 from typing import Dict, List
+
+from .figure_style import pyplot
 
 
 def plot_quality(
@@ -12,14 +13,12 @@ def plot_quality(
     title: str,
     path: str,
 ) -> None:
-    """One labelled point a model, the teacher's quality as a line. Needs matplotlib."""
-    import matplotlib  # of the extra `quickstart`
+    """One labelled point a model, the teacher's quality as a line.
 
-    matplotlib.use("Agg")
-    # hydra, inside fairseq's loader, turns on everybody's debugging messages
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    import matplotlib.pyplot as plt
-
+    Raises:
+        ValueError: where matplotlib is not installed.
+    """
+    plt = pyplot()
     xs = [row["sentences_per_second"] for row in rows.values()]
     ys = [row[metric] for row in rows.values()]
     margin = 0.2 * max(max(ys) - min(ys), 4.0)

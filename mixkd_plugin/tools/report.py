@@ -11,8 +11,8 @@ import os
 import sys
 from typing import List, Optional, Sequence
 
-from . import ablation_figures, costs, figures, sections
-from .results import RECIPE, Results, read_results
+from . import ablation_figures, costs, figure_style, figures, sections
+from .results import Results, read_results, unlike
 from .tables import ablations, groups
 
 BASELINES = ("FT", "KD")
@@ -39,9 +39,8 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
     blocks = ["# Report\n", overview(results)]
     found = groups(results.done)
     for group in found:
-        name = group.student + ("" if group.variant == RECIPE else f", {group.variant}")
-        stem = "" if len(found) == 1 else f"-{group.student}-{group.variant}"
-        blocks += [f"## Student {name}\n", sections.quality(group)]
+        stem = "" if len(found) == 1 else f"-{group.student}"
+        blocks += [f"## Student {group.student}\n", sections.quality(group)]
         blocks += [figures.learning_curves(group, out, stem), figures.fractions(group, out, stem)]
         blocks += [sections.differences(group, baseline) for baseline in baselines]
         if baselines:
@@ -54,7 +53,7 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
     for student, keys in changed.items():
         stem = "" if len(changed) == 1 else f"-{student}"
         for key in keys:
-            blocks.append(sections.ablation(results.done, student, key))
+            blocks.append(sections.ablation(results.done, student, key, *baselines[-1:]))
             blocks.append(ablation_figures.ablation(results.done, student, key, out, stem))
     students = list(dict.fromkeys(result.run.student for result in results.done))
     for student in students:
@@ -66,10 +65,13 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
 
 def overview(results: Results) -> str:
     seeds = sorted({result.run.seed for result in results.done})
-    return (
+    lines = [
         f"{len(results.done)} finished runs of students, seeds {', '.join(map(str, seeds))}; "
         f"{len(results.failed)} failed.\n"
-    )
+    ]
+    for folder, flags in unlike(results.done).items():
+        lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
+    return "\n".join(lines)
 
 
 def main(argv=None):
@@ -86,6 +88,7 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     try:
+        figure_style.pyplot()
         results = read_results(args.results)
         baselines = choose_baselines(results, args.baselines)
     except ValueError as error:

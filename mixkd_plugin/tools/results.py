@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ HEADLINES = {
 }
 
 
+SEED = re.compile(r" --(seed|train-fraction-seed) \d+|seed\d+")  # in a command
 NEXT_KEY = re.compile(r",(?=[\w.-]+=)")  # a comma that begins another KEY=VALUE
 
 
@@ -76,6 +77,24 @@ def changes_of(variant: str) -> Dict[str, str]:
             raise ValueError(f"variants: {variant!r}; allowed: {RECIPE} or KEY=VALUE[,KEY=VALUE]")
         changes[key] = value
     return changes
+
+
+def unlike(results: Iterable[Result]) -> Dict[str, List[str]]:
+    """Folders of runs whose commands differ by more than the seed, and what is not in all of them.
+
+    So where a study was changed, and only some of its seeds were done again.
+    """
+    commands: Dict[str, List[Set[str]]] = {}
+    for run, record in results:
+        words = SEED.sub("", record.get("command", ""))
+        flags = {f"--{flag}".strip() for flag in words.split(" --")[1:]}
+        commands.setdefault(run.folder.rpartition("/")[0], []).append(flags)
+    found = {}
+    for folder, all_flags in commands.items():
+        differing = sorted(set.union(*all_flags) - set.intersection(*all_flags))
+        if differing:
+            found[folder] = differing
+    return found
 
 
 def append_result(path: str, record: Mapping[str, Any]) -> None:
@@ -169,6 +188,7 @@ def _checked(record: Any) -> Dict[str, Any]:
     _need(record, ("seed",), int)
     if record["arm"] != TEACHER:
         _need(record, ("student", "data", "variant"), str)
+        changes_of(record["variant"])
     if record["status"] == "failed":
         _need(record, ("error",), str)
     elif record["status"] == "done":

@@ -2,8 +2,8 @@
 
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from .results import Result
-from .statistics import Difference, Pooled, paired_difference, pooled_difference, summarize
+from .results import RECIPE, Result
+from .statistics import Difference, Pooled, paired_difference, summarize
 from .tables import (
     Column,
     Group,
@@ -14,8 +14,8 @@ from .tables import (
     gap_of,
     headline,
     labels,
-    mean_over_splits,
     of_distilled,
+    pooled_against,
     tabulate,
     tabulate_teacher,
     value_of,
@@ -118,9 +118,8 @@ def differences(group: Group, baseline: str) -> str:
                  for o in others)  # fmt: skip
         rows.append([column.name, *map(difference_cell, pairs)])
     legend = HOW_PAIRED
-    if len({column[:2] for column in wanted}) > 1:
-        cells = {label: mean_over_splits(row) for label, row in table.items()}
-        pooled = [pooled_difference(cells[o], cells[base]) for o in others]
+    pooled = pooled_against(table, base, others)
+    if pooled:
         rows.append(["all", *map(_pooled_cell, pooled)])
         legend += HOW_POOLED
     return f"### Difference to {base}\n\n{legend}\n\n{markdown(['cell', *others], rows)}\n"
@@ -159,7 +158,7 @@ def gaps(group: Group) -> str:
     everyone, distilled = group.results, of_distilled(group.results)
     for heading, results, measure, digits in (
         ("Label loss, held-out minus training, bits", everyone, gap_of("loss"), 3),
-        ("Teacher distance, held-out minus training, bits", distilled, gap_of("kd_loss"), 3),
+        ("Teacher distance, held-out minus training", distilled, gap_of("kd_loss"), 3),
         ("Expected calibration error, held-out, %", everyone, value_of("ece"), 1),
     ):
         wanted = columns(group.results)
@@ -176,33 +175,42 @@ def gaps(group: Group) -> str:
         return ""
     return (
         "### Generalisation gap\n\nAt the end of training, both in evaluation mode: mean ± sample "
-        "standard deviation (seeds). Losses as logged, divided by ln 2, squared errors too.\n\n"
+        "standard deviation (seeds). Losses as logged: divided by ln 2, squared errors too.\n\n"
         + "\n".join(parts)
     )
 
 
-def ablation(results: Sequence[Result], student: str, key: str) -> str:
-    """What each value of a setting gives, beside the base variant."""
+def ablation(
+    results: Sequence[Result], student: str, key: str, baseline: Optional[str] = None
+) -> str:
+    """What each value of a setting gives, beside the recipe and beside a baseline with it."""
     values = ablations(results)[student][key]
-    base = base_of(results, student)
     changed = [result for variants in values.values() for result in variants]
     wanted = columns(changed)
-    plain = tabulate(base.results, wanted, headline) if base else {}
-    rows = []
+    plain = tabulate(base_of(results, student), wanted, headline)
+    rows, beside = [], []
     for label in labels(changed):
         if label in plain:
             cells = (summary_cell(plain[label].get(c, {})) for c in wanted)
-            rows.append([label, base.variant, *cells])
+            rows.append([label, RECIPE, *cells])
         for value, variants in values.items():
-            row = tabulate(variants, wanted, headline).get(label)
+            table = tabulate(variants, wanted, headline)
+            row, other = table.get(label), table.get(baseline or "")
             if row:
                 cells = (_ablated(row.get(c), plain.get(label, {}).get(c, {})) for c in wanted)
                 rows.append([label, value, *cells])
-    return (
+            if row and other and label != baseline:
+                pairs = (paired_difference(row.get(c, {}), other.get(c, {})) for c in wanted)
+                beside.append([label, value, *map(difference_cell, pairs)])
+    header = ["arm", key, *(c.name for c in wanted)]
+    text = (
         f"### `{key}`, student {student}\n\nMean ± sample standard deviation (seeds); then the "
-        "difference to the base variant, as above: mean [95% interval], seeds won / seeds.\n\n"
-        f"{markdown(['arm', key, *(c.name for c in wanted)], rows)}\n"
+        f"difference to `{RECIPE}`, as above: mean [95% interval], seeds won / seeds.\n\n"
+        f"{markdown(header, rows)}\n"
     )
+    if beside:
+        text += f"\nDifference to {baseline} with the same `{key}`:\n\n{markdown(header, beside)}\n"
+    return text
 
 
 def _ablated(seeds: Optional[Seeds], base: Seeds) -> str:

@@ -24,6 +24,7 @@ from torch import Tensor
 from . import compare
 from .export import export, student_of
 from .export_formats import FORMATS
+from .figure_style import pyplot
 from .scoring import (
     Batch,
     Loaded,
@@ -196,6 +197,7 @@ def main(argv=None):
     add("--rounds", type=int, default=5, help="timed rounds of batches (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
+        pyplot()
         paths = compare.parse_checkpoints(args.checkpoints)
         teacher = args.teacher or next(iter(paths))
         if teacher not in paths:

@@ -14,12 +14,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -28,10 +28,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from . import study_plan
+from .results import Run
 from .study_jobs import Jobs
-from .study_processes import Device, JobFailed
+from .study_processes import LOOK_AGAIN, Device, JobFailed
 
-NEEDED = ("glue", "out", "encoder", "tokenizer", "encode_flags", "devices", "jobs")
+NEEDED = ("glue", "out", "encoder", "encode_tokenizer", "encode_flags", "devices", "jobs")
 NEEDED += ("points", "gap", "keep", "settings", *study_plan.AXES)
 
 
@@ -65,53 +66,61 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
 
 def devices_of(study: Dict[str, Any]) -> List[Device]:
     """One device for each job that runs at the same time."""
-    wanted, cores = study["devices"], len(os.sched_getaffinity(0))
+    wanted, jobs, cores = study["devices"], study["jobs"], len(os.sched_getaffinity(0))
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise ValueError(f"jobs: {jobs!r}; allowed: null, 1 or more")
+    there = list(range(torch.cuda.device_count()))
     if wanted == "auto":
-        wanted = list(range(torch.cuda.device_count())) or "cpu"
+        wanted = there or "cpu"
     if wanted == "cpu":
-        jobs = study["jobs"] or max(1, cores // 4)
+        jobs = jobs or max(1, cores // 4)
         return [Device(None, max(1, cores // jobs))] * jobs
-    if not isinstance(wanted, list) or not all(isinstance(gpu, int) for gpu in wanted):
-        raise ValueError(
-            f"devices: {wanted!r}; allowed: auto, cpu or numbers of GPUs such as [0,1]"
-        )
-    threads = max(1, cores // (len(wanted) * (study["jobs"] or 1)))
-    return [Device(gpu, threads) for gpu in wanted] * (study["jobs"] or 1)
+    if not isinstance(wanted, list) or not wanted or not set(wanted) <= set(there):
+        gpus = f"numbers of GPUs in brackets, of {there}" if there else "no GPU is here"
+        raise ValueError(f"devices: {wanted!r}; allowed: auto, cpu; {gpus}")
+    threads = max(1, cores // (len(wanted) * (jobs or 1)))
+    return [Device(gpu, threads) for gpu in wanted] * (jobs or 1)
 
 
 def run_study(study: Dict[str, Any]) -> Counter:
     """Do what is not done; how many runs ended in which way."""
-    runs, jobs, devices = study_plan.all_runs(study), Jobs(study), devices_of(study)
-    free: Queue = Queue()
-    for device in devices:
-        free.put(device)
+    runs, devices = study_plan.all_runs(study), devices_of(study)
+    jobs = Jobs(study)
+    waiting, taking = study_plan.teachers_first(study, runs), threading.Lock()
     began, ends = time.time(), Counter()
 
-    def do(run) -> None:
-        if jobs.commands.stopped:
-            return
-        device = free.get()
-        try:
+    def next_run() -> Optional[Run]:
+        """The first whose teacher nobody is training: no device waits while there is such a run."""
+        while waiting:
+            jobs.commands.check()
+            with taking:
+                for run in waiting:
+                    if not jobs.being_made(study_plan.teacher_of(study, run)):
+                        waiting.remove(run)
+                        return run
+            time.sleep(LOOK_AGAIN)
+        return None
+
+    def work(device: Device) -> None:
+        for run in iter(next_run, None):
             end = jobs.student(run, device)
-        finally:
-            free.put(device)
-        ends[end.partition(":")[0]] += 1
-        if end != "already done":
-            count, minutes = sum(ends.values()), (time.time() - began) / 60
-            print(
-                f"[{count}/{len(runs)}, {minutes:.0f} min] {run.folder}: {end}",
-                flush=True,
-            )
+            ends[end.partition(":")[0]] += 1
+            if end != "already done":
+                count, minutes = sum(ends.values()), (time.time() - began) / 60
+                print(f"[{count}/{len(runs)}, {minutes:.0f} min] {run.folder}: {end}", flush=True)
 
     print(f"{len(runs)} runs in {jobs.out}, {len(devices)} at a time", flush=True)
-    with ThreadPoolExecutor(len(devices)) as workers:
-        ordered = study_plan.teachers_first(study, runs)
-        try:
-            list(workers.map(do, ordered))
-        except KeyboardInterrupt:
-            jobs.commands.stop()
-            raise
-    jobs.speeds(runs)
+    try:
+        with ThreadPoolExecutor(len(devices)) as workers:
+            try:
+                list(workers.map(work, devices))
+            except KeyboardInterrupt:
+                jobs.commands.stop()  # before the pool waits for its threads
+                raise
+        jobs.speeds(runs)
+    except KeyboardInterrupt:
+        jobs.commands.stop()
+        raise
     return ends
 
 
@@ -129,7 +138,9 @@ def main(argv=None):
         if args.list:
             print("\n".join(run.folder for run in study_plan.all_runs(study)))
             return
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(name, signal.default_int_handler)
         ends = run_study(study)
     except KeyboardInterrupt:
         sys.exit("study: stopped; the same command goes on")

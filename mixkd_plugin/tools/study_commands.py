@@ -48,7 +48,7 @@ def compare_command(
 
 
 def portable(command: List[str], out: Path) -> str:
-    """A command without what is peculiar to this machine."""
+    """A command without what is peculiar to this machine: by it, a job is known to be the same."""
     text = shlex.join(command)
     for ours, name in (
         (f"{sys.executable} -m fairseq_cli.train", "fairseq-train"),

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ..safe_reading import read_checkpoint
 
@@ -29,11 +29,12 @@ def read_log(text: str) -> TrainingLog:
     fairseq names lines after the split, also those about an epoch's training: these know `lr`.
     """
     points: Dict[int, Dict[str, Any]] = {}
-    updates = seen = 0
+    epochs: List[Tuple[int, float]] = []  # of training: updates, mean batch
+    updates = 0
     for tag, record in _records(text):
         if f"{tag}_lr" in record:
             now = int(record[f"{tag}_num_updates"])
-            seen += round(float(record[f"{tag}_bsz"]) * (now - updates))
+            epochs.append((now - updates, float(record[f"{tag}_bsz"])))
             updates = now
         elif f"{tag}_num_updates" in record:
             now = int(record[f"{tag}_num_updates"])
@@ -41,9 +42,19 @@ def read_log(text: str) -> TrainingLog:
             point[tag] = {
                 key: float(record[f"{tag}_{key}"]) for key in MEASURES if f"{tag}_{key}" in record
             }
-    part = PART.search(text)
     curve = [points[now] for now in sorted(points)]
-    return TrainingLog(curve, updates, seen, int(part.group(1)) if part else 0)
+    part = PART.search(text)
+    examples = int(part.group(1)) if part else 0
+    return TrainingLog(curve, updates, _seen(epochs, examples), examples)
+
+
+def _seen(epochs: List[Tuple[int, float]], examples: int) -> int:
+    """Examples of all epochs: where one was whole exactly, for the mean of a batch is rounded."""
+    seen = 0
+    for i, (updates, mean) in enumerate(epochs):
+        whole = i < len(epochs) - 1 or (i > 0 and updates == epochs[0][0])
+        seen += examples if whole and examples else round(mean * updates)
+    return seen
 
 
 def _records(text: str):

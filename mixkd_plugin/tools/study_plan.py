@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from .glue import TASKS
-from .results import TEACHER, Run, changes_of
+from .results import RECIPE, TEACHER, Run, changes_of
 
 # What a table may hold beside flags of fairseq-train.
 EXTRA = {
@@ -32,6 +32,7 @@ AXES = (
     "variants",
     "arms",
 )  # the outermost first
+OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
 
 Settings = Dict[str, Any]
@@ -74,23 +75,47 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
         for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in AXES))
     ]
     for run in runs:
-        train_flags(settings_of(study, run), examples=1)
+        settings = settings_of(study, run)
+        train_flags(settings, examples=1)
         teacher_of(study, run)
-    return runs
+        if settings.get("init") not in ("teacher", "encoder"):
+            raise ValueError(f"init: {settings.get('init')!r}; allowed: teacher, encoder")
+    return [run for run in runs if _feels(study, run)]
+
+
+def _feels(study: Mapping[str, Any], run: Run) -> bool:
+    """Whether a variant changes its arm, and leaves it that arm.
+
+    Left out: other mixes or distances for who has none, and a weight for a term that the arm does
+    not have, which would make another arm of it.
+    """
+    plain = settings_of(study, run._replace(variant=RECIPE))
+    for key in changes_of(run.variant):
+        if (
+            (key in WEIGHTS and not _positive(plain, key))
+            or (key.startswith("mixup-") and not mixes_per_example(plain))
+            or (key.startswith("distill-") and not _positive(plain, "kd-weight", "tmkd-weight"))
+        ):
+            return False
+    return True
 
 
 def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
     """A run's settings, merged."""
     tables = study["settings"]
     merged: Settings = {}
-    for table in (
-        tables["common"],
-        tables["tasks"].get(run.task),
-        {float(key): table for key, table in tables["fractions"].items()}.get(run.fraction),
-        tables["students"][run.student],
-        tables["arms"][run.arm],
-        changes_of(run.variant),
-    ):
+    fractions = {float(key): table for key, table in tables["fractions"].items()}
+    for where, table in {
+        "common": tables["common"],
+        "tasks": tables["tasks"].get(run.task),
+        "fractions": fractions.get(run.fraction),
+        "students": tables["students"][run.student],
+        "arms": tables["arms"][run.arm],
+        "variants": changes_of(run.variant),
+    }.items():
+        for key in table or {}:
+            if key in OF_A_TASK and where not in ("common", "tasks"):
+                raise ValueError(f"{where}: {key}; allowed: in settings.common or settings.tasks")
         merged.update(table or {})
     missing = [key for key in WEIGHTS if key not in merged]
     if missing:
@@ -162,11 +187,15 @@ def train_flags(settings: Settings, examples: int) -> List[str]:
     """
     flags = {key: value for key, value in settings.items() if key not in EXTRA}
     if "batch-size" not in flags and "max-tokens" not in flags:
-        rows, needed = _number(settings, "rows"), rows_per_example(settings)
-        size = rows // max(1, needed)
+        rows, needed = _number(settings, "rows"), max(1, rows_per_example(settings))
+        size = rows // needed
         if size < 1:
             raise ValueError(f"rows: {rows}; an example alone has {needed}")
-        flags["batch-size"] = size
+        # an epoch has whole batches, and those of an arm with mixes should be `needed` times as
+        # many: else the same number of updates is another number of rows
+        batches = needed * math.ceil(examples / rows)
+        same = math.ceil(examples / size) == batches
+        flags["batch-size"] = size if same else min(size, math.ceil(examples / batches))
     if "max-update" not in flags:
         passes = _number(settings, "epochs", float)
         length = math.ceil(math.ceil(examples / _number(settings, "rows")) * passes)

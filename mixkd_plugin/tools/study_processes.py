@@ -7,8 +7,12 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set
+
+LOOK_AGAIN = 0.2  # seconds between looks at what another process may have finished
 
 
 class JobFailed(Exception):
@@ -16,7 +20,7 @@ class JobFailed(Exception):
 
 
 class Device(NamedTuple):
-    """Where a job runs: a GPU's number, or None for CPU threads."""
+    """Where a job runs: a GPU's number among those that the study sees, or None for the CPU."""
 
     gpu: Optional[int]
     threads: int
@@ -24,7 +28,11 @@ class Device(NamedTuple):
     @property
     def environment(self) -> Dict[str, str]:
         own = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        own["CUDA_VISIBLE_DEVICES"] = "" if self.gpu is None else str(self.gpu)
+        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        if self.gpu is None:
+            own["CUDA_VISIBLE_DEVICES"] = ""
+        else:
+            own["CUDA_VISIBLE_DEVICES"] = seen[self.gpu] if seen else str(self.gpu)
         return {**os.environ, **own}
 
     @property
@@ -33,19 +41,27 @@ class Device(NamedTuple):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+def locked(
+    folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
+) -> Iterator[bool]:
     """Hold the folder's lock; False where another holds it and ``wait`` is off.
 
-    Commands inherit it: one that outlives a killed study still holds its folder.
+    Commands inherit it: one that outlives a killed study still holds its folder. ``check`` is
+    called now and then while it waits, and may raise.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as file:
         os.set_inheritable(file.fileno(), True)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    yield False
+                    return
+            check()
+            time.sleep(LOOK_AGAIN)
         try:
             yield True
         finally:
@@ -58,50 +74,60 @@ class Commands:
     def __init__(self) -> None:
         self.stopped = False
         self._running: Set[subprocess.Popen] = set()
+        self._beginning = threading.Lock()
 
-    def call(self, command: List[str], log: Path, env: Optional[Dict[str, str]] = None) -> None:
-        """Run a command with its output at the end of ``log``.
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where the study was stopped."""
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def call(
+        self, name: str, command: List[str], log: Path, env: Optional[Dict[str, str]] = None
+    ) -> None:
+        """Run a command with its output at the end of ``log``, after its name.
 
         Raises:
             JobFailed: where it does not end well.
             KeyboardInterrupt: where the study was stopped.
         """
         with open(log, "a") as file:
-            file.write(shlex.join(command) + "\n")
+            file.write(f"{name}\n{shlex.join(command)}\n")
             file.flush()
-            process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=env, close_fds=False,
-                start_new_session=True,
-            )  # fmt: skip
-            self._running.add(process)
+            with self._beginning:
+                self.check()
+                process = subprocess.Popen(
+                    command, stdout=file, stderr=subprocess.STDOUT, env=env, close_fds=False,
+                    start_new_session=True,
+                )  # fmt: skip
+                self._running.add(process)
             code = process.wait()
             self._running.discard(process)
-        if self.stopped:
-            raise KeyboardInterrupt
+        self.check()
         if code != 0:
             lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
             raise JobFailed(f"exit {code}, {log}: {' / '.join(filter(None, lines[-3:]))}")
 
     def stop(self) -> None:
         """End what runs, with all of its own processes, and let nothing else begin."""
-        self.stopped = True
+        with self._beginning:
+            self.stopped = True
         for process in list(self._running):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
 
 
-def command_of(log: Path) -> Optional[str]:
-    """The command whose output a log holds."""
+def name_of(log: Path) -> Optional[str]:
+    """The name of the command whose output a log holds."""
     if not log.exists():
         return None
     with open(log, errors="replace") as file:
         return file.readline().rstrip("\n")
 
 
-def begin(folder: Path, command: List[str]) -> None:
+def begin(folder: Path, name: str) -> None:
     """Empty the folder, unless fairseq can go on there with what the same command left."""
-    resumable = "--no-save-optimizer-state" not in command
-    if resumable and command_of(folder / "run.log") == shlex.join(command):
+    resumable = "--no-save-optimizer-state" not in name
+    if resumable and name_of(folder / "run.log") == name:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -3,8 +3,10 @@
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 from .results import GOLD, RECIPE, Result, changes_of, headlines
+from .statistics import Pooled, pooled_difference
 
-ARMS = ("FT", "KD", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "FM")  # in this order
+# In the order of tables and legends.
+ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "FM")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
 
 
@@ -26,7 +28,6 @@ class Group(NamedTuple):
     """Runs to be compared with each other."""
 
     student: str
-    variant: str
     results: List[Result]
 
 
@@ -37,26 +38,25 @@ Measure = Callable[[Mapping[str, Any], Column], Optional[float]]
 
 
 def groups(results: Iterable[Result]) -> List[Group]:
-    """Runs of the same student and variant, without those that are ablations (KEY=VALUE)."""
-    found: Dict[Any, List[Result]] = {}
+    """Runs of the same student, without ablations."""
+    found: Dict[str, List[Result]] = {}
     for result in results:
-        if "=" not in result.run.variant:
-            found.setdefault((result.run.student, result.run.variant), []).append(result)
-    return [Group(*key, found[key]) for key in found]
+        if result.run.variant == RECIPE:
+            found.setdefault(result.run.student, []).append(result)
+    return [Group(student, found[student]) for student in found]
 
 
-def base_of(results: Sequence[Result], student: str) -> Optional[Group]:
-    """What ablations of a student changed: RECIPE, or else its first variant that is none."""
-    found = [group for group in groups(results) if group.student == student]
-    return next((group for group in found if group.variant == RECIPE), (found or [None])[0])
+def base_of(results: Sequence[Result], student: str) -> List[Result]:
+    """What ablations of a student are compared with."""
+    return [r for r in results if r.run.student == student and r.run.variant == RECIPE]
 
 
 def ablations(results: Iterable[Result]) -> Dict[str, Dict[str, Dict[str, List[Result]]]]:
-    """Results of variants KEY=VALUE[,KEY=VALUE], by student, key and value, numbers ascending."""
+    """Results of variants by student, key and value, numbers ascending."""
     found: Dict[str, Dict[str, Dict[str, List[Result]]]] = {}
     for result in results:
-        if "=" in result.run.variant:
-            changes = changes_of(result.run.variant)
+        changes = changes_of(result.run.variant)
+        if changes:
             key, value = ", ".join(changes), ", ".join(changes.values())
             values = found.setdefault(result.run.student, {}).setdefault(key, {})
             values.setdefault(value, []).append(result)
@@ -153,7 +153,17 @@ def tabulate_teacher(
     return table
 
 
-def mean_over_splits(table: Dict[Column, Seeds]) -> Dict[Any, Seeds]:
+def pooled_against(
+    table: Mapping[str, Dict[Column, Seeds]], base: str, others: Sequence[str]
+) -> List[Optional[Pooled]]:
+    """The difference of each of the others to an arm over all cells; none where there is one."""
+    if len({column[:2] for row in table.values() for column in row}) < 2:
+        return []
+    cells = {label: _mean_over_splits(row) for label, row in table.items()}
+    return [pooled_difference(cells[other], cells[base]) for other in others]
+
+
+def _mean_over_splits(table: Dict[Column, Seeds]) -> Dict[Any, Seeds]:
     """One arm's values by (task, fraction): MNLI counts once, as in GLUE's average."""
     cells: Dict[Any, Dict[int, List[float]]] = {}
     for column, seeds in table.items():
