@@ -132,6 +132,8 @@ class MixKDCriterion(SentencePredictionCriterion):
     def _gold(self, sample) -> Gold:
         shape = (-1, self.num_classes) if self.regression_target else (-1,)
         targets = sample["target"].view(shape)
+        if self.regression_target:
+            targets = targets.float()
         known = labelled_rows(targets) if self.unlabelled else None
         return Gold(zero_unless(known, targets), known)
 

@@ -190,15 +190,22 @@ class DistillationDataset(BaseWrapperDataset):
         return example
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        batch = self.dataset.collater(samples)
+        batch = self._collated(samples)
         if samples:
             batch["split"], batch["split_size"] = self.split, self.split_size
         if samples and self._count_labelled:  # here, where no device has to wait for it
             batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
-            batch["partner"] = self.dataset.collater([p for column in columns for p in column])
+            batch["partner"] = self._collated([p for column in columns for p in column])
             batch["lam"] = torch.from_numpy(np.stack([s["lam"] for s in samples], axis=1).ravel())
+        return batch
+
+    def _collated(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """fairseq's batch; the targets of a regression are safe from its half precision."""
+        batch = self.dataset.collater(samples)
+        if samples and batch["target"].is_floating_point():
+            batch["target"] = batch["target"].double()
         return batch
 
     def prefetch(self, indices) -> None:

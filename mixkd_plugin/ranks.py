@@ -7,7 +7,7 @@ file that its host lacks or a flag that it was given by mistake, is done in :fun
 import contextlib
 import hashlib
 import socket
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.distributed as dist
@@ -74,25 +74,27 @@ def together() -> Iterator[None]:
             raise ValueError(f"rank {other}: {message}")
 
 
-def check_equal(values: Dict[str, Any]) -> None:
-    """Raise ValueError on every rank, unless all ranks have the same values.
+def check_equal(values: Optional[Dict[str, Any]]) -> None:
+    """Raise ValueError on every rank, unless all ranks that know them have the same values.
 
-    ``values`` by the name that the error calls them; compared as text.
+    ``values`` by the name that the error calls them, compared as text; None: this rank does not.
     """
     if world_size() == 1:
         return
-    texts = {name: str(value) for name, value in values.items()}
-    digest = hashlib.sha256(str(sorted(texts.items())).encode()).hexdigest()
-    if len(set(gather(digest))) == 1:
+    texts, digest = None, None
+    if values is not None:
+        texts = {name: str(value) for name, value in values.items()}
+        digest = hashlib.sha256(str(sorted(texts.items())).encode()).hexdigest()
+    if len(set(gather(digest)) - {None}) <= 1:
         return
-    ranks = gather(texts)
-    for name in sorted(set().union(*ranks)):
-        first = ranks[0].get(name, "absent")
-        for other, theirs in enumerate(ranks):
-            if theirs.get(name, "absent") != first:
+    knowing = [(rank, theirs) for rank, theirs in enumerate(gather(texts)) if theirs is not None]
+    (first, ours), *others = knowing
+    for name in sorted(set().union(*(theirs for _, theirs in knowing))):
+        for other, theirs in others:
+            if theirs.get(name, "absent") != ours.get(name, "absent"):
                 raise ValueError(
-                    f"{name} must be the same on every rank: {first} on rank 0, "
-                    f"{theirs.get(name, 'absent')} on rank {other}"
+                    f"{name} must be the same on every rank: {ours.get(name, 'absent')} on rank "
+                    f"{first}, {theirs.get(name, 'absent')} on rank {other}"
                 )
 
 
@@ -134,6 +136,12 @@ def _readers(of_each: str) -> List[int]:
 def reads_for(of_each: str) -> bool:
     """Whether this rank is the one that reads in :func:`one_reader`."""
     return _readers(of_each)[rank()] == rank()
+
+
+def is_first(key: Any) -> bool:
+    """Whether no rank before this one has the same key on the same host."""
+    mine = (socket.gethostname(), key)
+    return gather(mine).index(mine) == rank()
 
 
 @contextlib.contextmanager

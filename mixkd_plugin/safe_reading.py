@@ -162,6 +162,10 @@ def _load_safely(torch_load: Callable[..., Any], file: io.BufferedIOBase, **_ask
     elif state.get("args") is None and state.get("cfg") is None:
         reason = "it has neither 'args' nor 'cfg', the model's configuration"
     else:
+        if "optimizer_history" not in state and "best_loss" not in state:
+            # published without what training left behind, which fairseq's loader looks for
+            history = {"optimizer_name": None, "lr_scheduler_state": {}, "num_updates": 0}
+            state.update(optimizer_history=[history], extra_state=state.get("extra_state", {}))
         return state
     raise _NotACheckpoint(f"is not a fairseq checkpoint: {reason}")
 

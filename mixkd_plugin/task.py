@@ -103,7 +103,6 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: on every rank, where a rank cannot load it or has another.
         """
-        digests = {}
         folders = {"the data": self.cfg.data}
         if self._teacher_data is not None:
             folders["--teacher-data"] = self._teacher_data.folder
@@ -113,12 +112,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
             )
             self.datasets[split] = dataset
-            if ranks.world_size() > 1:
-                for what, folder in folders.items():
-                    for path in files_of_split(folder, split, "*"):
-                        name = os.path.relpath(path, folder)
-                        digests[f"{name} of {what}"] = digest_of_file(path)[:16]
-        ranks.check_equal(digests)
+        if ranks.world_size() > 1:
+            reads = ranks.is_first([os.path.realpath(folder) for folder in folders.values()])
+            with ranks.together():
+                digests = _digests(folders, split) if reads else None
+            ranks.check_equal(digests)
         return dataset
 
     def build_model(self, cfg, from_checkpoint=False):
@@ -139,6 +137,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             with ranks.together():
                 if path is not None:
                     initialise_student(model, path, layers)
+            if path is not None and ranks.world_size() > 1:
+                what = f"the content of --student-init-path {path}"
+                ranks.check_equal({what: digest_of_file(path)[:16]})
         return model
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
@@ -237,3 +238,12 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         lengths = [d.up_to(self.max_positions()).teacher_lengths for d in self.datasets.values()]
         longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
         return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)
+
+
+def _digests(folders: Dict[str, str], split: str) -> Dict[str, str]:
+    """Of the files of a split, by what errors call them."""
+    return {
+        f"{os.path.relpath(path, folder)} of {what}": digest_of_file(path)[:16]
+        for what, folder in folders.items()
+        for path in files_of_split(folder, split, "*")
+    }

@@ -63,7 +63,7 @@ def run_on_hosts(tmp_path, flags, ranks_of_hosts):
     """
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
     environment["PYTHONPATH"] = os.pathsep.join([str(toy.ROOT / "tests"), str(toy.ROOT)])
-    (tmp_path / "local").mkdir()
+    (tmp_path / "local").mkdir(exist_ok=True)
     together = [
         "--distributed-world-size", sum(ranks_of_hosts), "--distributed-no-spawn",
         "--distributed-init-method", f"tcp://{ADDRESS.format(1)}:29511", "--device-id", 0,
@@ -130,3 +130,6 @@ def test_another_teacher_on_the_second_host(tmp_path, hosts, classification, tea
     flags = flags_of(classification, tmp_path / "s", path, 2, "--teacher-read-by", "host")
     for said in errors(*run_on_hosts(tmp_path, flags, (1, 1))):
         assert said.startswith(f"the content of --teacher-path {path} must be the same on every")
+    flags = flags_of(classification, tmp_path / "s", teacher, 2, "--student-init-path", path)
+    for said in errors(*run_on_hosts(tmp_path, flags, (1, 1))):
+        assert said.startswith(f"the content of --student-init-path {path} must be the same on")

@@ -177,3 +177,27 @@ def test_losses_on_a_gpu_are_those_of_float32(
     assert seen == {teachers}
     for term in TERMS:
         assert values[term] == pytest.approx(float32[term], rel=0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("student", [HALF, ["--bf16"]], ids=str)
+def test_targets_of_a_regression_keep_their_precision(tmp_path, student):
+    """300.7 is 300 in bfloat16, 2049.3 is 2050 in float16."""
+    data = toy.make_data(tmp_path / "data", {"train": 9, "valid": 3}, targets=1)
+    targets = [300.7, 2049.3, -0.1] * 3
+    (data / "label" / "train.label").write_text("".join(f"{t}\n" for t in targets))
+    seen = []
+
+    def watch(trainer, batches):
+        for batch in batches:
+            prepared, _ = trainer._prepare_sample(batch)
+            for part in (prepared, prepared["partner"]):
+                gold = trainer.criterion._gold(part).targets.flatten()
+                seen.extend(zip(part["id"].tolist(), gold.tolist()))
+            assert gold.dtype == torch.float32
+
+    flags = ["--num-classes", 1, "--regression-target", "--max-epoch", 1, "--tmkd-weight", 0]
+    flags += ["--mle-weight", 1e-4, "--sm-weight", 1e-4, *student]  # lest gradients overflow
+    inprocess.run_training(toy.train_flags(data, tmp_path / "s", *flags), watch)
+    assert len(seen) == 18
+    for i, target in seen:
+        assert target == pytest.approx(targets[i], rel=1e-6)
