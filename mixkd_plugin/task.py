@@ -15,6 +15,7 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
+from .logged import nothing
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
@@ -203,6 +204,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
 
+        It adds nothing to the sample size and to what is logged either: fairseq sees to that where
+        a whole update of the rank is made of such batches, and a part of it may be.
+
         That one is a validation batch once a validation iterator was made, without partners: each
         example then mixes with itself, so that the rank computes and logs the terms the others do.
         """
@@ -211,7 +215,13 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             sample = {**sample, "partner": sample, "lam": lam}
         if ignore_grad:
             sample = {**sample, "split": None}  # no answers are known, and none matter
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        loss, sample_size, output = super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad
+        )
+        if ignore_grad:
+            sample_size = nothing(sample_size)
+            output = {name: nothing(value) for name, value in output.items()}
+        return loss, sample_size, output
 
     @cached_property
     def _teacher_files(self) -> TeacherFiles:

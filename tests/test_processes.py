@@ -75,6 +75,22 @@ def test_the_parameters_of_one_process(
     assert toy.last_values(logs[0], "valid")["agreement"] > 50
 
 
+@pytest.mark.slow
+def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher):
+    """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
+    results = []
+    for world_size, folder in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7)
+        logs = toy.processes(world_size, "fairseq_cli.train", flags)
+        results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
+    (one, logged_by_one), (two, logged_by_two) = results
+    for name, parameter in one.items():
+        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    clocks = ("wps", "ups", "wall", "train_wall")
+    for name in logged_by_one.keys() - set(clocks):
+        assert logged_by_two[name] == pytest.approx(logged_by_one[name], abs=0.002), name
+
+
 def exchanged(folder, name, data, *flags, backend, task="mixkd_sentence_prediction"):
     """[[collective, elements], ...] of each update of each of two processes."""
     flags = toy.train_flags(data, folder / name, "--max-update", 4, *flags, task=task)
