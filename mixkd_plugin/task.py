@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import Dict, Optional
 
 import torch
+from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
@@ -207,14 +208,16 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         It adds nothing to the sample size and to what is logged either: fairseq sees to that where
         a whole update of the rank is made of such batches, and a part of it may be.
 
-        That one is a validation batch once a validation iterator was made, without partners: each
-        example then mixes with itself, so that the rank computes and logs the terms the others do.
+        One row of it is enough. It is of a validation batch once a validation iterator was made,
+        without a partner: it then mixes with itself, so that the rank computes and logs the terms
+        the others do.
         """
-        if ignore_grad and self._mixing and "partner" not in sample:
-            lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
-            sample = {**sample, "partner": sample, "lam": lam}
         if ignore_grad:
-            sample = {**sample, "split": None}  # no answers are known, and none matter
+            sample = utils.apply_to_sample(lambda rows: rows[:1], sample)
+            sample["split"] = None  # no answers are known, and none matter
+            if self._mixing and "partner" not in sample:
+                lam = torch.ones(1, dtype=torch.float64, device=sample["id"].device)
+                sample.update(partner=sample.copy(), lam=lam)
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )

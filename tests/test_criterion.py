@@ -1,5 +1,7 @@
 """The formula, against the same terms computed one pass at a time."""
 
+from unittest import mock
+
 import inprocess
 import pytest
 import torch
@@ -166,6 +168,31 @@ def test_rows_that_no_term_needs_are_not_computed(folders):
     run.criterion.weights.update(kd=0.0, tmkd=0.0, sm=0.0)
     run.loss()
     assert seen == [("student", 8)]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("regression", [False, True])
+def test_what_is_computed_for_zero_is_one_row(folders, regression, split):
+    """A rank without a batch of its own logs what the others do, and needs no memory for it."""
+    run = Run(folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", 3)
+    if split == "valid":
+        dataset = run.task.load_dataset("valid", combine=False)
+        sample = dataset.collater([dataset[i] for i in range(8)])
+    else:
+        sample = run.sample
+    rows = []
+    run.student.register_forward_hook(lambda _m, _i, out: rows.append(len(out[0])))
+    optimizer = mock.Mock(backward=lambda loss: loss.backward())
+    loss, sample_size, output = run.task.train_step(
+        sample, run.student, run.criterion, optimizer, 0, ignore_grad=True
+    )
+    assert rows == [2]  # clean and mixed
+    assert loss == sample_size == 0
+    assert all(p.grad is None or not p.grad.any() for p in run.student.parameters())
+    ours, theirs = output, run.loss()[2]
+    assert ours.keys() == theirs.keys() and len(ours) >= 8
+    for name, value in ours.items():
+        assert type(value) is type(theirs[name]) and not (value + value), name
 
 
 def test_in_evaluation_the_loss_is_that_of_the_labels_whatever_the_weights(folders):
