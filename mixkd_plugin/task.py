@@ -8,6 +8,7 @@ from typing import Dict, Optional
 
 import torch
 from fairseq import utils
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
@@ -190,8 +191,12 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
 
     def begin_valid_epoch(self, epoch, model):
-        """Before the first validation: know what the teacher says to what is validated on."""
+        """Know what the teacher says to what is validated on, and forget the last validation.
+
+        fairseq adds all validations up in meters that are saved and never shown.
+        """
         super().begin_valid_epoch(epoch, model)
+        metrics.reset_meters("valid")
         if self.teacher_outputs is None or not self._texts_return:
             return
         for split in self.cfg.valid_subset.split(","):
