@@ -231,6 +231,10 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             output = {name: nothing(value) for name, value in output.items()}
         return loss, sample_size, output
 
+    def valid_step(self, sample, model, criterion):
+        """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
+        return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
+
     @cached_property
     def _teacher_files(self) -> TeacherFiles:
         """All ranks ask for it at the same time."""
