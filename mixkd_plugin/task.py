@@ -6,8 +6,6 @@ import os
 from functools import cached_property, partial
 from typing import Dict, Optional
 
-import torch
-from fairseq import utils
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -17,12 +15,12 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, files_of_split
 from .flags import check_task_flags, flags_of_run
-from .logged import nothing
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
 from .splits import load_split, wants
+from .steps import fetched, nothing, one_row
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -218,11 +216,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         the others do.
         """
         if ignore_grad:
-            sample = utils.apply_to_sample(lambda rows: rows[:1], sample)
-            sample["split"] = None  # no answers are known, and none matter
-            if self._mixing and "partner" not in sample:
-                lam = torch.ones(1, dtype=torch.float64, device=sample["id"].device)
-                sample.update(partner=sample.copy(), lam=lam)
+            sample = one_row(sample, self._mixing)
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
@@ -234,6 +228,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def valid_step(self, sample, model, criterion):
         """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
         return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        super().reduce_metrics(fetched(logging_outputs), criterion)
 
     @cached_property
     def _teacher_files(self) -> TeacherFiles:

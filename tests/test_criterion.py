@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq import tasks
+from fairseq.logging import metrics
 from fairseq.models.roberta import RobertaModel
 from test_encoding import build
 from toy import make_data, train_flags
@@ -193,6 +194,40 @@ def test_what_is_computed_for_zero_is_one_row(folders, regression, split):
     assert ours.keys() == theirs.keys() and len(ours) >= 8
     for name, value in ours.items():
         assert type(value) is type(theirs[name]) and not (value + value), name
+
+
+class Remote(torch.Tensor):
+    """As on a device: ``waits`` says what had to wait until all was computed there."""
+
+    waits = []
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function.__name__ not in ("cpu", "tolist", "item", "__bool__", "__float__", "__int__"):
+            return result
+        cls.waits.append(function.__name__)
+        return result.as_subclass(torch.Tensor) if torch.is_tensor(result) else result
+
+
+def test_logged_values_are_waited_for_once(folders):
+    run = Run(folders[False], False, *weight_flags(WEIGHTS), "--report-mcc", "--report-acc-and-f1")
+
+    def logged(outputs):
+        with metrics.aggregate(new_root=True) as meters:
+            run.task.reduce_metrics(outputs, run.criterion)
+            values = meters.get_smoothed_values()
+            values.pop("wps")
+            return values
+
+    outputs = [run.loss()[2] for _ in range(2)]
+    expected = logged(outputs)
+    remote = [
+        {name: v.as_subclass(Remote) if torch.is_tensor(v) else v for name, v in output.items()}
+        for output in outputs
+    ]
+    assert logged(remote) == expected and len(expected) > 10
+    assert Remote.waits == ["cpu"]
 
 
 def test_in_evaluation_the_loss_is_that_of_the_labels_whatever_the_weights(folders):
