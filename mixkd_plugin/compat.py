@@ -36,7 +36,7 @@ from fairseq.file_io import PathManager  # noqa: E402
 from fairseq.logging import meters, metrics  # noqa: E402
 from fairseq.models import distributed_fairseq_model  # noqa: E402
 
-from . import interruption, launch  # noqa: E402
+from . import interruption, launch, ranks  # noqa: E402
 
 TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
@@ -108,6 +108,7 @@ supply_log_concat_tensor()
 _replace(distributed_fairseq_model, "DistributedDataParallel", _on_a_cpu_too)
 _replace(distributed_utils, "call_main", launch.call_main)
 _replace(distributed_utils, "distributed_init", launch.distributed_init)
+_replace(distributed_utils, "all_gather_list", ranks.gather_list)
 _replace(checkpoint_utils, "torch_persistent_save", interruption.save_whole)
 _replace(checkpoint_utils, "save_checkpoint", interruption.save_checkpoint)
 _replace(checkpoint_utils, "load_checkpoint", interruption.load_checkpoint)

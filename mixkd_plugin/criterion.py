@@ -160,8 +160,8 @@ class MixKDCriterion(SentencePredictionCriterion):
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
-            several = get_data_parallel_world_size() > 1
-            places = (sample["id"], sample["split_size"]) if several else ()
+            added_up = self.task.trains and get_data_parallel_world_size() > 1
+            places = (sample["id"], sample["split_size"]) if added_up else ()
             return {"values": quality.correlation_values(logits, targets, *places, rows=known)}
         predictions = logits.argmax(dim=1)
         output = {"ncorrect": zero_unless(known, predictions == targets).sum()}
@@ -222,4 +222,4 @@ class MixKDCriterion(SentencePredictionCriterion):
         if "f1_counts" in logged:
             quality.log_f1(total("f1_counts"))
         if "values" in logged:
-            quality.log_correlations([output["values"] for output in logging_outputs])
+            quality.log_correlations([o["values"] for o in logging_outputs if "values" in o])

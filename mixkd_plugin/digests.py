@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from typing import List
+from typing import Dict, List
 
 
 def digest_of_file(path: str) -> str:
@@ -17,3 +17,12 @@ def digest_of_file(path: str) -> str:
 def files_of_split(data: str, split: str, folders: str = "input*") -> List[str]:
     """The files of a split in a binarised data folder, and of those that ``combine`` adds."""
     return sorted(glob.glob(os.path.join(glob.escape(data), folders, f"{split}*.*")))
+
+
+def digests_of_split(folders: Dict[str, str], split: str) -> Dict[str, str]:
+    """Of the files of a split, by what errors call them."""
+    return {
+        f"{os.path.relpath(path, folder)} of {what}": digest_of_file(path)[:16]
+        for what, folder in folders.items()
+        for path in files_of_split(folder, split, "*")
+    }

@@ -15,6 +15,9 @@ class ResumableBatches(EpochBatchIterator):
     as many as were done, half of them would do half again. Here the number of processes is kept
     too. The first update after such a change may have fewer batches than others: one that would
     mix batches done and not done is made of the latter alone.
+
+    Where a process has fewer batches in an update than others, its empty ones come first: fairseq
+    disregards what it did in that update if its last one is empty, and only then.
     """
 
     @classmethod
@@ -35,10 +38,13 @@ class ResumableBatches(EpochBatchIterator):
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         epoch, each = state_dict["epoch"], state_dict.get("iterations_in_epoch", 0)
         done = each * state_dict.get("num_shards", self.num_shards)
-        freq = self._update_freq[min(epoch, len(self._update_freq)) - 1]
+        freq = self._batches_in_update(epoch)
         start = done // (self.num_shards * freq) * freq  # else fairseq would not end the epoch
         self._done_before = (epoch, done)
         super().load_state_dict({**state_dict, "version": 2, "iterations_in_epoch": start})
+
+    def _batches_in_update(self, epoch: int) -> int:
+        return self._update_freq[min(epoch, len(self._update_freq)) - 1]
 
     def ordered_batches(self, epoch, fix_batches_to_gpus, shuffle) -> List[List[int]]:
         """This process's batches; without examples, those that were done before."""
@@ -47,7 +53,9 @@ class ResumableBatches(EpochBatchIterator):
         if epoch == resumed:
             mine = max(0, math.ceil((done - self.shard_id) / self.num_shards))
             batches[:mine] = [[]] * mine
-        return batches
+        freq = self._batches_in_update(epoch)
+        updates = (batches[i : i + freq] for i in range(0, len(batches), freq))
+        return [b for update in updates for b in sorted(update, key=lambda b: len(b) > 0)]
 
     def next_epoch_itr(self, *args, **kwargs):
         iterator = super().next_epoch_itr(*args, **kwargs)

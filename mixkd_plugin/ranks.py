@@ -7,10 +7,11 @@ file that its host lacks or a flag that it was given by mistake, is done in :fun
 import contextlib
 import hashlib
 import socket
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.distributed as dist
+from fairseq import utils
 from fairseq.distributed import utils as distributed_utils
 from torch import Tensor
 
@@ -41,6 +42,15 @@ def gather(value: Any) -> List[Any]:
     values = [value] * world_size()
     if len(values) > 1:
         dist.all_gather_object(values, value, group=distributed_utils.get_global_group())
+    return values
+
+
+def gather_list(_gather: Callable, data: Any, group=None, max_size: int = 0) -> List[Any]:
+    """fairseq's ``all_gather_list`` of any size, and without a GPU too."""
+    if group is None:
+        group = distributed_utils.get_global_group()
+    values = [None] * distributed_utils.get_world_size(group)
+    dist.all_gather_object(values, utils.move_to_cpu(data), group=group)
     return values
 
 

@@ -6,20 +6,21 @@ import os
 from functools import cached_property, partial
 from typing import Dict, Optional
 
-import torch
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
 
 from . import ranks, resume
 from .data import DistillationDataset
-from .digests import digest_of_file, files_of_split
+from .digests import digest_of_file, digests_of_split
 from .flags import check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
 from .splits import load_split, wants
+from .steps import fetched, nothing, one_row
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -115,7 +116,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if ranks.world_size() > 1:
             reads = ranks.is_first([os.path.realpath(folder) for folder in folders.values()])
             with ranks.together():
-                digests = _digests(folders, split) if reads else None
+                digests = digests_of_split(folders, split) if reads else None
             ranks.check_equal(digests)
         return dataset
 
@@ -189,8 +190,12 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
 
     def begin_valid_epoch(self, epoch, model):
-        """Before the first validation: know what the teacher says to what is validated on."""
+        """Know what the teacher says to what is validated on, and forget the last validation.
+
+        fairseq adds all validations up in meters that are saved and never shown.
+        """
         super().begin_valid_epoch(epoch, model)
+        metrics.reset_meters("valid")
         if self.teacher_outputs is None or not self._texts_return:
             return
         for split in self.cfg.valid_subset.split(","):
@@ -204,15 +209,29 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
 
-        That one is a validation batch once a validation iterator was made, without partners: each
-        example then mixes with itself, so that the rank computes and logs the terms the others do.
+        It adds nothing to the sample size and to what is logged either: fairseq sees to that where
+        a whole update of the rank is made of such batches, and a part of it may be.
+
+        One row of it is enough. It is of a validation batch once a validation iterator was made,
+        without a partner: it then mixes with itself, so that the rank computes and logs the terms
+        the others do.
         """
-        if ignore_grad and self._mixing and "partner" not in sample:
-            lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
-            sample = {**sample, "partner": sample, "lam": lam}
         if ignore_grad:
-            sample = {**sample, "split": None}  # no answers are known, and none matter
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+            sample = one_row(sample, self._mixing)
+        loss, sample_size, output = super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad
+        )
+        if ignore_grad:
+            sample_size = nothing(sample_size)
+            output = {name: nothing(value) for name, value in output.items()}
+        return loss, sample_size, output
+
+    def valid_step(self, sample, model, criterion):
+        """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
+        return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        super().reduce_metrics(fetched(logging_outputs), criterion)
 
     @cached_property
     def _teacher_files(self) -> TeacherFiles:
@@ -238,12 +257,3 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         lengths = [d.up_to(self.max_positions()).teacher_lengths for d in self.datasets.values()]
         longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
         return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)
-
-
-def _digests(folders: Dict[str, str], split: str) -> Dict[str, str]:
-    """Of the files of a split, by what errors call them."""
-    return {
-        f"{os.path.relpath(path, folder)} of {what}": digest_of_file(path)[:16]
-        for what, folder in folders.items()
-        for path in files_of_split(folder, split, "*")
-    }

@@ -1,10 +1,13 @@
 """The formula, against the same terms computed one pass at a time."""
 
+from unittest import mock
+
 import inprocess
 import pytest
 import torch
 import torch.nn.functional as F
 from fairseq import tasks
+from fairseq.logging import metrics
 from fairseq.models.roberta import RobertaModel
 from test_encoding import build
 from toy import make_data, train_flags
@@ -81,6 +84,7 @@ def terms(run, regression, kind="mse", temperature=1.0):
         t_clean = run.logits(run.teacher_model)
         t_mixed = run.logits(run.teacher_model, mixed=True)
     if regression:
+        y, other = y.float(), other.float()
         y_mixed = lam * y.repeat(ratio, 1) + (1 - lam) * other
         pairs = [(clean, y), (clean, t_clean), (mixed, y_mixed), (mixed, t_mixed)]
         values = [F.mse_loss(a, b, reduction="sum") for a, b in pairs]
@@ -166,6 +170,65 @@ def test_rows_that_no_term_needs_are_not_computed(folders):
     run.criterion.weights.update(kd=0.0, tmkd=0.0, sm=0.0)
     run.loss()
     assert seen == [("student", 8)]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("regression", [False, True])
+def test_what_is_computed_for_zero_is_one_row(folders, regression, split):
+    """A rank without a batch of its own logs what the others do, and needs no memory for it."""
+    run = Run(folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", 3)
+    if split == "valid":
+        dataset = run.task.load_dataset("valid", combine=False)
+        sample = dataset.collater([dataset[i] for i in range(8)])
+    else:
+        sample = run.sample
+    rows = []
+    run.student.register_forward_hook(lambda _m, _i, out: rows.append(len(out[0])))
+    optimizer = mock.Mock(backward=lambda loss: loss.backward())
+    loss, sample_size, output = run.task.train_step(
+        sample, run.student, run.criterion, optimizer, 0, ignore_grad=True
+    )
+    assert rows == [2]  # clean and mixed
+    assert loss == sample_size == 0
+    assert all(p.grad is None or not p.grad.any() for p in run.student.parameters())
+    ours, theirs = output, run.loss()[2]
+    assert ours.keys() == theirs.keys() and len(ours) >= 8
+    for name, value in ours.items():
+        assert type(value) is type(theirs[name]) and not (value + value), name
+
+
+class Remote(torch.Tensor):
+    """As on a device: ``waits`` says what had to wait until all was computed there."""
+
+    waits = []
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function.__name__ not in ("cpu", "tolist", "item", "__bool__", "__float__", "__int__"):
+            return result
+        cls.waits.append(function.__name__)
+        return result.as_subclass(torch.Tensor) if torch.is_tensor(result) else result
+
+
+def test_logged_values_are_waited_for_once(folders):
+    run = Run(folders[False], False, *weight_flags(WEIGHTS), "--report-mcc", "--report-acc-and-f1")
+
+    def logged(outputs):
+        with metrics.aggregate(new_root=True) as meters:
+            run.task.reduce_metrics(outputs, run.criterion)
+            values = meters.get_smoothed_values()
+            values.pop("wps")
+            return values
+
+    outputs = [run.loss()[2] for _ in range(2)]
+    expected = logged(outputs)
+    remote = [
+        {name: v.as_subclass(Remote) if torch.is_tensor(v) else v for name, v in output.items()}
+        for output in outputs
+    ]
+    assert logged(remote) == expected and len(expected) > 10
+    assert Remote.waits == ["cpu"]
 
 
 def test_in_evaluation_the_loss_is_that_of_the_labels_whatever_the_weights(folders):

@@ -55,6 +55,19 @@ def test_every_example_once(batches, before, after, freq_before, freq_after):
     assert stop > 0
 
 
+@pytest.mark.parametrize("batches, count, freq, done", [(5, 4, 2, 0), (15, 2, 2, 3), (7, 1, 4, 2)])
+def test_batches_without_examples_come_first_in_their_update(batches, count, freq, done):
+    """fairseq takes a process to have nothing in an update if its last batch there is empty."""
+    empty_first = []
+    for iterator in processes(batches, count, freq):
+        state = {"epoch": 1, "iterations_in_epoch": done, "num_shards": 1, "shuffle": True}
+        iterator.load_state_dict(state)
+        for update in GroupedIterator(iterator.next_epoch_itr(), freq):
+            assert bool(update[-1]) == any(update)
+            empty_first.append(bool(update[-1]) and not update[0])
+    assert any(empty_first)
+
+
 def test_the_same_number_goes_on_in_the_same_order():
     whole = train(processes(9, 2, 1), 1)
     first = processes(9, 2, 1)

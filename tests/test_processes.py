@@ -75,6 +75,51 @@ def test_the_parameters_of_one_process(
     assert toy.last_values(logs[0], "valid")["agreement"] > 50
 
 
+@pytest.mark.slow
+def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher):
+    """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
+    results = []
+    for world_size, folder in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7)
+        logs = toy.processes(world_size, "fairseq_cli.train", flags)
+        results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
+    (one, logged_by_one), (two, logged_by_two) = results
+    for name, parameter in one.items():
+        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    clocks = ("wps", "ups", "wall", "train_wall")
+    for name in logged_by_one.keys() - set(clocks):
+        assert logged_by_two[name] == pytest.approx(logged_by_one[name], abs=0.002), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "data, flags",
+    [
+        ("classification", ["--report-mcc", "--report-acc-and-f1"]),
+        (
+            "regression",
+            ["--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"],
+        ),
+    ],
+)
+def test_several_processes_validate_as_one(tmp_path, request, data, flags):
+    """37 examples in so many batches: the second process has a batch less, and both have more to
+    tell each other than fairseq's 16 KB."""
+    data = request.getfixturevalue(data)
+    inprocess.run_training(toy.train_flags(data, tmp_path, "--tmkd-weight", 0, *flags))
+    validate = [
+        data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu",
+        "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 1, "--log-format", "simple",
+    ]  # fmt: skip
+    one = toy.last_values(inprocess.validate(*validate), "valid")
+    logs = toy.two_processes("fairseq_cli.validate", validate)
+    del one["wps"]
+    assert len(one) >= 5
+    for log in logs:
+        several = toy.last_values(log, "valid")
+        assert {name: several[name] for name in one} == one
+
+
 def exchanged(folder, name, data, *flags, backend, task="mixkd_sentence_prediction"):
     """[[collective, elements], ...] of each update of each of two processes."""
     flags = toy.train_flags(data, folder / name, "--max-update", 4, *flags, task=task)

@@ -209,3 +209,14 @@ def test_copies_as_before_where_nothing_is_overwritten(tmp_path):
     source.write_text("new")
     assert PathManager.copy(str(source), str(target))
     assert target.read_text() == "new"
+
+
+def test_a_checkpoint_does_not_grow_with_every_validation(tmp_path, regression):
+    """Correlations are made of every prediction; those of earlier validations are not kept."""
+    flags = [*SAVES, "--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]
+    flags += ["--valid-subset", "valid,train"]
+    inprocess.run_training(toy.train_flags(regression, tmp_path, *flags))
+    for name in NAMES:
+        meters = inprocess.checkpoint(tmp_path, name)["extra_state"]["metrics"]["valid"]
+        rows = {key: len(meter["tensor"]) for _, key, _, meter in meters if "tensor" in meter}
+        assert rows == {"_pred": 37 + 101, "_targ": 37 + 101}
