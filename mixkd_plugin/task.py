@@ -216,12 +216,14 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         without a partner: it then mixes with itself, so that the rank computes and logs the terms
         the others do.
         """
-        if ignore_grad:
+        # fairseq, looking for a nan, computes its batch without ignoring it
+        for_nothing = ignore_grad or (self._mixing and "partner" not in sample)
+        if for_nothing:
             sample = one_row(sample, self._mixing)
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
-        if ignore_grad:
+        if for_nothing:
             sample_size = nothing(sample_size)
             output = {name: nothing(value) for name, value in output.items()}
         return loss, sample_size, output
