@@ -159,11 +159,11 @@ def pooled_against(
     """The difference of each of the others to an arm over all cells; none where there is one."""
     if len({column[:2] for row in table.values() for column in row}) < 2:
         return []
-    cells = {label: _mean_over_splits(row) for label, row in table.items()}
+    cells = {label: mean_over_splits(row) for label, row in table.items()}
     return [pooled_difference(cells[other], cells[base]) for other in others]
 
 
-def _mean_over_splits(table: Dict[Column, Seeds]) -> Dict[Any, Seeds]:
+def mean_over_splits(table: Dict[Column, Seeds]) -> Dict[Any, Seeds]:
     """One arm's values by (task, fraction): MNLI counts once, as in GLUE's average."""
     cells: Dict[Any, Dict[int, List[float]]] = {}
     for column, seeds in table.items():
