@@ -204,8 +204,9 @@ class DistillationDataset(BaseWrapperDataset):
     def _collated(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """fairseq's batch; the targets of a regression are safe from its half precision."""
         batch = self.dataset.collater(samples)
-        if samples and batch["target"].is_floating_point():
-            batch["target"] = batch["target"].double()
+        targets = batch.get("target")
+        if targets is not None and targets.is_floating_point():
+            batch["target"] = targets.double()
         return batch
 
     def prefetch(self, indices) -> None:

@@ -57,7 +57,7 @@ def terms(run, regression):
 
     def label_loss(logits, target):
         if regression:
-            return ((logits - target.view(-1)) ** 2).sum()
+            return ((logits - target.float().view(-1)) ** 2).sum()
         return F.cross_entropy(logits[None], target.view(1))
 
     mle = sum(label_loss(clean[i], y[i]) for i in range(n) if own[i])
