@@ -39,18 +39,19 @@ def alone() -> Iterator[None]:
 
 def gather(value: Any) -> List[Any]:
     """Every rank's value, in the order of ranks. For small values: they are pickled."""
-    values = [value] * world_size()
-    if len(values) > 1:
-        dist.all_gather_object(values, value, group=distributed_utils.get_global_group())
-    return values
+    return [value] if world_size() == 1 else _gather(value)
 
 
-def gather_list(_gather: Callable, data: Any, group=None, max_size: int = 0) -> List[Any]:
+def gather_list(_fairseqs: Callable, data: Any, group=None, max_size: int = 0) -> List[Any]:
     """fairseq's ``all_gather_list`` of any size, and without a GPU too."""
+    return _gather(utils.move_to_cpu(data), group)
+
+
+def _gather(value: Any, group=None) -> List[Any]:
     if group is None:
         group = distributed_utils.get_global_group()
     values = [None] * distributed_utils.get_world_size(group)
-    dist.all_gather_object(values, utils.move_to_cpu(data), group=group)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 

@@ -135,12 +135,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
-            with ranks.together():
-                if path is not None:
+            if path is not None:  # on every rank the same
+                with ranks.together():
                     initialise_student(model, path, layers)
-            if path is not None and ranks.world_size() > 1:
-                what = f"the content of --student-init-path {path}"
-                ranks.check_equal({what: digest_of_file(path)[:16]})
+                    digest = digest_of_file(path)[:16] if ranks.world_size() > 1 else None
+                ranks.check_equal({f"the content of --student-init-path {path}": digest})
         return model
 
     def get_batch_iterator(self, dataset, *args, **kwargs):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import inprocess
 import pytest
 import torch
 from fairseq import checkpoint_utils
@@ -116,6 +117,22 @@ def test_a_teacher_with_a_vocabulary_of_its_own(words, distilled, tmp_path):
     refuse("split 'valid': number or labels of the examples differ between", data, copy)
     refuse(f"--teacher-data {tmp_path}: ", data, tmp_path)
     refuse("allowed beside a student's checkpoint", data, copy, {"T": str(words.teacher)})
+
+
+def test_scores_for_a_teacher_with_a_vocabulary_of_its_own(pairs, tmp_path):
+    """fairseq's own task keeps them in another type than ours does."""
+    inprocess.run_training(pairs.flags_for(tmp_path, "--max-update", 2))
+    student = tmp_path / "checkpoint_last.pt"
+    paths = {"S": str(student), "T": str(pairs.teacher)}
+    rows, count = compare(str(pairs.data), paths, "T", rounds=1, teacher_data=str(pairs.copy))
+    theirs, targets = predictions(pairs.teacher, pairs.copy)
+    ours, _ = predictions(student, pairs.data)
+    assert count == 19
+    for name, outputs in (("T", theirs), ("S", ours)):
+        wanted = 100 * pearsonr(outputs[:, 0], targets)[0]
+        assert rows[name]["pearson"] == pytest.approx(wanted, abs=1e-3)
+    wanted = 100 * pearsonr(ours[:, 0], theirs[:, 0])[0]
+    assert rows["S"]["correlation"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_speed_batches_hold_every_example_once(classification, teacher):

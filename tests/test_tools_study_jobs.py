@@ -14,7 +14,10 @@ import pytest
 from test_quickstart import untrained_minilm, write_sample
 from test_tools_study import STUDY
 
+from mixkd_plugin.tools import study_plan
+from mixkd_plugin.tools.study import read_study
 from mixkd_plugin.tools.study_commands import train_command
+from mixkd_plugin.tools.study_jobs import Jobs
 from mixkd_plugin.tools.study_log import read_log
 from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
 
@@ -139,6 +142,26 @@ def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
     assert (tmp_path / "run" / "checkpoint_last.pt").exists()
     begin(tmp_path / "run", f"{name} --dropout 0")
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_who_may_begin_while_a_teacher_is_made(tmp_path, monkeypatch):
+    """One run, which makes it; another one, if that came to nothing; all, once it is there."""
+    study = read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}"])
+    runs = [run for run in study_plan.all_runs(study) if run.task == "RTE"]
+    jobs, teacher = Jobs(study), study_plan.teacher_of(study, runs[0])
+    assert [jobs.may_begin(teacher) for _ in range(3)] == [True, False, False]
+    monkeypatch.setattr(jobs, "_student", lambda *_: 1 / 0)  # before the teacher was made
+    assert jobs.student(runs[0], None) == "failed: ZeroDivisionError: division by zero"
+    assert [jobs.may_begin(teacher) for _ in range(2)] == [True, False]
+    with locked(jobs._folder(runs[1])):  # by another machine
+        assert jobs.student(runs[1], None) == "elsewhere"
+    folder = jobs._folder(teacher)
+    with locked(folder):
+        assert not jobs.may_begin(teacher)
+    assert jobs.may_begin(teacher)
+    (folder / "result.json").parent.mkdir(parents=True)
+    (folder / "result.json").touch()
+    assert jobs.may_begin(teacher) and jobs.may_begin(teacher)
 
 
 def small_study(tmp_path, *overrides):

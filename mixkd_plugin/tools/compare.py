@@ -17,7 +17,15 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 import torch
 
 from .plot import plot_quality
-from .scoring import batches_of_all, in_order, likeness, load_all, measure_speeds, quality
+from .scoring import (
+    batches_of_all,
+    in_order,
+    likeness,
+    load_all,
+    measure_speeds,
+    quality,
+    targets_of,
+)
 
 # Key of a measure, its heading, and how it is printed.
 MEASURES = {
@@ -54,7 +62,7 @@ def compare(
     """
     loaded = load_all(paths, data, teacher, teacher_data)
     batches = batches_of_all(loaded, split, batch_size)
-    targets = in_order([batch["target"] for batch in batches[teacher]], batches[teacher])
+    targets = targets_of(batches[teacher])
     outputs = {
         name: in_order([one.logits(batch) for batch in batches[name]], batches[name])
         for name, one in loaded.items()

@@ -89,23 +89,22 @@ def batches_of_all(
     Raises:
         ValueError: where the folders do not hold the same examples.
     """
-    of_folder: Dict[str, List[Batch]] = {}
+    readers = {}  # of each folder the first
     for one in loaded.values():
-        if one.data not in of_folder:
-            of_folder[one.data] = make_batches(one.task, split, batch_size)
-            _check_same_examples(next(iter(loaded.values())), one, split, of_folder)
-    return {name: of_folder[one.data] for name, one in loaded.items()}
+        readers.setdefault(one.data, one)
+    batches = {data: make_batches(one.task, split, batch_size) for data, one in readers.items()}
+    first, *others = readers
+    for other in others:
+        targets = [targets_of(batches[data]) for data in (first, other)]
+        _check_same_examples(readers[first], readers[other], split, *targets)
+    return {name: batches[one.data] for name, one in loaded.items()}
 
 
 def _check_same_examples(
-    first: Loaded, other: Loaded, split: str, of_folder: Mapping[str, List[Batch]]
+    first: Loaded, other: Loaded, split: str, ours: Tensor, theirs: Tensor
 ) -> None:
-    ours, theirs = (
-        in_order([batch["target"] for batch in of_folder[one.data]], of_folder[one.data])
-        for one in (first, other)
-    )
     digests = [read_digests(one.data).get(split) for one in (first, other)]
-    what = None
+    ours, theirs, what = ours.double(), theirs.double(), None
     if ours.shape != theirs.shape or not torch.allclose(ours, theirs, equal_nan=True):
         what = "number or labels"
     elif not first.task.cfg.regression_target and (
@@ -123,6 +122,10 @@ def _check_same_examples(
 def in_order(values: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
     """What belongs to the rows of batches, in the order of the data folder."""
     return torch.cat(list(values))[torch.cat([batch["id"] for batch in batches]).argsort()]
+
+
+def targets_of(batches: Sequence[Batch]) -> Tensor:
+    return in_order([batch["target"] for batch in batches], batches)
 
 
 def make_batches(task, split: str, batch_size: int) -> List[Batch]:

@@ -34,6 +34,7 @@ from .scoring import (
     load_all,
     measure_speeds,
     quality,
+    targets_of,
 )
 from .serving_figure import plot_serving
 from .serving_module import ServedStudent
@@ -92,7 +93,7 @@ def serving_report(
     """
     loaded = load_all(paths, data, teacher, teacher_data)
     batches = batches_of_all(loaded, split, batch_size)
-    targets = in_order([batch["target"] for batch in batches[teacher]], batches[teacher])
+    targets = targets_of(batches[teacher])
     tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
     candidates: List[Candidate] = []
     for name in paths:

@@ -95,7 +95,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
             jobs.commands.check()
             with taking:
                 for run in waiting:
-                    if not jobs.being_made(study_plan.teacher_of(study, run)):
+                    if jobs.may_begin(study_plan.teacher_of(study, run)):
                         waiting.remove(run)
                         return run
             time.sleep(LOOK_AGAIN)
@@ -110,17 +110,15 @@ def run_study(study: Dict[str, Any]) -> Counter:
                 print(f"[{count}/{len(runs)}, {minutes:.0f} min] {run.folder}: {end}", flush=True)
 
     print(f"{len(runs)} runs in {jobs.out}, {len(devices)} at a time", flush=True)
+    workers = ThreadPoolExecutor(len(devices))
     try:
-        with ThreadPoolExecutor(len(devices)) as workers:
-            try:
-                list(workers.map(work, devices))
-            except KeyboardInterrupt:
-                jobs.commands.stop()  # before the pool waits for its threads
-                raise
+        list(workers.map(work, devices))
         jobs.speeds(runs)
     except KeyboardInterrupt:
-        jobs.commands.stop()
+        jobs.commands.stop()  # before its threads are waited for
         raise
+    finally:
+        workers.shutdown()
     return ends
 
 

@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
 
 import torch
 
@@ -34,6 +34,7 @@ class Jobs:
         self.out = Path(study["out"]).resolve()
         self.commands = Commands()
         self.inputs = Inputs(study, self.out, self.commands)
+        self._begun: Set[TeacherRun] = set()
         self._failed: Dict[TeacherRun, str] = {}
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -61,13 +62,17 @@ class Jobs:
                 self._failed[teacher] = str(error)
                 raise
 
-    def being_made(self, teacher: TeacherRun) -> bool:
-        """Whether it is not there yet, and another thread or machine is about it."""
+    def may_begin(self, teacher: TeacherRun) -> bool:
+        """Whether a run of it need not wait for others; where it is to be made, the first may."""
         folder = self._folder(teacher)
-        if (folder / "result.json").exists():
+        if (folder / "result.json").exists() or teacher in self._failed:
+            return True
+        if teacher in self._begun:
             return False
         with self._locked(folder, wait=False) as free:
-            return not free
+            if free:
+                self._begun.add(teacher)
+            return free
 
     def _teacher(self, teacher: TeacherRun, folder: Path, device: Device) -> Dict[str, Any]:
         settings = study_plan.teacher_settings(self.study, teacher.task)
@@ -100,15 +105,15 @@ class Jobs:
     def student(self, run: Run, device: Device) -> str:
         """Do a run unless it is done: 'done', 'already done', 'elsewhere', or what failed."""
         folder = self._folder(run)
-        with self._locked(folder, wait=False) as mine:
-            if not mine:
-                return "elsewhere"
-            try:
-                return self._student(run, folder, device)
-            except Exception as error:  # whatever it is, the other runs go on
-                message = f"{type(error).__name__}: {error}"
-                self._append({**run._asdict(), "status": "failed", "error": message})
-                return f"failed: {message}"
+        try:
+            with self._locked(folder, wait=False) as mine:
+                return self._student(run, folder, device) if mine else "elsewhere"
+        except Exception as error:  # whatever it is, the other runs go on
+            message = f"{type(error).__name__}: {error}"
+            self._append({**run._asdict(), "status": "failed", "error": message})
+            return f"failed: {message}"
+        finally:
+            self._begun.discard(study_plan.teacher_of(self.study, run))
 
     def _student(self, run: Run, folder: Path, device: Device) -> str:
         settings = study_plan.settings_of(self.study, run)
