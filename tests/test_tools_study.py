@@ -178,7 +178,7 @@ def documented():
             if "tools.study " in line:
                 commands.append(line)
             variables.update(re.findall(r'^(\w+)="(.*)"$', line))
-    plain = f"python -m mixkd_plugin.tools.study {STUDY} glue.gold=GLUE out=OUT"
+    plain = "python -m mixkd_plugin.tools.study examples/glue/study.yaml glue.gold=GLUE out=OUT"
     commands += [f"{plain} {override}" for override in lone]
     return [pytest.param(shlex.split(c)[3:], id=c.partition("tools.")[2][:80]) for c in commands]
 
