@@ -1,5 +1,6 @@
 """export: what is refused, and what the comparison allows; nothing is left behind."""
 
+import resource
 import sys
 
 import hf_models
@@ -41,6 +42,17 @@ def test_refusals(tmp_path, student, monkeypatch):
             tokenizer_spec=f"gpt2:{other}")  # fmt: skip
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(student, tmp_path, "needs transformers", to="hf")
+
+
+@pytest.mark.parametrize("size", [500, 50_000], ids=["tokenizer", "model"])
+def test_files_may_not_grow(tmp_path, student, size):
+    """As on a full disk; the library that writes the tokenizer raises no OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        refused(student, tmp_path, f"{tmp_path / 'out'} cannot be written: ")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_bounds_of_the_comparison():

@@ -148,7 +148,9 @@ def write_torchscript(student: Student, folder: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and there still
         traced = torch.jit.trace(ServedStudent(student.model, student.head), (example,))
-        torch.jit.freeze(traced).save(os.path.join(folder, "model.ts"))
+        content = torch.jit.freeze(traced).save_to_buffer()
+    with open(os.path.join(folder, "model.ts"), "wb") as file:  # torch aborts on a full disk
+        file.write(content)
 
 
 def open_torchscript(folder: str, padding: int) -> Logits:

@@ -74,8 +74,9 @@ def _sentence(error: BaseException, folder: str) -> Optional[str]:
         if error.errno not in FULL and os.path.commonpath([folder, name]) != folder:
             return f"{name} cannot be read: {error.strerror}"
         return f"{folder} cannot be written: {error}"
-    # the writers of torch and safetensors have errors of their own
+    # the writers of torch, safetensors and tokenizers have errors of their own
     words = ("PytorchStreamWriter", "inline_container", "I/O error", "No space left")
+    words += tuple(map(os.strerror, FULL))
     if isinstance(error, Exception) and any(word in str(error) for word in words):
         return f"{folder} cannot be written: {error}"
     return None
