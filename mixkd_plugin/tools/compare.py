@@ -16,16 +16,8 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 
+from . import scoring
 from .plot import plot_quality
-from .scoring import (
-    batches_of_all,
-    in_order,
-    likeness,
-    load_all,
-    measure_speeds,
-    quality,
-    targets_of,
-)
 
 # Key of a measure, its heading, and how it is printed.
 MEASURES = {
@@ -60,19 +52,21 @@ def compare(
     Raises:
         ValueError: where a checkpoint cannot be used, or two read the data differently.
     """
-    loaded = load_all(paths, data, teacher, teacher_data)
-    batches = batches_of_all(loaded, split, batch_size)
-    targets = targets_of(batches[teacher])
+    loaded = scoring.load_all(paths, data, teacher, teacher_data)
+    batches = scoring.batches_of_all(loaded, split, batch_size)
+    targets = scoring.targets_of(batches[teacher])
     outputs = {
-        name: in_order([one.logits(batch) for batch in batches[name]], batches[name])
+        name: scoring.in_order([one.logits(batch) for batch in batches[name]], batches[name])
         for name, one in loaded.items()
     }
-    speeds = measure_speeds({name: one.logits for name, one in loaded.items()}, batches, rounds)
+    speeds = scoring.measure_speeds(
+        {name: one.logits for name, one in loaded.items()}, batches, rounds
+    )
     rows = {}
     for name, one in loaded.items():
         rows[name] = {
-            **quality(one, outputs[name], targets),
-            **likeness(one, outputs[name], outputs[teacher]),
+            **scoring.quality(one, outputs[name], targets),
+            **scoring.likeness(one, outputs[name], outputs[teacher]),
             "layers": len(one.model.encoder.sentence_encoder.layers),
             "parameters": sum(p.numel() for p in one.model.parameters()),
             "megabytes": os.path.getsize(one.path) / 1e6,
