@@ -91,8 +91,9 @@ def test_pictures_are_there_and_not_blank(tmp_path):
     lines += synthetic.ablated("mixup-alpha", ("0.1", "4"), ["SM+TMKD"])
     lines += synthetic.ablated("init", ("encoder",), ["KD", "SM+TMKD"])
     text, out = report_of(tmp_path, lines)
-    names = "learning_curves fractions differences gap mixes ablation_mixup-ratio ablation_init"
-    assert {f.stem for f in out.glob("*.png")} == {*names.split(), "ablation_mixup-alpha"}
+    names = "learning_curves fractions differences gap gap_fractions mixes"
+    changed = {f"ablation_{key}" for key in ("mixup-ratio", "mixup-alpha", "init")}
+    assert {f.stem for f in out.glob("*.png")} == {*names.split(), *changed}
     from matplotlib import image
 
     for file in out.glob("*.png"):
@@ -108,6 +109,53 @@ def test_pictures_are_there_and_not_blank(tmp_path):
     row = next(row for row in section(text, "### `init`, student 3-layer").splitlines()
                if row.startswith("| KD | encoder |"))  # fmt: skip
     assert f"{np.mean(np.subtract(changed, base)):+.1f} [{low:+.1f}, {high:+.1f}]" in row
+
+
+def test_ablations_name_teachers_where_they_are_others(tmp_path):
+    """A student's fall under `teacher-on=part` may be its teacher's own."""
+    lines = synthetic.study(["SST-2"], [0.01], (1, 2, 3), ("KD",))
+    lines += synthetic.ablated("lr", ("1", "2"), ["KD"])
+    weak = synthetic.ablated("teacher-on", ("part",), ["KD"])
+    for seed, line in enumerate(weak):
+        line["teacher"] = {**line["teacher"], "metrics": {"valid": {"accuracy": 70.0 + seed}}}
+    text, _ = report_of(tmp_path, [*lines, *weak])
+    found = section(text, "### `teacher-on`, student 3-layer").splitlines()
+    assert "| teacher | recipe | 88.0 |" in found and "| teacher | part | 71.0 |" in found
+    assert "| teacher |" not in section(text, "### `lr`, student 3-layer")
+
+
+def test_gap_figures_have_the_cells_means(tmp_path, monkeypatch):
+    """What is drawn against fraction and mixes per example, from the lines themselves."""
+    from mixkd_plugin.tools import gap_figures
+
+    drawn = {}
+
+    def draw(cells, arms, x, *others, **more):
+        drawn[x] = cells
+        return ""
+
+    monkeypatch.setattr(gap_figures, "_draw", draw)
+    lines = synthetic.study(["MRPC"], (0.01, 0.1), (1, 2), ("FT", "KD", "TMKD"))
+    lines = [{**one, "teacher_queries": 0} if one["arm"] == "FT" else one for one in lines]
+    lines += synthetic.ablated("mixup-ratio", ("3",), ["TMKD"], ["MRPC"], (1, 2))
+    report_of(tmp_path, lines)
+
+    def gap(key, *names, **more):
+        values = synthetic.run(*names, **more)["metrics"]
+        return values["valid"][key] - values["train"][key]
+
+    label, distance = drawn["part of the training set, %"]["MRPC"]
+    assert set(label) == {"FT", "KD", "TMKD"} and set(distance) == {"KD", "TMKD"}
+    for lines, key in ((label, "loss"), (distance, "kd_loss")):
+        for arm, points in lines.items():
+            assert sorted(points) == [1, 10]
+            for percent, seeds in points.items():
+                expected = {s: gap(key, "MRPC", percent / 100, s, arm) for s in (1, 2)}
+                assert seeds == pytest.approx(expected)
+    _, distance = drawn["mixes per example"]["MRPC, 1%"]
+    assert sorted(distance["TMKD"]) == [1, 3] and sorted(distance["KD"]) == [0]
+    other = gap("kd_loss", "MRPC", 0.01, 2, "TMKD", variant="mixup-ratio=3")
+    assert distance["TMKD"][3][2] == pytest.approx(other)
 
 
 def test_bad_input(tmp_path):

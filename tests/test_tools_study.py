@@ -94,6 +94,14 @@ def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
     assert (long["--max-update"], long["--warmup-updates"]) == ("1002", "100")
 
 
+@pytest.mark.parametrize("examples, updates", [(33, 200), (32 * 500 + 1, 1503)])
+def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples, updates):
+    """Three passes of 33 sentences would leave it at chance."""
+    settings = study_plan.teacher_settings(study(tmp_path), "SST-2")
+    words = study_plan.train_flags(settings, examples)
+    assert words[words.index("--max-update") + 1] == str(updates)
+
+
 @pytest.mark.parametrize(
     "override, message",
     [

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .statistics import summarize
 from .tables import ARMS, Seeds
@@ -119,13 +119,21 @@ def wide(count: int) -> int:
     return count if count <= 2 else 2 if count == 4 else 3
 
 
-def apart(i: int, count: int, span: float, log: bool = False) -> Callable[[float], float]:
+def ticks_at(axes, xs: Sequence[float], log: bool, names: Optional[Sequence[str]] = None) -> None:
+    """Ticks of the x axis at these alone, linear or logarithmic."""
+    axes.set_xscale("log" if log else "linear")
+    axes.set_xticks(xs, names or [f"{x:g}" for x in xs])
+    axes.minorticks_off()
+
+
+def apart(i: int, count: int, xs: Sequence[float], log: bool) -> Callable[[float], float]:
     """Moves x of the i-th of several lines a little, so that error bars do not hide each other.
 
-    ``span`` is the width of the axis: a difference, or on a logarithmic one a ratio.
+    ``xs`` are all that the axis has.
     """
     step = 0.013 * (i - (count - 1) / 2)
-    return (lambda x: x * span**step) if log else (lambda x: x + span * step)
+    low, high = min(xs), max(xs)
+    return (lambda x: x * (high / low) ** step) if log else (lambda x: x + (high - low) * step)
 
 
 def line(axes, points: Mapping[float, Seeds], look: Look, band: bool = False) -> None:

@@ -5,25 +5,20 @@ An empty text, and no file, where the results have nothing to draw.
 
 from typing import Any, Dict, List, Sequence
 
-from .figure_style import TEACHER_LINE, apart, line, looks, panels, save, wide
+from .figure_style import TEACHER_LINE, apart, line, looks, panels, save, ticks_at, wide
 from .sections import METRICS, baseline_label
 from .statistics import CONFIDENCE, paired_difference, summarize
 from .tables import (
     Column,
     Group,
     columns,
-    gap_of,
     headline,
-    labels,
-    of_distilled,
     pooled_against,
     tabulate,
     tabulate_curves,
     tabulate_teacher,
 )
 
-GAPS = (("label loss", gap_of("loss")), ("teacher distance", gap_of("kd_loss")))
-GAP_AXES = ["gap, bits", "gap, as logged"]
 WHAT_ALL_IS = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
 
 
@@ -80,18 +75,16 @@ def fractions(group: Group, out: str, stem: str) -> str:
     figure, axes = panels(len(drawn), across)
     shown = looks(list(table))
     for one, found in zip(axes, drawn):
-        one.set_xscale("log")
+        ticks = [100 * c.fraction for c in found]
+        ticks_at(one, ticks, log=True)
         for i, (label, row) in enumerate(table.items()):
-            move = apart(i, len(table), found[-1].fraction / found[0].fraction, log=True)
+            move = apart(i, len(table), ticks, log=True)
             points = {move(100 * c.fraction): row[c] for c in found if c in row}
             line(one, points, shown[label])
         known = [c for c in found if c in teacher]
         one.plot([100 * c.fraction for c in known],
                  [summarize(teacher[c].values()).mean for c in known], **TEACHER_LINE)  # fmt: skip
-        ticks = [100 * c.fraction for c in found]
-        one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        one.minorticks_off()
-        one.set_title(found[0].name.rpartition(",")[0])
+        one.set_title(found[0].task_name)
     name_axes(
         figure,
         axes,
@@ -150,35 +143,3 @@ def _interval(axes, y: int, difference, look) -> None:
     fill = "white" if difference.low is None else look.color
     axes.plot([difference.mean], [y], marker=look.marker, color=look.color, markerfacecolor=fill,
               markersize=6)  # fmt: skip
-
-
-def gap_columns(cells: int) -> int:
-    """Panels side by side where every cell has two."""
-    return 2 if cells <= 4 else 4
-
-
-def gaps(group: Group, out: str, stem: str) -> str:
-    wanted = columns(group.results)
-    parts = (group.results, of_distilled(group.results))
-    curves = [
-        (name, tabulate_curves(results, wanted, measure))
-        for (name, measure), results in zip(GAPS, parts)
-    ]
-    wanted = [c for c in wanted if any(c in row for _, table in curves for row in table.values())]
-    if not wanted:
-        return ""
-    shown = looks(labels(group.results))
-    across = gap_columns(len(wanted))
-    figure, axes = panels(2 * len(wanted), across, height=2.2)
-    for i, column in enumerate(wanted):
-        for one, (name, table) in zip(axes[2 * i :], curves):
-            for label, row in table.items():
-                if column in row:
-                    line(one, row[column], shown[label], band=True)
-            one.set_title(f"{column.name}\n{name}")
-    name_axes(figure, axes, across, "updates", GAP_AXES * len(wanted))
-    return in_report(
-        save(figure, out, f"gap{stem}", shown),
-        "Held-out minus training risk during training, both in evaluation mode: mean over seeds; "
-        "bands are ± one standard error.",
-    )

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import List, Optional, Sequence
 
-from . import ablation_figures, costs, figure_style, figures, sections
+from . import ablation_figures, costs, figure_style, figures, gap_figures, sections
 from .results import Results, read_results, unlike
 from .tables import ablations, groups
 
@@ -46,7 +46,8 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
         if baselines:
             blocks.append(figures.differences(group, baselines[-1], out, stem))
         blocks += [sections.retained(group), costs.costs(group, results)]
-        blocks += [sections.gaps(group), figures.gaps(group, out, stem)]
+        blocks += [sections.gaps(group), gap_figures.gaps(group, out, stem)]
+        blocks.append(gap_figures.by_fraction(group, out, stem))
     changed = ablations(results.done)
     if changed:
         blocks.append("## Ablations\n")
@@ -58,7 +59,7 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
     students = list(dict.fromkeys(result.run.student for result in results.done))
     for student in students:
         stem = "" if len(students) == 1 else f"-{student}"
-        blocks.append(ablation_figures.mixes(results.done, student, out, stem))
+        blocks.append(gap_figures.mixes(results.done, student, out, stem))
     blocks.append(costs.failures(results.failed))
     return "\n".join(block for block in blocks if block)
 

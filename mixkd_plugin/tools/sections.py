@@ -187,8 +187,9 @@ def ablation(
     values = ablations(results)[student][key]
     changed = [result for variants in values.values() for result in variants]
     wanted = columns(changed)
-    plain = tabulate(base_of(results, student), wanted, headline)
-    rows, beside = [], []
+    base = base_of(results, student)
+    plain = tabulate(base, wanted, headline)
+    rows, beside = _teachers({RECIPE: base, **values}, wanted), []
     for label in labels(changed):
         if label in plain:
             cells = (summary_cell(plain[label].get(c, {})) for c in wanted)
@@ -211,6 +212,17 @@ def ablation(
     if beside:
         text += f"\nDifference to {baseline} with the same `{key}`:\n\n{markdown(header, beside)}\n"
     return text
+
+
+def _teachers(values: Mapping[str, Sequence[Result]], wanted: Sequence[Column]) -> List[List[str]]:
+    """Rows of the teachers, where a value of the setting has other ones."""
+    found = {value: tabulate_teacher(runs, wanted, headline) for value, runs in values.items()}
+    rows = {
+        value: [f"{_mean(table[c]):.1f}" if c in table else ABSENT for c in wanted]
+        for value, table in found.items()
+    }
+    differ = any(len(set(cells) - {ABSENT}) > 1 for cells in zip(*rows.values()))
+    return [["teacher", value, *cells] for value, cells in rows.items()] if differ else []
 
 
 def _ablated(seeds: Optional[Seeds], base: Seeds) -> str:

@@ -19,7 +19,7 @@ EXTRA = {
     "min-updates": "shortest length of the run",
     "length": "longest example, in tokens, <s> and </s> included",
     "init": "teacher or encoder: where the student begins",
-    "teacher-epochs": "length of the teacher's training, in passes",
+    "teacher-epochs": "length of the teacher's training, in passes; at least min-updates",
     "teacher-on": "all or part: what the study's teacher is trained on",
     "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
 }
@@ -128,7 +128,7 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
 def teacher_settings(study: Mapping[str, Any], task: str) -> Settings:
     tables = study["settings"]
     merged = {**tables["common"], **(tables["tasks"].get(task) or {}), **tables["teacher"]}
-    return {**merged, "epochs": merged["teacher-epochs"], "min-updates": 1}
+    return {**merged, "epochs": merged["teacher-epochs"]}
 
 
 def teacher_of(study: Mapping[str, Any], run: Run) -> TeacherRun:

@@ -19,9 +19,12 @@ class Column(NamedTuple):
     metric: str
 
     @property
+    def task_name(self) -> str:
+        return SPLIT_NAMES[self.split] if self.task == "MNLI" else self.task
+
+    @property
     def name(self) -> str:
-        task = SPLIT_NAMES[self.split] if self.task == "MNLI" else self.task
-        return f"{task}, {100 * self.fraction:g}%"
+        return f"{self.task_name}, {100 * self.fraction:g}%"
 
 
 class Group(NamedTuple):
