@@ -18,6 +18,7 @@ import numpy as np
 import omegaconf
 import torch
 from fairseq import checkpoint_utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 
 from .compat import TORCH_VERSION
@@ -170,17 +171,16 @@ def _load_safely(torch_load: Callable[..., Any], file: io.BufferedIOBase, **_ask
     raise _NotACheckpoint(f"is not a fairseq checkpoint: {reason}")
 
 
-def read_checkpoint(path: str, arg_overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+def read_checkpoint(path: str) -> dict[str, Any]:
     """A checkpoint on the CPU, read by fairseq's loader, but unable to run code on any torch.
 
-    `arg_overrides` replaces values of the checkpoint's configuration, as in fairseq. Raises
-    ValueError, one sentence with the path in it, where the file is missing, damaged, malicious
-    (RefusedError) or something else.
+    Raises ValueError, one sentence with the path in it, where the file is missing, damaged,
+    malicious (RefusedError) or something else.
     """
     try:
         # fairseq main passes weights_only=False, torch < 2.6 defaults to it: replace the call.
         with mock.patch.object(torch, "load", functools.partial(_load_safely, torch.load)):
-            return checkpoint_utils.load_checkpoint_to_cpu(path, arg_overrides)
+            return checkpoint_utils.load_checkpoint_to_cpu(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist") from error
     except IsADirectoryError as error:
@@ -198,3 +198,11 @@ def read_checkpoint(path: str, arg_overrides: dict[str, Any] | None = None) -> d
         raise ValueError(
             f"{path} is damaged, or not a fairseq checkpoint ({type(error).__name__}: {reason})"
         ) from error
+
+
+def read_configured(path: str) -> dict[str, Any]:
+    """A checkpoint whose configuration is in ``cfg``, whichever fairseq wrote it."""
+    state = read_checkpoint(path)
+    cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
+    state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
+    return state

@@ -13,14 +13,13 @@ from unittest import mock
 
 import torch
 from fairseq import checkpoint_utils
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import open_dict
 from torch import Tensor
 
 from . import preflight, ranks
 from .encoding import can_encode, encode
 from .mixup import Mix
-from .safe_reading import read_checkpoint
+from .safe_reading import read_configured
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +160,9 @@ def read_state(path: str) -> Dict[str, Any]:
         ValueError: where it cannot be read.
     """
     try:
-        state = read_checkpoint(path)
+        return read_configured(path)
     except ValueError as error:  # names the path itself
         raise ValueError(f"--teacher-path: {error}") from error
-    cfg = state["cfg"] if state.get("cfg") else convert_namespace_to_omegaconf(state["args"])
-    state["cfg"], state["args"] = cfg, None  # fairseq would prefer args, where both are there
-    return state
 
 
 def _read(path: str, expected: Expected) -> Dict[str, Any]:

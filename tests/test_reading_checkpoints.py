@@ -76,20 +76,21 @@ def test_reads_what_was_saved(tmp_path, loader, save):
     path = tmp_path / "checkpoint.pt"
     saved = checkpoint()
     save(saved, path)
-    loaded = safe_reading.read_checkpoint(str(path), {"data": "there"})
+    loaded = safe_reading.read_checkpoint(str(path))
     assert loaded["model"].keys() == saved["model"].keys()
     for name, tensor in saved["model"].items():
         assert torch.equal(loaded["model"][name], tensor)
         assert loaded["model"][name].dtype == tensor.dtype
     assert loaded["extra_state"]["val_loss"] == 0.5
     assert loaded["cfg"].model.encoder_layers == 2
-    assert loaded["cfg"].task.data == "there"
+    assert loaded["cfg"].task.data == "here"
 
 
 def test_reads_old_checkpoints_with_args(tmp_path, loader, save):
     path = tmp_path / "checkpoint.pt"
     save(checkpoint(cfg=None, args=argparse.Namespace(arch="roberta_base", data="here")), path)
-    assert safe_reading.read_checkpoint(str(path), {"data": "there"})["args"].data == "there"
+    state = safe_reading.read_configured(str(path))
+    assert state["cfg"].task.data == "here" and state["args"] is None
 
 
 def test_reads_published_weights_without_records_of_training(tmp_path, loader, save):

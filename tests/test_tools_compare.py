@@ -135,6 +135,45 @@ def test_scores_for_a_teacher_with_a_vocabulary_of_its_own(pairs, tmp_path):
     assert rows["S"]["correlation"] == pytest.approx(wanted, abs=1e-3)
 
 
+def test_metrics_are_those_that_the_data_or_any_of_them_asks_for(
+    tmp_path, classification, teacher, distilled
+):
+    """A teacher by fairseq's recipe was trained without them; one table has one set of columns."""
+    student = distilled.folder / "checkpoint_last.pt"
+    asking = with_flags(student, tmp_path / "s.pt", report_acc_and_f1=True)
+    rows, _ = compare(str(classification), {"T": str(teacher), "S": str(asking)}, "T", rounds=1)
+    assert "f1" in rows["T"] and "f1" in rows["S"]
+    data = tmp_path / "data"
+    shutil.copytree(classification, data)
+    (data / "train_flags.txt").write_text("--num-classes 2 --report-mcc")
+    rows, _ = compare(str(data), {"T": str(teacher)}, "T", rounds=1)
+    assert "mcc" in rows["T"] and "f1" not in rows["T"]
+
+
+def test_single_texts_have_nothing_to_separate(tmp_path, classification, teacher, distilled):
+    """fairseq's recipe for SST-2 names a separator, where ours does not."""
+    student = str(distilled.folder / "checkpoint_last.pt")
+    state = torch.load(teacher, map_location="cpu")
+    state["cfg"]["task"]["separator_token"] = 2
+    torch.save(state, tmp_path / "t.pt")
+    rows, _ = compare(
+        str(classification), {"T": str(tmp_path / "t.pt"), "S": student}, "T", rounds=1
+    )
+    assert rows["T"]["agreement"] == 100
+
+
+def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, distilled):
+    """fairseq's preprocessing numbers them by frequency: scores would be the others' way round."""
+    data = tmp_path / "data"
+    shutil.copytree(classification, data)
+    dictionary = data / "label" / "dict.txt"
+    lines = dictionary.read_text().splitlines()
+    dictionary.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+    for path in (teacher, distilled.folder / "checkpoint_last.pt"):
+        with pytest.raises(ValueError, match=r"on .*data: its labels .* differ from the data's"):
+            load(str(path), str(data))
+
+
 def test_speed_batches_hold_every_example_once(classification, teacher):
     batches = make_batches(load(str(teacher), str(classification)).task, "train", 8)
     ids = torch.cat([batch["id"] for batch in batches])

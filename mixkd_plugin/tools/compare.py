@@ -62,10 +62,10 @@ def compare(
     speeds = scoring.measure_speeds(
         {name: one.logits for name, one in loaded.items()}, batches, rounds
     )
-    rows = {}
+    rows, asked = {}, scoring.metrics_asked(loaded.values())
     for name, one in loaded.items():
         rows[name] = {
-            **scoring.quality(one, outputs[name], targets),
+            **scoring.quality(one, outputs[name], targets, asked),
             **scoring.likeness(one, outputs[name], outputs[teacher]),
             "layers": len(one.model.encoder.sentence_encoder.layers),
             "parameters": sum(p.numel() for p in one.model.parameters()),

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..preflight import class_names
-from ..safe_reading import read_checkpoint
+from ..safe_reading import read_configured
 from . import scoring
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
 from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
@@ -106,10 +106,10 @@ def export(
 
 def load(checkpoint: str, data: Optional[str]) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or another place of it."""
-    state = read_checkpoint(checkpoint)
+    state = read_configured(checkpoint)
     if not any(name.startswith("classification_heads.") for name in state["model"]):
         raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
-    folder = data or (state["cfg"]["task"] if state.get("cfg") else vars(state["args"]))["data"]
+    folder = data or state["cfg"].task.data
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(
             f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"

@@ -1,22 +1,25 @@
 """Trained checkpoints side by side on one split: quality, agreement, speed."""
 
+import os
 import statistics
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, tasks
 from torch import Tensor
 
 from .. import metrics
-from ..preflight import check_dictionaries, class_names
-from ..safe_reading import read_checkpoint
+from ..preflight import check_dictionaries, check_vocabulary, class_names
+from ..safe_reading import read_configured
 from ..texts import read_digests
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same, and
 # for a data folder to be read alike.
 SHARED_SETTINGS = ("num_classes", "regression_target")
 LAYOUT = ("init_token", "separator_token")
+REPORTS = ("report_acc_and_f1", "report_mcc")
 
 Batch = Dict[str, Any]
 
@@ -41,12 +44,27 @@ class Loaded(NamedTuple):
 
 
 def load(path: str, data: str) -> Loaded:
-    """A checkpoint's model and task, with the data folder in place of its own."""
-    state = read_checkpoint(path, {"data": data})
-    (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], state=state)
-    head = getattr(task.cfg, "classification_head_name", None)
-    if head is None or head not in model.classification_heads:
+    """A checkpoint's model and task, with the data folder in place of its own.
+
+    Raises:
+        ValueError: where it cannot be used, or its words or labels are not those of the folder.
+    """
+    state = read_configured(path)
+    cfg = state["cfg"]
+    head = cfg.task.get("classification_head_name")
+    if not any(name.startswith(f"classification_heads.{head}.") for name in state["model"]):
         raise ValueError(f"{path} has no classification head: it was not trained for sentences")
+    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
+    cfg.task.data = data
+    task = tasks.setup_task(cfg.task, from_checkpoint=True)
+    labels = None if cfg.task.regression_target else task.label_dictionary
+    try:
+        check_vocabulary(
+            state["model"], state.get("task_state", {}), folders, task.source_dictionary, labels
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} on {data}: {error}") from error
+    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], task=task, state=state)
     return Loaded(path, model.eval(), cfg, task)
 
 
@@ -71,8 +89,10 @@ def load_all(
 
 def _check_alike(loaded: Mapping[str, Loaded]) -> None:
     (first_name, first), *others = loaded.items()
+    pairs = os.path.isdir(os.path.join(first.data, "input1"))
+    layout = LAYOUT if pairs else LAYOUT[:1]  # nothing is separated in a single text
     for name, other in others:
-        for key in SHARED_SETTINGS + (LAYOUT if first.data == other.data else ()):
+        for key in SHARED_SETTINGS + (layout if first.data == other.data else ()):
             ours, theirs = first.task.cfg[key], other.task.cfg[key]
             if ours != theirs:
                 flag = f"--{key.replace('_', '-')}"
@@ -137,9 +157,24 @@ def make_batches(task, split: str, batch_size: int) -> List[Batch]:
     return [dataset.collater([dataset[i] for i in part]) for part in parts]
 
 
-def quality(loaded: Loaded, outputs: Tensor, targets: Tensor) -> Dict[str, float]:
-    """The task's metrics in percent, the one to plot first."""
-    classes, criterion = loaded.task.cfg.num_classes, loaded.cfg.criterion
+def metrics_asked(loaded: Iterable[Loaded]) -> Set[str]:
+    """Those of REPORTS that a checkpoint's training or its data folder asks for.
+
+    A teacher from elsewhere was often trained without them.
+    """
+    found: Set[str] = set()
+    for one in loaded:
+        flags = Path(one.data, "train_flags.txt")
+        words = flags.read_text().split() if flags.exists() else []
+        for key in REPORTS:
+            if one.cfg.criterion.get(key) or f"--{key.replace('_', '-')}" in words:
+                found.add(key)
+    return found
+
+
+def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: Set[str]) -> Dict[str, float]:
+    """The task's metrics in percent, the one to plot first; ``asked``: of REPORTS."""
+    classes = loaded.task.cfg.num_classes
     if loaded.task.cfg.regression_target:
         pearson, spearman = metrics.correlations(
             outputs.numpy(), targets.view(-1, classes).float().numpy()
@@ -148,12 +183,12 @@ def quality(loaded: Loaded, outputs: Tensor, targets: Tensor) -> Dict[str, float
     predictions, targets = outputs.argmax(dim=1), targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
     confusion = metrics.confusion_counts(predictions, targets, classes)
-    if criterion.report_acc_and_f1:
+    if "report_acc_and_f1" in asked:
         dictionary = loaded.task.label_dictionary
         names = dictionary.symbols[dictionary.nspecial :][:classes]
         counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
         result["f1"] = 100 * metrics.f1_score(counts.numpy())
-    if criterion.report_mcc:
+    if "report_mcc" in asked:
         square = confusion.view(classes, classes).numpy()
         result["mcc"] = 100 * metrics.matthews_corrcoef(square)
     return result

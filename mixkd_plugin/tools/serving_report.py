@@ -33,6 +33,7 @@ from .scoring import (
     likeness,
     load_all,
     measure_speeds,
+    metrics_asked,
     quality,
     targets_of,
 )
@@ -112,12 +113,12 @@ def serving_report(
         teacher_outputs = outputs_of(loaded[teacher].logits, batches[teacher])
         latencies = measure_latencies(models, {k: singles(its) for k, its in reads.items()})
         speeds = measure_speeds(models, reads, rounds)
-    rows = {}
+    rows, asked = {}, metrics_asked(loaded.values())
     for one in candidates:
         its = loaded[one.name]
         served = ServedStudent(its.model, its.task.cfg.classification_head_name)
         rows[one.label] = {
-            **quality(its, outputs[one.label], targets),
+            **quality(its, outputs[one.label], targets, asked),
             **likeness(its, outputs[one.label], teacher_outputs),
             "parameters": sum(p.numel() for p in served.parameters()),
             "megabytes": one.megabytes,

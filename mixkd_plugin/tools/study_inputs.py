@@ -27,7 +27,7 @@ class Inputs:
         source = Path(self.study["encoder"])
         if (source / "model.pt").exists():
             return source.resolve()
-        return self._make(self.out / "encoder", "import_hf", _whole(source), UNFINISHED)
+        return self._make(self.out / "encoder", "import_hf", _whole(str(source)), UNFINISHED)
 
     def data(self, task: str, name: str, part: Optional[Run] = None) -> Path:
         """The task's binarised data: of the whole split, or of a run's part of it."""
