@@ -18,6 +18,7 @@ from .encoding import split_rows
 from .flags import TERMS, check_criterion_flags, check_distance
 from .losses import cross_entropy, distance, labelled_rows, squared_error, zero_unless
 from .mixup import Mix, mix_targets
+from .splits import wants
 from .task import MixKDSentencePredictionTask
 
 
@@ -53,7 +54,6 @@ class MixKDCriterion(SentencePredictionCriterion):
         if task.trains:
             check_distance(cfg)
         super().__init__(cfg, task)
-        self.task = task
         self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
@@ -69,7 +69,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         task.declare_weights(self.weights)
 
     def _wants(self, *terms: str) -> bool:
-        return any(self.weights[term] > 0 for term in terms)
+        return wants(self.weights, *terms)
 
     def forward(self, model, sample, reduce=True):
         """Loss summed over the batch, fairseq's sample size, and the values to log."""

@@ -10,10 +10,12 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from typing import Any, Callable
 
 import torch
+from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 
@@ -21,6 +23,7 @@ from . import ranks
 
 logger = logging.getLogger(__name__)
 
+DEFAULT = "checkpoint_last.pt"  # of --restore-file
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
 
 
@@ -118,18 +121,47 @@ def load_meters(load: Callable[..., None], state_dict: dict[str, Any]) -> None:
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
 
 
+def _forget_earlier_run() -> None:
+    """What fairseq keeps on its functions, and never takes away."""
+    train = sys.modules.get("fairseq_cli.train")
+    for function in (checkpoint_utils.save_checkpoint, getattr(train, "should_stop_early", None)):
+        for name in ("best", "num_runs"):
+            with contextlib.suppress(AttributeError):
+                delattr(function, name)
+
+
 def load_checkpoint(
     load: Callable[..., Any], cfg: Any, trainer: Any, **passthrough_args: Any
 ) -> tuple[Any, Any]:
-    """`checkpoint_utils.load_checkpoint`, and what fairseq forgets when a run resumes.
+    """`checkpoint_utils.load_checkpoint`, and what fairseq forgets when a run begins or resumes.
+
+    A process's earlier run (a sweep's, by hydra) leaves its best score and its patience behind.
 
     It saves at the end of an epoch and tells the schedule afterwards how validation went, so that
     a run that resumes from there never does: reduce_lr_on_plateau would not see that epoch. And it
     makes one update before it looks at --max-update, at every start of a run that had reached it.
+
+    Without the optimizer's state it would begin at update 0 and in the middle of the data, and
+    write over the student that is there.
+
+    Raises:
+        ValueError: where checkpoint_last.pt lacks that state, and updates are still to be made.
     """
+    _forget_earlier_run()
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
     updates, optimization = trainer.get_num_updates(), trainer.cfg.optimization
-    if extra_state is not None and updates > 0 and not cfg.reset_dataloader:
+    resumes = extra_state is not None and not cfg.reset_optimizer and cfg.restore_file == DEFAULT
+    reached = trainer._optim_history[-1].get("num_updates", 0) if trainer._optim_history else 0
+    if resumes and updates == 0 < reached:
+        updates, over = reached, 0 < optimization.max_epoch < epoch_itr.next_epoch_idx
+        if not over and not 0 < optimization.max_update <= updates:
+            raise ValueError(
+                f"--save-dir {cfg.save_dir}: {DEFAULT} ({updates} updates) has no optimizer's "
+                "state (--no-save-optimizer-state), so that no run can go on from it: move it "
+                "away to train from the beginning, or begin with its student and a new optimizer "
+                "by --reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
+            )
+    elif extra_state is not None and updates > 0 and not cfg.reset_dataloader:
         position = extra_state["train_iterator"]
         if position.get("iterations_in_epoch") == 0 and not cfg.reset_lr_scheduler:
             trainer.lr_step(position["epoch"] - 1, extra_state.get("val_loss"))

@@ -87,7 +87,7 @@ def correlation_values(
     """A batch's rows [prediction, target, 1], (n, 2 * C + 1); 0 for 1 in rows not to be counted.
 
     Or, for several processes, which log sums alone: each row in its example's place (n,) in the
-    split, (size, 2 * C + 1), zero elsewhere. (fairseq gathers on GPUs only, 16 KB at most.)
+    split, (size, 2 * C + 1), zero elsewhere.
     """
     values = torch.cat([predictions.float(), targets.float()], dim=1)
     values = zero_unless(rows, F.pad(values, (0, 1), value=1.0))

@@ -11,6 +11,7 @@ from .mixup import Mix
 from .student_init import CHOICES as INIT_LAYERS
 
 FAIRSEQ_EPS = 1e-5  # of LayerNorm
+PADDING_FREE = ("on", "off")
 
 
 @register_model("mixkd_roberta")
@@ -57,7 +58,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
         )
         parser.add_argument(
             "--padding-free",
-            choices=["on", "off"],
+            choices=PADDING_FREE,
             default="on",
             help="on: student and teacher compute no padding, and their last layer for the first "
             "token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
@@ -72,6 +73,11 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
     @classmethod
     def build_model(cls, args, task):
+        if args.padding_free not in PADDING_FREE:  # by hydra; YAML's bare on and off are booleans
+            raise ValueError(
+                f"--padding-free {args.padding_free!r}; allowed: {', '.join(PADDING_FREE)} (in "
+                "YAML in quotes)"
+            )
         model = super().build_model(args, task)
         for module in model.modules():
             if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's

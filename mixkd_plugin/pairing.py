@@ -51,7 +51,7 @@ def register_pairing(name: str):
     ``function(examples, rng)``: :class:`Examples` of n, and a ``numpy.random.RandomState`` that is
     seeded for the epoch, and for the column where an example is mixed several times. It returns
     each example's partner, (n,) integers in 0..n-1, and depends on nothing but its arguments: every
-    process and loader worker draws for itself.
+    process draws for itself.
 
     Raises:
         ValueError: where the name is taken; when an epoch begins, for other partners.

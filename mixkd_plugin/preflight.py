@@ -68,6 +68,19 @@ def check_regression(cfg, regression: bool) -> None:
         )
 
 
+def check_layout(cfg, init_token: Optional[int], separator_token: Optional[int], data: str) -> None:
+    """The teacher's texts must have begun, and pairs have been divided, as those of ``data``."""
+    ours = {"init_token": init_token}
+    if os.path.isdir(os.path.join(data, "input1")):
+        ours["separator_token"] = separator_token
+    for name, value in ours.items():
+        if name in cfg.task and cfg.task[name] != value:
+            raise ValueError(
+                f"it was trained with --{name.replace('_', '-')} {cfg.task[name]}, this run has "
+                f"{value}; allowed is the same, or --teacher-data, which is read as it was trained"
+            )
+
+
 def check_vocabulary(
     model_state: Dict[str, Tensor],
     task_state: Dict[str, Any],

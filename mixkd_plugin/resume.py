@@ -11,11 +11,10 @@ from typing import Any
 from fairseq.file_io import PathManager
 
 from . import ranks
+from .interruption import DEFAULT
 from .safe_reading import RefusedError, read_checkpoint
 
 logger = logging.getLogger(__name__)
-
-DEFAULT = "checkpoint_last.pt"  # of --restore-file
 
 
 def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:

@@ -7,9 +7,19 @@ from typing import Any, Dict, List
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
+from .preflight import fingerprint
 from .safe_reading import read_checkpoint
 
 logger = logging.getLogger(__name__)
+
+# What weights were trained with, and fairseq's default for a checkpoint that does not say (None: of
+# the architecture).
+ENCODER = {
+    "encoder_attention_heads": None,
+    "activation_fn": "gelu",
+    "encoder_normalize_before": False,
+}
+HEAD = {"pooler_activation_fn": "tanh"}
 
 CHOICES = "first, spaced, or positions such as 0,2,4"
 
@@ -25,9 +35,13 @@ def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
     Raises:
         ValueError: for another ``spec``, a layer that does not exist, or a wrong number of them.
     """
+    spec = str(spec).strip("[]")  # a number or a list, in YAML
     if spec in ("first", "spaced"):
         if shallow > deep:
-            raise ValueError(f"--student-init-path has {deep} layers, the student has {shallow}")
+            raise ValueError(
+                f"--student-init-path has {deep} layers, the student has {shallow}; allowed are at "
+                f"most {deep} (--arch, --encoder-layers)"
+            )
         return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
     try:
         layers = [int(i) for i in spec.split(",")]
@@ -55,7 +69,8 @@ def initialise_student(model, path: str, spec: str) -> None:
         spec: see :func:`select_layers`
 
     Raises:
-        ValueError: where the file cannot be read, or layers, width or vocabulary differ.
+        ValueError: where the file cannot be read, or layers, width, heads, activation or
+            vocabulary differ.
     """
     try:
         checkpoint = read_checkpoint(path)
@@ -67,6 +82,8 @@ def initialise_student(model, path: str, spec: str) -> None:
     layers = select_layers(spec, deep, len(model.encoder.sentence_encoder.layers))
     state = _keep_layers(source, layers)
     model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
+    _check_settings(checkpoint, model, path, ENCODER)
+    _check_words(checkpoint, model, path)
 
     expected = model.state_dict()
     for name, value in expected.items():
@@ -78,20 +95,31 @@ def initialise_student(model, path: str, spec: str) -> None:
                 f"is {tuple(value.shape)}: width, vocabulary and --max-positions must be equal"
             )
         if name.startswith("classification_heads.") and state[name] is source.get(name):
-            _check_activation(checkpoint, model, path)
+            _check_settings(checkpoint, model, path, HEAD)
     model.load_state_dict({name: state[name] for name in expected})
     logger.info("student initialised from layers %s of %s", layers, path)
 
 
-def _check_activation(checkpoint: Dict[str, Any], model, path: str) -> None:
-    """A head that comes along must go on computing what it did."""
+def _check_settings(checkpoint: Dict[str, Any], model, path: str, names: Dict[str, Any]) -> None:
+    """Weights that come along must go on computing what they did."""
     theirs = checkpoint["cfg"]["model"] if checkpoint.get("cfg") else checkpoint["args"]
-    theirs = safe_getattr(theirs, "pooler_activation_fn", "tanh")
-    ours = model.args.pooler_activation_fn
-    if ours != theirs:
+    for name, default in names.items():
+        ours = getattr(model.args, name)
+        value = safe_getattr(theirs, name, ours if default is None else default)
+        if ours != value:
+            raise ValueError(
+                f"--{name.replace('_', '-')} {ours}: --student-init-path {path} has {value}; "
+                "allowed is the same"
+            )
+
+
+def _check_words(checkpoint: Dict[str, Any], model, path: str) -> None:
+    """By the record that our task leaves; of other checkpoints the number alone is known."""
+    recorded = checkpoint.get("task_state", {}).get("fingerprint", {}).get("vocabulary")
+    if recorded not in (None, fingerprint(model.encoder.dictionary, None)["vocabulary"]):
         raise ValueError(
-            f"--pooler-activation-fn {ours}: the head of --student-init-path {path} has {theirs}; "
-            "allowed is the same"
+            f"--student-init-path {path}: its vocabulary is another than the data's; allowed is "
+            "the same, symbol by symbol"
         )
 
 

@@ -125,17 +125,19 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             self.trains = True
             PAIRINGS.find(str(self.cfg.mixup_pairing))
             where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
-            state = resume.find_on_every_rank(*where) or {}
-            if not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):  # else another run
-                self._recorded_teachers = state.get("teachers")
+            state = resume.find_on_every_rank(*where)
+            resumes = state is not None
+            if resumes and not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):
+                self._recorded_teachers = state.get("teachers")  # else it is another run
             if self.cfg.teacher_data is not None:
                 self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
         model = super().build_model(cfg, from_checkpoint)
-        # a checkpoint's student is complete: the file it began from may be gone
+        # a checkpoint's student is complete, also in a run that resumes: the file it began from may
+        # be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
-            if path is not None:  # on every rank the same
+            if path is not None and not resumes:  # on every rank the same
                 with ranks.together():
                     initialise_student(model, path, layers)
                     digest = digest_of_file(path)[:16] if ranks.world_size() > 1 else None
@@ -255,6 +257,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             reads = self._teacher_data.reads
         else:
             reads = Reads(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
-        lengths = [d.up_to(self.max_positions()).teacher_lengths for d in self.datasets.values()]
+        positions = min(self.max_positions(), student.max_positions())
+        lengths = [d.up_to(positions).teacher_lengths for d in self.datasets.values()]
         longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
         return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)

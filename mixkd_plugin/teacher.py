@@ -174,7 +174,8 @@ def _read(path: str, expected: Expected) -> Dict[str, Any]:
     with _named(path, expected):
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
-        words = expected.reads.dictionary
+        reads, words = expected.reads, expected.reads.dictionary
+        preflight.check_layout(cfg, reads.init_token, reads.separator_token, reads.data)
         preflight.check_vocabulary(state["model"], task_state, folders, words, labels)
     return state
 

@@ -10,7 +10,7 @@ import fairseq_cli.preprocess
 import fairseq_cli.train
 import fairseq_cli.validate
 import torch
-from fairseq import checkpoint_utils, options
+from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
@@ -78,9 +78,6 @@ def watched_updates(watcher: Callable[[Trainer, list], None]) -> Iterator[None]:
 def run_training(flags, watcher: Callable[[Trainer, list], None] = lambda *_: None) -> str:
     """``fairseq-train FLAGS`` in this process; its log."""
     config = training_config(flags)
-    for function in (checkpoint_utils.save_checkpoint, fairseq_cli.train.should_stop_early):
-        if hasattr(function, "best"):  # fairseq keeps a process's best score there
-            del function.best
     with captured_log() as log, watched_updates(watcher):
         distributed_utils.call_main(config, fairseq_cli.train.main)
     return log.text

@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from refusals import FINE_TUNE, KD, accepts, assert_matches, refusal
+from two_vocabularies import add_second_text
 
 ENSEMBLE_RULE = "allowed are non-negative numbers, not all zero, separated by colons"
 
@@ -174,6 +175,22 @@ def test_record_counts_more_than_a_folder_made_anew(tmp_path, classification, ot
     state["cfg"]["task"]["data"] = str(changed)
     torch.save(state, tmp_path / "teacher.pt")
     accepts(classification, tmp_path / "student", *KD, "--teacher-path", tmp_path / "teacher.pt")
+
+
+def test_texts_that_are_laid_out_in_another_way(tmp_path, classification, teacher):
+    """Its head would read another token than the one that it learned to read."""
+    path = tmp_path / "t.pt"
+    state = torch.load(teacher, map_location="cpu")
+    state["cfg"]["task"].update(init_token=5, separator_token=7)
+    torch.save(state, path)
+    message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
+    assert f"--teacher-path {path}: it was trained with --init-token 5, this run has 0" in message
+    state["cfg"]["task"].update(init_token=0)
+    torch.save(state, path)
+    accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)  # no text has two parts
+    pairs = add_second_text(toy.copy_data(classification, tmp_path / "pairs"))
+    message = refusal(pairs, tmp_path / "s", *KD, "--teacher-path", path)
+    assert "--separator-token 7, this run has None" in message
 
 
 def test_head_of_another_name(tmp_path, classification, teacher):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import fairseq_cli.train
 import inprocess
 import pytest
 import torch
@@ -219,6 +220,42 @@ def test_a_finished_run_does_no_more_updates(tmp_path, classification):
     assert "--max-update 5 was reached: nothing is left to do" in log
     assert "done training" in log  # a sweep goes on with its next run
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+
+
+def test_without_the_optimizers_state_nothing_is_written_over(tmp_path, classification):
+    """fairseq would begin at update 0, in the middle of the data; finished runs stay finished."""
+    run = [*flags(classification, tmp_path), "--no-save-optimizer-state"]
+    inprocess.run_training([*run, "--max-update", 5])
+    before = (tmp_path / "checkpoint_last.pt").read_bytes()
+    log = inprocess.run_training([*run, "--max-update", 5])
+    assert "--max-update 5 was reached: nothing is left to do" in log
+    with pytest.raises(ValueError, match=r"checkpoint_last.pt \(5 updates\) has no optimizer's"):
+        inprocess.run_training([*run, "--max-update", 8])
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+    reset = ["--reset-optimizer", "--reset-dataloader", "--reset-meters", "--reset-lr-scheduler"]
+    inprocess.run_training([*run, "--max-update", 8, *reset])
+    assert inprocess.checkpoint(tmp_path)["optimizer_history"][-1]["num_updates"] == 8
+
+
+def test_a_resumed_run_needs_no_file_that_it_began_from(tmp_path, classification, teacher):
+    origin = shutil.copy(teacher, tmp_path / "origin.pt")
+    shape = ["--encoder-layers", 2, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64]
+    shape += ["--encoder-attention-heads", 4, "--student-init-path", origin]
+    run = flags(classification, tmp_path / "run", *shape)
+    inprocess.run_training([*run, "--max-update", 3])
+    (tmp_path / "origin.pt").unlink()
+    inprocess.run_training([*run, "--max-update", 5])
+    assert inprocess.checkpoint(tmp_path / "run")["optimizer_history"][-1]["num_updates"] == 5
+
+
+def test_runs_of_one_process_have_best_scores_of_their_own(tmp_path, classification):
+    """A sweep by hydra's launcher; fairseq keeps them on its functions."""
+    checkpoint_utils.save_checkpoint.best = -1.0  # no loss is that good
+    fairseq_cli.train.should_stop_early.best = -1.0
+    fairseq_cli.train.should_stop_early.num_runs = 5
+    log = inprocess.run_training(flags(classification, tmp_path, "--patience", 6))
+    state = inprocess.checkpoint(tmp_path, "checkpoint_best.pt")
+    assert state["extra_state"]["best"] > 0 and "early stop" not in log
 
 
 @pytest.mark.slow

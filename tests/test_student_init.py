@@ -8,6 +8,7 @@ from fairseq.models.roberta import RobertaModel
 from test_encoding import HEAD, build
 
 from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.preflight import fingerprint
 from mixkd_plugin.student_init import initialise_student, select_layers
 
 
@@ -20,6 +21,8 @@ from mixkd_plugin.student_init import initialise_student, select_layers
         ("spaced", 12, 12, list(range(12))),
         ("5,0,2", 6, 3, [5, 0, 2]),
         ("1,1", 2, 2, [1, 1]),
+        (1, 2, 1, [1]),  # as YAML has them
+        ("[0, 2]", 3, 2, [0, 2]),
     ],
 )
 def test_layers_are_those_of_the_spec(spec, deep, shallow, expected):
@@ -41,13 +44,14 @@ def test_layers_that_cannot_be_chosen_are_refused(spec, message):
 
 
 def test_a_shallower_checkpoint_is_refused():
-    with pytest.raises(ValueError, match="has 2 layers, the student has 3"):
+    with pytest.raises(ValueError, match="has 2 layers, the student has 3; allowed are at most 2"):
         select_layers("first", deep=2, shallow=3)
 
 
-def save(model, path, **args):
+def save(model, path, task_state=None, **args):
     state = {
         "args": Namespace(arch="roberta", task="masked_lm", data="", **args),
+        "task_state": task_state or {},
         "model": model.state_dict(),
         "optimizer_history": [
             {"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
@@ -102,9 +106,43 @@ def test_a_missing_file_is_named():
 def test_a_head_of_another_activation_is_refused(tmp_path):
     """DistilBERT's has relu: the same weights would compute something else."""
     path = save(build(RobertaModel, 0), tmp_path / "relu.pt", pooler_activation_fn="relu")
-    with pytest.raises(ValueError, match="--pooler-activation-fn tanh: the head of .* has relu"):
+    with pytest.raises(ValueError, match="--pooler-activation-fn tanh: .*relu.pt has relu"):
         initialise_student(build(MixKDRobertaModel, 1), path, "first")
     headless = build(RobertaModel, 0)
     del headless.classification_heads[HEAD]
     path = save(headless, tmp_path / "headless.pt", pooler_activation_fn="relu")
     initialise_student(build(MixKDRobertaModel, 1), path, "first")
+
+
+@pytest.mark.parametrize(
+    "flag, theirs, ours",
+    [
+        ("--encoder-attention-heads", 2, 4),
+        ("--activation-fn", "relu", "gelu"),
+        ("--encoder-normalize-before", True, False),
+    ],
+)
+def test_weights_that_would_compute_something_else_are_refused(tmp_path, flag, theirs, ours):
+    """All of them have the same shapes."""
+    name = flag[2:].replace("-", "_")
+    path = save(build(RobertaModel, 0), tmp_path / "deep.pt", **{name: theirs})
+    student = build(MixKDRobertaModel, 1)
+    setattr(student.args, name, ours)
+    with pytest.raises(ValueError, match=f"{flag} {ours}: --student-init-path .* has {theirs}"):
+        initialise_student(student, path, "first")
+    setattr(student.args, name, theirs)
+    initialise_student(student, path, "first")
+
+
+def test_another_vocabulary_of_the_same_size_is_refused(tmp_path):
+    source, student = build(RobertaModel, 0), build(MixKDRobertaModel, 1)
+    known = fingerprint(student.encoder.dictionary, None)
+    initialise_student(student, save(source, tmp_path / "a.pt", {"fingerprint": known}), "first")
+    other = save(source, tmp_path / "b.pt", {"fingerprint": {"vocabulary": "0" * 64}})
+    with pytest.raises(ValueError, match="--student-init-path .*b.pt: its vocabulary is another"):
+        initialise_student(student, other, "first")
+
+
+def test_what_yaml_makes_of_on_is_refused():
+    with pytest.raises(ValueError, match=r"--padding-free True; allowed: on, off \(in YAML"):
+        build(MixKDRobertaModel, 0, padding_free=True)
