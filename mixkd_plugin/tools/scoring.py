@@ -207,6 +207,11 @@ def _percent_equal(a: Tensor, b: Tensor) -> float:
     return 100 * (a == b).double().mean().item()
 
 
+def count_layers(names: Iterable[str]) -> int:
+    """By the names of a model's parameters."""
+    return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
+
+
 def measure_speeds(
     models: Mapping[str, Callable[[Batch], Tensor]],
     batches: Mapping[str, Sequence[Batch]],

@@ -12,11 +12,9 @@ CPU, so that a busy neighbour slows all alike. Tokenising is not timed.
 
 import argparse
 import json
-import math
 import os
 import sys
-import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -25,6 +23,7 @@ from . import compare
 from .export import export, student_of
 from .export_formats import FORMATS
 from .figure_style import pyplot
+from .output import check_folder
 from .scoring import (
     Batch,
     Loaded,
@@ -38,13 +37,11 @@ from .scoring import (
     targets_of,
 )
 from .serving_figure import plot_serving
+from .serving_latency import SINGLE_TEXTS, measure_latencies, percentile, singles
 from .serving_module import ServedStudent
 from .subwords import TOKENIZERS
 
 FAIRSEQ = "fairseq"
-SINGLE_TEXTS = 200  # whose latency is measured, one by one
-
-
 MEASURES = {
     **{
         key: compare.MEASURES[key]
@@ -134,7 +131,10 @@ def serving_report(
 def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str) -> Candidate:
     if form == FAIRSEQ:
         return Candidate(name, form, loaded.logits, os.path.getsize(loaded.path) / 1e6)
-    export(loaded.path, folder, form, tokenizer, loaded.data, force=True)
+    try:
+        export(loaded.path, folder, form, tokenizer, loaded.data, force=True)
+    except ValueError as error:
+        raise ValueError(f"{name}, {form}: {error}; --formats leaves a format out") from error
     opened = FORMATS[form].open(folder, student_of(loaded).padding)
 
     def logits(batch: Batch) -> Tensor:
@@ -142,42 +142,6 @@ def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str)
 
     size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
     return Candidate(name, form, logits, size)
-
-
-def singles(batches: Sequence[Batch]) -> List[Batch]:
-    """Batches of one text without padding, at even distances through the data folder."""
-    rows = {}
-    for batch in batches:
-        texts = batch["net_input"]
-        for number, tokens, length in zip(batch["id"], texts["src_tokens"], texts["src_lengths"]):
-            rows[int(number)] = tokens[None, : int(length)]
-    step = max(1, len(rows) // SINGLE_TEXTS)
-    chosen = sorted(rows)[step // 2 :: step][:SINGLE_TEXTS]
-    return [{"net_input": {"src_tokens": rows[number]}} for number in chosen]
-
-
-def measure_latencies(
-    models: Dict[str, Callable[[Batch], Tensor]], texts: Mapping[str, Sequence[Batch]]
-) -> Dict[str, List[float]]:
-    """Milliseconds of each text, all models on one text after another."""
-    milliseconds: Dict[str, List[float]] = {label: [] for label in models}
-    for label, logits in models.items():
-        for text in texts[label][:10]:  # warm
-            logits(text)
-    labels = list(models)
-    for turn in range(len(texts[labels[0]])):
-        first = turn % len(labels)
-        for label in labels[first:] + labels[:first]:  # nobody is always first
-            start = time.perf_counter()
-            models[label](texts[label][turn])
-            milliseconds[label].append(1000 * (time.perf_counter() - start))
-    return milliseconds
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that at least so many percent of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
 def main(argv=None):
@@ -195,8 +159,18 @@ def main(argv=None):
     add("--formats", default=",".join(forms), metavar="A,B,...", help="default: %(default)s")
     add("--out", required=True, metavar="DIR", help="for serving.md, .json, .png and exports")
     add("--split", default="valid", help="labelled split (default: %(default)s)")
-    add("--batch-size", type=int, default=32, help="texts a batch (default: %(default)s)")
-    add("--rounds", type=int, default=5, help="timed rounds of batches (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=compare.positive,
+        default=32,
+        help="texts a batch (default: %(default)s)",
+    )
+    add(
+        "--rounds",
+        type=compare.positive,
+        default=5,
+        help="timed rounds of batches (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     try:
         pyplot()
@@ -210,10 +184,8 @@ def main(argv=None):
             raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
         if (args.teacher_data is None) != (args.teacher_tokenizer is None):
             raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
-        try:
-            os.makedirs(args.out, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"--out {args.out}: {error.strerror}") from error
+        check_folder(args.out)
+        os.makedirs(args.out, exist_ok=True)
         rows, count = serving_report(
             args.data,
             paths,

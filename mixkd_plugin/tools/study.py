@@ -56,8 +56,8 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
         raise ValueError(f"{path}: {', '.join(missing)} missing (defaults: [study] has all)")
     if study["keep"] not in ("all", "first"):
         raise ValueError(f"keep: {study['keep']!r}; allowed: all, first")
-    if int(study["points"]) < 1:
-        raise ValueError(f"points: {study['points']}; allowed: 1 or more")
+    if not isinstance(study["points"], int) or study["points"] < 1:
+        raise ValueError(f"points: {study['points']!r}; allowed: 1 or more")
     for name, folder in study["glue"].items():
         if "{fraction}" not in folder and not os.path.isdir(folder):
             raise ValueError(f"glue.{name}: no folder {folder}")
@@ -85,6 +85,9 @@ def devices_of(study: Dict[str, Any]) -> List[Device]:
 def run_study(study: Dict[str, Any]) -> Counter:
     """Do what is not done; how many runs ended in which way."""
     runs, devices = study_plan.all_runs(study), devices_of(study)
+    for teacher in {study_plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
+        if not os.path.isfile(teacher):
+            raise ValueError(f"teacher: no file {teacher}")
     jobs = Jobs(study)
     waiting, taking = study_plan.teachers_first(study, runs), threading.Lock()
     began, ends = time.time(), Counter()

@@ -9,6 +9,10 @@ from typing import List, Mapping, Optional, Sequence
 PLUGIN = Path(__file__).resolve().parents[1]
 
 
+def valid_splits(data: Path) -> List[str]:
+    return sorted(file.stem for file in (data / "input0").glob("valid*.bin"))
+
+
 def train_command(
     data: Path,
     flags: List[str],
@@ -23,14 +27,13 @@ def train_command(
     every validation, to go on from. The device is not named: a run is the same on any.
     """
     asked = (data / "train_flags.txt").read_text().split()
-    splits = sorted(file.stem for file in (data / "input0").glob("valid*.bin"))
     every = str(math.ceil(int(flags[flags.index("--max-update") + 1]) / points))
     saving = ["--save-interval-updates", every, "--keep-interval-updates", "1"]
     return [
         sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", str(PLUGIN),
         "--task", "mixkd_sentence_prediction", "--criterion", "mixkd", *asked, *flags,
         "--seed", str(seed), "--train-fraction-seed", str(seed),
-        "--valid-subset", ",".join([*splits, *more_splits]),
+        "--valid-subset", ",".join([*valid_splits(data), *more_splits]),
         "--validate-interval", "1000000", "--validate-interval-updates", every,
         "--save-interval", "1000000", "--no-epoch-checkpoints", "--save-dir", str(folder),
         "--log-format", "json", "--log-interval", "1000000",
@@ -39,12 +42,16 @@ def train_command(
 
 
 def compare_command(
-    data: Path, out: Path, teacher: str, students: Optional[Mapping[str, str]] = None
+    data: Path,
+    out: Path,
+    teacher: str,
+    students: Optional[Mapping[str, str]] = None,
+    split: str = "valid",
 ) -> List[str]:
     named = {"teacher": teacher, **(students or {})}
     pairs = [f"{name}={path}" for name, path in named.items()]
     tool = [sys.executable, "-m", "mixkd_plugin.tools.compare"]
-    return [*tool, str(data), *pairs, "--out", str(out)]
+    return [*tool, str(data), *pairs, "--out", str(out), "--split", split]
 
 
 def portable(command: List[str], out: Path) -> str:

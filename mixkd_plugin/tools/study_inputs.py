@@ -39,7 +39,9 @@ class Inputs:
         arguments = ["--glue", os.path.join(glue, task), "--task", task, "--out", UNFINISHED]
         arguments += ["--tokenizer", f"{kind}:{_whole(path) if path else self.encoder()}"]
         arguments += ["--max-tokens", str(study_plan.teacher_settings(self.study, task)["length"])]
-        return self._make(folder, "encode", *arguments, *self.study["encode_flags"].get(name, []))
+        more = self.study["encode_flags"].get(name, [])
+        more = more.get(task, []) if isinstance(more, dict) else more
+        return self._make(folder, "encode", *arguments, *map(str, more))
 
     def _make(self, folder: Path, tool: str, *arguments: str) -> Path:
         """A folder by one of our tools, called with UNFINISHED for it; there once it is complete.

@@ -16,8 +16,8 @@ import torch
 
 from ..digests import digest_of_file
 from . import study_plan
-from .results import GOLD, TEACHER, Run, append_result
-from .study_commands import compare_command, portable, train_command
+from .results import GOLD, TEACHER, Run, append_result, headlines
+from .study_commands import compare_command, portable, train_command, valid_splits
 from .study_inputs import Inputs, examples_in
 from .study_log import read_log, scored, size_of
 from .study_plan import TeacherRun
@@ -79,7 +79,7 @@ class Jobs:
         data, given = self.inputs.data(teacher.task, GOLD), settings.get("teacher")
         encoder = str(self.inputs.encoder() / "model.pt")
         if given:
-            command = compare_command(data, folder / "compare", given)
+            command = compare_command(data, folder / "valid", given)
         else:
             flags = study_plan.train_flags(settings, examples_in(data, teacher.fraction))
             flags += ["--student-init-path", encoder]
@@ -91,14 +91,23 @@ class Jobs:
             return known
         if given:
             begin(folder, same["command"])
-            log = folder / "run.log"
-            self.commands.call(same["command"], command, log, device.environment)
-            result = {"metrics": {"valid": scored(folder / "compare")}}
+            result = {"metrics": self._score(data, given, folder, device)}
         else:
-            result = self._run(command, folder, device)
+            result = self._run(command, folder, device, same["files"])
         result["checkpoint"] = given or str(folder / "checkpoint_last.pt")
         result.update(size_of(Path(result["checkpoint"])))
+        found = [f"{key} {value:.1f}" for key, value in result["metrics"]["valid"].items()
+                 if key in headlines(teacher.task)]  # fmt: skip
+        print(f"teacher {teacher.folder}: {', '.join(found)}", flush=True)
         return self._record(folder, result, **teacher._asdict(), arm=TEACHER, **same)
+
+    def _score(self, data: Path, teacher: str, folder: Path, device: Device) -> Dict[str, Any]:
+        """The quality of a teacher of one's own, by split."""
+        for split in valid_splits(data):
+            command = compare_command(data, folder / split, teacher, split=split)
+            name, log = portable(command, self.out), folder / "run.log"
+            self.commands.call(name, command, log, device.environment)
+        return {split: scored(folder / split) for split in valid_splits(data)}
 
     # --- runs ---
 
@@ -137,7 +146,8 @@ class Jobs:
         }
         if _finished(folder, same) is not None:
             return "already done"
-        result = {**self._run(command, folder, device), **size_of(folder / "checkpoint_last.pt")}
+        result = self._run(command, folder, device, same["files"])
+        result.update(size_of(folder / "checkpoint_last.pt"))
         result["examples"] = result["examples"] or examples_in(data, 1.0)
         result["mixes_per_example"] = study_plan.mixes_per_example(settings)
         result["teacher_queries"] = study_plan.teacher_queries(settings, result["examples_seen"])
@@ -147,8 +157,11 @@ class Jobs:
             (folder / "checkpoint_last.pt").unlink()
         return "done"
 
-    def _run(self, command: List[str], folder: Path, device: Device) -> Dict[str, Any]:
-        name, began = portable(command, self.out), time.time()
+    def _run(
+        self, command: List[str], folder: Path, device: Device, files: Sequence[str]
+    ) -> Dict[str, Any]:
+        """``files``: what it begins with, by which a run that may go on is known, too."""
+        name, began = f"{portable(command, self.out)} # {' '.join(files)}", time.time()
         begin(folder, name)
         command = [*command, *device.flags]
         self.commands.call(name, command, folder / "run.log", device.environment)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ..safe_reading import read_checkpoint
+from .scoring import count_layers
 
 LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$")
 PART = re.compile(r"training on (\d+) of (\d+) examples")
@@ -68,10 +69,9 @@ def size_of(checkpoint: Path) -> Dict[str, int]:
     """Layers, parameters and bytes of a student or teacher: what serving it needs."""
     tensors = read_checkpoint(str(checkpoint))["model"]
     names = [name for name in tensors if not name.endswith(".version")]
-    layers = {name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name}
     distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
     return {
-        "layers": len(layers),
+        "layers": count_layers(names),
         "parameters": sum(t.numel() for t in distinct),
         "bytes": sum(t.numel() * t.element_size() for t in distinct),
     }

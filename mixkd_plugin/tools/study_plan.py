@@ -32,6 +32,7 @@ AXES = (
     "variants",
     "arms",
 )  # the outermost first
+NUMBERS = {"seeds": (int, "whole numbers"), "fractions": ((int, float), "numbers")}
 OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
 
@@ -57,6 +58,11 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
         ValueError: naming the axis or the setting, where it asks for what is not there.
     """
     defined = study["settings"]
+    for axis in AXES:
+        kinds, what = NUMBERS.get(axis, (object, "values"))
+        values = study[axis]
+        if not isinstance(values, list) or not all(isinstance(value, kinds) for value in values):
+            raise ValueError(f"{axis}: {values!r}; allowed: a list of {what}, as [A,B]")
     known = {
         "tasks": TASKS,
         "students": defined["students"],

@@ -126,7 +126,7 @@ def name_of(log: Path) -> Optional[str]:
 
 def begin(folder: Path, name: str) -> None:
     """Empty the folder, unless fairseq can go on there with what the same command left."""
-    resumable = "--no-save-optimizer-state" not in name
+    resumable = "--no-save-optimizer-state" not in name and (folder / "checkpoint_last.pt").exists()
     if resumable and name_of(folder / "run.log") == name:
         return
     shutil.rmtree(folder, ignore_errors=True)
