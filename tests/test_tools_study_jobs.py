@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -255,6 +256,15 @@ def test_the_real_thing(tmp_path):
     new = [json.loads(line) for line in results.read_text().splitlines()][len(lines) :]
     assert sorted(line["arm"] for line in new) == ["KD+SM+TMKD"] * 4 + ["teacher"]
     assert {line["command"] for line in new[1:]} == {line["command"] for line in runs[1:]}
+
+    teacher = tmp_path / "teacher.pt"
+    shutil.copy(tmp_path / "out/runs/SST-2/1/teacher/seed1/checkpoint_last.pt", teacher)
+    own = ["seeds=[1]", f"out={tmp_path / 'own'}", f"+settings.tasks.SST-2.teacher={teacher}"]
+    done = subprocess.run(small_study(tmp_path, "arms=[KD]", *own), cwd=ROOT, capture_output=True)
+    (scored,) = re.findall(rb"^teacher SST-2/1/teacher/seed1: accuracy (\S+)$", done.stdout, re.M)
+    of_new = [line["metrics"] for line in new if line["arm"] == "teacher"]
+    assert float(scored) == round(of_new[0]["valid"]["accuracy"], 1)
+    assert b"1 done" in done.stdout, done.stderr[-2000:]
 
     longer = small_study(tmp_path, "arms=[KD]", "settings.common.length=64")
     refused = subprocess.run(longer, cwd=ROOT, capture_output=True, text=True)
