@@ -150,7 +150,8 @@ def load_checkpoint(
     _forget_earlier_run()
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
     updates, optimization = trainer.get_num_updates(), trainer.cfg.optimization
-    resumes = extra_state is not None and not cfg.reset_optimizer and cfg.restore_file == DEFAULT
+    default = cfg.restore_file == DEFAULT and os.path.isfile(os.path.join(cfg.save_dir, DEFAULT))
+    resumes = extra_state is not None and default and not cfg.reset_optimizer
     reached = trainer._optim_history[-1].get("num_updates", 0) if trainer._optim_history else 0
     if resumes and updates == 0 < reached:
         updates, over = reached, 0 < optimization.max_epoch < epoch_itr.next_epoch_idx
