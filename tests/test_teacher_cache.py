@@ -117,7 +117,7 @@ def test_processes_share_the_teachers_batches(
         (["--teacher-dtype", "bfloat16"], 5),  # and for validation
         (["--padding-free", "off"], 5),
         (["--teacher-path", "BOTH", "--teacher-weights", "0.9:0.1"], 5),
-        (["--init-token", 2], 5),
+        (["--separator-token", 2], 5),  # another layout, of pairs
     ],
     ids=str,
 )
