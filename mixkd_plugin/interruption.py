@@ -130,6 +130,28 @@ def _forget_earlier_run() -> None:
                 delattr(function, name)
 
 
+def _reached_without_optimizer(cfg: Any, trainer: Any, epoch_itr: Any) -> int:
+    """Updates of a finished run whose checkpoint_last.pt has no optimizer's state; else 0.
+
+    Raises:
+        ValueError: where the run is not finished.
+    """
+    default = cfg.restore_file == DEFAULT and os.path.isfile(os.path.join(cfg.save_dir, DEFAULT))
+    if not default or cfg.reset_optimizer or not trainer._optim_history:
+        return 0
+    reached = trainer._optim_history[-1].get("num_updates", 0)
+    wanted = trainer.cfg.optimization
+    over = 0 < wanted.max_epoch < epoch_itr.next_epoch_idx or 0 < wanted.max_update <= reached
+    if reached > 0 and not over:
+        raise ValueError(
+            f"--save-dir {cfg.save_dir}: {DEFAULT} ({reached} updates) has no optimizer's state "
+            "(--no-save-optimizer-state), so that no run can go on from it: move it away to train "
+            "from the beginning, or begin with its student and a new optimizer by "
+            "--reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
+        )
+    return reached
+
+
 def load_checkpoint(
     load: Callable[..., Any], cfg: Any, trainer: Any, **passthrough_args: Any
 ) -> tuple[Any, Any]:
@@ -150,18 +172,8 @@ def load_checkpoint(
     _forget_earlier_run()
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
     updates, optimization = trainer.get_num_updates(), trainer.cfg.optimization
-    default = cfg.restore_file == DEFAULT and os.path.isfile(os.path.join(cfg.save_dir, DEFAULT))
-    resumes = extra_state is not None and default and not cfg.reset_optimizer
-    reached = trainer._optim_history[-1].get("num_updates", 0) if trainer._optim_history else 0
-    if resumes and updates == 0 < reached:
-        updates, over = reached, 0 < optimization.max_epoch < epoch_itr.next_epoch_idx
-        if not over and not 0 < optimization.max_update <= updates:
-            raise ValueError(
-                f"--save-dir {cfg.save_dir}: {DEFAULT} ({updates} updates) has no optimizer's "
-                "state (--no-save-optimizer-state), so that no run can go on from it: move it "
-                "away to train from the beginning, or begin with its student and a new optimizer "
-                "by --reset-optimizer --reset-dataloader --reset-meters --reset-lr-scheduler"
-            )
+    if extra_state is not None and updates == 0:
+        updates = _reached_without_optimizer(cfg, trainer, epoch_itr)
     elif extra_state is not None and updates > 0 and not cfg.reset_dataloader:
         position = extra_state["train_iterator"]
         if position.get("iterations_in_epoch") == 0 and not cfg.reset_lr_scheduler:

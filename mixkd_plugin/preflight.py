@@ -7,7 +7,7 @@ nonsense. Each check raises one ``ValueError``; the caller adds which file it wa
 import hashlib
 import logging
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -68,34 +68,37 @@ def check_regression(cfg, regression: bool) -> None:
         )
 
 
-def check_layout(cfg, init_token: Optional[int], separator_token: Optional[int], data: str) -> None:
-    """The teacher's texts must have begun, and pairs have been divided, as those of ``data``."""
-    ours = {"init_token": init_token}
-    if os.path.isdir(os.path.join(data, "input1")):
-        ours["separator_token"] = separator_token
-    for name, value in ours.items():
-        if name in cfg.task and cfg.task[name] != value:
+def layout_settings(data: str) -> Tuple[str, ...]:
+    """Of a task, what lays out the texts of ``data``: in a single one nothing is separated."""
+    pairs = os.path.isdir(os.path.join(data, "input1"))
+    return ("init_token", "separator_token") if pairs else ("init_token",)
+
+
+def check_layout(cfg, reads) -> None:
+    """The teacher's texts must have begun, and pairs have been divided, as those that it reads."""
+    for name in layout_settings(reads.data):
+        ours = getattr(reads, name)
+        if name in cfg.task and cfg.task[name] != ours:
             raise ValueError(
                 f"it was trained with --{name.replace('_', '-')} {cfg.task[name]}, this run has "
-                f"{value}; allowed is the same, or --teacher-data, which is read as it was trained"
+                f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
             )
 
 
 def check_vocabulary(
-    model_state: Dict[str, Tensor],
-    task_state: Dict[str, Any],
-    folders: Sequence[str],
-    dictionary: Dictionary,
-    labels: Optional[Dictionary],
+    path: str, state: Dict[str, Any], dictionary: Dictionary, labels: Optional[Dictionary]
 ) -> None:
     """Compare words and labels symbol by symbol, and with what the checkpoint recorded of them.
 
+    Its dictionaries may lie in its own data folder and beside it, in this order.
+
     Args:
-        folders: where the teacher's dictionaries may lie, in order of preference
+        path, state: the checkpoint, as :func:`safe_reading.read_configured` has it
         labels: None for regression
     """
     roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
-    rows = [w.size(0) for name, w in model_state.items() if name == other or name.endswith(roberta)]
+    weights = state["model"].items()
+    rows = [w.size(0) for name, w in weights if name == other or name.endswith(roberta)]
     if not rows:
         raise ValueError(
             f"it is no RoBERTa encoder: it has no {roberta}; and none that extends "
@@ -103,7 +106,8 @@ def check_vocabulary(
         )
     if rows[0] != len(dictionary):
         raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
-    recorded = task_state.get("fingerprint", {})
+    recorded = state.get("task_state", {}).get("fingerprint", {})
+    folders = [state["cfg"].task.data, os.path.dirname(os.path.abspath(path))]
     ours = fingerprint(dictionary, labels)
     words = _find(folders, "input0/dict.txt", "dict.txt")
     _compare("vocabulary", dictionary, ours["vocabulary"], words, recorded.get("vocabulary"))

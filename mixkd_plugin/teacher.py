@@ -168,15 +168,12 @@ def read_state(path: str) -> Dict[str, Any]:
 def _read(path: str, expected: Expected) -> Dict[str, Any]:
     """A checkpoint, checked against the data."""
     state = read_state(path)
-    cfg = state["cfg"]
-    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
-    task_state, labels = state.get("task_state", {}), expected.labels
+    cfg, labels = state["cfg"], expected.labels
     with _named(path, expected):
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
-        reads, words = expected.reads, expected.reads.dictionary
-        preflight.check_layout(cfg, reads.init_token, reads.separator_token, reads.data)
-        preflight.check_vocabulary(state["model"], task_state, folders, words, labels)
+        preflight.check_layout(cfg, expected.reads)
+        preflight.check_vocabulary(path, state, expected.reads.dictionary, labels)
     return state
 
 

@@ -114,7 +114,7 @@ def load(checkpoint: str, data: Optional[str]) -> scoring.Loaded:
         raise ValueError(
             f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
         )
-    return scoring.load(checkpoint, folder)
+    return scoring.load_state(checkpoint, state, folder)
 
 
 def student_of(loaded: scoring.Loaded) -> Student:

@@ -36,16 +36,16 @@ Cells = Mapping[str, Sequence[Lines]]  # by a panel's name, one for each of GAPS
 
 def gaps(group: Group, out: str, stem: str) -> str:
     """The gaps in the course of training."""
+    wanted = columns(group.results)
     curves = [
-        tabulate_curves(results, columns(results), measure)
-        for measure, results in _measured(group.results)
+        tabulate_curves(results, wanted, measure) for measure, results in _measured(group.results)
     ]
     cells = {
         column.name: [
             {label: row[column] for label, row in table.items() if column in row}
             for table in curves
         ]
-        for column in columns(group.results)
+        for column in wanted
     }
     cells = {name: both for name, both in cells.items() if any(both)}
     return _draw(

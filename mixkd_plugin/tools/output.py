@@ -12,9 +12,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 def check_folder(out: str) -> None:
     """Before work is done for it: --out may be made, or is a folder to write in."""
-    there = os.path.abspath(out)
-    while not os.path.lexists(there):
-        there = os.path.dirname(there)
+    folder = os.path.abspath(out)
+    missing = _missing_folders(folder)
+    there = os.path.dirname(missing[-1]) if missing else folder
     if not os.path.isdir(there) or not os.access(there, os.W_OK):
         raise ValueError(f"--out {out}: {there} is no folder that can be written in")
 

@@ -1,6 +1,6 @@
 """Trained checkpoints side by side on one split: quality, agreement, speed."""
 
-import os
+import copy
 import statistics
 import time
 from pathlib import Path
@@ -11,14 +11,12 @@ from fairseq import checkpoint_utils, tasks
 from torch import Tensor
 
 from .. import metrics
-from ..preflight import check_dictionaries, check_vocabulary, class_names
+from ..preflight import check_dictionaries, check_vocabulary, class_names, layout_settings
 from ..safe_reading import read_configured
 from ..texts import read_digests
 
-# What must be equal in the configurations of checkpoints, for the examples to mean the same, and
-# for a data folder to be read alike.
+# What must be equal in the configurations of checkpoints, for the examples to mean the same.
 SHARED_SETTINGS = ("num_classes", "regression_target")
-LAYOUT = ("init_token", "separator_token")
 REPORTS = ("report_acc_and_f1", "report_mcc")
 
 Batch = Dict[str, Any]
@@ -49,19 +47,20 @@ def load(path: str, data: str) -> Loaded:
     Raises:
         ValueError: where it cannot be used, or its words or labels are not those of the folder.
     """
-    state = read_configured(path)
-    cfg = state["cfg"]
+    return load_state(path, read_configured(path), data)
+
+
+def load_state(path: str, state: Dict[str, Any], data: str) -> Loaded:
+    """:func:`load`, of a checkpoint that was read already."""
+    cfg = copy.deepcopy(state["cfg"])
     head = cfg.task.get("classification_head_name")
     if not any(name.startswith(f"classification_heads.{head}.") for name in state["model"]):
         raise ValueError(f"{path} has no classification head: it was not trained for sentences")
-    folders = [cfg.task.data, os.path.dirname(os.path.abspath(path))]
     cfg.task.data = data
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     labels = None if cfg.task.regression_target else task.label_dictionary
     try:
-        check_vocabulary(
-            state["model"], state.get("task_state", {}), folders, task.source_dictionary, labels
-        )
+        check_vocabulary(path, state, task.source_dictionary, labels)
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
     (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], task=task, state=state)
@@ -89,8 +88,7 @@ def load_all(
 
 def _check_alike(loaded: Mapping[str, Loaded]) -> None:
     (first_name, first), *others = loaded.items()
-    pairs = os.path.isdir(os.path.join(first.data, "input1"))
-    layout = LAYOUT if pairs else LAYOUT[:1]  # nothing is separated in a single text
+    layout = layout_settings(first.data)
     for name, other in others:
         for key in SHARED_SETTINGS + (layout if first.data == other.data else ()):
             ours, theirs = first.task.cfg[key], other.task.cfg[key]

@@ -103,11 +103,13 @@ class Jobs:
 
     def _score(self, data: Path, teacher: str, folder: Path, device: Device) -> Dict[str, Any]:
         """The quality of a teacher of one's own, by split."""
+        found = {}
         for split in valid_splits(data):
             command = compare_command(data, folder / split, teacher, split=split)
             name, log = portable(command, self.out), folder / "run.log"
             self.commands.call(name, command, log, device.environment)
-        return {split: scored(folder / split) for split in valid_splits(data)}
+            found[split] = scored(folder / split)
+        return found
 
     # --- runs ---
 
