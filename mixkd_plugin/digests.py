@@ -5,8 +5,12 @@ import hashlib
 import os
 from typing import Dict, List
 
+from .files import check_regular
+
 
 def digest_of_file(path: str) -> str:
+    """Raises ValueError for what is no regular file, whose reading might not end."""
+    check_regular(path)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

@@ -8,10 +8,10 @@ from fairseq.utils import safe_getattr
 
 from .encoding import encode
 from .mixup import Mix
-from .student_init import CHOICES as INIT_LAYERS
 
 FAIRSEQ_EPS = 1e-5  # of LayerNorm
 PADDING_FREE = ("on", "off")
+INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
 
 
 @register_model("mixkd_roberta")

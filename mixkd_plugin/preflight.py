@@ -7,11 +7,13 @@ nonsense. Each check raises one ``ValueError``; the caller adds which file it wa
 import hashlib
 import logging
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor
+
+from .settings import boolean, integer, shown
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +38,23 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
 def class_names(labels: Dictionary) -> List[str]:
     """The classes of a label dictionary in their order, without special and padding symbols."""
     names = labels.symbols[labels.nspecial :]
-    return [name for name in names if name != "<mask>" and not name.startswith("madeupword")]
+    while names and (names[-1] == "<mask>" or names[-1].startswith("madeupword")):
+        names = names[:-1]
+    return names
+
+
+def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
+    """The classification heads in a checkpoint, and how many outputs each has."""
+    prefix, suffix = "classification_heads.", ".out_proj.weight"
+    return {
+        name[len(prefix) : -len(suffix)]: weight.size(0)
+        for name, weight in weights.items()
+        if name.startswith(prefix) and name.endswith(suffix) and weight.dim() == 2
+    }
 
 
 def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
-    prefix, suffix = "classification_heads.", ".out_proj.weight"
-    heads = {
-        name[len(prefix) : -len(suffix)]: weight.size(0)
-        for name, weight in model_state.items()
-        if name.startswith(prefix) and name.endswith(suffix)
-    }
+    heads = heads_of(model_state)
     if head not in heads:
         present = ", ".join(sorted(heads)) or "none: is it fine-tuned?"
         raise ValueError(
@@ -59,8 +68,8 @@ def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> N
 
 def check_regression(cfg, regression: bool) -> None:
     """The task that trained the teacher must have had the same ``--regression-target``."""
-    sections = [cfg[s] for s in ("task", "criterion") if cfg.get(s) is not None]
-    theirs = [bool(s["regression_target"]) for s in sections if "regression_target" in s]
+    theirs = [boolean(cfg[section], "regression_target") for section in ("task", "criterion")]
+    theirs = [value for value in theirs if value is not None]
     if theirs and any(theirs) != regression:
         kinds = {True: "regression (--regression-target)", False: "classification"}
         raise ValueError(
@@ -77,10 +86,10 @@ def layout_settings(data: str) -> Tuple[str, ...]:
 def check_layout(cfg, reads) -> None:
     """The teacher's texts must have begun, and pairs have been divided, as those that it reads."""
     for name in layout_settings(reads.data):
-        ours = getattr(reads, name)
-        if name in cfg.task and cfg.task[name] != ours:
+        ours, theirs = getattr(reads, name), integer(cfg["task"], name)
+        if name in cfg["task"] and theirs != ours:
             raise ValueError(
-                f"it was trained with --{name.replace('_', '-')} {cfg.task[name]}, this run has "
+                f"it was trained with --{name.replace('_', '-')} {theirs}, this run has "
                 f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
             )
 
@@ -90,15 +99,13 @@ def check_vocabulary(
 ) -> None:
     """Compare words and labels symbol by symbol, and with what the checkpoint recorded of them.
 
-    Its dictionaries may lie in its own data folder and beside it, in this order.
-
     Args:
-        path, state: the checkpoint, as :func:`safe_reading.read_configured` has it
+        path, state: the checkpoint, as :func:`configured.read_configured` has it
         labels: None for regression
     """
     roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
     weights = state["model"].items()
-    rows = [w.size(0) for name, w in weights if name == other or name.endswith(roberta)]
+    rows = [w.size(0) for n, w in weights if w.dim() and (n == other or n.endswith(roberta))]
     if not rows:
         raise ValueError(
             f"it is no RoBERTa encoder: it has no {roberta}; and none that extends "
@@ -106,44 +113,83 @@ def check_vocabulary(
         )
     if rows[0] != len(dictionary):
         raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
-    recorded = state.get("task_state", {}).get("fingerprint", {})
-    folders = [state["cfg"].task.data, os.path.dirname(os.path.abspath(path))]
-    ours = fingerprint(dictionary, labels)
-    words = _find(folders, "input0/dict.txt", "dict.txt")
-    _compare("vocabulary", dictionary, ours["vocabulary"], words, recorded.get("vocabulary"))
+    check_words(path, state, dictionary)
     if labels is not None:
-        names = _find(folders, "label/dict.txt")
-        _compare("labels", labels, ours["labels"], names, recorded.get("labels"))
+        _check_labels(path, state, labels)
 
 
-def _compare(what: str, dictionary: Dictionary, ours: Any, path: Optional[str], recorded: Any):
-    """By the record where there is one: data in the teacher's folder may be new since then."""
+def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> None:
+    """By the record where there is one: data in the checkpoint's folder may be new since then."""
+    recorded = state["fingerprint"].get("vocabulary")
+    ours = fingerprint(dictionary, None)["vocabulary"]
     if recorded is not None and recorded == ours:
         return
-    if path is not None:
-        _check_symbols(what, path, dictionary)
+    found = _find(path, state, "input0/dict.txt", "dict.txt")
+    if found is not None:
+        _check_symbols(found, _load(found), dictionary)
     if recorded is not None:
-        raise ValueError(f"its {what} differ from the data's: recorded {recorded}, here {ours}")
-    if path is None:
-        logger.warning("the teacher's %s was not found, so not compared with the data's", what)
+        raise ValueError(
+            f"its vocabulary differs from the data's: recorded {shown(recorded)}, here {ours}"
+        )
+    if found is None:
+        _warn(path, "vocabulary")
 
 
-def _find(folders: Sequence[str], *names: str) -> Optional[str]:
-    paths = (os.path.join(folder, name) for folder in folders for name in names)
+def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
+    recorded, ours = state["fingerprint"].get("labels"), class_names(labels)
+    if recorded is not None and recorded == ours:
+        return
+    found = _find(path, state, "label/dict.txt")
+    theirs = ours if found is None else class_names(_load(found))
+    where = f" ({found})"
+    if theirs == ours and recorded is not None:
+        where, theirs = "", recorded
+    if theirs != ours:
+        said = "recorded" if not where else "there"
+        raise ValueError(
+            f"its labels{where} differ from the data's: {said} {theirs}, here {ours}; allowed are "
+            "the same classes in the same order: --labels of mixkd_plugin.tools.encode, and of "
+            "import_hf, gives their order"
+        )
+    if found is None and recorded is None:
+        _warn(path, "labels")
+
+
+def _warn(path: str, what: str) -> None:
+    logger.warning(
+        "%s: ITS %s WAS NOT FOUND, SO NOT COMPARED WITH THE DATA'S: with another one, what it says "
+        "is wrong without an error; put its dict.txt (label/dict.txt) beside it",
+        *(path, what.upper()),
+    )
+
+
+def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
+    """A dictionary in the checkpoint's own data folder, or beside it, in this order."""
+    folders = [state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))]
+    paths = (os.path.join(folder, name) for folder in folders if folder for name in names)
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
-def _check_symbols(what: str, path: str, ours: Dictionary) -> None:
-    theirs = Dictionary.load(path)
+def _load(path: str) -> Dictionary:
+    try:
+        return Dictionary.load(path)
+    except Exception as error:  # of whatever another program wrote there
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} is no dictionary of fairseq ({reason})") from error
+
+
+def _check_symbols(path: str, theirs: Dictionary, ours: Dictionary) -> None:
     theirs.add_symbol("<mask>")  # as fairseq's task does
     for i, (their_symbol, our_symbol) in enumerate(zip(theirs.symbols, ours.symbols)):
         if their_symbol != our_symbol:
             raise ValueError(
-                f"its {what} ({path}) differ from the data's: symbol {i} is {their_symbol!r}, "
-                f"here {our_symbol!r}"
+                f"its vocabulary ({path}) differs from the data's: symbol {i} is "
+                f"{their_symbol!r}, here {our_symbol!r}"
             )
     if len(theirs) != len(ours):
-        raise ValueError(f"its {what} ({path}) have {len(theirs)} symbols, the data's {len(ours)}")
+        raise ValueError(
+            f"its vocabulary ({path}) has {len(theirs)} symbols, the data's {len(ours)}"
+        )
 
 
 def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -> None:
@@ -161,5 +207,11 @@ def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -
 def check_finite(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Every parameter must be a finite number, in the type that the teacher will compute in."""
     for name, parameter in model.named_parameters():
-        if not all(map(torch.isfinite, parameter.detach().aminmax())):  # nan shows in both
+        if not is_finite(parameter):
             raise ValueError(f"its parameter {name} is not finite in {dtype} (--teacher-dtype)")
+
+
+def is_finite(values: Tensor) -> bool:
+    if values.numel() == 0:
+        return True
+    return all(map(torch.isfinite, values.detach().aminmax()))  # nan shows in both

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import zipfile
 from typing import Any
 
 from fairseq.file_io import PathManager
@@ -43,7 +42,7 @@ def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] |
     if PathManager.path_requires_pathmanager(path) or not os.path.isfile(path):
         return None  # in a store that only fairseq knows, or a new run
     try:
-        return _read_whole(path).get("task_state", {})
+        return read_checkpoint(path).get("task_state", {})
     except ValueError as error:
         # What is no fault of the file may pass, and what is refused is not to be overwritten.
         outside = isinstance(error.__cause__, (OSError, MemoryError))
@@ -55,24 +54,6 @@ def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] |
                 "--save-dir"
             ) from error
         return _replace(path, suffix, error)
-
-
-def _read_whole(path: str) -> dict[str, Any]:
-    """A checkpoint, all of whose parts have their checksums.
-
-    Raises:
-        ValueError: where it cannot be read, or what it holds is not what was written.
-    """
-    state = read_checkpoint(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            try:
-                damaged = archive.testzip()
-            except zipfile.BadZipFile:
-                damaged = "a part of it"
-        if damaged is not None:
-            raise ValueError(f"{path} is damaged ({damaged} does not have its checksum)")
-    return state
 
 
 def find_on_every_rank(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] | None:
@@ -97,7 +78,7 @@ def _replace(path: str, suffix: str, damage: ValueError) -> dict[str, Any]:
     newest, state, updates = None, None, -1
     for other in _others(os.path.dirname(path), suffix):
         try:
-            candidate = _read_whole(other)
+            candidate = read_checkpoint(other)
         except ValueError:
             continue
         reached = candidate["optimizer_history"][-1].get("num_updates", 0)

@@ -2,26 +2,27 @@
 
 import logging
 import re
-from typing import Any, Dict, List
+from argparse import Namespace
+from typing import Any, Dict, List, Sequence
 
+from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
-from .preflight import fingerprint
-from .safe_reading import read_checkpoint
+from .configured import check_pretraining, read_configured
+from .model import FAIRSEQ_EPS, INIT_LAYERS
+from .preflight import check_words, is_finite
+from .rebuild import model_class, roberta_settings
 
 logger = logging.getLogger(__name__)
 
-# What weights were trained with, and fairseq's default for a checkpoint that does not say (None: of
-# the architecture).
-ENCODER = {
-    "encoder_attention_heads": None,
-    "activation_fn": "gelu",
-    "encoder_normalize_before": False,
-}
-HEAD = {"pooler_activation_fn": "tanh"}
-
-CHOICES = "first, spaced, or positions such as 0,2,4"
+# What weights were trained with, of equal shapes or not, besides the head's activation.
+ENCODER = (
+    *("encoder_attention_heads", "activation_fn", "encoder_normalize_before"),
+    *("layernorm_embedding", "no_scale_embedding", "encoder_learned_pos"),
+    *("no_token_positional_embeddings", "layer_norm_eps"),
+)
+HEAD = ("pooler_activation_fn",)
 
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
 
@@ -46,7 +47,7 @@ def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
     try:
         layers = [int(i) for i in spec.split(",")]
     except ValueError:
-        raise ValueError(f"--student-init-layers {spec!r}: allowed are {CHOICES}") from None
+        raise ValueError(f"--student-init-layers {spec!r}: allowed are {INIT_LAYERS}") from None
     for layer in layers:
         if not 0 <= layer < deep:
             raise ValueError(
@@ -73,54 +74,62 @@ def initialise_student(model, path: str, spec: str) -> None:
             vocabulary differ.
     """
     try:
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_configured(path)
     except ValueError as error:
         raise ValueError(f"--student-init-path: {error}") from error
-    source = checkpoint["model"]
+    try:
+        _initialise(model, checkpoint, path, spec)
+    except ValueError as error:
+        named = str(error).startswith("--")
+        raise ValueError(str(error) if named else f"--student-init-path {path}: {error}") from error
+
+
+def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None:
+    source, dictionary = checkpoint["model"], model.encoder.dictionary
+    settings = {"encoder_attention_heads": model.args.encoder_attention_heads}
+    settings.update(checkpoint["cfg"]["model"])
+    kind = model_class(settings)
+    if not issubclass(kind, RobertaModel):
+        raise ValueError(f"it is a {kind.__name__}; allowed is a RoBERTa, as the student is")
+    check_pretraining(checkpoint["cfg"]["task"])
+    theirs = roberta_settings(kind, settings, source, dictionary.pad())
+    layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
     source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
-    deep = 1 + max((int(m[2]) for m in map(_LAYER.match, source) if m), default=-1)
-    layers = select_layers(spec, deep, len(model.encoder.sentence_encoder.layers))
     state = _keep_layers(source, layers)
-    model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
-    _check_settings(checkpoint, model, path, ENCODER)
-    _check_words(checkpoint, model, path)
+    try:
+        model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
+    except Exception as error:  # fairseq looks for parts that a head may lack
+        raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
+    _check_settings(theirs, model, path, ENCODER)
 
     expected = model.state_dict()
     for name, value in expected.items():
         if name not in state:
-            raise ValueError(f"--student-init-path {path}: it has no {name}")
+            raise ValueError(f"it has no {name}")
         if state[name].shape != value.shape:
             raise ValueError(
-                f"--student-init-path {path}: {name} is {tuple(state[name].shape)}, the student's "
-                f"is {tuple(value.shape)}: width, vocabulary and --max-positions must be equal"
+                f"{name} is {tuple(state[name].shape)}, the student's is {tuple(value.shape)}: "
+                "width, vocabulary and --max-positions must be equal"
             )
+        if not (state[name].is_floating_point() and is_finite(state[name])):
+            raise ValueError(f"its {name} is not made of finite numbers")
         if name.startswith("classification_heads.") and state[name] is source.get(name):
-            _check_settings(checkpoint, model, path, HEAD)
+            _check_settings(theirs, model, path, HEAD)
+    check_words(path, checkpoint, dictionary)
     model.load_state_dict({name: state[name] for name in expected})
     logger.info("student initialised from layers %s of %s", layers, path)
 
 
-def _check_settings(checkpoint: Dict[str, Any], model, path: str, names: Dict[str, Any]) -> None:
+def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:
     """Weights that come along must go on computing what they did."""
-    theirs = checkpoint["cfg"]["model"] if checkpoint.get("cfg") else checkpoint["args"]
-    for name, default in names.items():
-        ours = getattr(model.args, name)
-        value = safe_getattr(theirs, name, ours if default is None else default)
+    for name in names:
+        usual = FAIRSEQ_EPS if name == "layer_norm_eps" else None
+        ours, value = (safe_getattr(args, name, usual) for args in (model.args, theirs))
         if ours != value:
             raise ValueError(
                 f"--{name.replace('_', '-')} {ours}: --student-init-path {path} has {value}; "
                 "allowed is the same"
             )
-
-
-def _check_words(checkpoint: Dict[str, Any], model, path: str) -> None:
-    """By the record that our task leaves; of other checkpoints the number alone is known."""
-    recorded = checkpoint.get("task_state", {}).get("fingerprint", {}).get("vocabulary")
-    if recorded not in (None, fingerprint(model.encoder.dictionary, None)["vocabulary"]):
-        raise ValueError(
-            f"--student-init-path {path}: its vocabulary is another than the data's; allowed is "
-            "the same, symbol by symbol"
-        )
 
 
 def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:

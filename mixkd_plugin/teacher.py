@@ -7,19 +7,16 @@ module it finds; it does not find this one.
 import contextlib
 import logging
 import math
-import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
-from unittest import mock
 
 import torch
-from fairseq import checkpoint_utils
-from omegaconf import open_dict
 from torch import Tensor
 
 from . import preflight, ranks
-from .encoding import can_encode, encode
+from .configured import read_configured, sentence_task
+from .encoding import encode
 from .mixup import Mix
-from .safe_reading import read_configured
+from .rebuild import build, model_class
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +151,7 @@ def _named(path: str, expected: Expected):
 
 
 def read_state(path: str) -> Dict[str, Any]:
-    """A checkpoint; its configuration is in ``cfg``.
+    """A checkpoint, as :func:`configured.read_configured` has it.
 
     Raises:
         ValueError: where it cannot be read.
@@ -170,6 +167,7 @@ def _read(path: str, expected: Expected) -> Dict[str, Any]:
     state = read_state(path)
     cfg, labels = state["cfg"], expected.labels
     with _named(path, expected):
+        model_class(cfg["model"])
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
         preflight.check_layout(cfg, expected.reads)
@@ -183,7 +181,7 @@ def _shared(circle: ranks.Circle, state: Optional[Dict[str, Any]]) -> Dict[str, 
         return state
     small = shapes = None
     if circle.reads:
-        small = {"cfg": state["cfg"], "task_state": state.get("task_state", {})}
+        small = {"cfg": state["cfg"]}
         shapes = {name: (tuple(v.shape), v.dtype) for name, v in state["model"].items()}
     small, shapes = circle.share((small, shapes))
     if circle.reads:
@@ -191,37 +189,14 @@ def _shared(circle: ranks.Circle, state: Optional[Dict[str, Any]]) -> Dict[str, 
     zeros = {
         name: torch.zeros((), dtype=dtype).expand(shape) for name, (shape, dtype) in shapes.items()
     }
-    return {**small, "args": None, "model": zeros}
+    return {**small, "model": zeros}
 
 
 def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
-    """The model of a checkpoint, by fairseq's own loader."""
-    cfg = state["cfg"]
-    with open_dict(cfg):  # the dictionaries are equal: its own data folder is no longer needed
-        cfg.task.data = expected.reads.data
-    # The state is given, so fairseq opens no file; it only looks whether there is one.
-    files = [os.devnull]
-    try:
-        # building a model draws random numbers, all of them for weights that are then loaded;
-        # training must not notice
-        with torch.random.fork_rng(devices=[]), _without_draws():
-            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(files, state=state)
-    except (AssertionError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
-        raise ValueError(f"fairseq cannot load it: {reason}") from error
-    if not can_encode(model):
-        raise ValueError(
-            f"it is a {type(model).__name__}: allowed are fairseq's RobertaModel, what extends it, "
-            "and what extends mixkd_plugin.MixupModel"
-        )
-    preflight.check_positions(model.max_positions(), expected.longest, expected.reads.flag)
+    """The model of a checkpoint, on the data that it reads."""
+    cfg, reads = state["cfg"], expected.reads
+    regression = expected.labels is None
+    task = sentence_task(cfg["task"], reads.data, expected.head, expected.num_classes, regression)
+    model = build(cfg["model"], state["model"], expected.head, expected.num_classes, task)
+    preflight.check_positions(model.max_positions(), expected.longest, reads.flag)
     return model
-
-
-def _without_draws():
-    """In its context, zeros where random numbers would be drawn, which take longer."""
-
-    def zero(tensor, *_args, **_options):
-        return tensor.zero_()
-
-    return mock.patch.multiple(Tensor, normal_=zero, uniform_=zero)

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from . import ranks
 from .labels import read_targets, strata_of
 from .preflight import check_dictionaries, class_names, fingerprint
+from .settings import integer
 from .teacher import Reads, read_state
 from .teacher_files import TeacherFiles
 from .texts import FILE, read_digests
@@ -62,15 +63,20 @@ def _agreed(paths: Sequence[str]) -> Layout:
 
 
 def _layout_of(path: str) -> Layout:
-    task = read_state(path)["cfg"].task
+    task = read_state(path)["cfg"]["task"]
     missing = [name for name in Layout._fields if name not in task]
+    if not missing and task["max_positions"] is None:
+        missing = ["max_positions"]
     if missing:
         flag = missing[0].replace("_", "-")
         raise ValueError(
             f"--teacher-path {path}: it does not say how its texts are laid out, as --teacher-data "
             f"needs to know: its task {task.get('_name')} has no --{flag}"
         )
-    return Layout(*(task[name] for name in Layout._fields))
+    try:
+        return Layout(*(integer(task, name) for name in Layout._fields))
+    except ValueError as error:
+        raise ValueError(f"--teacher-path {path}: {error}") from error
 
 
 class WithTeacherTokens(BaseWrapperDataset):

@@ -6,6 +6,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 from . import ranks
 from .digests import digest_of_file
+from .safe_reading import check_kind
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class TeacherFiles:
 
 
 def _version(path: str) -> Tuple[int, int]:
-    if os.path.isdir(path):
-        raise ValueError(f"--teacher-path: {path} is a folder, not a checkpoint file")
-    if not os.path.exists(path):
-        raise ValueError(f"--teacher-path: {path} does not exist")
-    status = os.stat(path)
+    try:
+        check_kind(path)
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--teacher-path: {error}") from error
     return status.st_size, status.st_mtime_ns

@@ -6,12 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from test_data import Base, dataset
 from test_pairing import of_lengths
 from torch import nn
 
-from mixkd_plugin import MixupModel, losses, pairing, register_distance, register_pairing, teacher
+from mixkd_plugin import MixupModel, losses, pairing, register_distance, register_pairing
 from mixkd_plugin.data import DistillationDataset
 from mixkd_plugin.encoding import encode
 from mixkd_plugin.losses import DISTANCES, distance
@@ -190,19 +189,6 @@ def test_an_encoder_may_mix_elsewhere():
         encode(late, "head", tokens, Mix(partners, torch.zeros(1)), False, True),
         Mean.encode_rows(late, "head", partners, None, True),
     )
-
-
-def test_a_teacher_is_a_model_that_can_mix(monkeypatch):
-    """The parameters of another may have the right names by chance."""
-    models = [mean(), nn.Linear(2, 2)]
-    loaded = lambda *_, **__: ([models.pop(0)], None, None)  # noqa: E731
-    monkeypatch.setattr(teacher.checkpoint_utils, "load_model_ensemble_and_task", loaded)
-    state = {"cfg": OmegaConf.create({"task": {"data": ""}})}
-    reads = teacher.Reads("", None, 0, None)
-    expected = teacher.Expected(reads, None, "head", 2, longest=512)
-    assert isinstance(teacher._build(state, expected), Mean)
-    with pytest.raises(ValueError, match="it is a Linear: allowed are .* mixkd_plugin.MixupModel"):
-        teacher._build(state, expected)
 
 
 def test_ours_are_the_first_entries():

@@ -139,7 +139,7 @@ def test_another_vocabulary_of_the_same_size_is_refused(tmp_path):
     known = fingerprint(student.encoder.dictionary, None)
     initialise_student(student, save(source, tmp_path / "a.pt", {"fingerprint": known}), "first")
     other = save(source, tmp_path / "b.pt", {"fingerprint": {"vocabulary": "0" * 64}})
-    with pytest.raises(ValueError, match="--student-init-path .*b.pt: its vocabulary is another"):
+    with pytest.raises(ValueError, match="--student-init-path .*b.pt: its vocabulary differs"):
         initialise_student(student, other, "first")
 
 

@@ -44,16 +44,18 @@ def compare(
     batch_size: int = 32,
     rounds: int = 5,
     teacher_data: Optional[str] = None,
+    head: Optional[str] = None,
 ) -> Tuple[Dict[str, Dict[str, float]], int]:
     """{name: measures} of checkpoints {name: path}, and the number of examples.
 
     Args:
         teacher_data: the same examples in the teacher's vocabulary, if it is not the students'
+        head: the classification head to use, see :func:`scoring.load`
 
     Raises:
         ValueError: where a checkpoint cannot be used, or two read the data differently.
     """
-    loaded = scoring.load_all(paths, data, teacher, teacher_data)
+    loaded = scoring.load_all(paths, data, teacher, teacher_data, head)
     batches = scoring.batches_of_all(loaded, split, batch_size)
     targets = scoring.targets_of(batches[teacher])
     outputs = {
@@ -121,6 +123,7 @@ def main(argv=None):
     add("--split", default="valid", help="split to score (default: %(default)s)")
     add("--batch-size", type=positive, default=32, help="sentences a batch (default: %(default)s)")
     add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
+    add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
     add("--title", default="Quality and speed", help="of the plot (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
@@ -137,6 +140,7 @@ def main(argv=None):
             args.batch_size,
             args.rounds,
             args.teacher_data,
+            args.classification_head_name,
         )
     except ValueError as error:
         sys.exit(f"compare: {error}")

@@ -24,8 +24,8 @@ from typing import List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from ..preflight import class_names
-from ..safe_reading import read_configured
+from ..configured import read_configured
+from ..preflight import class_names, heads_of
 from . import scoring
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
 from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
@@ -59,6 +59,7 @@ def export(
     text: Optional[str] = None,
     tolerance: Optional[float] = None,
     force: bool = False,
+    head: Optional[str] = None,
 ) -> Parity:
     """Write ``out``, all or nothing, and compare.
 
@@ -67,6 +68,7 @@ def export(
         text: file with a text on each line, or a pair with a tab between, to compare on; default:
             the data's validation texts
         tolerance: largest difference of logits (default: TOLERANCE; int8: a share of the range)
+        head: the classification head to serve, see :func:`scoring.load`
 
     Raises:
         ValueError: saying what is wrong; nothing is written then.
@@ -77,7 +79,7 @@ def export(
     if os.path.isdir(out) and os.path.samefile(folder, out):
         raise ValueError(f"OUT {out} is the folder of --tokenizer; allowed is another one")
     with whole_output(out, (form.file, *OWNED), force) as work:
-        loaded = load(checkpoint, data)
+        loaded = load(checkpoint, data, head)
         task, dictionary = loaded.task, loaded.task.source_dictionary
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
         rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
@@ -104,29 +106,23 @@ def export(
         return check_parity(wanted, found, to, tolerance, student.labels is not None)
 
 
-def load(checkpoint: str, data: Optional[str]) -> scoring.Loaded:
+def load(checkpoint: str, data: Optional[str], head: Optional[str] = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or another place of it."""
     state = read_configured(checkpoint)
-    if not any(name.startswith("classification_heads.") for name in state["model"]):
+    if not heads_of(state["model"]):
         raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
-    folder = data or state["cfg"].task.data
+    folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(
             f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
         )
-    return scoring.load_state(checkpoint, state, folder)
+    return scoring.load_state(checkpoint, state, folder, head)
 
 
 def student_of(loaded: scoring.Loaded) -> Student:
     cfg, labels = loaded.task.cfg, None
     if not cfg.regression_target:
-        dictionary = loaded.task.label_dictionary
-        labels = class_names(dictionary)
-        if len(labels) != cfg.num_classes:
-            raise ValueError(
-                f"{cfg.data} has the classes {', '.join(labels)}, the student {cfg.num_classes} "
-                "outputs: --data names a folder with all of its classes"
-            )
+        labels = class_names(loaded.task.label_dictionary)
     return Student(
         loaded.model,
         cfg.classification_head_name,
@@ -191,6 +187,7 @@ def main(argv=None):
     add("--text", metavar="FILE", help="texts to compare on (default: the data's split valid)")
     add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed")
     add("--force", action="store_true", help="replace an earlier export in OUT")
+    add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
     args = parser.parse_args(argv)
     try:
         parity = export(
@@ -202,6 +199,7 @@ def main(argv=None):
             args.text,
             args.tolerance,
             args.force,
+            args.classification_head_name,
         )
     except ValueError as error:
         sys.exit(f"export: {error}")

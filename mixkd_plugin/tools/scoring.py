@@ -1,22 +1,30 @@
 """Trained checkpoints side by side on one split: quality, agreement, speed."""
 
-import copy
 import statistics
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import torch
-from fairseq import checkpoint_utils, tasks
 from torch import Tensor
 
 from .. import metrics
-from ..preflight import check_dictionaries, check_vocabulary, class_names, layout_settings
-from ..safe_reading import read_configured
+from ..configured import read_configured, sentence_task
+from ..preflight import (
+    check_dictionaries,
+    check_vocabulary,
+    class_names,
+    heads_of,
+    is_finite,
+    layout_settings,
+)
+from ..rebuild import build, model_class
+from ..settings import boolean, integer, text
 from ..texts import read_digests
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.
 SHARED_SETTINGS = ("num_classes", "regression_target")
+HEAD_HELP = "its classification head (default: the one that its settings name, or its only one)"
 REPORTS = ("report_acc_and_f1", "report_mcc")
 
 Batch = Dict[str, Any]
@@ -25,7 +33,7 @@ Batch = Dict[str, Any]
 class Loaded(NamedTuple):
     path: str
     model: torch.nn.Module
-    cfg: Any
+    cfg: Mapping[str, Any]  # the file's settings
     task: Any
 
     @property
@@ -41,36 +49,79 @@ class Loaded(NamedTuple):
         return logits.float()
 
 
-def load(path: str, data: str) -> Loaded:
-    """A checkpoint's model and task, with the data folder in place of its own.
+def load(path: str, data: str, head: Optional[str] = None) -> Loaded:
+    """A checkpoint's model, and a task on the data folder for it.
+
+    Args:
+        head: the classification head to use (default: the one that its settings name, or that it
+            has alone)
 
     Raises:
         ValueError: where it cannot be used, or its words or labels are not those of the folder.
     """
-    return load_state(path, read_configured(path), data)
+    return load_state(path, read_configured(path), data, head)
 
 
-def load_state(path: str, state: Dict[str, Any], data: str) -> Loaded:
+def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] = None) -> Loaded:
     """:func:`load`, of a checkpoint that was read already."""
-    cfg = copy.deepcopy(state["cfg"])
-    head = cfg.task.get("classification_head_name")
-    if not any(name.startswith(f"classification_heads.{head}.") for name in state["model"]):
-        raise ValueError(f"{path} has no classification head: it was not trained for sentences")
-    cfg.task.data = data
-    task = tasks.setup_task(cfg.task, from_checkpoint=True)
-    labels = None if cfg.task.regression_target else task.label_dictionary
+    cfg, weights = state["cfg"], state["model"]
     try:
+        model_class(cfg["model"])
+        head, classes = _head(cfg, weights, head)
+        sections = [boolean(cfg[name], "regression_target") for name in ("task", "criterion")]
+        positions = integer(cfg["model"], "max_positions", 512, least=1)
+        check_dictionaries(f"data folder {data}", data, any(sections))
+        task = sentence_task(cfg["task"], data, head, classes, any(sections), positions)
+        labels = None if task.cfg.regression_target else task.label_dictionary
         check_vocabulary(path, state, task.source_dictionary, labels)
+        if labels is not None and len(class_names(labels)) != classes:
+            names = class_names(labels)
+            raise ValueError(
+                f"its head {head!r} has {classes} outputs, the data has the {len(names)} classes "
+                f"{', '.join(names)}: name a folder with the classes that it was trained on"
+            )
+        model = build(cfg["model"], weights, head, classes, task)
+        if not all(map(is_finite, model.parameters())):
+            raise ValueError("its weights are not all finite numbers")
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
-    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], task=task, state=state)
-    return Loaded(path, model.eval(), cfg, task)
+    return Loaded(path, model, cfg, task)
+
+
+def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: Optional[str]):
+    """Its name, and how many outputs it has."""
+    heads = heads_of(weights)
+    if not heads:
+        raise ValueError("it has no classification head: it was not trained for sentences")
+    said = text(cfg["task"], "classification_head_name")
+    said = text(cfg["criterion"], "classification_head_name") if said is None else said
+    found = head or said or "sentence_classification_head"
+    if head is None and found not in heads and len(heads) == 1:
+        (found,) = heads  # as in published ones, whose settings are those of another training
+    if found not in heads:
+        raise ValueError(
+            f"it has no classification head {found!r}, only {', '.join(sorted(heads))}: name one "
+            "with --classification-head-name"
+        )
+    declared = integer(cfg["task"], "num_classes", heads[found])
+    if found == said and declared > 0 and declared != heads[found]:
+        raise ValueError(
+            f"its head {found!r} has {heads[found]} outputs, its setting num_classes is {declared}"
+        )
+    return found, heads[found]
 
 
 def load_all(
-    paths: Mapping[str, str], data: str, teacher: str, teacher_data: Optional[str]
+    paths: Mapping[str, str],
+    data: str,
+    teacher: str,
+    teacher_data: Optional[str],
+    head: Optional[str] = None,
 ) -> Dict[str, Loaded]:
     """Checkpoints {name: path}, all with one data folder, but the teacher where it has its own.
+
+    Args:
+        head: see :func:`load`
 
     Raises:
         ValueError: where a checkpoint cannot be used, or two read the data differently.
@@ -81,7 +132,7 @@ def load_all(
         if folder is not None:
             check_dictionaries(f"{flag} {folder}", folder, regression=True)  # the texts' one
     folders = {**dict.fromkeys(paths, data), teacher: teacher_data or data}
-    loaded = {name: load(path, folders[name]) for name, path in paths.items()}
+    loaded = {name: load(path, folders[name], head) for name, path in paths.items()}
     _check_alike(loaded)
     return loaded
 
@@ -165,7 +216,7 @@ def metrics_asked(loaded: Iterable[Loaded]) -> Set[str]:
         flags = Path(one.data, "train_flags.txt")
         words = flags.read_text().split() if flags.exists() else []
         for key in REPORTS:
-            if one.cfg.criterion.get(key) or f"--{key.replace('_', '-')}" in words:
+            if one.cfg["criterion"].get(key) or f"--{key.replace('_', '-')}" in words:
                 found.add(key)
     return found
 

@@ -25,6 +25,7 @@ from .export_formats import FORMATS
 from .figure_style import pyplot
 from .output import check_folder
 from .scoring import (
+    HEAD_HELP,
     Batch,
     Loaded,
     batches_of_all,
@@ -80,16 +81,18 @@ def serving_report(
     rounds: int = 5,
     teacher_data: Optional[str] = None,
     teacher_tokenizer: Optional[str] = None,
+    head: Optional[str] = None,
 ) -> Tuple[Dict[str, Dict[str, Any]], int]:
     """{"NAME, FORMAT": measures}, and the number of labelled texts.
 
     Args:
         teacher_data, teacher_tokenizer: the teacher's, if it has a vocabulary of its own
+        head: the classification head to use, see :func:`scoring.load`
 
     Raises:
         ValueError: where a checkpoint cannot be used or exported, or two read data differently.
     """
-    loaded = load_all(paths, data, teacher, teacher_data)
+    loaded = load_all(paths, data, teacher, teacher_data, head)
     batches = batches_of_all(loaded, split, batch_size)
     targets = targets_of(batches[teacher])
     tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
@@ -132,7 +135,8 @@ def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str)
     if form == FAIRSEQ:
         return Candidate(name, form, loaded.logits, os.path.getsize(loaded.path) / 1e6)
     try:
-        export(loaded.path, folder, form, tokenizer, loaded.data, force=True)
+        head = loaded.task.cfg.classification_head_name
+        export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
     except ValueError as error:
         raise ValueError(f"{name}, {form}: {error}; --formats leaves a format out") from error
     opened = FORMATS[form].open(folder, student_of(loaded).padding)
@@ -158,6 +162,7 @@ def main(argv=None):
     add("--teacher-tokenizer", metavar="KIND:PATH", help="what that was encoded by")
     add("--formats", default=",".join(forms), metavar="A,B,...", help="default: %(default)s")
     add("--out", required=True, metavar="DIR", help="for serving.md, .json, .png and exports")
+    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
     add("--split", default="valid", help="labelled split (default: %(default)s)")
     add(
         "--batch-size",
@@ -198,6 +203,7 @@ def main(argv=None):
             args.rounds,
             args.teacher_data,
             args.teacher_tokenizer,
+            args.classification_head_name,
         )
     except ValueError as error:
         sys.exit(f"serving_report: {error}")

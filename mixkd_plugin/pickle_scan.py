@@ -1,0 +1,112 @@
+"""What the pickles of a checkpoint would do, found without doing it.
+
+torch's weights-only unpickler runs no code, but a small file can make it allocate gigabytes, hash
+for ever or overflow the stack. So a pickle is walked first: which names it loads, how many
+operations it has, how deep what it makes is nested, and how large that is where what is referred to
+twice counts twice.
+"""
+
+import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from typing import Any, BinaryIO, Collection, Dict, List, Tuple, Union
+
+OPERATIONS = 500_000  # a model of 2,000 parameters and its Adam state have 130,000
+DEPTH = 100
+SIZE = 10 * OPERATIONS
+
+# The operations that torch's weights-only unpickler knows, by what they do to the stack.
+_ATOMS = frozenset((
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE",
+    "SHORT_BINSTRING", "LONG1",
+))  # fmt: skip
+_NEW = frozenset(("EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"))
+_TAKEN = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
+_ADDED = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
+_ADDED_TO_MARK = frozenset(("APPENDS", "SETITEMS"))
+_GET = frozenset(("BINGET", "LONG_BINGET"))
+_PUT = frozenset(("BINPUT", "LONG_BINPUT"))
+
+_Measures = List[int]  # depth and size of an object
+
+
+class UnsafePickleError(Exception):
+    """Why a pickle is refused, worded to follow its path."""
+
+
+def scan(pickle: Union[bytes, BinaryIO], allowed: Collection[str]) -> None:
+    """Walk one pickle; a file is left behind its end.
+
+    Args:
+        allowed: full names that it may load
+
+    Raises:
+        UnsafePickleError: naming what is wrong.
+        Exception: any other, where it is damaged.
+    """
+    stack: List[_Measures] = []
+    marks: List[int] = []
+    memo: Dict[Any, _Measures] = {}
+    for count, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
+        if count > OPERATIONS:
+            raise UnsafePickleError("is refused: it has more parts than any checkpoint needs")
+        name = operation.name
+        if name in _ATOMS:
+            stack.append([1, 1])
+        elif name in _GET:
+            stack.append(memo[argument])
+        elif name in _PUT:
+            memo[argument] = stack[-1]
+        elif name in _NEW:
+            stack.append([1, 1])
+        elif name == "GLOBAL":
+            _check_name(argument, allowed)
+            stack.append([1, 1])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in _TAKEN:
+            stack.append(_made_of(_pop(stack, _TAKEN[name])))
+        elif name == "TUPLE":
+            stack.append(_made_of(_pop(stack, len(stack) - marks.pop())))
+        elif name in _ADDED or name in _ADDED_TO_MARK:
+            many = _ADDED[name] if name in _ADDED else len(stack) - marks.pop()
+            depth, size = _made_of(_pop(stack, many))
+            target = stack[-1]
+            target[0], target[1] = max(target[0], depth), target[1] + size
+        elif name not in ("PROTO", "STOP"):
+            raise UnsafePickleError(f"is refused: no checkpoint needs the pickle operation {name}")
+        if stack and (stack[-1][0] > DEPTH or stack[-1][1] > SIZE):
+            raise UnsafePickleError(
+                "is refused: what it holds is nested deeper, or refers to itself more often, than "
+                "any checkpoint needs"
+            )
+
+
+def _pop(stack: List[_Measures], many: int) -> List[_Measures]:
+    start = len(stack) - many
+    if start < 0:
+        raise ValueError("its pickle takes more from the stack than there is")
+    taken = stack[start:]
+    del stack[start:]
+    return taken
+
+
+def _made_of(parts: List[_Measures]) -> _Measures:
+    return [1 + max((p[0] for p in parts), default=0), 1 + sum(p[1] for p in parts)]
+
+
+def _check_name(argument: str, allowed: Collection[str]) -> None:
+    module, name = _renamed(*argument.split(" ", 1))
+    full_name = f"{module}.{name}"
+    if full_name not in allowed:
+        shown = full_name[:100] if full_name.isprintable() else ascii(full_name)[:100]
+        raise UnsafePickleError(
+            f"is refused: it wants to load {shown}, which could run code and which no fairseq "
+            "checkpoint needs"
+        )
+
+
+def _renamed(module: str, name: str) -> Tuple[str, str]:
+    """Names of Python 2 as torch's unpickler reads them."""
+    if (module, name) in NAME_MAPPING:
+        return NAME_MAPPING[(module, name)]
+    return IMPORT_MAPPING.get(module, module), name
