@@ -10,7 +10,7 @@ import pickletools
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import Any, BinaryIO, Collection, Dict, List, Tuple, Union
 
-OPERATIONS = 500_000  # a model of 2,000 parameters and its Adam state have 130,000
+OPERATIONS = 300_000  # a model of 2,000 parameters and its Adam state have 130,000
 DEPTH = 100
 SIZE = 10 * OPERATIONS
 

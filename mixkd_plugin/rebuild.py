@@ -20,7 +20,6 @@ from fairseq.models import (
     ARCH_CONFIG_REGISTRY,
     ARCH_MODEL_REGISTRY,
     MODEL_DATACLASS_REGISTRY,
-    MODEL_REGISTRY,
     roberta,
 )
 from fairseq.utils import get_available_activation_fns
@@ -32,14 +31,6 @@ from .mixup_model import MixupModel
 from .model import FAIRSEQ_EPS, PADDING_FREE, MixKDRobertaModel
 from .settings import Section, SettingsError, boolean, harmless, integer, one_of, real, shown
 
-# fairseq's own that are built as RobertaModel is; its others build something else of their settings
-ROBERTAS = (
-    roberta.RobertaModel,
-    roberta.CamembertModel,
-    roberta.GottbertModel,
-    roberta.XLMRModel,
-    MixKDRobertaModel,
-)
 _LAYER = re.compile(r"(?:encoder|decoder)\.sentence_encoder\.layers\.(\d+)\.")
 _OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
 
@@ -62,14 +53,15 @@ def model_class(settings: Section) -> Type[nn.Module]:
         SettingsError: where it is none that a teacher, or a student's beginning, can be.
     """
     name = settings.get("_name")
-    found = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    found = ARCH_MODEL_REGISTRY.get(name)
     if found is None:
         known = "say no --arch" if name is None else f"have --arch {shown(name)}"
         raise SettingsError(
             f"its settings {known}, which is registered neither by fairseq nor by --user-dir"
         )
     own = not found.__module__.startswith(_OF_OTHERS)
-    if found in ROBERTAS or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
+    ours = found in (roberta.RobertaModel, MixKDRobertaModel)  # XLM-R's are the former
+    if ours or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
         return found
     raise SettingsError(
         f"it is a {found.__name__} (--arch {shown(name)}); allowed are fairseq's RobertaModel, and "

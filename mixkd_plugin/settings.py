@@ -39,8 +39,6 @@ def sections_of(state: Dict[str, Any]) -> Dict[str, Section]:
         whole = _plain(state["cfg"])
         sections = {name: whole.get(name) for name in SECTIONS} if isinstance(whole, dict) else {}
         found = {k: v if isinstance(v, dict) else {} for k, v in sections.items()}
-        for section in found.values():
-            section.setdefault("_name", section.get("arch"))
     else:
         flat = _plain(state["args"])
         if not isinstance(flat, dict):
@@ -49,8 +47,8 @@ def sections_of(state: Dict[str, Any]) -> Dict[str, Section]:
     if not found.get("model"):
         raise SettingsError("its settings say nothing about its model")
     for section in found.values():
-        if not isinstance(section["_name"], str):
-            section["_name"] = None
+        name = section.get("_name") or section.get("arch")
+        section["_name"] = name if isinstance(name, str) else None
     return found
 
 
