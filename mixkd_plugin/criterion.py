@@ -84,7 +84,13 @@ class MixKDCriterion(SentencePredictionCriterion):
             self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
         )
         teacher_clean = teacher_mixed = not_finite = None
-        if self.task.teacher_outputs is not None:
+        if self.task.teacher_outputs is None:
+            if training and self._wants("kd", "tmkd"):
+                raise ValueError(
+                    f"--kd-weight {self.weights['kd']:g}, --tmkd-weight {self.weights['tmkd']:g}: "
+                    "the task sets the teacher up in begin_epoch, which was not called"
+                )
+        else:
             teacher_clean, teacher_mixed, not_finite = self.task.teacher_outputs.logits(
                 sample,
                 clean=self._wants("kd") or not training,

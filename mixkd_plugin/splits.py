@@ -5,13 +5,25 @@ from functools import partial
 from typing import Callable, Dict, Optional
 
 from fairseq.data import Dictionary, FairseqDataset
+from omegaconf import OmegaConf
 
 from .data import DistillationDataset, PlanDrawer
+from .flags import TERMS
 from .labels import check_some_labelled, read_targets, strata_of
 from .pairing import draw_plan, stratified_subset
 from .teacher_data import TeacherData
 
 logger = logging.getLogger(__name__)
+
+
+def configured_weights(cfg) -> Dict[str, float]:
+    """What each term of the loss weighs, by the criterion of the run to which a task's ``cfg``
+    belongs; empty where that is none of ours, or unknown."""
+    criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
+    names = {term: f"{term}_weight" for term in TERMS}
+    if not all(name in criterion for name in names.values()):
+        return {}
+    return {term: criterion[name] for term, name in names.items()}
 
 
 def wants(weights: Dict[str, float], *terms: str) -> bool:

@@ -6,6 +6,7 @@ import os
 from functools import cached_property, partial
 from typing import Dict, Optional
 
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -19,8 +20,8 @@ from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
-from .splits import load_split, wants
-from .steps import fetched, nothing, one_row
+from .splits import configured_weights, load_split, wants
+from .steps import WithMarkedDummy, fetched, nothing, one_row
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -48,8 +49,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             cfg.persistent_workers = False
         self.teacher_outputs: Optional[TeacherOutputs] = None
         self.trains = False
-        self._weights: Dict[str, float] = {}
+        self._serves = False
+        self._weights = configured_weights(cfg)
         self._num_workers = 0
+        self._training_split: Optional[DistillationDataset] = None
+        self._training_batches = 0
         self._recorded_teachers: Optional[Dict[str, str]] = None
         self._teacher_data: Optional[TeacherData] = None
         self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
@@ -65,10 +69,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
-        # A rank may load a student while others do not. (fairseq 0.12.2 does not say so.)
-        if kwargs.get("from_checkpoint"):
+        if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with ranks.alone():
-                return cls._set_up(cfg, **kwargs)
+                task = cls._set_up(cfg, **kwargs)
+            task._serves, task._weights = True, {}  # until a criterion of its own is built
+            return task
         task = cls._set_up(cfg, **kwargs)
         if ranks.world_size() > 1:
             known = fingerprint(task.dictionary, task._classes)
@@ -84,7 +89,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             return super().setup_task(cfg, **kwargs)
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
-        """Called by the criterion: what each term of the loss weighs."""
+        """Called by the criterion: what each term of the loss weighs.
+
+        A run's configuration says so before there is a criterion. Where it does not, a training
+        split that was loaded earlier has no mixes, and :meth:`train_step` refuses its batches.
+        """
         self._weights = weights
 
     def _wants(self, *terms: str) -> bool:
@@ -104,6 +113,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: on every rank, where a rank cannot load it or has another.
         """
+        if not self._serves:
+            self._open_teacher_data()
         folders = {"the data": self.cfg.data}
         if self._teacher_data is not None:
             folders["--teacher-data"] = self._teacher_data.folder
@@ -129,8 +140,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             resumes = state is not None
             if resumes and not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):
                 self._recorded_teachers = state.get("teachers")  # else it is another run
-            if self.cfg.teacher_data is not None:
-                self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
+            self._open_teacher_data()
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete, also in a run that resumes: the file it began from may
         # be gone
@@ -144,17 +154,29 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 ranks.check_equal({f"the content of --student-init-path {path}": digest})
         return model
 
+    def _open_teacher_data(self) -> None:
+        """Before the first split is loaded, so that each has what the teacher reads."""
+        if self._teacher_data is None and self.cfg.teacher_data is not None:
+            self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
+
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
 
-        Else validating on the training split would set the mixes of training back to epoch 1.
+        Else validating on the training split would set the mixes of training back to epoch 1, or
+        take batches out of training's own iterator, which fairseq keeps by dataset.
         """
-        if not dataset.can_reuse_epoch_itr_across_epochs:
+        trains = "grouped_shuffling" in kwargs  # else it validates, maybe on the same split
+        kept = self.dataset_to_epoch_iter.get(dataset)
+        of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
+        if of_the_other or not dataset.can_reuse_epoch_itr_across_epochs:
             dataset = copy.copy(dataset)
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
-        if "grouped_shuffling" in kwargs:  # for training, not for validation on the same split
+        if not trains and type(iterator) is EpochBatchIterator:
+            iterator.__class__ = WithMarkedDummy
+        if trains:
             self._training_split, self._training_batches = dataset, len(iterator)
-            processes, examples = kwargs.get("num_shards", 1), len(dataset.eligible_ids)
+            processes = kwargs.get("num_shards", 1)
+            examples = sum(len(batch) for batch in iterator.frozen_batches)
             if examples < processes:
                 raise ValueError(
                     f"--distributed-world-size {processes}: split {dataset.split!r} has "
@@ -186,7 +208,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             return
         if self._wants("kd"):
             outputs.prepare_clean(self._can_be_read(cfg.train_subset, model))
-        if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
+        returns = cfg.mixup_period > 0 or cfg.teacher_cache
+        if self._wants("tmkd") and returns and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
 
@@ -216,11 +239,21 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         One row of it is enough. It is of a validation batch once a validation iterator was made,
         without a partner: it then mixes with itself, so that the rank computes and logs the terms
         the others do.
+
+        Raises:
+            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
         """
         # fairseq, looking for a nan, computes its batch without ignoring it
-        for_nothing = ignore_grad or (self._mixing and "partner" not in sample)
+        for_nothing = ignore_grad or sample.get("dummy", False)
         if for_nothing:
             sample = one_row(sample, self._mixing)
+        elif self._mixing and "partner" not in sample:
+            terms = [f"--{t}-weight {self._weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
+            raise ValueError(
+                f"{' and '.join(terms)}: a batch of training examples has no mixing partners; load "
+                f"split {self.cfg.train_subset!r} by this task's load_dataset, after the criterion "
+                "was built"
+            )
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )

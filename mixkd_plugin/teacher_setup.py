@@ -63,7 +63,8 @@ def set_up_teacher(
                 files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, circle
             )
 
-    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache)
+    own = cfg.teacher_data is not None
+    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache, own)
     if cache is None:  # whatever is wrong with the teacher is said before the first update
         outputs.load()
     return outputs
