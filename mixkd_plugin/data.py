@@ -39,6 +39,7 @@ class DistillationDataset(BaseWrapperDataset):
         count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
         teacher_lengths: (n,) tokens that the teacher reads of each example (default ``lengths``)
+        combined: whether ``split1`` and so on are part of it
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class DistillationDataset(BaseWrapperDataset):
         count_labelled: bool = False,
         keep_every_example: bool = True,
         teacher_lengths: Optional[np.ndarray] = None,
+        combined: bool = False,
     ):
         super().__init__(dataset)
         self.split = split
+        self.combined = combined
         self._indices = np.arange(len(dataset)) if indices is None else indices
         self._split_lengths = np.asarray(lengths)
         self._lengths = self._split_lengths[self._indices]

@@ -67,7 +67,9 @@ def load_split(
         dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
         teacher_lengths = dataset.teacher_lengths
 
-    by_length = cfg.batch_by_length == "on"
+    # What --max-valid-steps leaves of a split is a random sample in fairseq's order, and by length
+    # the shortest texts.
+    by_length = cfg.batch_by_length == "on" and (training or not cfg.max_valid_steps)
     indices = None
     if training and cfg.train_fraction < 1:
         indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
@@ -80,13 +82,14 @@ def load_split(
         lengths=lengths,
         indices=indices,
         by_length=by_length,
-        length_seed=cfg.seed if by_length and training else None,
+        length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
         draw_plan=_plan_drawer(cfg) if training and wants(weights, "sm", "tmkd") else None,
         classes=strata,
         clean_rows=wants(weights, "mle", "kd"),
         count_labelled=unlabelled,
         keep_every_example=by_length or not training,
         teacher_lengths=teacher_lengths,
+        combined=combine,
     )
 
 

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 
 from . import ranks, resume
 from .data import DistillationDataset
-from .digests import digest_of_file, digests_of_split
+from .digests import digest_of_file, digests_of_code, digests_of_split
 from .flags import check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
@@ -78,6 +78,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if ranks.world_size() > 1:
             known = fingerprint(task.dictionary, task._classes)
             content = {f"{what} of the data": value for what, value in known.items()}
+            code = digests_of_code(cfg.user_dir)
+            content.update({f"the code of {name}": digest[:16] for name, digest in code.items()})
             ranks.check_equal({**flags_of_run(cfg), **content})
         return task
 
@@ -127,7 +129,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if ranks.world_size() > 1:
             reads = ranks.is_first([os.path.realpath(folder) for folder in folders.values()])
             with ranks.together():
-                digests = digests_of_split(folders, split) if reads else None
+                digests = digests_of_split(folders, split, combine) if reads else None
             ranks.check_equal(digests)
         return dataset
 

@@ -161,7 +161,7 @@ class TeacherOutputs:
             with ranks.together():
                 stored = None
                 if ranks.rank() == 0:  # the only one to use the disk
-                    stored = self._cache.load(dataset.split, rows, answered)
+                    stored = self._cache.load(dataset.split, rows, answered, dataset.combined)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
             ranks.merge_max(answers)
@@ -181,7 +181,8 @@ class TeacherOutputs:
         if self._cache is not None:
             with ranks.together():
                 if ranks.rank() == 0:
-                    self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
+                    known = answers[ids].cpu().numpy()
+                    self._cache.store(dataset.split, rows, known, dataset.combined)
         return answers
 
     def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:
