@@ -22,8 +22,7 @@ class DistillationDataset(BaseWrapperDataset):
     A batch is fairseq's own, and where mixes are drawn also holds ``partner`` (the partners'
     own batch, M rows: row m is mixed with example m % B) and ``lam`` ((M,), float64: the
     example's weight). ``id`` stays the position in the binarised split: an example keeps its
-    identity under shuffling, fractions and any number of processes; ``split_size`` is how many
-    such positions there are, ``split`` the name of theirs.
+    identity under shuffling, fractions and any number of processes; ``split`` is the split's name.
 
     Args:
         split: its name
@@ -195,7 +194,7 @@ class DistillationDataset(BaseWrapperDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self._collated(samples)
         if samples:
-            batch["split"], batch["split_size"] = self.split, self.split_size
+            batch["split"] = self.split
         if samples and self._count_labelled:  # here, where no device has to wait for it
             batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
         if samples and self._draw_plan is not None:
