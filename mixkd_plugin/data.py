@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset
 
+from .cropping import EPOCH
 from .losses import labelled_rows
 from .pairing import Examples, MixupPlan, order_by_length
 
@@ -184,6 +185,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._plan_epoch = self._epoch
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        EPOCH.set(self._epoch)
         example = self.dataset[self._indices[index]]
         if self._draw_plan is not None:
             self._ensure_plan()

@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional
 from fairseq.data import Dictionary, FairseqDataset
 from omegaconf import OmegaConf
 
+from .cropping import draw_crops_apart
 from .data import DistillationDataset, PlanDrawer
 from .flags import TERMS
 from .labels import check_some_labelled, read_targets, strata_of
@@ -62,6 +63,7 @@ def load_split(
         dataset = load()
     except AssertionError as error:  # inputs missing, or not as many as there are labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    draw_crops_apart(dataset)
     lengths, teacher_lengths = dataset.sizes[0], None
     if teacher_data is not None:
         dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)

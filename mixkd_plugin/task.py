@@ -4,13 +4,14 @@ import copy
 import logging
 import os
 from functools import cached_property, partial
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
+from torch.nn import Parameter
 
 from . import ranks, resume
 from .data import DistillationDataset
@@ -52,6 +53,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         self._serves = False
         self._weights = configured_weights(cfg)
         self._num_workers = 0
+        self._left_out: List[Parameter] = []
+        self._without_gradient: List[Parameter] = []
         self._training_split: Optional[DistillationDataset] = None
         self._training_batches = 0
         self._recorded_teachers: Optional[Dict[str, str]] = None
@@ -148,6 +151,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         # be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
+            self._left_out = model.left_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
             if path is not None and not resumes:  # on every rank the same
                 with ranks.together():
@@ -262,7 +266,17 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if for_nothing:
             sample_size = nothing(sample_size)
             output = {name: nothing(value) for name, value in output.items()}
+        self._without_gradient = [p for p in self._left_out if p.grad is None]
         return loss, sample_size, output
+
+    def optimizer_step(self, optimizer, model, update_num):
+        """fairseq's, which decays no weight without a gradient: on any number of processes.
+
+        ``legacy_ddp`` gives the language-model head, which no loss uses, gradients of zero.
+        """
+        for parameter in self._without_gradient:
+            parameter.grad = None
+        super().optimizer_step(optimizer, model, update_num)
 
     def valid_step(self, sample, model, criterion):
         """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
