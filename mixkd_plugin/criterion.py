@@ -8,7 +8,6 @@ from typing import NamedTuple, Optional
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
-from fairseq.distributed.utils import get_data_parallel_world_size
 from fairseq.logging import metrics
 from torch import Tensor
 
@@ -84,7 +83,13 @@ class MixKDCriterion(SentencePredictionCriterion):
             self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
         )
         teacher_clean = teacher_mixed = not_finite = None
-        if self.task.teacher_outputs is not None:
+        if self.task.teacher_outputs is None:
+            if training and self._wants("kd", "tmkd"):
+                raise ValueError(
+                    f"--kd-weight {self.weights['kd']:g}, --tmkd-weight {self.weights['tmkd']:g}: "
+                    "the task sets the teacher up in begin_epoch, which was not called"
+                )
+        else:
             teacher_clean, teacher_mixed, not_finite = self.task.teacher_outputs.logits(
                 sample,
                 clean=self._wants("kd") or not training,
@@ -160,9 +165,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
-            added_up = self.task.trains and get_data_parallel_world_size() > 1
-            places = (sample["id"], sample["split_size"]) if added_up else ()
-            return {"values": quality.correlation_values(logits, targets, *places, rows=known)}
+            return {"values": quality.correlation_values(logits, targets, known)}
         predictions = logits.argmax(dim=1)
         output = {"ncorrect": zero_unless(known, predictions == targets).sum()}
         if not training:
@@ -179,6 +182,10 @@ class MixKDCriterion(SentencePredictionCriterion):
             output["teacher_ncorrect"] = teacher_correct.sum()
             output["agreed"] = (predictions == teacher_predictions).sum()
         return output
+
+    def logging_outputs_can_be_summed(self) -> bool:
+        """False where a validation logs every value: processes then exchange those as they are."""
+        return self.training or not self.report_pearson_and_spearman
 
     @staticmethod
     def reduce_metrics(logging_outputs) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset
 
+from .cropping import EPOCH
 from .losses import labelled_rows
 from .pairing import Examples, MixupPlan, order_by_length
 
@@ -22,8 +23,7 @@ class DistillationDataset(BaseWrapperDataset):
     A batch is fairseq's own, and where mixes are drawn also holds ``partner`` (the partners'
     own batch, M rows: row m is mixed with example m % B) and ``lam`` ((M,), float64: the
     example's weight). ``id`` stays the position in the binarised split: an example keeps its
-    identity under shuffling, fractions and any number of processes; ``split_size`` is how many
-    such positions there are, ``split`` the name of theirs.
+    identity under shuffling, fractions and any number of processes; ``split`` is the split's name.
 
     Args:
         split: its name
@@ -39,6 +39,7 @@ class DistillationDataset(BaseWrapperDataset):
         count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
         teacher_lengths: (n,) tokens that the teacher reads of each example (default ``lengths``)
+        combined: whether ``split1`` and so on are part of it
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class DistillationDataset(BaseWrapperDataset):
         count_labelled: bool = False,
         keep_every_example: bool = True,
         teacher_lengths: Optional[np.ndarray] = None,
+        combined: bool = False,
     ):
         super().__init__(dataset)
         self.split = split
+        self.combined = combined
         self._indices = np.arange(len(dataset)) if indices is None else indices
         self._split_lengths = np.asarray(lengths)
         self._lengths = self._split_lengths[self._indices]
@@ -182,6 +185,7 @@ class DistillationDataset(BaseWrapperDataset):
         self._plan_epoch = self._epoch
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        EPOCH.set(self._epoch)
         example = self.dataset[self._indices[index]]
         if self._draw_plan is not None:
             self._ensure_plan()
@@ -192,7 +196,7 @@ class DistillationDataset(BaseWrapperDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self._collated(samples)
         if samples:
-            batch["split"], batch["split_size"] = self.split, self.split_size
+            batch["split"] = self.split
         if samples and self._count_labelled:  # here, where no device has to wait for it
             batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
         if samples and self._draw_plan is not None:

@@ -1,9 +1,16 @@
 """Digests, in hexadecimal, by which files are known to be the same."""
 
-import glob
 import hashlib
 import os
-from typing import Dict, List
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence
+
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
+
+INPUTS = ("input0", "input1")
 
 from .files import check_regular
 
@@ -18,15 +25,59 @@ def digest_of_file(path: str) -> str:
     return digest.hexdigest()
 
 
-def files_of_split(data: str, split: str, folders: str = "input*") -> List[str]:
-    """The files of a split in a binarised data folder, and of those that ``combine`` adds."""
-    return sorted(glob.glob(os.path.join(glob.escape(data), folders, f"{split}*.*")))
+def parts_of_split(folder: str, split: str, combine: bool) -> Iterator[str]:
+    """Names of the binarised files that fairseq reads: ``split``; combined, split1 and so on."""
+    number, name = 0, split
+    while number == 0 or (combine and os.path.exists(os.path.join(folder, f"{name}.idx"))):
+        yield name
+        number += 1
+        name = f"{split}{number}"
 
 
-def digests_of_split(folders: Dict[str, str], split: str) -> Dict[str, str]:
+def files_of_split(
+    data: str, split: str, combine: bool, columns: Sequence[str] = INPUTS
+) -> List[str]:
+    """The files of a split in a binarised data folder."""
+    paths = (
+        os.path.join(data, column, name + suffix)
+        for column in columns
+        for name in parts_of_split(os.path.join(data, column), split, combine)
+        for suffix in (".bin", ".idx", ".label")
+    )
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict[str, str]:
     """Of the files of a split, by what errors call them."""
     return {
         f"{os.path.relpath(path, folder)} of {what}": digest_of_file(path)[:16]
         for what, folder in folders.items()
-        for path in files_of_split(folder, split, "*")
+        for path in files_of_split(folder, split, combine, (*INPUTS, "label"))
     }
+
+
+def digest_of_package(name: str) -> str:
+    """Of the Python files of an imported package, or of a module's one; "" where it has none."""
+    module = sys.modules[name]
+    folders = [Path(folder) for folder in getattr(module, "__path__", [])]
+    files = [
+        (path.relative_to(folder).as_posix(), path)
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not folders and getattr(module, "__file__", None):
+        files = [("", Path(module.__file__))]
+    known = [(inside, digest_of_file(path)) for inside, path in sorted(files)]
+    return hashlib.sha256(str(known).encode()).hexdigest() if known else ""
+
+
+def digests_of_code(user_dir: Optional[str]) -> Dict[str, str]:
+    """Of each package that extends fairseq: this one, ``--user-dir``, and those with a registered
+    model, task or criterion."""
+    registered = [*MODEL_REGISTRY.values(), *TASK_REGISTRY.values(), *CRITERION_REGISTRY.values()]
+    modules = {base.__module__ for cls in registered for base in cls.__mro__}
+    packages = {module.partition(".")[0] for module in (*modules, __name__)}
+    packages |= {os.path.basename(os.path.abspath(user_dir))} if user_dir else set()
+    packages -= {"fairseq", "torch", *sys.stdlib_module_names}
+    return {name: digest_of_package(name) for name in sorted(packages & sys.modules.keys())}

@@ -1,16 +1,15 @@
 """Metrics over a whole split, from logged values that add up over batches and processes.
 
-Sums are kept in fairseq's own meters, under names that begin with ``_`` and so are not displayed:
-a meter class of ours could be saved in a checkpoint but not loaded again.
+What is logged is kept in meters whose names begin with ``_`` and so are not displayed.
 """
 
 import math
-from typing import List, Optional, Sequence
+from collections import OrderedDict
+from typing import Callable, List, Optional, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from fairseq.logging import metrics
+from fairseq.logging import meters, metrics
 from fairseq.logging.meters import safe_round
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
@@ -66,34 +65,40 @@ def f1_score(counts: np.ndarray) -> float:
     return float(np.mean(2 * hits[known] / sizes[known])) if known.any() else 0.0
 
 
-def correlations(predictions: np.ndarray, targets: np.ndarray):
-    """(Pearson, Spearman), each averaged over the C targets; both arrays (n, C); nan for n = 1."""
-    if len(targets) < 2:  # scipy raises, and a batch may hold one example
-        return math.nan, math.nan
-    columns = list(zip(predictions.T, targets.T))
-    return tuple(
-        float(np.mean([correlation(p, t)[0] for p, t in columns]))
-        for correlation in (pearsonr, spearmanr)
-    )
+class ConcatTensorMeter(meters.ConcatTensorMeter):
+    """fairseq's, but in a time linear in what it is given, and nothing of it in checkpoints.
+
+    Those know a meter's class by its name, and load fairseq's own.
+    """
+
+    def reset(self) -> None:
+        self._parts: List[Tensor] = []
+
+    def update(self, val: Tensor) -> None:
+        self._parts.append(val)
+
+    @property
+    def tensor(self) -> Tensor:
+        return torch.cat(self._parts, dim=self.dim)
+
+    def state_dict(self) -> dict:
+        return {"tensor": None}
+
+
+def mean_correlation(correlation: Callable, values: np.ndarray) -> float:
+    """The mean over C targets of values (n, 2 * C), predictions and then targets; nan for n < 2."""
+    if len(values) < 2:  # scipy raises, and a batch may hold one example
+        return math.nan
+    columns = zip(*np.split(values.T, 2))
+    return float(np.mean([correlation(p, t)[0] for p, t in columns]))
 
 
 def correlation_values(
-    predictions: Tensor,
-    targets: Tensor,
-    places: Optional[Tensor] = None,
-    size: int = 0,
-    rows: Optional[Tensor] = None,
+    predictions: Tensor, targets: Tensor, rows: Optional[Tensor] = None
 ) -> Tensor:
-    """A batch's rows [prediction, target, 1], (n, 2 * C + 1); 0 for 1 in rows not to be counted.
-
-    Or, for several processes, which log sums alone: each row in its example's place (n,) in the
-    split, (size, 2 * C + 1), zero elsewhere.
-    """
+    """[prediction, target] of a batch's examples, those of ``rows``, (n, 2 * C)."""
     values = torch.cat([predictions.float(), targets.float()], dim=1)
-    values = zero_unless(rows, F.pad(values, (0, 1), value=1.0))
-    if places is None:
-        return values
-    return values.new_zeros(size, values.size(1)).index_copy(0, places, values)
+    return values if rows is None else values[rows]
 
 
 def calibration_gaps(
@@ -133,25 +138,26 @@ def log_f1(counts: Tensor) -> None:
 
 def log_correlations(values: List[Tensor]) -> None:
     """Add :func:`correlation_values` of batches; log correlations over all so far, in percent."""
-    rows = torch.cat([v[v[:, -1] > 0, :-1] for v in values])
-    predictions, targets = rows.float().cpu().chunk(2, dim=1)
-    metrics.log_concat_tensor("_pred", predictions)
-    metrics.log_concat_tensor("_targ", targets)
+    for aggregator in metrics.get_active_aggregators():
+        if "_values" not in aggregator:
+            aggregator.add_meter("_values", ConcatTensorMeter(), 10)
+        elif not isinstance(aggregator["_values"], ConcatTensorMeter):  # of a checkpoint
+            OrderedDict.__setitem__(aggregator, "_values", ConcatTensorMeter())
+        aggregator["_values"].update(torch.cat(values).cpu())
 
-    def both(m):
-        return correlations(m["_pred"].tensor.numpy(), m["_targ"].tensor.numpy())
+    def score(m, *kinds):
+        known = m["_values"].tensor.double().numpy()  # scipy sums in the type that it is given
+        return sum(mean_correlation(kind, known) for kind in kinds) / len(kinds)
 
-    _log_percent("pearson", lambda m: both(m)[0])
-    _log_percent("spearman", lambda m: both(m)[1])
-    _log_percent("pearson_and_spearman", lambda m: sum(both(m)) / 2)
+    _log_percent("pearson", lambda m: score(m, pearsonr))
+    _log_percent("spearman", lambda m: score(m, spearmanr))
+    _log_percent("pearson_and_spearman", lambda m: score(m, pearsonr, spearmanr))
 
 
 def _accumulate(name: str, counts: Tensor):
-    """Add counts to the meters ``name_0``, ...; return what reads their sums off again."""
-    cells = [f"{name}_{i}" for i in range(len(counts))]
-    for cell, count in zip(cells, counts.tolist()):
-        metrics.log_scalar(cell, float(count))
-    return lambda m: np.array([m[cell].sum for cell in cells])
+    """Add counts to the meter ``name``; return what reads their sums off again."""
+    metrics.log_scalar(name, counts.double().cpu())
+    return lambda m: m[name].sum.numpy()
 
 
 def _log_percent(name: str, score) -> None:

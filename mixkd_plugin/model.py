@@ -1,10 +1,11 @@
 """The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
 
-from typing import Optional
+from typing import List, Optional
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta import model as roberta
 from fairseq.utils import safe_getattr
+from torch.nn import Parameter
 
 from .encoding import encode
 from .mixup import Mix
@@ -36,6 +37,10 @@ class MixKDRobertaModel(roberta.RobertaModel):
             for name, parameter in self.encoder.lm_head.named_parameters()
             if parameter is not embedding
         ]
+
+    def left_out(self) -> List[Parameter]:
+        """The parameters of which this has been declared."""
+        return [self.get_parameter(name) for name in self._ddp_params_and_buffers_to_ignore]
 
     @property
     def padding_free(self) -> bool:

@@ -6,8 +6,10 @@ from typing import Any, Dict, List
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 
+from .steps import WithMarkedDummy
 
-class ResumableBatches(EpochBatchIterator):
+
+class ResumableBatches(WithMarkedDummy):
     """fairseq's iterator over training batches, resumed without leaving out or repeating one.
 
     An epoch is one list of batches that processes take in turns, so what is done is its first

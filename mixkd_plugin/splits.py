@@ -5,13 +5,26 @@ from functools import partial
 from typing import Callable, Dict, Optional
 
 from fairseq.data import Dictionary, FairseqDataset
+from omegaconf import OmegaConf
 
+from .cropping import draw_crops_apart
 from .data import DistillationDataset, PlanDrawer
+from .flags import TERMS
 from .labels import check_some_labelled, read_targets, strata_of
 from .pairing import draw_plan, stratified_subset
 from .teacher_data import TeacherData
 
 logger = logging.getLogger(__name__)
+
+
+def configured_weights(cfg) -> Dict[str, float]:
+    """What each term of the loss weighs, by the criterion of the run to which a task's ``cfg``
+    belongs; empty where that is none of ours, or unknown."""
+    criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
+    names = {term: f"{term}_weight" for term in TERMS}
+    if not all(name in criterion for name in names.values()):
+        return {}
+    return {term: criterion[name] for term, name in names.items()}
 
 
 def wants(weights: Dict[str, float], *terms: str) -> bool:
@@ -50,12 +63,15 @@ def load_split(
         dataset = load()
     except AssertionError as error:  # inputs missing, or not as many as there are labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    draw_crops_apart(dataset)
     lengths, teacher_lengths = dataset.sizes[0], None
     if teacher_data is not None:
         dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
         teacher_lengths = dataset.teacher_lengths
 
-    by_length = cfg.batch_by_length == "on"
+    # What --max-valid-steps leaves of a split is a random sample in fairseq's order, and by length
+    # the shortest texts.
+    by_length = cfg.batch_by_length == "on" and (training or not cfg.max_valid_steps)
     indices = None
     if training and cfg.train_fraction < 1:
         indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
@@ -68,13 +84,14 @@ def load_split(
         lengths=lengths,
         indices=indices,
         by_length=by_length,
-        length_seed=cfg.seed if by_length and training else None,
+        length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
         draw_plan=_plan_drawer(cfg) if training and wants(weights, "sm", "tmkd") else None,
         classes=strata,
         clean_rows=wants(weights, "mle", "kd"),
         count_labelled=unlabelled,
         keep_every_example=by_length or not training,
         teacher_lengths=teacher_lengths,
+        combined=combine,
     )
 
 

@@ -4,6 +4,20 @@ from typing import Any, Dict, List
 
 import torch
 from fairseq import utils
+from fairseq.data.iterators import EpochBatchIterator
+
+
+class WithMarkedDummy(EpochBatchIterator):
+    """fairseq's iterator; its first batch, of which the trainer makes dummy batches, says so.
+
+    A rank without a batch of its own computes a dummy one. Only the mark tells it from a batch of
+    training examples.
+    """
+
+    @property
+    def first_batch(self):
+        batch = super().first_batch
+        return {**batch, "dummy": True} if isinstance(batch, dict) else batch
 
 
 def one_row(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:

@@ -4,23 +4,25 @@ import copy
 import logging
 import os
 from functools import cached_property, partial
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import open_dict
+from torch.nn import Parameter
 
 from . import ranks, resume
 from .data import DistillationDataset
-from .digests import digest_of_file, digests_of_split
+from .digests import digest_of_file, digests_of_code, digests_of_split
 from .flags import check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
-from .splits import load_split, wants
-from .steps import fetched, nothing, one_row
+from .splits import configured_weights, load_split, wants
+from .steps import WithMarkedDummy, fetched, nothing, one_row
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -48,8 +50,13 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             cfg.persistent_workers = False
         self.teacher_outputs: Optional[TeacherOutputs] = None
         self.trains = False
-        self._weights: Dict[str, float] = {}
+        self._serves = False
+        self._weights = configured_weights(cfg)
         self._num_workers = 0
+        self._left_out: List[Parameter] = []
+        self._without_gradient: List[Parameter] = []
+        self._training_split: Optional[DistillationDataset] = None
+        self._training_batches = 0
         self._recorded_teachers: Optional[Dict[str, str]] = None
         self._teacher_data: Optional[TeacherData] = None
         self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
@@ -65,14 +72,17 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
-        # A rank may load a student while others do not. (fairseq 0.12.2 does not say so.)
-        if kwargs.get("from_checkpoint"):
+        if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with ranks.alone():
-                return cls._set_up(cfg, **kwargs)
+                task = cls._set_up(cfg, **kwargs)
+            task._serves, task._weights = True, {}  # until a criterion of its own is built
+            return task
         task = cls._set_up(cfg, **kwargs)
         if ranks.world_size() > 1:
             known = fingerprint(task.dictionary, task._classes)
             content = {f"{what} of the data": value for what, value in known.items()}
+            code = digests_of_code(cfg.user_dir)
+            content.update({f"the code of {name}": digest[:16] for name, digest in code.items()})
             ranks.check_equal({**flags_of_run(cfg), **content})
         return task
 
@@ -84,7 +94,11 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             return super().setup_task(cfg, **kwargs)
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
-        """Called by the criterion: what each term of the loss weighs."""
+        """Called by the criterion: what each term of the loss weighs.
+
+        A run's configuration says so before there is a criterion. Where it does not, a training
+        split that was loaded earlier has no mixes, and :meth:`train_step` refuses its batches.
+        """
         self._weights = weights
 
     def _wants(self, *terms: str) -> bool:
@@ -104,6 +118,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: on every rank, where a rank cannot load it or has another.
         """
+        if not self._serves:
+            self._open_teacher_data()
         folders = {"the data": self.cfg.data}
         if self._teacher_data is not None:
             folders["--teacher-data"] = self._teacher_data.folder
@@ -116,7 +132,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if ranks.world_size() > 1:
             reads = ranks.is_first([os.path.realpath(folder) for folder in folders.values()])
             with ranks.together():
-                digests = digests_of_split(folders, split) if reads else None
+                digests = digests_of_split(folders, split, combine) if reads else None
             ranks.check_equal(digests)
         return dataset
 
@@ -129,13 +145,13 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             resumes = state is not None
             if resumes and not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):
                 self._recorded_teachers = state.get("teachers")  # else it is another run
-            if self.cfg.teacher_data is not None:
-                self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
+            self._open_teacher_data()
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete, also in a run that resumes: the file it began from may
         # be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
+            self._left_out = model.left_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
             if path is not None and not resumes:  # on every rank the same
                 with ranks.together():
@@ -144,17 +160,29 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
                 ranks.check_equal({f"the content of --student-init-path {path}": digest})
         return model
 
+    def _open_teacher_data(self) -> None:
+        """Before the first split is loaded, so that each has what the teacher reads."""
+        if self._teacher_data is None and self.cfg.teacher_data is not None:
+            self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
+
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
 
-        Else validating on the training split would set the mixes of training back to epoch 1.
+        Else validating on the training split would set the mixes of training back to epoch 1, or
+        take batches out of training's own iterator, which fairseq keeps by dataset.
         """
-        if not dataset.can_reuse_epoch_itr_across_epochs:
+        trains = "grouped_shuffling" in kwargs  # else it validates, maybe on the same split
+        kept = self.dataset_to_epoch_iter.get(dataset)
+        of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
+        if of_the_other or not dataset.can_reuse_epoch_itr_across_epochs:
             dataset = copy.copy(dataset)
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
-        if "grouped_shuffling" in kwargs:  # for training, not for validation on the same split
+        if not trains and type(iterator) is EpochBatchIterator:
+            iterator.__class__ = WithMarkedDummy
+        if trains:
             self._training_split, self._training_batches = dataset, len(iterator)
-            processes, examples = kwargs.get("num_shards", 1), len(dataset.eligible_ids)
+            processes = kwargs.get("num_shards", 1)
+            examples = sum(len(batch) for batch in iterator.frozen_batches)
             if examples < processes:
                 raise ValueError(
                     f"--distributed-world-size {processes}: split {dataset.split!r} has "
@@ -186,7 +214,8 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             return
         if self._wants("kd"):
             outputs.prepare_clean(self._can_be_read(cfg.train_subset, model))
-        if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
+        returns = cfg.mixup_period > 0 or cfg.teacher_cache
+        if self._wants("tmkd") and returns and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
 
@@ -216,18 +245,38 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         One row of it is enough. It is of a validation batch once a validation iterator was made,
         without a partner: it then mixes with itself, so that the rank computes and logs the terms
         the others do.
+
+        Raises:
+            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
         """
         # fairseq, looking for a nan, computes its batch without ignoring it
-        for_nothing = ignore_grad or (self._mixing and "partner" not in sample)
+        for_nothing = ignore_grad or sample.get("dummy", False)
         if for_nothing:
             sample = one_row(sample, self._mixing)
+        elif self._mixing and "partner" not in sample:
+            terms = [f"--{t}-weight {self._weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
+            raise ValueError(
+                f"{' and '.join(terms)}: a batch of training examples has no mixing partners; load "
+                f"split {self.cfg.train_subset!r} by this task's load_dataset, after the criterion "
+                "was built"
+            )
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
         if for_nothing:
             sample_size = nothing(sample_size)
             output = {name: nothing(value) for name, value in output.items()}
+        self._without_gradient = [p for p in self._left_out if p.grad is None]
         return loss, sample_size, output
+
+    def optimizer_step(self, optimizer, model, update_num):
+        """fairseq's, which decays no weight without a gradient: on any number of processes.
+
+        ``legacy_ddp`` gives the language-model head, which no loss uses, gradients of zero.
+        """
+        for parameter in self._without_gradient:
+            parameter.grad = None
+        super().optimizer_step(optimizer, model, update_num)
 
     def valid_step(self, sample, model, criterion):
         """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""

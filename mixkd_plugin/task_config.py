@@ -34,6 +34,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     checkpoint_suffix: str = II("checkpoint.checkpoint_suffix")
     reset_optimizer: bool = II("checkpoint.reset_optimizer")
     reset_dataloader: bool = II("checkpoint.reset_dataloader")
+    user_dir: Optional[str] = II("common.user_dir")
+    max_valid_steps: Optional[int] = II("dataset.max_valid_steps")
 
     rendezvous_timeout: int = field(
         default=300,
@@ -116,6 +118,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     batch_by_length: ChoiceEnum(["on", "off"]) = field(
         default="on",
         metadata={
-            "help": "batches of similar length, drawn anew each epoch; off: fairseq's random ones"
+            "help": "batches of similar length, drawn anew each epoch (with --no-shuffle the same "
+            "in each); off: fairseq's random ones"
         },
     )

@@ -5,7 +5,6 @@ what the teacher reads of the same text, laid out as when the teacher was traine
 """
 
 import contextlib
-import itertools
 import logging
 import os
 from argparse import Namespace
@@ -17,6 +16,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf
 
 from . import ranks
+from .digests import INPUTS, parts_of_split
 from .labels import read_targets, strata_of
 from .preflight import check_dictionaries, class_names, fingerprint
 from .settings import integer
@@ -209,7 +209,7 @@ class TeacherData:
             raise ValueError(
                 f"it has {' and '.join(theirs)}; {self._student} has {' and '.join(ours)}"
             )
-        parts = _parts(self._student, split) if combine else [split]
+        parts = list(parts_of_split(os.path.join(self._student, "input0"), split, combine))
         ours, theirs = (read_digests(folder) for folder in folders)
         for part in parts:
             if part in ours and part in theirs and ours[part] != theirs[part]:
@@ -225,15 +225,6 @@ class TeacherData:
             )
 
 
-def _has(folder: str, column: str, part: str) -> bool:
-    return os.path.exists(os.path.join(folder, column, f"{part}.idx"))
-
-
 def _columns(folder: str, split: str) -> List[str]:
-    return [column for column in ("input0", "input1") if _has(folder, column, split)]
-
-
-def _parts(folder: str, split: str) -> List[str]:
-    """Those that fairseq combines: split, split1 and so on."""
-    names = (f"{split}{number or ''}" for number in itertools.count())
-    return list(itertools.takewhile(lambda name: _has(folder, "input0", name), names))
+    paths = {column: os.path.join(folder, column, f"{split}.idx") for column in INPUTS}
+    return [column for column, path in paths.items() if os.path.exists(path)]

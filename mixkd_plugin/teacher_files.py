@@ -38,10 +38,16 @@ class TeacherFiles:
         )
 
     def check_unchanged(self) -> None:
-        """Raise ValueError where a file is not the one that the run began with."""
+        """Raise ValueError where a file is not the one that the run began with.
+
+        Called before a file is read and after it, it vouches for what was read.
+        """
         for path, version in self._versions.items():
-            if not os.path.isfile(path) or _version(path) != version:
+            there = os.path.isfile(path)
+            now = _version(path) if there else None
+            if not there or (now != version and digest_of_file(path) != self.digests[path]):
                 raise ValueError(f"--teacher-path: {path} has changed since the run began")
+            self._versions[path] = now
 
     def check_recorded(self, recorded: Optional[Dict[str, str]]) -> None:
         """Compare with the digests that the run left in the checkpoint from which it goes on.
@@ -60,10 +66,12 @@ class TeacherFiles:
             logger.warning("--teacher-path: other teachers than those that the run began with")
 
 
-def _version(path: str) -> Tuple[int, int]:
+def _version(path: str) -> Tuple[int, ...]:
+    """Of two files one after the other, equal where the content is: unlike the time of the last
+    change, nobody can set that of the inode's."""
     try:
         check_kind(path)
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"--teacher-path: {error}") from error
-    return status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -44,21 +44,6 @@ class Answers(NamedTuple):
     not_finite: Tensor
 
 
-def rows_of(sample: dict, mixed: bool, device: torch.device) -> Tuple[Tensor, Optional[Mix]]:
-    """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
-    tokens = _tokens(sample).to(device)
-    if not mixed:
-        return tokens, None
-    return tokens, Mix(_tokens(sample["partner"]).to(device), sample["lam"].to(device))
-
-
-def _tokens(batch: dict) -> Tensor:
-    """In the teacher's own vocabulary, where it has one."""
-    if "teacher_tokens" in batch:
-        return batch["teacher_tokens"]
-    return batch["net_input"]["src_tokens"]
-
-
 class TeacherOutputs:
     """Answers by lookup where they are known, else by the teacher.
 
@@ -70,6 +55,7 @@ class TeacherOutputs:
         device: where known answers lie
         num_workers: processes that load data while answers are computed
         cache: where known answers outlive the run
+        own_tokens: whether it reads ``teacher_tokens`` of a batch, of a vocabulary of its own
     """
 
     def __init__(
@@ -79,6 +65,7 @@ class TeacherOutputs:
         device: torch.device,
         num_workers: int = 0,
         cache: Optional[OutputCache] = None,
+        own_tokens: bool = False,
     ):
         self.teacher: Optional[Teacher] = None
         self._load_teacher = load_teacher
@@ -86,6 +73,7 @@ class TeacherOutputs:
         self._device = device
         self._num_workers = num_workers
         self._cache = cache
+        self._own_tokens = own_tokens
         self._clean: Dict[str, Tensor] = {}  # split -> (n, 1, C)
         self._mixes: Dict[str, Tensor] = {}  # rows -> (n, ratio, C)
         self._current_mixes: Logits = None
@@ -127,7 +115,7 @@ class TeacherOutputs:
         if mixed and self._current_mixes is not None:
             mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
         if clean or mixed:  # one pass for both
-            tokens, mix = rows_of(sample, mixed, ids.device)
+            tokens, mix = self._read(sample, mixed, ids.device)
             logits = self.teacher.logits(tokens, mix, with_clean=clean)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
             not_finite = finite.logical_not().sum()
@@ -138,6 +126,23 @@ class TeacherOutputs:
             clean_logits = asked_clean if clean else clean_logits
             mixed_logits = asked_mixed if mixed else mixed_logits
         return Answers(clean_logits, mixed_logits, not_finite)
+
+    def _read(self, sample: dict, mixed: bool, device) -> Tuple[Tensor, Optional[Mix]]:
+        """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
+        tokens = self._tokens(sample).to(device)
+        if not mixed:
+            return tokens, None
+        return tokens, Mix(self._tokens(sample["partner"]).to(device), sample["lam"].to(device))
+
+    def _tokens(self, batch: dict) -> Tensor:
+        if not self._own_tokens:
+            return batch["net_input"]["src_tokens"]
+        if "teacher_tokens" not in batch:
+            raise ValueError(
+                "--teacher-data: a batch lacks what the teacher reads of it; load each split by "
+                "this task's load_dataset, after build_model"
+            )
+        return batch["teacher_tokens"]
 
     @staticmethod
     def _look_up(known: Tensor, ids: Tensor) -> Tensor:
@@ -156,7 +161,7 @@ class TeacherOutputs:
             with ranks.together():
                 stored = None
                 if ranks.rank() == 0:  # the only one to use the disk
-                    stored = self._cache.load(dataset.split, rows, answered)
+                    stored = self._cache.load(dataset.split, rows, answered, dataset.combined)
                 if stored is not None:
                     answers[ids] = torch.from_numpy(stored).to(self._device)
             ranks.merge_max(answers)
@@ -176,7 +181,8 @@ class TeacherOutputs:
         if self._cache is not None:
             with ranks.together():
                 if ranks.rank() == 0:
-                    self._cache.store(dataset.split, rows, answers[ids].cpu().numpy())
+                    known = answers[ids].cpu().numpy()
+                    self._cache.store(dataset.split, rows, known, dataset.combined)
         return answers
 
     def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:
@@ -196,7 +202,7 @@ class TeacherOutputs:
             if time.perf_counter() - said > 60:
                 said = time.perf_counter()
                 logger.info("teacher: %d%% answered", 100 * done // len(loader))
-            tokens, mix = rows_of(sample, "partner" in sample, self._device)
+            tokens, mix = self._read(sample, "partner" in sample, self._device)
             logits = self.teacher.logits(tokens, mix, with_clean=False)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             answers[sample["id"].to(self._device)] = by_example

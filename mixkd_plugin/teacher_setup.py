@@ -1,11 +1,12 @@
 """The teacher of a run, put together by its task's configuration."""
 
-from typing import Optional
+from typing import Dict, Optional
 
 import torch
 from fairseq.data import Dictionary
 
 from . import ranks
+from .digests import digests_of_code
 from .output_cache import OutputCache
 from .preflight import fingerprint
 from .teacher import DTYPES, Expected, Reads, Teacher, load_teacher
@@ -47,6 +48,7 @@ def set_up_teacher(
             "num_classes": expected.num_classes,
             "init_token": reads.init_token,
             "separator_token": reads.separator_token,
+            "code": _digests_of_code(cfg),
             **fingerprint(reads.dictionary, labels),
         }
         digests = [files.digests[path] for path in files.paths]
@@ -59,14 +61,30 @@ def set_up_teacher(
         with ranks.together():
             files.check_unchanged()
         with ranks.one_reader(files.read_by) as circle:
-            return load_teacher(
+            teacher = load_teacher(
                 files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, circle
             )
+        with ranks.together():
+            files.check_unchanged()
+        return teacher
 
-    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache)
+    own = cfg.teacher_data is not None
+    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache, own)
     if cache is None:  # whatever is wrong with the teacher is said before the first update
         outputs.load()
     return outputs
+
+
+def _digests_of_code(cfg) -> Dict[str, str]:
+    """Of what may compute an answer: edited, it must not find those of before."""
+    digests = digests_of_code(cfg.user_dir)
+    unknown = [name for name, digest in digests.items() if not digest]
+    if unknown:
+        raise ValueError(
+            f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
+            "models' answers could not be told from another version's; put them into a package"
+        )
+    return digests
 
 
 def _dtype(cfg, device: torch.device) -> torch.dtype:

@@ -104,22 +104,6 @@ def test_correlations_are_over_the_split_and_averaged_over_targets():
     assert values["pearson_and_spearman"] == pytest.approx((pearson + spearman) / 2, abs=0.051)
 
 
-def test_correlations_from_sums_over_processes():
-    """Two processes, of which the second one has no batch left at the end."""
-    rng = np.random.RandomState(0)
-    targets = torch.tensor(rng.rand(7, 1))
-    predictions = targets + torch.tensor(rng.randn(7, 1))
-
-    def values(places):
-        places = torch.tensor(places)
-        return metrics.correlation_values(predictions[places], targets[places], places, 7)
-
-    sums = [values([5, 0]) + values([3, 1]), values([6, 2, 4]) + 0 * values([5, 0])]
-    logs = logged(metrics.log_correlations, [([each],) for each in sums])
-    assert logs["pearson"] == round(100 * pearsonr(predictions[:, 0], targets[:, 0])[0], 1)
-    assert logs["spearman"] == round(100 * spearmanr(predictions[:, 0], targets[:, 0])[0], 1)
-
-
 def test_correlation_of_one_example_is_undefined():
     one = metrics.correlation_values(torch.ones(1, 2), torch.zeros(1, 2))
     assert np.isnan(logged(metrics.log_correlations, [([one],)])["pearson"])

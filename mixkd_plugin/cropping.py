@@ -1,0 +1,36 @@
+"""``--shorten-method random_crop``: crops that depend on seed, epoch and example alone.
+
+fairseq draws them from numpy's global state, which threads that prefetch batches share, in an epoch
+that iterators over the same split share.
+"""
+
+from contextvars import ContextVar
+
+import numpy as np
+from fairseq.data.shorten_dataset import RandomCropDataset
+
+# Of the dataset that a thread takes an example of: it says so at each.
+EPOCH: ContextVar[int] = ContextVar("EPOCH", default=1)
+
+
+class CropDataset(RandomCropDataset):
+    """The crops that fairseq's draws where it runs alone."""
+
+    def __getitem__(self, index: int):
+        item = self.dataset[index]
+        excess = item.size(0) - self.truncation_length
+        if excess <= 0:
+            return item
+        seed = int(hash((self.seed, EPOCH.get(), index)) % 1e6)
+        start = np.random.RandomState(seed).randint(0, excess)
+        return item[start : start + self.truncation_length]
+
+
+def draw_crops_apart(dataset) -> None:
+    """Make the crops of a split ours, as fairseq's task loads it."""
+    inner = getattr(dataset, "defn", {}).values() or [getattr(dataset, "dataset", None)]
+    for part in inner:
+        if isinstance(part, RandomCropDataset):
+            part.__class__ = CropDataset
+        elif part is not None:
+            draw_crops_apart(part)

@@ -1,0 +1,21 @@
+"""``python -m logged_values FILE FLAGS``: fairseq-train, noting what correlations are over."""
+
+import sys
+
+import fairseq_cli.train
+import torch
+
+from mixkd_plugin import criterion
+
+if __name__ == "__main__":
+    path = sys.argv.pop(1)
+    noted = []
+    log = criterion.quality.log_correlations
+
+    def note(values):
+        noted.extend(values)
+        log(values)
+
+    criterion.quality.log_correlations = note
+    fairseq_cli.train.cli_main()
+    torch.save(noted, path)

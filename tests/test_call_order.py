@@ -1,0 +1,194 @@
+"""Task, data, model and criterion made in any order: the same training, or an error; never another.
+
+A program of one's own, a notebook or a subclass of the task need not call them as fairseq-train.
+"""
+
+import copy
+import functools
+
+import inprocess
+import pytest
+import torch
+import toy
+from fairseq import checkpoint_utils, criterions, tasks
+from fairseq.data import BaseWrapperDataset
+from fairseq.optim import build_optimizer
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+from omegaconf import OmegaConf
+from refusals import FINE_TUNE
+
+from mixkd_plugin.task import MixKDSentencePredictionTask
+
+STILL = ["--dropout", 0, "--attention-dropout", 0]
+MIXUP = ["--tmkd-weight", 0, "--mixup-ratio", 2, *STILL]
+# the one where data comes last is fairseq-train's
+ORDERS = [
+    ("data", "model", "criterion"), ("data", "criterion", "model"), ("model", "data", "criterion"),
+]  # fmt: skip
+
+
+@functools.lru_cache(maxsize=None)
+def _parsed(*flags):
+    return inprocess.training_config(flags)
+
+
+def config_of(data, *flags):
+    return copy.deepcopy(_parsed(*toy.train_flags(data, "unused", *flags)))
+
+
+class Made:
+    """What one gets by these calls in this order; "data" may come more than once."""
+
+    def __init__(self, config, order=("model", "criterion", "data"), task=None):
+        torch.manual_seed(1)
+        self.task = tasks.setup_task(config.task) if task is None else task
+        for what in order:
+            if what == "data":
+                self.task.load_dataset("train")
+            elif what == "model":
+                torch.manual_seed(1)
+                self.model = self.task.build_model(config.model).train()
+            else:
+                self.criterion = self.task.build_criterion(config.criterion)
+        self.config = config
+
+    def batches(self, trains=True):
+        kwargs = {"grouped_shuffling": False} if trains else {}
+        return self.task.get_batch_iterator(
+            self.task.dataset("train"), max_sentences=16, epoch=1, **kwargs
+        )
+
+    def step(self, begin=True):
+        """(sample size, norm of the gradient) of the first update."""
+        iterator = self.batches().next_epoch_itr(shuffle=False)
+        if begin:
+            self.task.begin_epoch(1, self.model)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = build_optimizer(self.config.optimizer, parameters)
+        _, sample_size, output = self.task.train_step(
+            next(iterator), self.model, self.criterion, optimizer, 0
+        )
+        gradients = [p.grad.norm() for p in parameters if p.grad is not None]
+        return sample_size, torch.stack(gradients).norm().item()
+
+
+@pytest.fixture
+def made(classification):
+    def make(*args, flags=MIXUP, data=classification, **kwargs):
+        return Made(config_of(data, *flags), *args, **kwargs)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expected(classification):
+    return Made(config_of(classification, *MIXUP)).step()
+
+
+@pytest.mark.parametrize("order", [*ORDERS, ("data", "model", "criterion", "data")])
+def test_every_order_trains_on_the_same(made, expected, order):
+    assert made(order).step() == expected
+    assert expected[0] >= 14 and expected[1] > 0
+
+
+@pytest.mark.parametrize("order", ORDERS[:2])
+def test_a_teachers_own_copy_of_the_data_is_read_in_every_order(words, order):
+    config = _parsed(*words.flags_for("unused", "--kd-weight", 1, *STILL))
+    made = Made(copy.deepcopy(config), order)
+    assert made.step() == Made(copy.deepcopy(config)).step()
+
+
+def test_a_loss_that_is_told_of_after_the_data(made, classification):
+    """Where the configuration of the task is no part of a run's, the task cannot know in time."""
+    config = config_of(classification, *MIXUP)
+    alone = OmegaConf.create(OmegaConf.to_container(config.task, resolve=True))
+    task = tasks.setup_task(alone)
+    late = made(("data", "model", "criterion"), task=task)
+    with pytest.raises(ValueError, match="--sm-weight 1: .* no mixing partners"):
+        late.step()
+    task.load_dataset("train")
+    assert late.step() == made().step()
+
+
+def test_another_loss_than_the_configurations(made, expected):
+    late = made(("model", "data", "criterion"), flags=[*FINE_TUNE, *STILL])
+    config = OmegaConf.merge(late.config.criterion, {"sm_weight": 1.0})
+    late.task.cfg.mixup_ratio = 2
+    late.criterion = criterions.build_criterion(config, late.task)
+    with pytest.raises(ValueError, match="--sm-weight 1: .* no mixing partners"):
+        late.step()
+    late.task.load_dataset("train")
+    assert late.step() == expected
+
+
+def test_a_students_task_that_trains(tmp_path, made, classification):
+    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+    path = tmp_path / "checkpoint_last.pt"
+    _, config, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
+    late = Made(config, ("data", "model", "criterion"), task=task)
+    with pytest.raises(ValueError, match="no mixing partners"):
+        late.step()
+
+
+class LoadsInitially(MixKDSentencePredictionTask):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.load_dataset("train")
+
+
+class Wraps(MixKDSentencePredictionTask):
+    def load_dataset(self, split, combine=False, **kwargs):
+        self.datasets[split] = BaseWrapperDataset(super().load_dataset(split, combine, **kwargs))
+        return self.datasets[split]
+
+
+class LoadsItsOwn(MixKDSentencePredictionTask):
+    def load_dataset(self, split, combine=False, **kwargs):
+        return SentencePredictionTask.load_dataset(self, split, combine, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [LoadsInitially, Wraps])
+def test_a_task_of_ones_own(made, expected, classification, kind):
+    task = kind.setup_task(config_of(classification, *MIXUP).task)
+    assert made(ORDERS[0], task=task).step() == expected
+
+
+def test_a_task_whose_data_has_no_partners(made, classification):
+    task = LoadsItsOwn.setup_task(config_of(classification, *MIXUP).task)
+    with pytest.raises(ValueError, match="no mixing partners"):
+        made(task=task).step()
+
+
+def test_a_teacher_that_was_not_set_up(made, teacher):
+    flags = ["--kd-weight", 1, "--teacher-path", teacher, *STILL]
+    with pytest.raises(ValueError, match="--kd-weight 1, --tmkd-weight 1: .* begin_epoch"):
+        made(flags=flags).step(begin=False)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_dummy_batch_is_known_by_its_mark(made, trains):
+    """Also where fairseq computes one like any other, to look for a nan."""
+    one = made()
+    dummy = one.batches(trains).first_batch
+    if not trains:
+        dummy = {name: value for name, value in dummy.items() if name not in ("partner", "lam")}
+    one.task.begin_epoch(1, one.model)
+    optimizer = build_optimizer(one.config.optimizer, list(one.model.parameters()))
+    _, sample_size, output = one.task.train_step(dummy, one.model, one.criterion, optimizer, 0)
+    assert sample_size == 0 and output["nsentences"] == 0
+    assert dummy["dummy"] and "dummy" not in next(one.batches(trains).next_epoch_itr())
+
+
+@pytest.mark.parametrize("first", ["train", "valid"])
+def test_validating_on_the_training_split_takes_no_batch_of_training(made, first):
+    one = made(flags=[*FINE_TUNE, "--batch-by-length", "off"])
+    if first == "valid":
+        one.batches(trains=False)
+    batches = one.batches()
+    epoch = batches.next_epoch_itr()
+    seen = next(epoch)["id"].tolist()
+    for sample in one.batches(trains=False).next_epoch_itr(shuffle=False):
+        assert "dummy" not in sample
+    assert one.batches() is batches or first == "valid"
+    seen += [i for sample in epoch for i in sample["id"].tolist()]
+    assert sorted(seen) == sorted(set(seen)) and len(seen) > 90
