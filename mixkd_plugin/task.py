@@ -14,11 +14,13 @@ from omegaconf import open_dict
 from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, digests_of_split
+from .fairseq_flags import check_model_flags, check_saving
 from .flags import check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
+from .restart import FINETUNE, Resumable
 from .splits import load_split, wants
 from .steps import fetched, nothing, one_row
 from .student_init import initialise_student
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
-class MixKDSentencePredictionTask(SentencePredictionTask):
+class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
     ``teacher_outputs`` is None until training starts, and for good where no teacher is given: a
@@ -124,11 +126,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if not from_checkpoint:  # training begins
             self.trains = True
             PAIRINGS.find(str(self.cfg.mixup_pairing))
-            where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
-            state = resume.find_on_every_rank(*where)
-            resumes = state is not None
-            if resumes and not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):
-                self._recorded_teachers = state.get("teachers")  # else it is another run
+            self._begin(cfg)
             if self.cfg.teacher_data is not None:
                 self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
         model = super().build_model(cfg, from_checkpoint)
@@ -137,12 +135,40 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
-            if path is not None and not resumes:  # on every rank the same
+            if path is not None:
+                self._check_one_beginning(path)
+            if path is not None and self.origin is None:  # on every rank the same
                 with ranks.together():
                     initialise_student(model, path, layers)
                     digest = digest_of_file(path)[:16] if ranks.world_size() > 1 else None
                 ranks.check_equal({f"the content of --student-init-path {path}": digest})
         return model
+
+    def _begin(self, cfg) -> None:
+        """Before a model is built to be trained: what this run begins from, and whether it fits."""
+        run = self.cfg._get_root()
+        check_saving(run)
+        check_model_flags(cfg)
+        self.origin = origin = resume.find_on_every_rank(run)
+        if origin is not None:
+            reset = self.cfg.reset_optimizer or self.cfg.reset_dataloader  # then it is another run
+            goes_on = not reset and origin.flag != FINETUNE
+            resume.check_content(origin, fingerprint(self.dictionary, self._classes), goes_on)
+            if goes_on:
+                self._recorded_teachers = origin.task_state.get("teachers")
+
+    def _check_one_beginning(self, student_init_path: str) -> None:
+        """A file that another flag names would silently overwrite it; the run's own may."""
+        run = self.cfg._get_root().checkpoint
+        flags = {FINETUNE: run.finetune_from_model, "--continue-once": run.continue_once}
+        if self.origin is not None and self.origin.flag == "--restore-file":
+            flags["--restore-file"] = self.origin.path
+        for flag, path in flags.items():
+            if path is not None:
+                raise ValueError(
+                    f"--student-init-path {student_init_path} must be given without {flag}, got "
+                    f"{flag} {path}: all weights would be the latter's; leave one of them out"
+                )
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.

@@ -6,8 +6,6 @@ import sys
 import types
 
 import pytest
-import torch
-from fairseq.logging import metrics
 from toy import ROOT
 
 from mixkd_plugin import compat
@@ -42,17 +40,3 @@ def test_compiled_batcher_is_left_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, name, compiled)
     compat.supply_batcher()
     assert sys.modules[name] is compiled
-
-
-def test_logged_tensors_are_joined_and_survive_a_resume():
-    with metrics.aggregate("test_joined") as aggregator:
-        for part in (torch.tensor([1.0, 2.0]), torch.tensor([3.0])):
-            compat.log_concat_tensor("_ours", part)
-            metrics.log_concat_tensor("_fairseqs", part)
-    assert aggregator["_ours"].tensor.tolist() == [1.0, 2.0, 3.0]
-    assert torch.equal(aggregator["_ours"].tensor, aggregator["_fairseqs"].tensor)
-    metrics.get_meters("test_joined").load_state_dict(aggregator.state_dict())
-    resumed = metrics.get_meters("test_joined")
-    assert resumed["_ours"].tensor.tolist() == [1.0, 2.0, 3.0]
-    metrics.reset_meters("test_joined")
-    assert resumed["_ours"].tensor is None

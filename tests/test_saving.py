@@ -109,7 +109,8 @@ def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch
 
     monkeypatch.setattr(torch, "save", fails_once)
     path = tmp_path / "x.pt"
-    checkpoint_utils.torch_persistent_save({"value": torch.arange(9)}, str(path))
+    fairseqs = checkpoint_utils.torch_persistent_save
+    interruption.save_whole(fairseqs, {"value": torch.arange(9)}, str(path))
     assert torch.load(path)["value"].tolist() == list(range(9))
 
 
