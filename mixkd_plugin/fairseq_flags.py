@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
 
 
 def check_saving(cfg: DictConfig) -> None:
@@ -31,4 +34,39 @@ def check_model_flags(model: Any) -> None:
         raise ValueError(
             "--spectral-norm-classification-head must be left out: fairseq cannot load a model "
             "that was trained with it"
+        )
+
+
+_HIGHER_IS_BETTER = {
+    "accuracy", "agreement", "mcc", "f1", "acc_and_f1", "pearson", "spearman",
+    "pearson_and_spearman",
+}  # fmt: skip
+
+
+def check_best_metric(criterion: Any) -> None:
+    """--best-checkpoint-metric must be logged in validation; fairseq looks after an epoch.
+
+    Raises:
+        ValueError: where it is not. A criterion or task that extends ours may log more: a warning.
+    """
+    run = criterion.task.cfg._get_root()
+    if run.dataset.disable_validation:
+        return
+    metric, known = run.checkpoint.best_checkpoint_metric, criterion.validation_metrics()
+    if metric not in known:
+        text = (
+            f"--best-checkpoint-metric must be one of {', '.join(sorted(known))}, which this run "
+            f"logs in validation, got {metric}"
+        )
+        extended = (type(criterion), type(criterion.task))
+        if all(kind.__module__.startswith(f"{__package__}.") for kind in extended):
+            raise ValueError(text)
+        logger.warning("%s: is it logged by %s or %s?", text, *(k.__name__ for k in extended))
+    maximize = run.checkpoint.maximize_best_checkpoint_metric
+    lower_is_better = metric.endswith("loss") or metric == "ece"
+    if lower_is_better if maximize else metric in _HIGHER_IS_BETTER:
+        logger.warning(
+            "--best-checkpoint-metric %s %s --maximize-best-checkpoint-metric keeps the worst "
+            "checkpoint as checkpoint_best.pt",
+            *(metric, "with" if maximize else "without"),
         )

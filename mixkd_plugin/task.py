@@ -22,7 +22,7 @@ from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
 from .restart import FINETUNE, Resumable
 from .splits import load_split, wants
-from .steps import fetched, nothing, one_row
+from .steps import fetched, nothing, one_row, stop_where_not_finite
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -196,12 +196,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Only training sets a teacher up.
         """
         super().begin_epoch(epoch, model)
-        if self._mixing and not getattr(model, "supports_mixup", False):
-            raise ValueError(
-                "mixed examples need a student of --arch mixkd_roberta or one of its named "
-                "architectures, or one that extends mixkd_plugin.MixupModel, got "
-                f"{type(model).__name__}"
-            )
+        self._check_student(model)
         if self.teacher_outputs is None:
             self.teacher_outputs = self._set_up_teacher(model)
         outputs, cfg = self.teacher_outputs, self.cfg
@@ -215,6 +210,20 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if self._wants("tmkd") and (cfg.mixup_period > 0 or cfg.teacher_cache):
             # the iterator of this epoch was made over this copy of the split a moment ago
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
+
+    def _check_student(self, model) -> None:
+        """An encoder and decoder (BART) is fine-tuned, and not distilled into."""
+        use = None
+        if self._mixing and not getattr(model, "supports_mixup", False):
+            use = "mixed examples need"
+        elif self.cfg.teacher_path and not isinstance(model.max_positions(), int):
+            use = "--teacher-path needs"
+        if use is not None:
+            arch = self.cfg._get_root().model._name
+            raise ValueError(
+                f"{use} a student of --arch mixkd_roberta or one of its named architectures, or "
+                f"one that extends mixkd_plugin.MixupModel, got --arch {arch}"
+            )
 
     def begin_valid_epoch(self, epoch, model):
         """Know what the teacher says to what is validated on, and forget the last validation.
@@ -243,7 +252,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         without a partner: it then mixes with itself, so that the rank computes and logs the terms
         the others do.
         """
-        # fairseq, looking for a nan, computes its batch without ignoring it
+        stop_where_not_finite(model, optimizer, update_num)
         for_nothing = ignore_grad or (self._mixing and "partner" not in sample)
         if for_nothing:
             sample = one_row(sample, self._mixing)
