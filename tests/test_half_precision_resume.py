@@ -2,8 +2,8 @@
 
 import inprocess
 import pytest
-import toy
 import torch
+import toy
 from fairseq.optim import AMPOptimizer
 from same_end import assert_same_end
 
