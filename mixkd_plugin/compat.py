@@ -17,13 +17,12 @@ import torch
 
 def _require_fairseq() -> None:
     """Raise ImportError, one sentence that says what to install, unless fairseq can be imported."""
-    wanted = "fairseq-fixed" if sys.version_info >= (3, 11) else "fairseq==0.12.2"
     try:
         import fairseq.checkpoint_utils  # noqa: F401
-    except (ImportError, ValueError) as error:  # ValueError: official fairseq on Python >= 3.11
+    except (ImportError, ValueError) as error:  # ValueError: official fairseq
         raise ImportError(
             f"mixkd_plugin needs fairseq, which Python {sys.version_info[0]}."
-            f"{sys.version_info[1]} cannot import here ({error}): run `pip install {wanted}`."
+            f"{sys.version_info[1]} cannot import here ({error}): run `pip install fairseq-fixed`."
         ) from error
 
 

@@ -23,18 +23,26 @@ def check_saving(cfg: DictConfig) -> None:
         )
 
 
+_MODEL_FLAGS = {
+    "spectral_norm_classification_head": (False, "fairseq cannot load what was trained with it"),
+    "mha_heads_to_keep": (-1, "fairseq prunes only where it loads, and cannot resume"),
+    "ffn_blocks_to_remove": (-1, "fairseq prunes only where it loads, and cannot resume"),
+}
+
+
 def check_model_flags(model: Any) -> None:
-    """Of a model's configuration, that its checkpoints can be loaded again.
+    """Of a model's configuration, that it trains as it says, and that its checkpoints load again.
 
     Raises:
         ValueError: where they cannot.
     """
     values = model if isinstance(model, DictConfig) else vars(model)
-    if values.get("spectral_norm_classification_head"):
-        raise ValueError(
-            "--spectral-norm-classification-head must be left out: fairseq cannot load a model "
-            "that was trained with it"
-        )
+    for name, (default, reason) in _MODEL_FLAGS.items():
+        value = values.get(name, default)
+        if value not in (default, None):
+            flag = f"--{name.replace('_', '-')}"
+            given = flag if value is True else f"{flag} {value}"
+            raise ValueError(f"{given} must be left out: {reason}")
 
 
 _HIGHER_IS_BETTER = {

@@ -93,7 +93,7 @@ def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any
     """`checkpoint_utils.save_checkpoint`; where it fails, on the first rank, it fails on all."""
     if not isinstance(trainer.task, Resumable):
         return save(cfg, trainer, *args, **kwargs)
-    note_patience(trainer.task)
+    note_patience(trainer)
     persistent_save, copy = checkpoint_utils.torch_persistent_save, PathManager.copy
     with ranks.together(), mock.patch.multiple(
         checkpoint_utils, torch_persistent_save=partial(save_whole, persistent_save)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 from fairseq import checkpoint_utils
 from fairseq.logging import metrics
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .optimizer_state import complete
 
@@ -87,12 +88,25 @@ def _counters() -> Iterator[Callable]:
             yield function
 
 
-def note_patience(task: Resumable) -> None:
-    """Put how long --patience has waited into the task's state, to be saved with it."""
+def note_patience(trainer: Any) -> None:
+    """Put how long --patience and --lr-patience have waited into the task's state, to be saved."""
+    state = trainer.task.state
     for counter in _counters():
         if hasattr(counter, "best"):
             value = {"best": float(counter.best), "num_runs": counter.num_runs}
-            task.state.merge_state_dict({"patience": value})
+            state.merge_state_dict({"patience": value})
+    plateau = _plateau(trainer)
+    if plateau is not None:
+        state.merge_state_dict({"lr_patience": {n: getattr(plateau, n) for n in _OF_PLATEAU}})
+
+
+_OF_PLATEAU = ("num_bad_epochs", "cooldown_counter")
+
+
+def _plateau(trainer: Any) -> ReduceLROnPlateau | None:
+    """torch's schedule in fairseq's reduce_lr_on_plateau."""
+    schedule = getattr(trainer.lr_scheduler, "lr_scheduler", None)
+    return schedule if isinstance(schedule, ReduceLROnPlateau) else None
 
 
 def _forget_earlier_run() -> None:
@@ -149,6 +163,8 @@ def load_checkpoint(
         noted = task.origin.task_state.get("patience", noted)
         if noted:
             _restore_patience(noted)
+        if not cfg.reset_lr_scheduler and _plateau(trainer) is not None:
+            vars(_plateau(trainer)).update(task.origin.task_state.get("lr_patience", {}))
     history = trainer._optim_history
     has_optimizer = trainer.get_num_updates() > 0 or cfg.reset_optimizer or not history
     updates = trainer.get_num_updates() if has_optimizer else history[-1].get("num_updates", 0)

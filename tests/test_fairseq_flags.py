@@ -10,10 +10,17 @@ from mixkd_plugin.criterion import MixKDCriterion
 
 
 @pytest.mark.parametrize(
-    "flag", ["--write-checkpoints-asynchronously", "--spectral-norm-classification-head"]
+    "flag",
+    [
+        ["--write-checkpoints-asynchronously"],
+        ["--spectral-norm-classification-head"],
+        ["--mha-heads-to-keep", 2],
+        ["--ffn-blocks-to-remove", 8],
+    ],
 )
-def test_checkpoints_that_nobody_could_read(tmp_path, classification, flag):
-    assert refusal(classification, tmp_path, *FINE_TUNE, flag).startswith(f"{flag} must be left")
+def test_checkpoints_that_nobody_could_read_or_resume(tmp_path, classification, flag):
+    text = refusal(classification, tmp_path, *FINE_TUNE, *flag)
+    assert text.startswith(f"{' '.join(map(str, flag))} must be left out")
     assert not list(tmp_path.glob("*.pt"))
 
 

@@ -4,6 +4,7 @@ import inprocess
 import pytest
 import torch
 import toy
+from same_end import assert_same_end
 
 STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
 
@@ -37,6 +38,21 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 6 * 7
     log = inprocess.run_training([*flags, "--patience", 5, "--reset-meters", "--max-epoch", 7])
     assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
+
+
+def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classification):
+    """Nothing satisfies it: it halves the learning rate after epochs 2 and 4."""
+    plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-shrink", 0.5, "--lr-patience", 1]
+    flags = [*STILL[:2], *plateau, "--lr-threshold", 1, "--max-epoch", 5]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "straight", *flags))
+    parts = toy.train_flags(classification, tmp_path / "parts", *flags)
+    for done in (7, 14, 21, 28):
+        with pytest.raises(KeyboardInterrupt):
+            inprocess.run_training(parts, stop_at(done))
+    inprocess.run_training(parts)
+    assert_same_end(tmp_path / "straight", tmp_path / "parts")
+    state = inprocess.checkpoint(tmp_path / "parts")
+    assert state["last_optimizer_state"]["param_groups"][0]["lr"] == 0.0005
 
 
 def test_patience_without_the_optimizers_state(tmp_path, classification):
