@@ -16,9 +16,10 @@ from mixkd_plugin.criterion import MixKDCriterion
         ["--spectral-norm-classification-head"],
         ["--mha-heads-to-keep", 2],
         ["--ffn-blocks-to-remove", 8],
+        ["--d2v2-multi"],
     ],
 )
-def test_checkpoints_that_nobody_could_read_or_resume(tmp_path, classification, flag):
+def test_flags_that_cannot_be_served(tmp_path, classification, flag):
     text = refusal(classification, tmp_path, *FINE_TUNE, *flag)
     assert text.startswith(f"{' '.join(map(str, flag))} must be left out")
     assert not list(tmp_path.glob("*.pt"))

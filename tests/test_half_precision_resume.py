@@ -48,6 +48,18 @@ def test_resumes_to_the_last_bit(tmp_path, classification, precision):
         assert {p.dtype for p in kept["parameters"]} == {torch.float32} and rounded
 
 
+@pytest.mark.slow
+def test_two_processes_resume_to_the_last_bit(tmp_path, classification):
+    """The first one reads, and sends the others the copy, too."""
+    flags = [*FLAGS, "--bf16", "--batch-size", 8]
+    straight = toy.train_flags(classification, tmp_path / "straight", *flags)
+    toy.two_processes("fairseq_cli.train", straight)
+    parts = toy.train_flags(classification, tmp_path / "parts", *flags)
+    toy.two_processes("fairseq_cli.train", [*parts, "--max-update", 5])
+    toy.two_processes("fairseq_cli.train", parts)
+    assert_same_end(tmp_path / "straight", tmp_path / "parts")
+
+
 def test_a_checkpoint_without_the_copy_is_resumed_with_a_warning(tmp_path, classification):
     """One of fairseq, or of an earlier version of ours."""
     flags = toy.train_flags(classification, tmp_path, *FLAGS, "--bf16")
