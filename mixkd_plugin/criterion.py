@@ -4,7 +4,7 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Set
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
@@ -14,6 +14,7 @@ from torch import Tensor
 from . import metrics as quality
 from .criterion_config import MixKDCriterionConfig
 from .encoding import split_rows
+from .fairseq_flags import check_best_metric
 from .flags import TERMS, check_criterion_flags, check_distance
 from .losses import cross_entropy, distance, labelled_rows, squared_error, zero_unless
 from .mixup import Mix, mix_targets
@@ -46,8 +47,8 @@ class MixKDCriterion(SentencePredictionCriterion):
     def __init__(self, cfg: MixKDCriterionConfig, task):
         if not isinstance(task, MixKDSentencePredictionTask):
             raise ValueError(
-                "--criterion mixkd needs --task mixkd_sentence_prediction, got "
-                f"{type(task).__name__}"
+                "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, "
+                f"got --task {task.cfg._name}"
             )
         check_criterion_flags(cfg, task.cfg.mixup_ratio)
         if task.trains:
@@ -66,9 +67,32 @@ class MixKDCriterion(SentencePredictionCriterion):
             names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
             self.f1_classes = quality.classes_of_f1(names)
         task.declare_weights(self.weights)
+        if task.trains:
+            check_best_metric(self)
 
     def _wants(self, *terms: str) -> bool:
         return wants(self.weights, *terms)
+
+    def validation_metrics(self) -> Set[str]:
+        """What is logged in validation, to choose the best checkpoint by.
+
+        To be extended by a subclass, or for a task, that logs more.
+        """
+        names = {"loss", "mle_loss", "wps", "wpb", "bsz", "num_updates"}
+        if self.task.cfg.teacher_path:
+            names.add("kd_loss")
+        if self.regression_target:
+            if self.report_pearson_and_spearman:
+                names |= {"pearson", "spearman", "pearson_and_spearman"}
+            return names
+        names |= {"accuracy", "ece"}
+        if self.task.cfg.teacher_path:
+            names |= {"teacher_accuracy", "agreement"}
+        if self.report_mcc:
+            names.add("mcc")
+        if self.report_acc_and_f1:
+            names |= {"f1", "acc_and_f1"}
+        return names
 
     def forward(self, model, sample, reduce=True):
         """Loss summed over the batch, fairseq's sample size, and the values to log."""

@@ -3,13 +3,23 @@
 from dataclasses import dataclass, field
 
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig
-from omegaconf import II
+from omegaconf import OmegaConf
+
+
+def _of_task(name: str, *, _root_):
+    """A flag that our task owns. fairseq's own task points back here, and so has none."""
+    if OmegaConf.is_interpolation(_root_.task, name):  # MixKDCriterion refuses it by its name
+        return SentencePredictionConfig.__dataclass_fields__[name].default
+    return _root_.task[name]
+
+
+OmegaConf.register_new_resolver("mixkd_task", _of_task, replace=True)
 
 
 @dataclass
 class MixKDCriterionConfig(SentencePredictionConfig):
-    classification_head_name: str = II("task.classification_head_name")
-    regression_target: bool = II("task.regression_target")
+    classification_head_name: str = "${mixkd_task:classification_head_name}"
+    regression_target: bool = "${mixkd_task:regression_target}"
     # fairseq's own three, which 0.12.2 does not have yet
     report_mcc: bool = field(default=False, metadata={"help": "log the Matthews correlation"})
     report_acc_and_f1: bool = field(

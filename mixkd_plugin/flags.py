@@ -41,6 +41,8 @@ def check_task_flags(cfg) -> None:
                 f"--{name.replace('_', '-')} {cfg[name]}: with --shorten-method random_crop "
                 f"{reason}; allowed is none or truncate"
             )
+    if cfg.get("d2v2_multi"):
+        raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
 

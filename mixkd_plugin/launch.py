@@ -1,7 +1,7 @@
 """How the processes of a run begin and meet, where fairseq's own way ends badly.
 
 :mod:`mixkd_plugin.compat` puts these two around fairseq's functions of the same names. They serve
-every run that imports this package before its processes meet: ``fairseq-train`` with
+runs of our own tasks that import this package before their processes meet: ``fairseq-train`` with
 ``--user-dir``. (``fairseq-hydra-train`` imports it later.)
 """
 
@@ -9,7 +9,7 @@ import functools
 import importlib.util
 import time
 from datetime import timedelta
-from typing import Callable
+from typing import Callable, Optional
 from unittest import mock
 
 import torch
@@ -18,13 +18,18 @@ from omegaconf import DictConfig, open_dict
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
+from .fairseq_flags import check_saving
+
 
 def call_main(call: Callable[..., None], cfg: DictConfig, main: Callable[..., None], **kwargs):
     """``call(cfg, main)``, fairseq's ``call_main``.
 
     Raises:
-        ValueError: where it would start no process and report success.
+        ValueError: where it would start no process, or train nothing, and report success.
     """
+    if _seconds_to_wait(cfg) is None:
+        return call(cfg, main, **kwargs)
+    check_saving(cfg)
     if cfg.common.tpu and cfg.common.bf16 and importlib.util.find_spec("torch_xla") is None:
         _train_in_bfloat16_without_tpu(cfg)
     training = cfg.distributed_training
@@ -43,6 +48,11 @@ def _run(main: Callable[..., None], cfg: DictConfig, **kwargs) -> None:
     main(cfg, **kwargs)
 
 
+def _seconds_to_wait(cfg: DictConfig) -> Optional[int]:
+    """--rendezvous-timeout, which our own tasks have; None for others."""
+    return getattr(getattr(cfg, "task", None), "rendezvous_timeout", None)
+
+
 def _train_in_bfloat16_without_tpu(cfg: DictConfig) -> None:
     """Undo what ``--bf16`` means to fairseq's command line: a TPU."""
     for section in cfg.values():
@@ -58,7 +68,7 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
         ValueError: on every rank that waited, where others did not come in time, or came with
             another task or number of processes.
     """
-    seconds = getattr(cfg.task, "rendezvous_timeout", None) or 300
+    seconds = _seconds_to_wait(cfg) or default_pg_timeout.total_seconds()
     task = getattr(cfg.task, "_name", None)
     join = dist.init_process_group
 
@@ -71,7 +81,7 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
         return init(cfg)
 
 
-def _meet(init_method: str, world_size: int, rank: int, seconds: int, task: str) -> dist.Store:
+def _meet(init_method: str, world_size: int, rank: int, seconds: float, task: str) -> dist.Store:
     """Wait for all ranks; where their store is.
 
     What they must agree on before anything else, or they would wait for each other elsewhere, is
@@ -101,7 +111,7 @@ def _meet(init_method: str, world_size: int, rank: int, seconds: int, task: str)
         if time.monotonic() - begin < 0.9 * seconds:  # torch's clock is not quite ours
             raise ValueError(f"{who} cannot use it: {reason}") from error
         raise ValueError(
-            f"{who} waited for {seconds} seconds (--rendezvous-timeout) in vain: is every rank "
+            f"{who} waited for {seconds:g} seconds (--rendezvous-timeout) in vain: is every rank "
             f"started, and is this the address of rank 0, as it is seen from here? ({reason})"
         ) from error
     return store

@@ -10,10 +10,12 @@ from typing import Any
 from fairseq.file_io import PathManager
 
 from . import ranks
-from .interruption import DEFAULT
+from .restart import FINETUNE, Origin, settings_of_run
 from .safe_reading import RefusedError, read_checkpoint
 
 logger = logging.getLogger(__name__)
+
+DEFAULT = "checkpoint_last.pt"  # of --restore-file
 
 
 def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:
@@ -23,8 +25,33 @@ def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:
     return os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
 
 
-def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] | None:
-    """The task's state in the checkpoint that training is about to resume from, None for a new run.
+def _named(
+    save_dir: str,
+    restore_file: str,
+    suffix: str,
+    continue_once: str | None,
+    finetune_from_model: str | None,
+) -> tuple[str, str]:
+    """The flag that counts, as fairseq has it, and its file; of --save-dir there may be none."""
+    path = path_of(save_dir, restore_file, suffix)
+    if restore_file != DEFAULT:
+        return "--restore-file", path
+    if not PathManager.exists(path):
+        if continue_once is not None:
+            return "--continue-once", continue_once
+        if finetune_from_model is not None:
+            return FINETUNE, finetune_from_model
+    return "--save-dir", path
+
+
+def find(
+    save_dir: str,
+    restore_file: str,
+    suffix: str = "",
+    continue_once: str | None = None,
+    finetune_from_model: str | None = None,
+) -> Origin | None:
+    """The checkpoint that training is about to begin from, None for a new run.
 
     A `checkpoint_last.pt` that is damaged is kept as `checkpoint_last.pt.damaged`, and the newest
     checkpoint of the folder that can be read and has the optimizer's state takes its place, with a
@@ -32,50 +59,99 @@ def find(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] |
 
     Args:
         save_dir, restore_file, suffix: --save-dir, --restore-file, --checkpoint-suffix
+        continue_once, finetune_from_model: --continue-once, --finetune-from-model
 
     Raises:
-        ValueError: where there is none, where a --restore-file of one's own is damaged, or where a
-            file is refused or cannot be read for a reason outside it.
+        ValueError: where there is none, where a file that a flag names is missing or damaged, or
+            where a file is refused or cannot be read for a reason outside it.
     """
-    path = path_of(save_dir, restore_file, suffix)
-    flag = "--save-dir" if restore_file == DEFAULT else "--restore-file"
-    if PathManager.path_requires_pathmanager(path) or not os.path.isfile(path):
-        return None  # in a store that only fairseq knows, or a new run
+    flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
+    if PathManager.path_requires_pathmanager(path):
+        return None  # in a store that only fairseq knows
+    if not os.path.isfile(path):
+        if flag == "--save-dir":
+            return None
+        raise ValueError(
+            f"{flag} must be a checkpoint, got {path}, which does not exist (a path that is not "
+            "absolute begins at the current folder): leave the flag out to train from the "
+            "beginning, or to resume from --save-dir"
+        )
     try:
-        return read_checkpoint(path).get("task_state", {})
+        return _origin(flag, path, read_checkpoint(path))
     except ValueError as error:
         # What is no fault of the file may pass, and what is refused is not to be overwritten.
         outside = isinstance(error.__cause__, (OSError, MemoryError))
         if outside or isinstance(error, RefusedError):
             raise ValueError(f"{flag}: {error}") from error
-        if flag == "--restore-file":
+        if flag != "--save-dir":
             raise ValueError(
-                f"--restore-file: {error}: name another one, or leave the flag out to resume from "
+                f"{flag}: {error}: name another one, or leave the flag out to resume from "
                 "--save-dir"
             ) from error
         return _replace(path, suffix, error)
 
 
-def find_on_every_rank(save_dir: str, restore_file: str, suffix: str = "") -> dict[str, Any] | None:
-    """:func:`find` by the first rank, and what it found on all.
+def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
+    settings = settings_of_run(state["cfg"]) if state.get("cfg") else {}
+    return Origin(flag, path, state.get("task_state", {}), settings)
+
+
+def find_on_every_rank(cfg: Any) -> Origin | None:
+    """:func:`find` by the first rank, and what it found on all; ``cfg`` is a whole configuration's.
 
     Raises:
         ValueError: on every rank, where it does, or where some ranks have the file and others not.
     """
-    state = None
+    if cfg.distributed_training.use_sharded_state:
+        return None  # each rank has a file of its own, which is left to fairseq
+    flags = cfg.checkpoint
+    where = flags.save_dir, flags.restore_file, flags.checkpoint_suffix or ""
+    others = flags.continue_once, flags.finetune_from_model
+    origin = None
     with ranks.together():
         if ranks.rank() == 0:
-            state = find(save_dir, restore_file, suffix)
-    path = path_of(save_dir, restore_file, suffix)
+            origin = find(*where, *others)
+    flag, path = _named(*where, *others)
     # fairseq's first rank would send what it read to ranks that do not wait for it
     name = os.path.basename(path)
-    ranks.check_equal({f"--save-dir: whether {name} is there": os.path.isfile(path)})
-    return ranks.gather(state)[0]
+    ranks.check_equal({f"{flag}: whether {name} is there": os.path.isfile(path)})
+    return ranks.gather(origin)[0]
 
 
-def _replace(path: str, suffix: str, damage: ValueError) -> dict[str, Any]:
-    """Put the newest other checkpoint in the place of `path`; its task's state."""
-    newest, state, updates = None, None, -1
+def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
+    """The checkpoint's vocabulary and classes must be the data's.
+
+    Args:
+        ours: the data's, as :func:`mixkd_plugin.preflight.fingerprint` has them
+        goes_on: whether the checkpoint's run does; another run may have classes of its own
+
+    Raises:
+        ValueError: where they are not.
+    """
+    theirs = origin.task_state.get("fingerprint", ours)  # fairseq's own task records none
+    trained = f"{origin.flag}: {origin.path} was trained"
+    if theirs["vocabulary"] != ours["vocabulary"]:
+        raise ValueError(
+            f"{trained} on another vocabulary than the data folder's input0/dict.txt: give the "
+            "data that it was trained on, or another checkpoint or --save-dir"
+        )
+    if theirs["labels"] != ours["labels"]:
+        text = f"{trained} with the labels {_names(theirs)}, the data folder has {_names(ours)}"
+        if goes_on:
+            raise ValueError(
+                f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
+            )
+        logger.warning("%s: its classification head, if taken, answers in the former's order", text)
+
+
+def _names(fingerprint: dict[str, Any]) -> str:
+    labels = fingerprint["labels"]
+    return "of a regression" if labels is None else ", ".join(labels)
+
+
+def _replace(path: str, suffix: str, damage: ValueError) -> Origin:
+    """Put the newest other checkpoint in the place of `path`."""
+    newest, origin, updates = None, None, -1
     for other in _others(os.path.dirname(path), suffix):
         try:
             candidate = read_checkpoint(other)
@@ -83,7 +159,8 @@ def _replace(path: str, suffix: str, damage: ValueError) -> dict[str, Any]:
             continue
         reached = candidate["optimizer_history"][-1].get("num_updates", 0)
         if candidate.get("last_optimizer_state") is not None and reached > updates:
-            newest, state, updates = other, candidate.get("task_state", {}), reached
+            newest, updates = other, reached
+            origin = _origin("--save-dir", path, candidate)
     if newest is None:
         raise ValueError(
             f"--save-dir: {damage}, and no other checkpoint there can be read and has the "
@@ -96,7 +173,7 @@ def _replace(path: str, suffix: str, damage: ValueError) -> dict[str, Any]:
         "%s: kept as %s.damaged, training resumes from %s (%d updates)",
         *(damage, os.path.basename(path), os.path.basename(newest), updates),
     )
-    return state
+    return origin
 
 
 def _others(folder: str, suffix: str) -> list[str]:

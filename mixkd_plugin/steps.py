@@ -1,5 +1,6 @@
 """What a step is given where it has nothing to do, and what it hands on to be logged."""
 
+import sys
 from typing import Any, Dict, List
 
 import torch
@@ -50,3 +51,35 @@ def fetched(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         return next(parts).view(value.shape).to(value.dtype)
 
     return [{name: fetch(value) for name, value in output.items()} for output in outputs]
+
+
+def stop_where_not_finite(model, optimizer, update_num: int) -> None:
+    """End a run whose gradients are not finite; called at each step.
+
+    fairseq computes such a step once more, inside the handling of its own error, to print where it
+    fails; for RoBERTa that fails itself, by a bare StopIteration.
+
+    Raises:
+        ValueError: one sentence with the likely cause
+        FloatingPointError: fairseq's own, of another kind (its loss scale)
+    """
+    error = sys.exc_info()[1]
+    if not isinstance(error, FloatingPointError):
+        return
+    if str(error) != "gradients are Nan/Inf":
+        raise error
+    names = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    if names and update_num == 0:
+        cause = (
+            f"its {names[0]} is not finite before any update; give another file to begin from "
+            "(--student-init-path, --restore-file, --finetune-from-model)"
+        )
+    else:
+        cause = (
+            f"lower --lr (now {optimizer.get_lr():g}) or set --clip-norm, and look for very large "
+            "regression targets or teacher logits"
+        )
+    raise ValueError(
+        f"update {update_num + 1}: the student's gradients are not finite numbers (nan or "
+        f"infinity): {cause}"
+    ) from error

@@ -16,13 +16,15 @@ from torch.nn import Parameter
 from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, digests_of_code, digests_of_split
+from .fairseq_flags import check_model_flags, check_saving
 from .flags import check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
+from .restart import FINETUNE, Resumable
 from .splits import configured_weights, load_split, wants
-from .steps import WithMarkedDummy, fetched, nothing, one_row
+from .steps import WithMarkedDummy, fetched, nothing, one_row, stop_where_not_finite
 from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
-class MixKDSentencePredictionTask(SentencePredictionTask):
+class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
     ``teacher_outputs`` is None until training starts, and for good where no teacher is given: a
@@ -140,11 +142,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if not from_checkpoint:  # training begins
             self.trains = True
             PAIRINGS.find(str(self.cfg.mixup_pairing))
-            where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
-            state = resume.find_on_every_rank(*where)
-            resumes = state is not None
-            if resumes and not (self.cfg.reset_optimizer or self.cfg.reset_dataloader):
-                self._recorded_teachers = state.get("teachers")  # else it is another run
+            self._begin(cfg)
             self._open_teacher_data()
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete, also in a run that resumes: the file it began from may
@@ -153,7 +151,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
             path, layers = model.args.student_init_path, model.args.student_init_layers
-            if path is not None and not resumes:  # on every rank the same
+            if path is not None:
+                self._check_one_beginning(path)
+            if path is not None and self.origin is None:  # on every rank the same
                 with ranks.together():
                     initialise_student(model, path, layers)
                     digest = digest_of_file(path)[:16] if ranks.world_size() > 1 else None
@@ -164,6 +164,32 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         """Before the first split is loaded, so that each has what the teacher reads."""
         if self._teacher_data is None and self.cfg.teacher_data is not None:
             self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
+
+    def _begin(self, cfg) -> None:
+        """Before a model is built to be trained: what this run begins from, and whether it fits."""
+        run = self.cfg._get_root()
+        check_saving(run)
+        check_model_flags(cfg)
+        self.origin = origin = resume.find_on_every_rank(run)
+        if origin is not None:
+            reset = self.cfg.reset_optimizer or self.cfg.reset_dataloader  # then it is another run
+            goes_on = not reset and origin.flag != FINETUNE
+            resume.check_content(origin, fingerprint(self.dictionary, self._classes), goes_on)
+            if goes_on:
+                self._recorded_teachers = origin.task_state.get("teachers")
+
+    def _check_one_beginning(self, student_init_path: str) -> None:
+        """A file that another flag names would silently overwrite it; the run's own may."""
+        run = self.cfg._get_root().checkpoint
+        flags = {FINETUNE: run.finetune_from_model, "--continue-once": run.continue_once}
+        if self.origin is not None and self.origin.flag == "--restore-file":
+            flags["--restore-file"] = self.origin.path
+        for flag, path in flags.items():
+            if path is not None:
+                raise ValueError(
+                    f"--student-init-path {student_init_path} must be given without {flag}, got "
+                    f"{flag} {path}: all weights would be the latter's; leave one of them out"
+                )
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
@@ -198,12 +224,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Only training sets a teacher up.
         """
         super().begin_epoch(epoch, model)
-        if self._mixing and not getattr(model, "supports_mixup", False):
-            raise ValueError(
-                "mixed examples need a student of --arch mixkd_roberta or one of its named "
-                "architectures, or one that extends mixkd_plugin.MixupModel, got "
-                f"{type(model).__name__}"
-            )
+        self._check_student(model)
         if self.teacher_outputs is None:
             self.teacher_outputs = self._set_up_teacher(model)
         outputs, cfg = self.teacher_outputs, self.cfg
@@ -218,6 +239,20 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         if self._wants("tmkd") and returns and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
+
+    def _check_student(self, model) -> None:
+        """An encoder and decoder (BART) is fine-tuned, and not distilled into."""
+        use = None
+        if self._mixing and not getattr(model, "supports_mixup", False):
+            use = "mixed examples need"
+        elif self.cfg.teacher_path and not isinstance(model.max_positions(), int):
+            use = "--teacher-path needs"
+        if use is not None:
+            arch = self.cfg._get_root().model._name
+            raise ValueError(
+                f"{use} a student of --arch mixkd_roberta or one of its named architectures, or "
+                f"one that extends mixkd_plugin.MixupModel, got --arch {arch}"
+            )
 
     def begin_valid_epoch(self, epoch, model):
         """Know what the teacher says to what is validated on, and forget the last validation.
@@ -249,6 +284,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
         Raises:
             ValueError: where the loss has mixed terms, and a batch of examples has no partners.
         """
+        stop_where_not_finite(model, optimizer, update_num)
         # fairseq, looking for a nan, computes its batch without ignoring it
         for_nothing = ignore_grad or sample.get("dummy", False)
         if for_nothing:

@@ -77,7 +77,11 @@ def watched_updates(watcher: Callable[[Trainer, list], None]) -> Iterator[None]:
 
 def run_training(flags, watcher: Callable[[Trainer, list], None] = lambda *_: None) -> str:
     """``fairseq-train FLAGS`` in this process; its log."""
-    config = training_config(flags)
+    return run_config(training_config(flags), watcher)
+
+
+def run_config(config, watcher: Callable[[Trainer, list], None] = lambda *_: None) -> str:
+    """The same of a configuration."""
     with captured_log() as log, watched_updates(watcher):
         distributed_utils.call_main(config, fairseq_cli.train.main)
     return log.text

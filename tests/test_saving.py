@@ -109,8 +109,20 @@ def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch
 
     monkeypatch.setattr(torch, "save", fails_once)
     path = tmp_path / "x.pt"
-    checkpoint_utils.torch_persistent_save({"value": torch.arange(9)}, str(path))
+    fairseqs = checkpoint_utils.torch_persistent_save
+    interruption.save_whole(fairseqs, {"value": torch.arange(9)}, str(path))
     assert torch.load(path)["value"].tolist() == list(range(9))
+
+
+def test_what_is_said_where_nothing_was_saved(tmp_path):
+    def fails(path):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="no checkpoint_last.pt was saved before; .* begins anew"):
+        interruption._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
+    (tmp_path / "checkpoint_last.pt").touch()
+    with pytest.raises(OSError, match="what was saved before is as it was; .* resumes from it"):
+        interruption._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
 
 
 # --- a full disk ---

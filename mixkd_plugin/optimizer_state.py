@@ -1,0 +1,73 @@
+"""The state of half precision that fairseq's optimizers do not save.
+
+The float32 copy of the parameters, from which the next update is computed: the model's own are
+rounded. And when a loss scale will next be raised.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from fairseq.optim import AMPOptimizer, FP16Optimizer, MemoryEfficientFP16Optimizer
+from fairseq.optim.dynamic_loss_scaler import DynamicLossScaler
+
+logger = logging.getLogger(__name__)
+
+KEY = "mixkd_half_precision"
+_OF_FAIRSEQS_SCALER = (
+    "_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale",
+)  # fmt: skip
+_OF_TORCHS_SCALER = ("scale", "_growth_tracker")
+
+
+def complete(optimizer: Any) -> None:
+    """Make an optimizer of fairseq save and load all of its state; of float32 it does already."""
+    kinds = (FP16Optimizer, MemoryEfficientFP16Optimizer, AMPOptimizer)
+    if isinstance(optimizer, kinds) and not isinstance(optimizer, _Complete):
+        kind = type(optimizer)
+        # fairseq compares the name of the class with a checkpoint's
+        optimizer.__class__ = type(kind.__name__, (_Complete, kind), {})
+
+
+class _Complete:
+    def state_dict(self) -> dict[str, Any]:
+        kept = {"scaler": _scaler_state(self.scaler)}
+        if isinstance(self, FP16Optimizer):
+            kept["parameters"] = [copy.data for copy in _float32_copies(self)]
+        return {**super().state_dict(), KEY: kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
+        super().load_state_dict(state_dict, optimizer_overrides)
+        kept = state_dict.get(KEY)
+        if kept is None:
+            logger.warning(
+                "the checkpoint has no float32 copy of the parameters, or not the state of its "
+                "loss scale: this run goes on from rounded values, not to the last bit"
+            )
+            return
+        _load_scaler_state(self.scaler, kept["scaler"])
+        if isinstance(self, FP16Optimizer):
+            for copy, value in zip(_float32_copies(self), kept["parameters"], strict=True):
+                copy.data.copy_(value)
+            self._sync_fp32_params_to_fp16()
+
+
+def _float32_copies(optimizer: FP16Optimizer) -> list[torch.Tensor]:
+    copies = optimizer.fp32_params  # by device, where they are flat
+    return list(copies.values()) if isinstance(copies, dict) else list(copies)
+
+
+def _scaler_state(scaler: Any) -> dict[str, Any]:
+    if isinstance(scaler, DynamicLossScaler):
+        return {name: getattr(scaler, name) for name in _OF_FAIRSEQS_SCALER}
+    state = {} if scaler is None else scaler.state_dict()  # none for bfloat16
+    return {name: state[name] for name in _OF_TORCHS_SCALER if name in state}
+
+
+def _load_scaler_state(scaler: Any, state: dict[str, Any]) -> None:
+    if isinstance(scaler, DynamicLossScaler):
+        vars(scaler).update(state)
+    elif scaler is not None and scaler.is_enabled() and state:
+        scaler.load_state_dict({**scaler.state_dict(), **state})

@@ -1,0 +1,97 @@
+"""Runs that ended stay ended, and patience counts over a restart."""
+
+import inprocess
+import pytest
+import torch
+import toy
+from same_end import assert_same_end
+
+STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
+
+
+def updates(folder, name="checkpoint_last.pt"):
+    return inprocess.checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]
+
+
+def stop_at(number):
+    def stop(trainer, _):
+        if trainer.get_num_updates() == number:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classification):
+    """Seven updates an epoch; the second, third and fourth validations are no better."""
+    flags = toy.train_flags(classification, tmp_path, *STILL, "--patience", 3)
+    with pytest.raises(KeyboardInterrupt):
+        inprocess.run_training(flags, stop_at(15))
+    log = inprocess.run_training(flags)
+    assert "early stop since valid performance hasn't improved for last 3 runs" in log
+    assert updates(tmp_path) == 4 * 7
+    before = (tmp_path / "checkpoint_last.pt").read_bytes()
+    log = inprocess.run_training(flags)
+    assert "--patience 3 was reached: 3 validations were no better: nothing is left to do" in log
+    assert "| train_inner |" not in log and "done training" in log
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+    log = inprocess.run_training([*flags, "--patience", 5])  # and two more
+    assert updates(tmp_path) == 6 * 7
+    log = inprocess.run_training([*flags, "--patience", 5, "--reset-meters", "--max-epoch", 7])
+    assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
+
+
+def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classification):
+    """Nothing satisfies it: it halves the learning rate after epochs 2 and 4."""
+    plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-shrink", 0.5, "--lr-patience", 1]
+    flags = [*STILL[:2], *plateau, "--lr-threshold", 1, "--max-epoch", 5]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "straight", *flags))
+    parts = toy.train_flags(classification, tmp_path / "parts", *flags)
+    for done in (7, 14, 21, 28):
+        with pytest.raises(KeyboardInterrupt):
+            inprocess.run_training(parts, stop_at(done))
+    inprocess.run_training(parts)
+    assert_same_end(tmp_path / "straight", tmp_path / "parts")
+    state = inprocess.checkpoint(tmp_path / "parts")
+    assert state["last_optimizer_state"]["param_groups"][0]["lr"] == 0.0005
+
+
+def test_patience_without_the_optimizers_state(tmp_path, classification):
+    flags = [*STILL, "--patience", 1, "--no-save-optimizer-state"]
+    flags = toy.train_flags(classification, tmp_path, *flags)
+    inprocess.run_training(flags)
+    assert updates(tmp_path) == 2 * 7
+    assert "nothing is left to do" in inprocess.run_training(flags)
+    with pytest.raises(ValueError, match="has no optimizer's state"):
+        inprocess.run_training([*flags, "--patience", 2])
+
+
+def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classification):
+    def flags(name, *extra):
+        return toy.train_flags(classification, tmp_path / name, "--tmkd-weight", 0, *extra)
+
+    short = flags("run", "--stop-time-hours", 1e-9)
+    inprocess.run_training(short)
+    assert updates(tmp_path / "run") == 1
+    log = inprocess.run_training(short)
+    assert "--stop-time-hours 1e-09 was reached: nothing is left to do" in log
+    assert updates(tmp_path / "run") == 1
+    last = tmp_path / "run" / "checkpoint_last.pt"
+    state = inprocess.checkpoint(tmp_path / "run")
+    state["extra_state"]["previous_training_time"] = 36000.0
+    torch.save(state, last)
+    begun = ["--finetune-from-model", last, "--stop-time-hours", 5, "--max-update", 3]
+    inprocess.run_training(flags("other", *begun))
+    assert updates(tmp_path / "other") == 3
+
+
+def test_a_restore_file_without_the_optimizers_state(tmp_path, classification):
+    """fairseq would begin at update 0, in the middle of the data."""
+    run = toy.train_flags(classification, tmp_path / "run", "--tmkd-weight", 0)
+    inprocess.run_training([*run, "--max-update", 3, "--no-save-optimizer-state"])
+    last = tmp_path / "run" / "checkpoint_last.pt"
+    other = toy.train_flags(classification, tmp_path / "other", "--tmkd-weight", 0)
+    other += ["--restore-file", last, "--max-update", 5]
+    with pytest.raises(ValueError, match=rf"--restore-file: {last} \(3 updates\) has no optimizer"):
+        inprocess.run_training(other)
+    inprocess.run_training([*other, "--reset-optimizer", "--reset-dataloader"])
+    assert updates(tmp_path / "other") == 5
