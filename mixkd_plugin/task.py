@@ -210,7 +210,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
 
     def _can_be_read(self, split: str, model) -> DistillationDataset:
         """The split without texts that are too long for student and teacher."""
-        return unwrapped(self.datasets[split]).up_to(min(self.max_positions(), model.max_positions()))
+        return unwrapped(self.datasets[split]).up_to(
+            min(self.max_positions(), model.max_positions())
+        )
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
