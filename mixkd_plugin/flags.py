@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import Any, Dict
 
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .losses import DISTANCES
 
@@ -52,7 +52,8 @@ def take_from_criterion(cfg) -> None:
     Raises:
         ValueError: where the task was told otherwise.
     """
-    criterion = cfg._get_root().get("criterion")
+    root = cfg._get_root()
+    criterion, task = root.get("criterion"), root.get("task")
     for name in ("regression_target", "classification_head_name"):
         given = criterion.get(name) if isinstance(criterion, DictConfig) else None
         if given is None or given == cfg[name]:
@@ -63,6 +64,9 @@ def take_from_criterion(cfg) -> None:
                 f"task.{name} alone, or both to the same value"
             )
         cfg[name] = given
+        if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
+            with open_dict(task):
+                task[name] = given
 
 
 def check_criterion_flags(cfg, mixup_ratio: int) -> None:
