@@ -30,9 +30,20 @@ def test_says_what_to_install_where_fairseq_cannot_be_imported(tmp_path, fake):
         text=True,
     )
     last = done.stderr.strip().splitlines()[-1]
-    wanted = "fairseq-fixed" if sys.version_info >= (3, 11) else "fairseq==0.12.2"
     assert last.startswith("ImportError: mixkd_plugin needs fairseq")
-    assert f"`pip install {wanted}`" in last
+    assert "`pip install fairseq-fixed`" in last
+
+
+def test_an_older_python_or_torch_is_refused_in_one_sentence(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compat, "TORCH_VERSION", (2, 5))
+        with pytest.raises(ImportError, match=r"needs torch >= 2.6, got \S+: run .*torch`\.$"):
+            compat._require_fairseq()
+    with monkeypatch.context() as patch:
+        patch.setattr(compat.sys, "version_info", (3, 10, 12))
+        with pytest.raises(ImportError, match="needs Python >= 3.11"):
+            compat._require_fairseq()
+    compat._require_fairseq()
 
 
 def test_compiled_batcher_is_left_alone(monkeypatch):
