@@ -24,14 +24,11 @@ setup(
     author="mixkd_plugin authors",
     license="MIT",
     packages=find_packages(include=["mixkd_plugin*"]),
-    python_requires=">=3.8",
+    python_requires=">=3.11",
     install_requires=[
-        # Official fairseq does not import on Python >= 3.11; fairseq-fixed does.
-        'fairseq-fixed>=0.12.3.1; python_version >= "3.11"',
-        'fairseq>=0.12.2; python_version < "3.11"',
-        "torch>=1.13",
-        'numpy<2; python_version < "3.11"',  # fairseq 0.12.2 and torch < 2.3 were built for numpy 1
-        'numpy; python_version >= "3.11"',
+        "fairseq-fixed>=0.12.3.1",  # fairseq's main, which imports on Python >= 3.11
+        "torch>=2.6",  # before it, weights_only could be got round (CVE-2025-32434)
+        "numpy",
         "omegaconf",
         "scikit-learn",  # with scipy, imported by fairseq's sentence_prediction criterion
         "scipy",

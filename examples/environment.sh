@@ -81,8 +81,7 @@ _mixkd_check_python() {
     if ! version=$("$python" -c 'import platform; print(platform.python_version())' 2>/dev/null); then
         echo "$python was not found or does not run: install Python 3.11, or set PYTHON" >&2
     elif [[ ! $version =~ ^3\.1[123]\. ]]; then
-        echo "$python is Python $version, and the set-up needs 3.11, 3.12 or 3.13: set PYTHON" \
-            "(user_dir_README.md tells how to install on an older one)" >&2
+        echo "$python is Python $version, and the set-up needs 3.11, 3.12 or 3.13: set PYTHON" >&2
     else
         return 0
     fi

@@ -5,6 +5,7 @@ Importing registers the task ``mixkd_sentence_prediction``, the criterion ``mixk
 this one may be the user directory instead, and add a distance, a pairing rule or an encoder.
 """
 
+from . import quiet  # isort: skip  # before anything is imported that warns
 from . import compat  # isort: skip  # first: it says what to install where fairseq is missing
 from . import criterion, model, safe_reading, task
 from .losses import register_distance
@@ -17,6 +18,7 @@ __all__ = [
     "compat",
     "criterion",
     "model",
+    "quiet",
     "register_distance",
     "register_pairing",
     "safe_reading",

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import platform
 import re
 import sys
 
 import torch
 
+TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+
 
 def _require_fairseq() -> None:
-    """Raise ImportError, one sentence that says what to install, unless fairseq can be imported."""
+    """Raise ImportError, one sentence that says what to install, where something is too old."""
+    if sys.version_info < (3, 11):
+        raise ImportError(f"mixkd_plugin needs Python >= 3.11, got {platform.python_version()}.")
+    if TORCH_VERSION < (2, 6):
+        raise ImportError(
+            f"mixkd_plugin needs torch >= 2.6, got {torch.__version__}: run `pip install -U torch`."
+        )
     try:
         import fairseq.checkpoint_utils  # noqa: F401
     except (ImportError, ValueError) as error:  # ValueError: official fairseq
@@ -33,8 +42,6 @@ from fairseq.distributed import utils as distributed_utils  # noqa: E402
 from fairseq.models import distributed_fairseq_model  # noqa: E402
 
 from . import interruption, launch, ranks, restart  # noqa: E402
-
-TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
 
 def supply_batcher() -> None:

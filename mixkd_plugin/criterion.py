@@ -4,7 +4,7 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math
-from typing import NamedTuple, Optional, Set
+from typing import Any, Dict, NamedTuple, Optional, Set
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
@@ -135,6 +135,8 @@ class MixKDCriterion(SentencePredictionCriterion):
 
         if training:
             loss = sum(weight * losses[term] for term, weight in self.weights.items() if weight > 0)
+            for name, value in self.extra_terms(sample, clean, mixed).items():
+                loss, losses[name] = loss + value, value
         else:
             loss = losses["mle"]
         if not_finite is not None:
@@ -147,6 +149,18 @@ class MixKDCriterion(SentencePredictionCriterion):
             loss=loss.data, ntokens=sample["ntokens"], nsentences=n, sample_size=sample_size
         )
         return loss, sample_size, logging_output
+
+    def extra_terms(
+        self, sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]
+    ) -> Dict[str, Tensor]:
+        """For criteria that extend this one: what else training adds to the loss, by name.
+
+        Each is a sum over rows, with its weight; it is logged as ``NAME_loss``.
+
+        Args:
+            clean, mixed: the student's logits (R, C); None where the loss needs none
+        """
+        return {}
 
     def _student_logits(self, model, net_input, mix: Optional[Mix], with_clean: bool) -> Tensor:
         arguments = {"mix": mix, "with_clean": with_clean} if mix is not None else {}
@@ -233,7 +247,9 @@ class MixKDCriterion(SentencePredictionCriterion):
                 "narrow? (float16 ends at 65504; bfloat16 and float32 do not)"
             )
         sample_size, sentences = total("sample_size"), total("nsentences")
-        for key in ["loss", *(f"{term}_loss" for term in TERMS)]:
+        terms = [f"{term}_loss" for term in TERMS]
+        terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)
+        for key in ["loss", *terms]:
             if key in logged:
                 bits = total(key) / sample_size / math.log(2)
                 metrics.log_scalar(key, bits, sample_size, round=3)

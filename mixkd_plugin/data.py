@@ -113,6 +113,15 @@ class DistillationDataset(BaseWrapperDataset):
         """
         return self._length_seed is None and self._draw_plan is None
 
+    @property
+    def classes(self) -> np.ndarray:
+        """(n,) class of each example, -1 without a gold label; of a regression 0."""
+        return self._classes[self._indices]
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self._epoch = epoch

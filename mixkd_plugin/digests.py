@@ -10,9 +10,10 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
+from .files import check_regular
+
 INPUTS = ("input0", "input1")
 
-from .files import check_regular
 
 
 def digest_of_file(path: str) -> str:

@@ -4,7 +4,8 @@ import math
 from argparse import Namespace
 from typing import Any, Dict
 
-from omegaconf import OmegaConf
+from fairseq.criterions.sentence_prediction import SentencePredictionConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .losses import DISTANCES
 
@@ -45,6 +46,29 @@ def check_task_flags(cfg) -> None:
         raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
+
+
+def take_from_criterion(cfg) -> None:
+    """Where hydra sets the head or the kind of target for the criterion, as fairseq's recipes do.
+
+    Raises:
+        ValueError: where the task was told otherwise.
+    """
+    root = cfg._get_root()
+    criterion, task = root.get("criterion"), root.get("task")
+    for name in ("regression_target", "classification_head_name"):
+        given = criterion.get(name) if isinstance(criterion, DictConfig) else None
+        if given is None or given == cfg[name]:
+            continue
+        if cfg[name] != SentencePredictionConfig.__dataclass_fields__[name].default:
+            raise ValueError(
+                f"criterion.{name} must be that of the task, {cfg[name]}, got {given}: set "
+                f"task.{name} alone, or both to the same value"
+            )
+        cfg[name] = given
+        if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
+            with open_dict(task):
+                task[name] = given
 
 
 def check_criterion_flags(cfg, mixup_ratio: int) -> None:

@@ -31,13 +31,17 @@ def read_class_labels(
     labels = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
     if labels is None:
         raise ValueError(f"no labels for split {split!r}: {path}.bin and .idx do not exist")
-    bad = np.flatnonzero(np.asarray(labels.sizes) != 2)  # the label and the end-of-line symbol
+    sizes = np.asarray(labels.sizes)
+    tokens, example = _tokens(labels, sizes), np.repeat(np.arange(len(sizes)), sizes)
+    is_label = tokens != dictionary.eos()  # which may follow a label, or not
+    counts = np.bincount(example[is_label], minlength=len(sizes))
+    bad = np.flatnonzero(counts != 1)
     if len(bad):
         raise ValueError(
-            f"{path}: example {bad[0]} has {labels.sizes[bad[0]] - 1} labels instead of one "
-            f"({len(bad)} such examples)"
+            f"{path}: example {bad[0]} has {counts[bad[0]]} labels instead of one ({len(bad)} such "
+            "examples)"
         )
-    symbols = _first_symbols(labels)
+    symbols = tokens[is_label]
     classes = symbols - dictionary.nspecial
     known = (classes >= 0) & (classes < num_classes)
     bad = np.flatnonzero(~(known | (unlabelled & (symbols == dictionary.unk()))))
@@ -51,13 +55,20 @@ def read_class_labels(
     return classes
 
 
-def _first_symbols(labels) -> np.ndarray:
-    """The label of every example, (n,), each followed by an end-of-line symbol."""
+def _tokens(labels, sizes: np.ndarray) -> np.ndarray:
+    """All tokens of the label files, one example after the other."""
     parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
     if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
-        flat = [np.frombuffer(part._bin_buffer, part._index.dtype, 2 * len(part)) for part in parts]
-        return np.concatenate(flat)[::2].astype(np.int64)
-    return np.fromiter((labels[i][0] for i in range(len(labels))), np.int64, len(labels))
+        counts = (int(np.sum(part.sizes)) for part in parts)
+        flat = [
+            np.frombuffer(part._bin_buffer, part._index.dtype, count)
+            for part, count in zip(parts, counts)
+        ]
+        return np.concatenate(flat).astype(np.int64)
+    if labels.supports_prefetch:
+        labels.prefetch(range(len(sizes)))
+    rows = [np.asarray(labels[i], dtype=np.int64) for i in range(len(sizes))]
+    return np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
 
 def read_regression_targets(

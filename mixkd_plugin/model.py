@@ -1,10 +1,16 @@
 """The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
 
+import contextlib
 from typing import List, Optional
 
-from fairseq.models import register_model, register_model_architecture
+from fairseq.models import (
+    MODEL_DATACLASS_REGISTRY,
+    register_model,
+    register_model_architecture,
+)
 from fairseq.models.roberta import model as roberta
 from fairseq.utils import safe_getattr
+from omegaconf import OmegaConf, open_dict
 from torch.nn import Parameter
 
 from .encoding import encode
@@ -13,6 +19,39 @@ from .mixup import Mix
 FAIRSEQ_EPS = 1e-5  # of LayerNorm
 PADDING_FREE = ("on", "off")
 INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
+DEFAULTS = {  # of our own flags
+    "student_init_path": None,
+    "student_init_layers": "first",
+    "padding_free": "on",
+    "layer_norm_eps": FAIRSEQ_EPS,
+}
+
+
+def drop_nulls(cfg) -> None:
+    """Leave out what hydra's files have as null where an architecture function decides about it.
+
+    fairseq's own functions take null for "not given"; those that read by ``getattr`` do not.
+    """
+    if OmegaConf.is_config(cfg) and cfg.get("_name") not in MODEL_DATACLASS_REGISTRY:
+        with open_dict(cfg):
+            for name in [n for n in cfg if not OmegaConf.is_missing(cfg, n) and cfg[n] is None]:
+                del cfg[name]
+
+
+def set_defaults(args) -> None:
+    """Complete what any architecture, fairseq's or a package's own, has left open.
+
+    Raises:
+        ValueError: for what the student cannot do.
+    """
+    with open_dict(args) if OmegaConf.is_config(args) else contextlib.nullcontext():
+        for name, default in DEFAULTS.items():
+            setattr(args, name, safe_getattr(args, name, default))
+    for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
+        if safe_getattr(args, flag, 0.0):
+            raise ValueError(
+                f"--{flag.replace('_', '-')}: fairseq's adaptive pruning is not supported here"
+            )
 
 
 @register_model("mixkd_roberta")
@@ -78,6 +117,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
     @classmethod
     def build_model(cls, args, task):
+        set_defaults(args)
         if args.padding_free not in PADDING_FREE:  # by hydra; YAML's bare on and off are booleans
             raise ValueError(
                 f"--padding-free {args.padding_free!r}; allowed: {', '.join(PADDING_FREE)} (in "
@@ -86,7 +126,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
         model = super().build_model(args, task)
         for module in model.modules():
             if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
-                module.eps = safe_getattr(args, "layer_norm_eps", FAIRSEQ_EPS)
+                module.eps = args.layer_norm_eps
         return model
 
     def forward(
@@ -134,16 +174,7 @@ def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) ->
         args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", width)
         args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", ffn_width)
         args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", heads)
-        args.student_init_path = safe_getattr(args, "student_init_path", None)
-        args.student_init_layers = safe_getattr(args, "student_init_layers", "first")
-        args.padding_free = safe_getattr(args, "padding_free", "on")
-        args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", FAIRSEQ_EPS)
         roberta.base_architecture(args)
-        for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
-            if safe_getattr(args, flag, 0.0):
-                raise ValueError(
-                    f"--{flag.replace('_', '-')}: fairseq's adaptive pruning is not supported here"
-                )
 
 
 _register("mixkd_roberta", *SIZES["mixkd_roberta_base"])

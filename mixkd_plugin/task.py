@@ -1,6 +1,5 @@
 """The task: fairseq's ``sentence_prediction`` with a plan of mixes and a frozen teacher."""
 
-import copy
 import logging
 import os
 from functools import cached_property, partial
@@ -17,8 +16,8 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, digests_of_code, digests_of_split
 from .fairseq_flags import check_model_flags, check_saving
-from .flags import check_task_flags, flags_of_run
-from .model import MixKDRobertaModel
+from .flags import check_task_flags, flags_of_run, take_from_criterion
+from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
@@ -32,6 +31,7 @@ from .teacher_data import TeacherData
 from .teacher_files import TeacherFiles
 from .teacher_outputs import TeacherOutputs
 from .teacher_setup import set_up_teacher
+from .wrapped import check_wrapper, own_copy, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     @classmethod
     def _set_up(cls, cfg, **kwargs):
         with ranks.together():
+            take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             return super().setup_task(cfg, **kwargs)
@@ -144,6 +145,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             PAIRINGS.find(str(self.cfg.mixup_pairing))
             self._begin(cfg)
             self._open_teacher_data()
+        drop_nulls(cfg)
         model = super().build_model(cfg, from_checkpoint)
         # a checkpoint's student is complete, also in a run that resumes: the file it began from may
         # be gone
@@ -198,20 +200,23 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         take batches out of training's own iterator, which fairseq keeps by dataset.
         """
         trains = "grouped_shuffling" in kwargs  # else it validates, maybe on the same split
+        split = unwrapped(dataset)
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
-        if of_the_other or not dataset.can_reuse_epoch_itr_across_epochs:
-            dataset = copy.copy(dataset)
+        if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
+            dataset = own_copy(dataset)
+            split = unwrapped(dataset)
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        check_wrapper(dataset, kwargs.get("epoch", split.epoch))
         if not trains and type(iterator) is EpochBatchIterator:
             iterator.__class__ = WithMarkedDummy
         if trains:
-            self._training_split, self._training_batches = dataset, len(iterator)
+            self._training_split, self._training_batches = split, len(iterator)
             processes = kwargs.get("num_shards", 1)
             examples = sum(len(batch) for batch in iterator.frozen_batches)
             if examples < processes:
                 raise ValueError(
-                    f"--distributed-world-size {processes}: split {dataset.split!r} has "
+                    f"--distributed-world-size {processes}: split {split.split!r} has "
                     f"{examples} examples; allowed is at most one process for each"
                 )
             ResumableBatches.take_over(iterator, self.cfg.update_freq)
@@ -269,7 +274,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
 
     def _can_be_read(self, split: str, model) -> DistillationDataset:
         """The split without texts that are too long for student and teacher."""
-        return self.datasets[split].up_to(min(self.max_positions(), model.max_positions()))
+        return unwrapped(self.datasets[split]).up_to(
+            min(self.max_positions(), model.max_positions())
+        )
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
@@ -343,6 +350,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         else:
             reads = Reads(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
         positions = min(self.max_positions(), student.max_positions())
-        lengths = [d.up_to(positions).teacher_lengths for d in self.datasets.values()]
+        splits = map(unwrapped, self.datasets.values())
+        lengths = [split.up_to(positions).teacher_lengths for split in splits]
         longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
         return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)

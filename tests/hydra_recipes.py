@@ -53,8 +53,8 @@ def composed(recipe: str, *arguments: str):
         return compose(recipe, overrides=list(arguments))
 
 
-def train(recipe: str, *arguments) -> None:
-    """``fairseq-hydra-train --config-dir examples/hydra --config-name RECIPE ARGUMENTS``."""
-    command = ["fairseq-hydra-train", "--config-dir", FOLDER, "--config-name", recipe, *arguments]
+def train(recipe: str, *arguments, folder=FOLDER) -> None:
+    """``fairseq-hydra-train --config-dir FOLDER --config-name RECIPE ARGUMENTS``."""
+    command = ["fairseq-hydra-train", "--config-dir", folder, "--config-name", recipe, *arguments]
     with _fresh_hydra(), mock.patch.object(sys, "argv", [str(word) for word in command]):
         hydra_train.cli_main()

@@ -32,6 +32,18 @@ def test_says_what_to_install_where_fairseq_cannot_be_imported(tmp_path, fake):
     assert "`pip install fairseq-fixed`" in last
 
 
+def test_an_older_python_or_torch_is_refused_in_one_sentence(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compat, "TORCH_VERSION", (2, 5))
+        with pytest.raises(ImportError, match=r"needs torch >= 2.6, got \S+: run .*torch`\.$"):
+            compat._require_fairseq()
+    with monkeypatch.context() as patch:
+        patch.setattr(compat.sys, "version_info", (3, 10, 12))
+        with pytest.raises(ImportError, match="needs Python >= 3.11"):
+            compat._require_fairseq()
+    compat._require_fairseq()
+
+
 def test_compiled_batcher_is_left_alone(monkeypatch):
     name = "fairseq.data.data_utils_fast"
     compiled = types.ModuleType(name)

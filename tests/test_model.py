@@ -44,4 +44,4 @@ def test_robertas_own_flags_win():
 
 def test_what_the_criterion_would_ignore_is_refused():
     with pytest.raises(ValueError, match="--mha-reg-scale-factor"):
-        ARCH_CONFIG_REGISTRY["mixkd_tiny"](Namespace(mha_reg_scale_factor=0.1))
+        MixKDRobertaModel.build_model(Namespace(mha_reg_scale_factor=0.1), task=None)

@@ -17,6 +17,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 import torch
 
 from . import scoring
+from .cli import add_user_dir, import_user_dir, run_cli
 from .output import check_folder
 from .plot import plot_quality
 
@@ -110,7 +111,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.compare", description=__doc__.split("\n")[0]
     )
@@ -125,26 +126,27 @@ def main(argv=None):
     add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
     add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
     add("--title", default="Quality and speed", help="of the plot (default: %(default)s)")
-    args = parser.parse_args(argv)
-    try:
-        paths = parse_checkpoints(args.checkpoints)
-        teacher = args.teacher or next(iter(paths))
-        if teacher not in paths:
-            raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
-        check_folder(args.out)
-        rows, count = compare(
-            args.data,
-            paths,
-            teacher,
-            args.split,
-            args.batch_size,
-            args.rounds,
-            args.teacher_data,
-            args.classification_head_name,
-        )
-    except ValueError as error:
-        sys.exit(f"compare: {error}")
+    add_user_dir(parser)
+    return parser
 
+
+def work(args: argparse.Namespace) -> None:
+    paths = parse_checkpoints(args.checkpoints)
+    teacher = args.teacher or next(iter(paths))
+    if teacher not in paths:
+        raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
+    check_folder(args.out)
+    import_user_dir(args.user_dir)
+    rows, count = compare(
+        args.data,
+        paths,
+        teacher,
+        args.split,
+        args.batch_size,
+        args.rounds,
+        args.teacher_data,
+        args.classification_head_name,
+    )
     table = markdown(rows) + (
         f"\n\n{count} examples of `{args.split}`; speed on the CPU, {torch.get_num_threads()} "
         f"threads, batches of {args.batch_size}.\n"
@@ -161,6 +163,10 @@ def main(argv=None):
         plot_quality(rows, teacher, metric, MEASURES[metric][0], args.title, picture)
     except ValueError as error:
         print(f"compare: no compare.png: {error}", file=sys.stderr)
+
+
+def main(argv=None):
+    run_cli("compare", build_parser, work, argv)
 
 
 if __name__ == "__main__":

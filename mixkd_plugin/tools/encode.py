@@ -21,12 +21,12 @@ index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for 
 
 import argparse
 import os
-import sys
 import tempfile
 from typing import Dict, List, Optional, Tuple
 
 from ..texts import digest_of_texts, write_digests
 from .binarizing import check_dictionary, preprocess, write_labels
+from .cli import run_cli
 from .examples import Example, Targets, find_classes, read_examples
 from .glue import TASKS
 from .reading import ALLOWED, read_table
@@ -178,7 +178,7 @@ def names(text: str) -> List[str]:
     return text.split(",")
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
     )
@@ -214,21 +214,25 @@ def main(argv=None):
         metavar="N",
         help="processes (default: the CPUs that this one may use)",
     )
-    args = parser.parse_args(argv)
-    try:
-        flags = encode(
-            source_of(args),
-            args.tokenizer,
-            args.out,
-            args.dict,
-            args.max_tokens,
-            args.skip_bad_lines,
-            args.unlabelled,
-            args.workers,
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"encode: {error}")
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    flags = encode(
+        source_of(args),
+        args.tokenizer,
+        args.out,
+        args.dict,
+        args.max_tokens,
+        args.skip_bad_lines,
+        args.unlabelled,
+        args.workers,
+    )
     print(f"{args.out}: {flags}")
+
+
+def main(argv=None):
+    run_cli("encode", build_parser, work, argv)
 
 
 if __name__ == "__main__":

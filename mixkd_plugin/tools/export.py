@@ -18,7 +18,6 @@ fairseq's. Too large a difference is an error, and leaves no OUT.
 import argparse
 import math
 import os
-import sys
 from typing import List, NamedTuple, Optional
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor
 from ..configured import read_configured
 from ..preflight import class_names, heads_of
 from . import scoring
+from .cli import add_user_dir, import_user_dir, run_cli
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
 from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
 from .export_tokenizer import export_tokenizer, write_tokenizer
@@ -174,7 +174,7 @@ def check_parity(
     return Parity(len(wanted), difference, bound, agreement)
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.export", description=__doc__.split("\n")[0]
     )
@@ -188,21 +188,23 @@ def main(argv=None):
     add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed")
     add("--force", action="store_true", help="replace an earlier export in OUT")
     add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
-    args = parser.parse_args(argv)
-    try:
-        parity = export(
-            args.checkpoint,
-            args.out,
-            args.to,
-            args.tokenizer,
-            args.data,
-            args.text,
-            args.tolerance,
-            args.force,
-            args.classification_head_name,
-        )
-    except ValueError as error:
-        sys.exit(f"export: {error}")
+    add_user_dir(parser)
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    import_user_dir(args.user_dir)
+    parity = export(
+        args.checkpoint,
+        args.out,
+        args.to,
+        args.tokenizer,
+        args.data,
+        args.text,
+        args.tolerance,
+        args.force,
+        args.classification_head_name,
+    )
     path = os.path.join(args.out, FORMATS[args.to].file)
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
     same = "" if math.isnan(parity.agreement) else f", {parity.agreement:.1%} of one class with it"
@@ -210,6 +212,10 @@ def main(argv=None):
         f"compared with fairseq on {parity.texts} texts: logits differ by at most "
         f"{parity.difference:.2e} (allowed: {parity.bound:.2e}){same}"
     )
+
+
+def main(argv=None):
+    run_cli("export", build_parser, work, argv)
 
 
 if __name__ == "__main__":

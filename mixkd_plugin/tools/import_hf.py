@@ -15,7 +15,6 @@ its classes. How one becomes the other is told in hf_layout.py.
 import argparse
 import contextlib
 import os
-import sys
 from argparse import Namespace
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -24,6 +23,7 @@ from fairseq.data import Dictionary
 
 from ..model import FAIRSEQ_EPS
 from . import hf_vocabulary
+from .cli import run_cli
 from .examples import class_name
 from .hf_config import EncoderConfig, read_config
 from .hf_layout import Converted, convert, fairseq_order
@@ -201,7 +201,7 @@ def checkpoint(config: EncoderConfig, converted: Converted, separated: bool) -> 
     }
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.import_hf", description=__doc__.split("\n")[0]
     )
@@ -210,12 +210,12 @@ def main(argv=None):
     add("out_dir", metavar="OUT_DIR", help="for model.pt, dict.txt and the tokenizer's files")
     add("--labels", metavar="A,B,...", help="names of a classifier's classes, in its own order")
     add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
     labels = args.labels.split(",") if args.labels is not None else None
-    try:
-        done = import_encoder(args.source, args.out_dir, args.force, labels)
-    except ValueError as error:
-        sys.exit(f"import_hf: {error}")
+    done = import_encoder(args.source, args.out_dir, args.force, labels)
     config = done.config
     print(
         f"{os.path.join(args.out_dir, 'model.pt')}: {config.num_hidden_layers} layers of "
@@ -229,6 +229,10 @@ def main(argv=None):
     if config.type_vocab_size > 1:
         print("token types: all tokens have type 0 here, those of a second text too")
     print(f"encode texts with --tokenizer {done.tokenizer}")
+
+
+def main(argv=None):
+    run_cli("import_hf", build_parser, work, argv)
 
 
 if __name__ == "__main__":

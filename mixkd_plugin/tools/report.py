@@ -8,10 +8,10 @@ a later line of a run replaces an earlier one. A run that failed counts as missi
 
 import argparse
 import os
-import sys
 from typing import List, Optional, Sequence
 
 from . import ablation_figures, costs, figure_style, figures, gap_figures, sections
+from .cli import run_cli
 from .output import check_folder
 from .results import Results, read_results, unlike
 from .tables import ablations, groups
@@ -76,7 +76,7 @@ def overview(results: Results) -> str:
     return "\n".join(lines)
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.report", description=__doc__.split("\n")[0]
     )
@@ -88,19 +88,23 @@ def main(argv=None):
         metavar="ARM,ARM",
         help="arms to compare with, the last one in the figure too (default: FT,KD)",
     )
-    args = parser.parse_args(argv)
-    try:
-        check_folder(args.out)
-        figure_style.pyplot()
-        results = read_results(args.results)
-        baselines = choose_baselines(results, args.baselines)
-    except ValueError as error:
-        sys.exit(f"report: {error}")
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    check_folder(args.out)
+    figure_style.pyplot()
+    results = read_results(args.results)
+    baselines = choose_baselines(results, args.baselines)
     os.makedirs(args.out, exist_ok=True)
     text = write_report(results, args.out, baselines)
     print(text)
     with open(os.path.join(args.out, "report.md"), "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def main(argv=None):
+    run_cli("report", build_parser, work, argv)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ CPU, so that a busy neighbour slows all alike. Tokenising is not timed.
 import argparse
 import json
 import os
-import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from . import compare
+from .cli import add_user_dir, import_user_dir, run_cli
 from .export import export, student_of
 from .export_formats import FORMATS
 from .figure_style import pyplot
@@ -148,7 +148,7 @@ def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str)
     return Candidate(name, form, logits, size)
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.serving_report", description=__doc__.split("\n")[0]
     )
@@ -176,37 +176,40 @@ def main(argv=None):
         default=5,
         help="timed rounds of batches (default: %(default)s)",
     )
-    args = parser.parse_args(argv)
-    try:
-        pyplot()
-        paths = compare.parse_checkpoints(args.checkpoints)
-        teacher = args.teacher or next(iter(paths))
-        if teacher not in paths:
-            raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
-        formats = args.formats.split(",")
-        unknown = [form for form in formats if form not in forms]
-        if unknown:
-            raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
-        if (args.teacher_data is None) != (args.teacher_tokenizer is None):
-            raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
-        check_folder(args.out)
-        os.makedirs(args.out, exist_ok=True)
-        rows, count = serving_report(
-            args.data,
-            paths,
-            teacher,
-            args.tokenizer,
-            args.out,
-            formats,
-            args.split,
-            args.batch_size,
-            args.rounds,
-            args.teacher_data,
-            args.teacher_tokenizer,
-            args.classification_head_name,
-        )
-    except ValueError as error:
-        sys.exit(f"serving_report: {error}")
+    add_user_dir(parser)
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    forms = (FAIRSEQ, *FORMATS)
+    pyplot()
+    paths = compare.parse_checkpoints(args.checkpoints)
+    teacher = args.teacher or next(iter(paths))
+    if teacher not in paths:
+        raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
+    formats = args.formats.split(",")
+    unknown = [form for form in formats if form not in forms]
+    if unknown:
+        raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+    if (args.teacher_data is None) != (args.teacher_tokenizer is None):
+        raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
+    check_folder(args.out)
+    import_user_dir(args.user_dir)
+    os.makedirs(args.out, exist_ok=True)
+    rows, count = serving_report(
+        args.data,
+        paths,
+        teacher,
+        args.tokenizer,
+        args.out,
+        formats,
+        args.split,
+        args.batch_size,
+        args.rounds,
+        args.teacher_data,
+        args.teacher_tokenizer,
+        args.classification_head_name,
+    )
     threads = torch.get_num_threads()
     table = compare.markdown(rows, MEASURES) + (
         f"\n\n{count} texts of `{args.split}`; agreement is with {teacher} in fairseq. On the CPU, "
@@ -224,6 +227,10 @@ def write(out: str, rows: Dict[str, Dict[str, Any]], about: Dict[str, Any], tabl
         json.dump({**about, "models": rows}, f, indent=2)
     metric = next(iter(next(iter(rows.values()))))
     plot_serving(rows, metric, MEASURES[metric][0], os.path.join(out, "serving.png"))
+
+
+def main(argv=None):
+    run_cli("serving_report", build_parser, work, argv)
 
 
 if __name__ == "__main__":

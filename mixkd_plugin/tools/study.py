@@ -10,7 +10,6 @@ stops no other.
 """
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from . import study_plan
+from .cli import run_cli
 from .results import Run
 from .study_jobs import Jobs
 from .study_processes import LOOK_AGAIN, Device, JobFailed
@@ -125,7 +125,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
     return ends
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.study", description=__doc__.split("\n")[0]
     )
@@ -133,25 +133,31 @@ def main(argv=None):
     add("study", metavar="STUDY.yaml", help="as those in examples/glue")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="hydra's overrides")
     add("--list", action="store_true", help="name the runs, and do none")
-    args = parser.parse_intermixed_args(argv)  # an override may follow --list
+    parser.parse_args = parser.parse_intermixed_args  # an override may follow --list
+    return parser
+
+
+def work(args: argparse.Namespace) -> int:
+    study = read_study(args.study, args.overrides)
+    if args.list:
+        print("\n".join(run.folder for run in study_plan.all_runs(study)))
+        return 0
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(name, signal.default_int_handler)
     try:
-        study = read_study(args.study, args.overrides)
-        if args.list:
-            print("\n".join(run.folder for run in study_plan.all_runs(study)))
-            return
-        for name in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(name) != signal.SIG_IGN:  # as nohup has it
-                signal.signal(name, signal.default_int_handler)
         ends = run_study(study)
     except KeyboardInterrupt:
         sys.exit("study: stopped; the same command goes on")
-    except (ValueError, JobFailed) as error:
+    except JobFailed as error:
         sys.exit(f"study: {error}")
     print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")
-    if ends["failed"]:
-        sys.exit(1)
+    return int(ends["failed"] > 0)
+
+
+def main(argv=None):
+    run_cli("study", build_parser, work, argv)
 
 
 if __name__ == "__main__":
-    logging.disable(logging.INFO)  # fairseq's and hydra's: the runs have logs of their own
     main()

@@ -1,0 +1,129 @@
+"""What all commands share: what they print, how they end, and packages that extend the plugin.
+
+A command ends with 0; with 1 and one sentence; with 2, for wrong usage (argparse); with 130 or 143
+where it was interrupted or terminated.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import warnings
+from typing import Callable, NoReturn, Optional, Sequence
+
+from fairseq.utils import import_user_module
+
+TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
+LONGEST = 1000  # characters of a sentence
+# Libraries whose loggers have a level of their own, or handlers.
+LIBRARIES = ("", "fairseq", "fairseq_cli", "torch", "transformers", "onnxscript", "onnx_ir")
+SETTINGS = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def run_cli(
+    name: str,
+    build_parser: Callable[[], argparse.ArgumentParser],
+    work: Callable[[argparse.Namespace], Optional[int]],
+    argv: Optional[Sequence[str]] = None,
+) -> None:
+    """Parse ``argv`` and do the work.
+
+    Raises:
+        SystemExit: where it ends otherwise than well.
+    """
+    if argv is None:  # the process is ours
+        _quiet(name)
+        _end_on_signals()
+    try:
+        status = work(build_parser().parse_args(argv))
+        sys.stdout.flush()
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _end(name, error)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    if status:
+        sys.exit(status)
+
+
+def sentence(error: BaseException) -> str:
+    """An error's message on one line, without characters that a terminal would obey."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = " ".join(line.strip() for line in text[: 10 * LONGEST].splitlines() if line.strip())
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: LONGEST + 1])
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def add_user_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user-dir",
+        metavar="DIR",
+        help="your package that a checkpoint needs, as in its training (examples/extend)",
+    )
+
+
+def import_user_dir(folder: Optional[str]) -> None:
+    """As fairseq's commands import it.
+
+    Raises:
+        ValueError: where it cannot be imported.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    if folder is None or os.path.realpath(folder) == ours:
+        return
+    try:
+        import_user_module(argparse.Namespace(user_dir=folder))
+    except FileNotFoundError as error:
+        raise ValueError(f"--user-dir must be a package's folder, got {folder}") from error
+    except Exception as error:  # of somebody's code
+        if os.environ.get(TRACEBACK):
+            raise
+        reason = f"{type(error).__name__}: {sentence(error)}"
+        raise ValueError(f"--user-dir {folder} cannot be imported ({reason})") from error
+
+
+def _end(name: str, error: Exception) -> NoReturn:
+    if isinstance(error, BrokenPipeError):  # whoever reads what is printed has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    text = sentence(error)
+    if not isinstance(error, (ValueError, OSError, ImportError)):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        text += f" (unexpected; {TRACEBACK}=1 shows where)"
+    sys.exit(f"{name}: {text}")
+
+
+def _end_on_signals() -> None:
+    """Where the process is told to end, temporary files are removed on the way out."""
+    owner = os.getpid()
+
+    def end(number: int, _frame) -> None:
+        if os.getpid() != owner:  # a worker: its pool may wait for it
+            os._exit(128 + number)
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
+
+
+def _quiet(name: str) -> None:
+    """Show the warnings of this package alone."""
+    os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.disable(logging.NOTSET)
+    logging.basicConfig(format=f"{name}: %(message)s", stream=sys.stderr, force=True)
+    for library in LIBRARIES:
+        logging.getLogger(library).setLevel(logging.ERROR)
+    logging.getLogger("mixkd_plugin").setLevel(logging.WARNING)
