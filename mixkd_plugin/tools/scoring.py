@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import metrics
 from ..preflight import check_dictionaries, check_vocabulary, class_names, layout_settings
-from ..safe_reading import read_configured
+from ..safe_reading import read_checkpoint, read_configured
 from ..texts import read_digests
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.
@@ -208,6 +208,21 @@ def _percent_equal(a: Tensor, b: Tensor) -> float:
 def count_layers(names: Iterable[str]) -> int:
     """By the names of a model's parameters."""
     return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
+
+
+def size_of(checkpoint: str) -> Dict[str, int]:
+    """Layers, parameters and bytes of a student or teacher: what serving it needs.
+
+    An optimizer's state, which some checkpoints hold as well, does not count.
+    """
+    tensors = read_checkpoint(checkpoint)["model"]
+    names = [name for name in tensors if not name.endswith(".version")]
+    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
+    return {
+        "layers": count_layers(names),
+        "parameters": sum(t.numel() for t in distinct),
+        "bytes": sum(t.numel() * t.element_size() for t in distinct),
+    }
 
 
 def measure_speeds(

@@ -17,9 +17,10 @@ import torch
 from ..digests import digest_of_file
 from . import study_plan
 from .results import GOLD, TEACHER, Run, append_result, headlines
+from .scoring import size_of
 from .study_commands import compare_command, portable, train_command, valid_splits
 from .study_inputs import Inputs, examples_in
-from .study_log import read_log, scored, size_of
+from .study_log import read_log, scored
 from .study_plan import TeacherRun
 from .study_processes import Commands, Device, JobFailed, begin, locked
 
