@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set
 
 logger = logging.getLogger(__name__)
@@ -110,6 +112,46 @@ def append_result(path: str, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record).encode() + b"\n")
 
 
+def restore_results(path: Path, records: Iterable[Any]) -> None:
+    """Write again what the file lacks of these records, and leave out what cannot be read.
+
+    Lock the file first.
+    """
+    lines, last, damaged = [], {}, []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            if line.strip():
+                record = check_record(parse_json(line))
+                lines.append(line)
+                if record.get("status") != "failed":
+                    last[_subject(record)] = json.dumps(record)
+        except ValueError:
+            damaged.append(line)
+    missing = []
+    for record in records:
+        try:
+            record = {k: v for k, v in check_record(record).items() if k != "checkpoint"}
+        except ValueError:
+            continue  # who does it again will say so
+        if last.get(_subject(record)) != json.dumps(record):
+            missing.append(json.dumps(record).encode())
+    if missing or damaged:
+        print(f"{path}: {len(missing)} lines written again, {len(damaged)} damaged ones taken out")
+        if damaged:
+            with open(f"{path}.damaged", "ab") as file:
+                file.writelines(line + b"\n" for line in damaged)
+        unfinished = path.with_name(f"{path.name}.tmp")
+        unfinished.write_bytes(b"".join(line + b"\n" for line in [*lines, *missing]))
+        os.replace(unfinished, path)
+
+
+def _subject(record: Mapping[str, Any]) -> Any:
+    """What a line is about: a later one replaces it."""
+    if record.get("kind") == "speed":
+        return record["task"], record["student"]
+    return run_of(record)
+
+
 def read_results(paths: Sequence[str]) -> Results:
     """All results; a later line of a run replaces earlier ones, a failed one never a done one.
 
@@ -121,10 +163,10 @@ def read_results(paths: Sequence[str]) -> Results:
     speeds: Dict[Any, Dict[str, Any]] = {}
     for path in paths:
         for record in _read_file(path):
+            run = _subject(record)
             if record.get("kind") == "speed":
-                speeds[record["task"], record["student"]] = record
+                speeds[run] = record
             else:
-                run = run_of(record)
                 (done if record["status"] == "done" else failed)[run] = Result(run, record)
     return Results(
         [result for run, result in done.items() if run.arm != TEACHER],
