@@ -8,6 +8,7 @@ import sys
 import pytest
 from faked_study import faked  # noqa: F401
 
+from mixkd_plugin.tools import report
 from mixkd_plugin.tools.results import read_results
 from mixkd_plugin.tools.study import main
 from mixkd_plugin.tools.study_commands import portable
@@ -55,6 +56,11 @@ def test_binarised_data_that_changed_are_other_data(faked):  # noqa: F811
     _ = faked.called
     (faked.folder / "out/data/gold/SST-2/texts.json").write_text("{}")
     assert faked.run() == {"done": 2} and sorted(faked.called) == ["compare", *ALL]
+    assert "contents" not in report.overview(read_results([str(faked.results)]))
+    (faked.folder / "out/data/gold/SST-2/texts.json").write_text("[]")
+    assert faked.run("arms=[KD]") == {"done": 1}
+    text = report.overview(read_results([str(faked.results)]))
+    assert "**OUT/data/gold/SST-2 had 2 different contents in these runs.**" in text
 
 
 @pytest.mark.parametrize("old_place", ["gone", "another teacher"])

@@ -264,7 +264,7 @@ def check_record(record: Any) -> Dict[str, Any]:
 
 
 def _check_results(record: Mapping[str, Any]) -> None:
-    _may_have(record, ("command",), "text")
+    _may_have(record, ("command", "data_digest"), "text")
     _may_have(record, (*SIZES, *COUNTS), "a number")
     _need(record, ("metrics",), "an object")
     _need(record["metrics"], ("valid",), "an object")

@@ -102,7 +102,7 @@ class Jobs:
             command = train_command(
                 data, flags, teacher.seed, folder, points=1, user_dir=self.user_dir
             )
-        same = self._same(command, {checkpoint: TEACHER} if given else {}, *begins, str(data))
+        same = self._same(command, data, {checkpoint: TEACHER} if given else {}, *begins)
         known = self._finished(folder, same)
         if known is not None:
             return {**known, "checkpoint": checkpoint}
@@ -124,13 +124,19 @@ class Jobs:
             return [str(self.inputs.encoder() / "model.pt")]
         return [teacher] if where == "teacher" else []
 
-    def _same(self, command: List[str], places: Mapping[str, str], *reads: str) -> Dict[str, Any]:
+    def _same(
+        self, command: List[str], data: Path, places: Mapping[str, str], *begins: str
+    ) -> Dict[str, Any]:
         """By what a job is known to be the same, wherever the study's folder and its inputs are."""
         places = {str(self.out): "OUT", **places, self.user_dir: os.path.basename(self.user_dir)}
         encoder = Path(self.study["encoder"])
         if encoder.exists():
             places = {**places, str(encoder.resolve()): "ENCODER"}
-        return {"command": portable(command, places), "files": [digest_of(path) for path in reads]}
+        return {
+            "command": portable(command, places),
+            "files": [digest_of(path) for path in begins],
+            "data_digest": digest_of(str(data)),
+        }
 
     def _score(self, data: Path, teacher: str, folder: Path, device: Device) -> Dict[str, Any]:
         """The quality of a teacher of one's own, by split."""
@@ -177,7 +183,7 @@ class Jobs:
         command = train_command(data, flags, run.seed, folder, points, splits, self.user_dir)
         # one name for a teacher of the study's own, wherever it stands
         places = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
-        same = self._same(command, places, checkpoint, *begins, str(data))
+        same = self._same(command, data, places, checkpoint, *begins)
         if self._finished(folder, same) is not None:
             return "already done"
         result = self._run(command, folder, device, same)
@@ -194,7 +200,8 @@ class Jobs:
         self, command: List[str], folder: Path, device: Device, same: Mapping[str, Any]
     ) -> Dict[str, Any]:
         """``same``: by what a run that may go on is known, too."""
-        name, began = f"{same['command']} # {' '.join(same['files'])}", time.time()
+        contents = " ".join([*same["files"], same["data_digest"]])
+        name, began = f"{same['command']} # {contents}", time.time()
         begin(folder, name)
         command = [*command, *device.flags]
         self.commands.call(name, command, folder / "run.log", device.environment)
