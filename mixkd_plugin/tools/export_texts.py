@@ -10,7 +10,7 @@ from torch import Tensor
 from .subwords import Tokenizer
 from .tokenizing import Texts
 
-TEXTS = 64
+TEXTS = 256  # of which one in twenty is not chance
 TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
 
 

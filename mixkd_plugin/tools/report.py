@@ -8,12 +8,12 @@ a later line of a run replaces an earlier one. A run that failed counts as missi
 
 import argparse
 import os
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Set
 
 from . import ablation_figures, costs, figure_style, figures, gap_figures, sections
 from .cli import run_cli
 from .output import check_folder
-from .results import Results, read_results, unlike
+from .results import Result, Results, read_results, unlike
 from .tables import ablations, groups
 
 BASELINES = ("FT", "KD")
@@ -73,7 +73,19 @@ def overview(results: Results) -> str:
     ]
     for folder, flags in unlike(results.done).items():
         lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
+    for folder, count in versions_of_data(results.done).items():
+        lines.append(f"**{folder} had {count} different contents in these runs.**\n")
     return "\n".join(lines)
+
+
+def versions_of_data(results: Sequence[Result]) -> Dict[str, int]:
+    """Data folders, by their names in commands, whose content was not the same in all runs."""
+    found: Dict[str, Set[str]] = {}
+    for _, record in results:
+        command, digest = (record.get("command") or "").split(), record.get("data_digest")
+        if digest and len(command) > 1:
+            found.setdefault(command[1], set()).add(digest)
+    return {folder: len(digests) for folder, digests in found.items() if len(digests) > 1}
 
 
 def build_parser() -> argparse.ArgumentParser:

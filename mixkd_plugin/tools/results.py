@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def unlike(results: Iterable[Result]) -> Dict[str, List[str]]:
     """
     commands: Dict[str, List[Set[str]]] = {}
     for run, record in results:
-        words = SEED.sub("", record.get("command", ""))
+        words = SEED.sub("", record.get("command") or "")
         flags = {f"--{flag}".strip() for flag in words.split(" --")[1:]}
         commands.setdefault(run.folder.rpartition("/")[0], []).append(flags)
     found = {}
@@ -101,8 +103,53 @@ def append_result(path: str, record: Mapping[str, Any]) -> None:
     """Add a line, in place of one that a killed writer left cut off. Lock the file first."""
     with open(path, "ab+") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        content = file.read()
+        last = content[content.rfind(b"\n") + 1 :]
+        if last and _is_whole(last):
+            file.write(b"\n")
+        elif last:
+            file.truncate(len(content) - len(last))
         file.write(json.dumps(record).encode() + b"\n")
+
+
+def restore_results(path: Path, records: Iterable[Any]) -> None:
+    """Write again what the file lacks of these records, and leave out what cannot be read.
+
+    Lock the file first.
+    """
+    lines, last, damaged = [], {}, []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            if line.strip():
+                record = check_record(parse_json(line))
+                lines.append(line)
+                if record.get("status") != "failed":
+                    last[_subject(record)] = json.dumps(record)
+        except ValueError:
+            damaged.append(line)
+    missing = []
+    for record in records:
+        try:
+            record = {k: v for k, v in check_record(record).items() if k != "checkpoint"}
+        except ValueError:
+            continue  # who does it again will say so
+        if last.get(_subject(record)) != json.dumps(record):
+            missing.append(json.dumps(record).encode())
+    if missing or damaged:
+        print(f"{path}: {len(missing)} lines written again, {len(damaged)} damaged ones taken out")
+        if damaged:
+            with open(f"{path}.damaged", "ab") as file:
+                file.writelines(line + b"\n" for line in damaged)
+        unfinished = path.with_name(f"{path.name}.tmp")
+        unfinished.write_bytes(b"".join(line + b"\n" for line in [*lines, *missing]))
+        os.replace(unfinished, path)
+
+
+def _subject(record: Mapping[str, Any]) -> Any:
+    """What a line is about: a later one replaces it."""
+    if record.get("kind") == "speed":
+        return record["task"], record["student"]
+    return run_of(record)
 
 
 def read_results(paths: Sequence[str]) -> Results:
@@ -116,10 +163,10 @@ def read_results(paths: Sequence[str]) -> Results:
     speeds: Dict[Any, Dict[str, Any]] = {}
     for path in paths:
         for record in _read_file(path):
+            run = _subject(record)
             if record.get("kind") == "speed":
-                speeds[record["task"], record["student"]] = record
+                speeds[run] = record
             else:
-                run = run_of(record)
                 (done if record["status"] == "done" else failed)[run] = Result(run, record)
     return Results(
         [result for run, result in done.items() if run.arm != TEACHER],
@@ -139,37 +186,52 @@ def run_of(record: Mapping[str, Any]) -> Run:
 
 def _read_file(path: str) -> List[Dict[str, Any]]:
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if lines and not lines[-1].endswith("\n") and not _is_json(lines[-1]):
+    if lines[-1] and not _is_whole(lines[-1]):
         logger.warning(f"{path}, line {len(lines)}: cut off, left out")
         lines.pop()
     records = []
     for i, line in enumerate(lines, 1):
         if line.strip():
             try:
-                records.append(_checked(json.loads(line)))
+                records.append(check_record(parse_json(line)))
             except ValueError as error:
-                if isinstance(error, json.JSONDecodeError):
-                    error = ValueError(f"not JSON ({error})")
                 raise ValueError(f"{path}, line {i}: {error}") from error
     if not records:
         raise ValueError(f"{path} has no complete line; allowed: a file of results")
     return records
 
 
-def _is_json(line: str) -> bool:
+def parse_json(text: bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: where it is damaged, in one sentence.
+    """
     try:
-        json.loads(line)
+        return json.loads(text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from error
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line without an end is a record all the same."""
+    try:
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
-    return True
 
 
-def _checked(record: Any) -> Dict[str, Any]:
-    """The line as it is, if it has what the report needs.
+# --- what the report needs of a line, and of which kind ---
+
+
+def check_record(record: Any) -> Dict[str, Any]:
+    """The line as it is, if it has what the report needs, and all that it reads is of its kind.
 
     Raises:
         ValueError: saying what it lacks.
@@ -178,53 +240,94 @@ def _checked(record: Any) -> Dict[str, Any]:
         raise ValueError(f"{type(record).__name__}; allowed: an object")
     kind = record.get("kind")
     if kind == "speed":
-        _need(record, ("task", "student"), str)
-        _need(record, ("sentences_per_second", "teacher_sentences_per_second"), (int, float))
+        _need(record, ("task", "student"), "a name")
+        _need(record, ("sentences_per_second", "teacher_sentences_per_second"), "a number")
+        _may_have(record, (*SIZES, *(f"teacher_{key}" for key in SIZES)), "a number")
         return record
     if kind is not None:
-        raise ValueError(f"kind {kind!r}; allowed: speed, or none")
-    _need(record, ("task", "arm", "status"), str)
-    _need(record, ("fraction",), (int, float))
-    _need(record, ("seed",), int)
+        raise ValueError(f"kind {_short(kind)}; allowed: speed, or none")
+    _need(record, ("task", "arm", "status"), "a name")
+    _need(record, ("fraction",), "a number")
+    if not 0 < record["fraction"] <= 1:
+        raise ValueError(f"'fraction' is {_short(record['fraction'])}; allowed: above 0, at most 1")
+    _need(record, ("seed",), "a whole number")
     if record["arm"] != TEACHER:
-        _need(record, ("student", "data", "variant"), str)
+        _need(record, ("student", "data", "variant"), "a name")
         changes_of(record["variant"])
     if record["status"] == "failed":
-        _need(record, ("error",), str)
+        _need(record, ("error",), "text")
     elif record["status"] == "done":
-        _check_metrics(record)
+        _check_results(record)
     else:
-        raise ValueError(f"status {record['status']!r}; allowed: done, failed")
+        raise ValueError(f"status {_short(record['status'])}; allowed: done, failed")
     return record
 
 
-def _check_metrics(record: Mapping[str, Any]) -> None:
-    _need(record, ("metrics",), dict)
-    _need(record["metrics"], ("valid",), dict)
+def _check_results(record: Mapping[str, Any]) -> None:
+    _may_have(record, ("command", "data_digest"), "text")
+    _may_have(record, (*SIZES, *COUNTS), "a number")
+    _need(record, ("metrics",), "an object")
+    _need(record["metrics"], ("valid",), "an object")
+    _check_splits(record["metrics"])
     if record["arm"] != TEACHER:  # a teacher from elsewhere may have been scored in another way
         metrics = [key for key in headlines(record["task"]) if key in record["metrics"]["valid"]]
-        _need(record["metrics"]["valid"], metrics[:1] or headlines(record["task"]), (int, float))
+        _need(record["metrics"]["valid"], metrics[:1] or headlines(record["task"]), "a number")
     if "teacher" in record:
-        _need(record, ("teacher",), dict)
-        _need(record["teacher"], ("metrics",), dict)
+        _need(record, ("teacher",), "an object")
+        _may_have(record["teacher"], SIZES, "a number")
+        _need(record["teacher"], ("metrics",), "an object")
+        _check_splits(record["teacher"]["metrics"])
     if "curve" in record:
-        _need(record, ("curve",), list)
+        _need(record, ("curve",), "a list")
         for point in record["curve"]:
-            _need(point, ("updates",), int)
+            if not isinstance(point, dict):
+                raise ValueError(f"'curve' holds {_short(point)}; allowed: objects")
+            _need(point, ("updates",), "a whole number")
+            _check_splits(point)
 
 
-def _need(record: Mapping[str, Any], keys: Iterable[str], kind: Any) -> None:
+def _check_splits(measures: Mapping[str, Any]) -> None:
+    for split in {"valid", "valid1", "train"} & set(measures):
+        _need(measures, (split,), "an object")
+        _may_have(measures[split], measures[split], "a number")
+
+
+def _may_have(record: Mapping[str, Any], keys: Iterable[str], kind: str) -> None:
+    """``null`` is as good as nothing."""
+    _need(record, [key for key in keys if record.get(key) is not None], kind)
+
+
+def _need(record: Mapping[str, Any], keys: Iterable[str], kind: str) -> None:
     for key in keys:
         if key not in record:
             raise ValueError(f"no {key!r}")
-        if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            raise ValueError(f"{key!r} is {record[key]!r}; allowed: {_KINDS[kind]}")
+        if not _KINDS[kind](record[key]):
+            raise ValueError(f"{key!r} is {_short(record[key])}; allowed: {kind}")
 
 
-_KINDS = {
-    str: "text",
-    int: "a whole number",
-    (int, float): "a number",
-    dict: "an object",
-    list: "a list",
+def _short(value: Any) -> str:
+    return repr(value)[:80]
+
+
+SIZES = ("layers", "parameters", "bytes", "sentences_per_second")
+COUNTS = ("examples", "updates", "teacher_queries", "mixes_per_example")
+
+
+def _is_number(value: Any) -> bool:
+    """Not one that is too large to count with; a run that diverged has nan or infinity."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 1e100)
+
+
+def _is_text(value: Any) -> bool:
+    """What can be written to a file: not half of a surrogate pair."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+_KINDS: Dict[str, Callable[[Any], bool]] = {
+    "a name": lambda value: isinstance(value, str) and value.isprintable() and value != "",
+    "text": _is_text,
+    "a whole number": lambda value: type(value) is int and _is_number(value),
+    "a number": _is_number,
+    "an object": lambda value: isinstance(value, dict),
+    "a list": lambda value: isinstance(value, list),
 }

@@ -19,6 +19,7 @@ from ..preflight import (
     layout_settings,
 )
 from ..rebuild import build, model_class
+from ..safe_reading import read_checkpoint
 from ..settings import boolean, integer, text
 from ..texts import read_digests
 
@@ -259,6 +260,21 @@ def _percent_equal(a: Tensor, b: Tensor) -> float:
 def count_layers(names: Iterable[str]) -> int:
     """By the names of a model's parameters."""
     return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
+
+
+def size_of(checkpoint: str) -> Dict[str, int]:
+    """Layers, parameters and bytes of a student or teacher: what serving it needs.
+
+    An optimizer's state, which some checkpoints hold as well, does not count.
+    """
+    tensors = read_checkpoint(checkpoint)["model"]
+    names = [name for name in tensors if not name.endswith(".version")]
+    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
+    return {
+        "layers": count_layers(names),
+        "parameters": sum(t.numel() for t in distinct),
+        "bytes": sum(t.numel() * t.element_size() for t in distinct),
+    }
 
 
 def measure_speeds(

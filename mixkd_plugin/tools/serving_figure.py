@@ -20,7 +20,7 @@ def plot_serving(rows: Dict[str, Dict[str, Any]], metric: str, heading: str, pat
         metric: (heading, "{:.1f}"),
         "p50": ("latency of one text, ms\n(bar: p50, line: to p95)", "{:.1f}"),
         "sentences_per_second": ("texts a second", "{:.0f}"),
-        "megabytes": ("MB on disk", "{:.0f}"),
+        "megabytes": ("MB of weights", "{:.0f}"),
     }
     names = list(dict.fromkeys(row["name"] for row in rows.values()))
     colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}

@@ -4,10 +4,11 @@
         --tokenizer wordpiece:DIR --out DIR
 
 Each checkpoint is exported (DIR/exports/NAME/FORMAT, compared with fairseq as `export` does) and
-measured beside fairseq's own pass: size on disk, latency of one text (p50, p95), texts a second in
-batches, quality on the labelled split, and how often it says what the teacher says. DIR gets
-serving.md, serving.json and serving.png. All models take turns on the same texts, on this machine's
-CPU, so that a busy neighbour slows all alike. Tokenising is not timed.
+measured beside fairseq's own pass: size of the weights (of a checkpoint without the optimizer's
+state, of an export the file's), latency of one text (p50, p95), texts a second in batches, quality
+on the labelled split, and how often it says what the teacher says. DIR gets serving.md,
+serving.json and serving.png. All models take turns on the same texts, on this machine's CPU, so
+that a busy neighbour slows all alike. Tokenising is not timed.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from .scoring import (
     measure_speeds,
     metrics_asked,
     quality,
+    size_of,
     targets_of,
 )
 from .serving_figure import plot_serving
@@ -49,7 +51,7 @@ MEASURES = {
         for key in ("accuracy", "f1", "mcc", "pearson", "spearman", "agreement", "correlation")
     },
     "parameters": ("parameters", "{:,}"),
-    "megabytes": ("MB on disk", "{:.1f}"),
+    "megabytes": ("MB of weights", "{:.1f}"),
     "p50": ("latency p50, ms", "{:.1f}"),
     "p95": ("p95, ms", "{:.1f}"),
     "sentences_per_second": ("texts a second", "{:.0f}"),
@@ -133,7 +135,7 @@ def serving_report(
 
 def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str) -> Candidate:
     if form == FAIRSEQ:
-        return Candidate(name, form, loaded.logits, os.path.getsize(loaded.path) / 1e6)
+        return Candidate(name, form, loaded.logits, size_of(loaded.path)["bytes"] / 1e6)
     try:
         head = loaded.task.cfg.classification_head_name
         export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)

@@ -29,8 +29,9 @@ from omegaconf.errors import OmegaConfBaseException
 from . import study_plan
 from .cli import run_cli
 from .results import Run
+from .study_flags import check_flags
 from .study_jobs import Jobs
-from .study_processes import LOOK_AGAIN, Device, JobFailed
+from .study_processes import LOOK_AGAIN, Device, JobFailed, check_locks
 
 NEEDED = ("glue", "out", "encoder", "encode_tokenizer", "encode_flags", "devices", "jobs")
 NEEDED += ("points", "gap", "keep", "settings", *study_plan.AXES)
@@ -58,6 +59,9 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
         raise ValueError(f"keep: {study['keep']!r}; allowed: all, first")
     if not isinstance(study["points"], int) or study["points"] < 1:
         raise ValueError(f"points: {study['points']!r}; allowed: 1 or more")
+    user_dir = study.get("user_dir")
+    if user_dir is not None and not os.path.isdir(user_dir):
+        raise ValueError(f"user_dir: no folder {user_dir}")
     for name, folder in study["glue"].items():
         if "{fraction}" not in folder and not os.path.isdir(folder):
             raise ValueError(f"glue.{name}: no folder {folder}")
@@ -66,7 +70,9 @@ def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
 
 def devices_of(study: Dict[str, Any]) -> List[Device]:
     """One device for each job that runs at the same time."""
-    wanted, jobs, cores = study["devices"], study["jobs"], len(os.sched_getaffinity(0))
+    wanted, jobs, cores = study["devices"], study["jobs"], os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        cores = len(os.sched_getaffinity(0))
     if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
         raise ValueError(f"jobs: {jobs!r}; allowed: null, 1 or more")
     there = list(range(torch.cuda.device_count()))
@@ -88,6 +94,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
     for teacher in {study_plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
         if not os.path.isfile(teacher):
             raise ValueError(f"teacher: no file {teacher}")
+    check_flags(study, runs)
     jobs = Jobs(study)
     waiting, taking = study_plan.teachers_first(study, runs), threading.Lock()
     began, ends = time.time(), Counter()
@@ -122,6 +129,11 @@ def run_study(study: Dict[str, Any]) -> Counter:
         raise
     finally:
         workers.shutdown()
+    if jobs.of_other_code:
+        print(
+            f"{len(jobs.of_other_code)} results are of another version of {study['user_dir']}, as "
+            f"that in {min(jobs.of_other_code)}: without its folder, a run is done again"
+        )
     return ends
 
 
@@ -142,6 +154,7 @@ def work(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(run.folder for run in study_plan.all_runs(study)))
         return 0
+    check_locks()
     for name in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(name) != signal.SIG_IGN:  # as nohup has it
             signal.signal(name, signal.default_int_handler)

@@ -1,12 +1,14 @@
 """The command lines of a study's jobs."""
 
 import math
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
 PLUGIN = Path(__file__).resolve().parents[1]
+USUAL = ("--task", "mixkd_sentence_prediction", "--criterion", "mixkd")  # a later flag wins
 
 
 def valid_splits(data: Path) -> List[str]:
@@ -20,18 +22,20 @@ def train_command(
     folder: Path,
     points: int,
     more_splits: Sequence[str] = (),
+    user_dir: str = str(PLUGIN),
 ) -> List[str]:
     """`fairseq-train` on a data folder, validating ``points`` times, on ``more_splits`` as well.
 
-    ``flags`` name --max-update. Where they keep the optimizer's state, a checkpoint is written at
-    every validation, to go on from. The device is not named: a run is the same on any.
+    ``flags`` name --max-update, and task and criterion where they are not ours. Where they keep the
+    optimizer's state, a checkpoint is written at every validation, to go on from. The device is not
+    named: a run is the same on any.
     """
     asked = (data / "train_flags.txt").read_text().split()
     every = str(math.ceil(int(flags[flags.index("--max-update") + 1]) / points))
     saving = ["--save-interval-updates", every, "--keep-interval-updates", "1"]
     return [
-        sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", str(PLUGIN),
-        "--task", "mixkd_sentence_prediction", "--criterion", "mixkd", *asked, *flags,
+        sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", user_dir,
+        *USUAL, *asked, *flags,
         "--seed", str(seed), "--train-fraction-seed", str(seed),
         "--valid-subset", ",".join([*valid_splits(data), *more_splits]),
         "--validate-interval", "1000000", "--validate-interval-updates", every,
@@ -47,21 +51,24 @@ def compare_command(
     teacher: str,
     students: Optional[Mapping[str, str]] = None,
     split: str = "valid",
+    user_dir: str = str(PLUGIN),
 ) -> List[str]:
     named = {"teacher": teacher, **(students or {})}
     pairs = [f"{name}={path}" for name, path in named.items()]
     tool = [sys.executable, "-m", "mixkd_plugin.tools.compare"]
-    return [*tool, str(data), *pairs, "--out", str(out), "--split", split]
+    own = [] if user_dir == str(PLUGIN) else ["--user-dir", user_dir]
+    return [*tool, str(data), *pairs, "--out", str(out), "--split", split, *own]
 
 
-def portable(command: List[str], out: Path) -> str:
-    """A command without what is peculiar to this machine: by it, a job is known to be the same."""
-    text = shlex.join(command)
-    for ours, name in (
-        (f"{sys.executable} -m fairseq_cli.train", "fairseq-train"),
-        (f"{sys.executable} -m", "python -m"),
-        (str(PLUGIN), "mixkd_plugin"),
-        (str(out), "OUT"),
-    ):
-        text = text.replace(ours, name)
-    return text
+def portable(command: List[str], places: Mapping[str, str]) -> str:
+    """A command without what is peculiar to this machine: by it, a job is known to be the same.
+
+    places: the name that stands for each path, and for what is in it
+    """
+    python, flag, module, *words = command
+    start = {sys.executable: "python"}.get(python, python), flag, module
+    words = [*(["fairseq-train"] if module == "fairseq_cli.train" else start), *words]
+    for path, name in {**places, str(PLUGIN): "mixkd_plugin"}.items():
+        whole = re.compile(rf"(?<![\w.-]){re.escape(path)}(?=/|$)")
+        words = [whole.sub(name, word) for word in words]
+    return shlex.join(words)

@@ -1,16 +1,20 @@
 """What the runs of a study begin with: the encoder and binarised data, each made once."""
 
+import functools
+import hashlib
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from fairseq.data import data_utils
 
+from ..digests import digest_of_file
 from . import study_plan
+from .glue import TASKS
 from .results import Run
-from .study_commands import portable
 from .study_processes import Commands, locked, name_of
 
 UNFINISHED = "FOLDER"  # in a command, for the folder that it makes
@@ -41,17 +45,25 @@ class Inputs:
         arguments += ["--max-tokens", str(study_plan.teacher_settings(self.study, task)["length"])]
         more = self.study["encode_flags"].get(name, [])
         more = more.get(task, []) if isinstance(more, dict) else more
-        return self._make(folder, "encode", *arguments, *map(str, more))
+        arguments += map(_whole, map(str, more))
+        read = [os.path.join(glue, task, file) for file in ("train.tsv", *TASKS[task].valid)]
+        return self._make(folder, "encode", *arguments, reads={os.path.join(glue, task): read})
 
-    def _make(self, folder: Path, tool: str, *arguments: str) -> Path:
+    def _make(
+        self, folder: Path, tool: str, *arguments: str, reads: Mapping[str, Sequence[str]] = {}
+    ) -> Path:
         """A folder by one of our tools, called with UNFINISHED for it; there once it is complete.
 
+        It is known by the command, with the contents of what the command reads in place of paths.
+        ``reads``: of a path what matters, if not all that is there.
+
         Raises:
-            ValueError: where it is there, made by another command.
+            ValueError: where it is there, made by another command, or of files that have changed.
         """
         command = [sys.executable, "-m", f"mixkd_plugin.tools.{tool}", *arguments]
-        name, log = portable(command, self.out), folder.with_name(f"{folder.name}.log")
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        words = [tool, *(_content(argument, reads) for argument in arguments)]
+        name, log = shlex.join(words), _beside(folder, ".log")
+        unfinished = _beside(folder, ".unfinished")
         with locked(folder, check=self.commands.check):
             if not folder.exists():
                 log.unlink(missing_ok=True)
@@ -59,14 +71,62 @@ class Inputs:
                 whole = [str(unfinished) if a == UNFINISHED else a for a in command]
                 self.commands.call(name, whole, log)
                 os.replace(unfinished, folder)
-            elif name_of(log) != name:
-                raise ValueError(f"{folder} was made with other settings; allowed: another out")
+            elif not _made_by(name_of(log), words):
+                raise ValueError(
+                    f"{folder} was made with other settings, or of files that have changed since; "
+                    f"allowed: another out, or none of {folder}: then it is made again, with all "
+                    "runs that read it"
+                )
         return folder
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f"{folder.name}{suffix}")
 
 
 def _whole(path: str) -> str:
     """A path that means the same from everywhere; a name on a hub stays."""
     return os.path.abspath(path) if os.path.exists(path) or "{" in path else path
+
+
+def _content(argument: str, reads: Mapping[str, Sequence[str]]) -> str:
+    """An argument; in place of a path, as in KIND:PATH, its last part and what is there."""
+    start, colon, path = argument.rpartition(":")
+    if not os.path.isabs(path):
+        return argument
+    paths = list(reads.get(path, [path]))
+    if os.path.isfile(path):
+        paths.append(os.path.join(os.path.dirname(path), "dict.txt"))  # sentencepiece's words
+    known = f"@{digest_of(*paths)}" if any(map(os.path.exists, paths)) else ""
+    return f"{start}{colon}{os.path.basename(path)}{known}"
+
+
+def _made_by(name: Optional[str], words: Sequence[str]) -> bool:
+    """Whether a name is that of these words; what is no longer there has not changed."""
+    known = shlex.split(name or "")
+    return len(known) == len(words) and all(
+        word in (one, one.rpartition("@")[0]) for one, word in zip(known, words)
+    )
+
+
+def digest_of(*paths: str) -> str:
+    """Of the contents of files, and of all that is in folders but logs and hidden files, in short.
+
+    Neither where they are nor when they were written changes it.
+    """
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            name = str(file.relative_to(path)) if file != path else ""
+            if file.is_file() and file.suffix != ".log" and not f"/{name}".count("/."):
+                content = _digest(str(file), os.stat(file).st_mtime_ns)
+                digest.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=None)
+def _digest(path: str, changed: int) -> str:
+    return digest_of_file(path)
 
 
 def examples_in(data: Path, fraction: float) -> int:

@@ -4,22 +4,31 @@ A folder that several processes or machines may want to make is locked while one
 holds `result.json` once it is complete.
 """
 
-import functools
+import contextlib
 import json
 import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
 
 import torch
 
-from ..digests import digest_of_file
 from . import study_plan
-from .results import GOLD, TEACHER, Run, append_result, headlines
-from .study_commands import compare_command, portable, train_command, valid_splits
-from .study_inputs import Inputs, examples_in
-from .study_log import read_log, scored, size_of
+from .results import (
+    GOLD,
+    TEACHER,
+    Run,
+    append_result,
+    check_record,
+    headlines,
+    parse_json,
+    restore_results,
+)
+from .scoring import size_of
+from .study_commands import PLUGIN, compare_command, portable, train_command, valid_splits
+from .study_inputs import Inputs, digest_of, examples_in
+from .study_log import read_log, scored
 from .study_plan import TeacherRun
 from .study_processes import Commands, Device, JobFailed, begin, locked
 
@@ -34,12 +43,16 @@ class Jobs:
         self.out = Path(study["out"]).resolve()
         self.commands = Commands()
         self.inputs = Inputs(study, self.out, self.commands)
+        self.user_dir = os.path.abspath(study.get("user_dir") or PLUGIN)
+        # None: ours alone; what it does is not among a run's settings
+        self.code = self._digest_of_code() if study.get("user_dir") else None
+        self.of_other_code: Set[str] = set()
         self._begun: Set[TeacherRun] = set()
         self._failed: Dict[TeacherRun, str] = {}
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             with self._locked(self.out / RESULTS):
-                pass
+                restore_results(self.out / RESULTS, self._records())
         except OSError as error:
             raise ValueError(
                 f"out: {self.out} cannot be written and locked (flock): {error}"
@@ -77,37 +90,63 @@ class Jobs:
     def _teacher(self, teacher: TeacherRun, folder: Path, device: Device) -> Dict[str, Any]:
         settings = study_plan.teacher_settings(self.study, teacher.task)
         data, given = self.inputs.data(teacher.task, GOLD), settings.get("teacher")
-        encoder = str(self.inputs.encoder() / "model.pt")
+        checkpoint = os.path.abspath(given or folder / "checkpoint_last.pt")
         if given:
-            command = compare_command(data, folder / "valid", given)
+            begins = [checkpoint]
+            command = compare_command(data, folder / "valid", checkpoint, user_dir=self.user_dir)
         else:
+            begins = self._init(settings["init"])
             flags = study_plan.train_flags(settings, examples_in(data, teacher.fraction))
-            flags += ["--student-init-path", encoder]
+            flags += [word for path in begins for word in ("--student-init-path", path)]
             flags += ["--train-fraction", f"{teacher.fraction:g}"]
-            command = train_command(data, flags, teacher.seed, folder, points=1)
-        same = {"command": portable(command, self.out), "files": _files(given or encoder)}
-        known = _finished(folder, same)
+            command = train_command(
+                data, flags, teacher.seed, folder, points=1, user_dir=self.user_dir
+            )
+        same = self._same(command, data, {checkpoint: TEACHER} if given else {}, *begins)
+        known = self._finished(folder, same)
         if known is not None:
-            return known
+            return {**known, "checkpoint": checkpoint}
         if given:
             begin(folder, same["command"])
-            result = {"metrics": self._score(data, given, folder, device)}
+            result = {"metrics": self._score(data, checkpoint, folder, device)}
         else:
-            result = self._run(command, folder, device, same["files"])
-        result["checkpoint"] = given or str(folder / "checkpoint_last.pt")
-        result.update(size_of(Path(result["checkpoint"])))
+            result = self._run(command, folder, device, same)
+        result.update(size_of(checkpoint))
         found = [f"{key} {value:.1f}" for key, value in result["metrics"]["valid"].items()
                  if key in headlines(teacher.task)]  # fmt: skip
         print(f"teacher {teacher.folder}: {', '.join(found)}", flush=True)
-        return self._record(folder, result, **teacher._asdict(), arm=TEACHER, **same)
+        result = self._record(folder, result, **teacher._asdict(), arm=TEACHER, **same)
+        return {**result, "checkpoint": checkpoint}
+
+    def _init(self, where: str, teacher: str = "") -> List[str]:
+        """The checkpoint that a run begins with, if any."""
+        if where == "encoder":
+            return [str(self.inputs.encoder() / "model.pt")]
+        return [teacher] if where == "teacher" else []
+
+    def _same(
+        self, command: List[str], data: Path, places: Mapping[str, str], *begins: str
+    ) -> Dict[str, Any]:
+        """By what a job is known to be the same, wherever the study's folder and its inputs are."""
+        places = {str(self.out): "OUT", **places, self.user_dir: os.path.basename(self.user_dir)}
+        encoder = Path(self.study["encoder"])
+        if encoder.exists():
+            places = {**places, str(encoder.resolve()): "ENCODER"}
+        return {
+            "command": portable(command, places),
+            "files": [digest_of(path) for path in begins],
+            "data_digest": digest_of(str(data)),
+        }
 
     def _score(self, data: Path, teacher: str, folder: Path, device: Device) -> Dict[str, Any]:
         """The quality of a teacher of one's own, by split."""
         found = {}
         for split in valid_splits(data):
-            command = compare_command(data, folder / split, teacher, split=split)
-            name, log = portable(command, self.out), folder / "run.log"
-            self.commands.call(name, command, log, device.environment)
+            command = compare_command(
+                data, folder / split, teacher, split=split, user_dir=self.user_dir
+            )
+            name = f"compare {split}"
+            self.commands.call(name, command, folder / "run.log", device.environment)
             found[split] = scored(folder / split)
         return found
 
@@ -132,25 +171,23 @@ class Jobs:
         part = "{fraction}" in str(self.study["glue"][run.data])
         data = self.inputs.data(run.task, run.data, run if part else None)
         teacher = self.teacher(study_plan.teacher_of(self.study, run), device)
-        encoder = str(self.inputs.encoder() / "model.pt")
-        init = teacher["checkpoint"] if settings["init"] == "teacher" else encoder
+        checkpoint = teacher["checkpoint"]
+        begins = self._init(settings["init"], checkpoint)
         flags = study_plan.train_flags(settings, examples_in(gold, run.fraction))
         flags += ["--train-fraction", "1" if part else f"{run.fraction:g}"]
-        flags += ["--student-init-path", init]
-        flags += ["--teacher-path", teacher["checkpoint"]]
+        flags += [word for path in begins for word in ("--student-init-path", path)]
+        flags += ["--teacher-path", checkpoint]
         flags += ["--teacher-cache", str(self.out / "teacher_answers")]
         splits = ["train"] if self.study["gap"] else []
         points = int(self.study["points"])
-        command = train_command(data, flags, run.seed, folder, points, splits)
-        same = {
-            "command": portable(command, self.out),
-            "files": _files(teacher["checkpoint"], init),
-        }
-        if _finished(folder, same) is not None:
+        command = train_command(data, flags, run.seed, folder, points, splits, self.user_dir)
+        # one name for a teacher of the study's own, wherever it stands
+        places = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
+        same = self._same(command, data, places, checkpoint, *begins)
+        if self._finished(folder, same) is not None:
             return "already done"
-        result = self._run(command, folder, device, same["files"])
-        result.update(size_of(folder / "checkpoint_last.pt"))
-        result["examples"] = result["examples"] or examples_in(data, 1.0)
+        result = self._run(command, folder, device, same)
+        result.update(size_of(str(folder / "checkpoint_last.pt")))
         result["mixes_per_example"] = study_plan.mixes_per_example(settings)
         result["teacher_queries"] = study_plan.teacher_queries(settings, result["examples_seen"])
         result["teacher"] = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
@@ -160,10 +197,11 @@ class Jobs:
         return "done"
 
     def _run(
-        self, command: List[str], folder: Path, device: Device, files: Sequence[str]
+        self, command: List[str], folder: Path, device: Device, same: Mapping[str, Any]
     ) -> Dict[str, Any]:
-        """``files``: what it begins with, by which a run that may go on is known, too."""
-        name, began = f"{portable(command, self.out)} # {' '.join(files)}", time.time()
+        """``same``: by what a run that may go on is known, too."""
+        contents = " ".join([*same["files"], same["data_digest"]])
+        name, began = f"{same['command']} # {contents}", time.time()
         begin(folder, name)
         command = [*command, *device.flags]
         self.commands.call(name, command, folder / "run.log", device.environment)
@@ -198,28 +236,36 @@ class Jobs:
                     students.setdefault(run.student, run)
             folder = self.out / "speed" / task
             with self._locked(folder):
-                known = folder / "students.json"
-                if set(students) - set(json.loads(known.read_text()) if known.exists() else ()):
+                if students:
                     try:
                         self._speed(task, students, folder)
-                    except JobFailed as error:
+                    except (JobFailed, ValueError) as error:
                         print(f"speed of {task}: failed: {error}", flush=True)
-                    else:
-                        known.write_text(json.dumps(sorted(students)))
 
     def _speed(self, task: str, students: Mapping[str, Run], folder: Path) -> None:
         of_first = study_plan.teacher_of(self.study, next(iter(students.values())))
         teacher = self.teacher(of_first, Device(None, 1))["checkpoint"]
         paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
-        command = compare_command(self.inputs.data(task, GOLD), folder / "compare", teacher, paths)
-        begin(folder, portable(command, self.out))
-        self.commands.call(portable(command, self.out), command, folder / "run.log")
+        files = {name: digest_of(path) for name, path in {**paths, TEACHER: teacher}.items()}
+        known = folder / "result.json"
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # not there, or damaged
+            if files.items() <= parse_json(known.read_bytes()).get("files", {}).items():
+                return
+        command = compare_command(
+            self.inputs.data(task, GOLD), folder / "compare", teacher, paths, user_dir=self.user_dir
+        )
+        begin(folder, "compare")
+        self.commands.call("compare", command, folder / "run.log")
         models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
+        lines = []
         for student in students:
             line = {"kind": "speed", "task": task, "student": student}
             for prefix, name in (("", student), ("teacher_", "teacher")):
                 for key in ("sentences_per_second", "parameters"):
                     line[prefix + key] = models[name][key]
+            lines.append(line)
+        _write(known, {"files": files, "lines": lines})
+        for line in lines:
             self._append(line)
 
     def _folder(self, run: Union[Run, TeacherRun]) -> Path:
@@ -230,33 +276,52 @@ class Jobs:
 
     def _record(self, folder: Path, result: Dict[str, Any], **names) -> Dict[str, Any]:
         result = {**names, "status": "done", **result, "versions": VERSIONS}
-        with open(folder / "result.json.tmp", "w") as file:
-            json.dump(result, file)
-        self._append({key: value for key, value in result.items() if key != "checkpoint"})
-        os.replace(folder / "result.json.tmp", folder / "result.json")
+        if self.code is not None:
+            result["code"] = self.code
+        _write(folder / "result.json", result)
+        self._append(result)
         return result
+
+    def _finished(self, folder: Path, same: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        """The result that is there, of the same command on the same files."""
+        path = folder / "result.json"
+        if not path.exists():
+            return None
+        try:
+            result = check_record(parse_json(path.read_bytes()))
+            missing = {"layers", "parameters", "bytes", *same} - {*result}
+            if missing:
+                raise ValueError(f"no {', '.join(sorted(missing))}")
+        except (OSError, ValueError) as error:
+            print(f"{path} is damaged, what it is of is done again: {error}", flush=True)
+            return None
+        if any(result[key] != value for key, value in same.items()):
+            return None
+        if result.get("code") != self.code:
+            self.of_other_code.add(str(folder))
+        return result
+
+    def _digest_of_code(self) -> str:
+        return digest_of(*sorted(map(str, Path(self.user_dir).rglob("*.py"))))
 
     def _append(self, result: Dict[str, Any]) -> None:
         with self._locked(self.out / RESULTS):
             append_result(str(self.out / RESULTS), result)
 
-
-def _files(*paths: str) -> List[str]:
-    """What is in the checkpoints that a job begins with, in short."""
-    return [_digest(path, os.stat(path).st_mtime_ns) for path in paths]
-
-
-@functools.lru_cache(maxsize=None)
-def _digest(path: str, changed: int) -> str:
-    return digest_of_file(path)[:16]
+    def _records(self) -> Iterator[Any]:
+        """All results that there are, of this study and of others in its folder."""
+        for where, last in (("runs", True), ("speed", False)):
+            for file in sorted((self.out / where).rglob("result.json")):
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged
+                    found = parse_json(file.read_bytes())
+                    yield from [found] if last else found.get("lines", [])
 
 
-def _finished(folder: Path, same: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """The result that is there, of the same command on the same files."""
-    if not (folder / "result.json").exists():
-        return None
-    result = json.loads((folder / "result.json").read_text())
-    return result if all(result.get(key) == value for key, value in same.items()) else None
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(json.dumps(content))
+    os.replace(unfinished, path)
 
 
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__}

@@ -1,15 +1,12 @@
-"""What jobs left behind: the log of `fairseq-train --log-format json`, checkpoints, comparisons."""
+"""What jobs left behind: the log of `fairseq-train --log-format json`, and comparisons."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
-
-from ..safe_reading import read_checkpoint
-from .scoring import count_layers
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$")
-PART = re.compile(r"training on (\d+) of (\d+) examples")
 # Of all that fairseq logs, what it says about the model.
 MEASURES = [
     *("loss", "mle_loss", "kd_loss", "accuracy", "ece", "f1", "acc_and_f1", "mcc"),
@@ -21,22 +18,23 @@ class TrainingLog(NamedTuple):
     curve: List[Dict[str, Any]]  # a point per validation: updates, epoch, and measures by split
     updates: int
     examples_seen: int  # clean ones, each time
-    examples: int  # in the training part; 0 where the whole split is meant
+    examples: int  # in the training part
 
 
 def read_log(text: str) -> TrainingLog:
     """The measures of every validation, which may include the training split.
 
-    fairseq names lines after the split, also those about an epoch's training: these know `lr`.
+    fairseq names lines after the split, also those about an epoch's training: these know `lr`. A
+    resumed run logs again what it does again; the later line counts.
     """
     points: Dict[int, Dict[str, Any]] = {}
-    epochs: List[Tuple[int, float]] = []  # of training: updates, mean batch
-    updates = 0
+    seen: Dict[int, int] = {}  # in each epoch
+    updates = examples = 0
     for tag, record in _records(text):
         if f"{tag}_lr" in record:
-            now = int(record[f"{tag}_num_updates"])
-            epochs.append((now - updates, float(record[f"{tag}_bsz"])))
-            updates = now
+            updates = int(record[f"{tag}_num_updates"])
+            examples = int(float(record[f"{tag}_examples"]))
+            seen[int(record["epoch"])] = int(float(record[f"{tag}_examples_seen"]))
         elif f"{tag}_num_updates" in record:
             now = int(record[f"{tag}_num_updates"])
             point = points.setdefault(now, {"updates": now, "epoch": int(record["epoch"])})
@@ -44,37 +42,15 @@ def read_log(text: str) -> TrainingLog:
                 key: float(record[f"{tag}_{key}"]) for key in MEASURES if f"{tag}_{key}" in record
             }
     curve = [points[now] for now in sorted(points)]
-    part = PART.search(text)
-    examples = int(part.group(1)) if part else 0
-    return TrainingLog(curve, updates, _seen(epochs, examples), examples)
+    return TrainingLog(curve, updates, sum(seen.values()), examples)
 
 
-def _seen(epochs: List[Tuple[int, float]], examples: int) -> int:
-    """Examples of all epochs: where one was whole exactly, for the mean of a batch is rounded."""
-    seen = 0
-    for i, (updates, mean) in enumerate(epochs):
-        whole = i < len(epochs) - 1 or (i > 0 and updates == epochs[0][0])
-        seen += examples if whole and examples else round(mean * updates)
-    return seen
-
-
-def _records(text: str):
+def _records(text: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
     for line in text.splitlines():
         found = LINE.search(line)
         if found:
-            yield found.group(1), json.loads(found.group(2))
-
-
-def size_of(checkpoint: Path) -> Dict[str, int]:
-    """Layers, parameters and bytes of a student or teacher: what serving it needs."""
-    tensors = read_checkpoint(str(checkpoint))["model"]
-    names = [name for name in tensors if not name.endswith(".version")]
-    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
-    return {
-        "layers": count_layers(names),
-        "parameters": sum(t.numel() for t in distinct),
-        "bytes": sum(t.numel() * t.element_size() for t in distinct),
-    }
+            with contextlib.suppress(ValueError):  # a warning may have been written into it
+                yield found.group(1), json.loads(found.group(2))
 
 
 def scored(folder: Path) -> Dict[str, float]:

@@ -18,7 +18,7 @@ EXTRA = {
     "epochs": "length in passes of `rows` clean rows: sets max-update, for all arms alike",
     "min-updates": "shortest length of the run",
     "length": "longest example, in tokens, <s> and </s> included",
-    "init": "teacher or encoder: where the student begins",
+    "init": "teacher, encoder or scratch (random numbers): where the student, or a teacher, begins",
     "teacher-epochs": "length of the teacher's training, in passes; at least min-updates",
     "teacher-on": "all or part: what the study's teacher is trained on",
     "teacher": "a fine-tuned checkpoint, instead of a teacher of the study's own",
@@ -84,9 +84,14 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
         settings = settings_of(study, run)
         train_flags(settings, examples=1)
         teacher_of(study, run)
-        if settings.get("init") not in ("teacher", "encoder"):
-            raise ValueError(f"init: {settings.get('init')!r}; allowed: teacher, encoder")
+        _check_init(settings.get("init"), "teacher", "encoder", "scratch")
+        _check_init(teacher_settings(study, run.task)["init"], "encoder", "scratch")
     return [run for run in runs if _feels(study, run)]
+
+
+def _check_init(value: Any, *allowed: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"init: {value!r}; allowed: {', '.join(allowed)}")
 
 
 def _feels(study: Mapping[str, Any], run: Run) -> bool:
@@ -133,7 +138,8 @@ def settings_of(study: Mapping[str, Any], run: Run) -> Settings:
 
 def teacher_settings(study: Mapping[str, Any], task: str) -> Settings:
     tables = study["settings"]
-    merged = {**tables["common"], **(tables["tasks"].get(task) or {}), **tables["teacher"]}
+    merged = {"init": "encoder", **tables["common"], **(tables["tasks"].get(task) or {})}
+    merged.update(tables["teacher"])
     return {**merged, "epochs": merged["teacher-epochs"]}
 
 

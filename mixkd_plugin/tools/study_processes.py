@@ -1,7 +1,6 @@
 """Commands of a study: where they run, their logs, who may run them, and how all are stopped."""
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
@@ -40,6 +39,16 @@ class Device(NamedTuple):
         return ["--cpu"] if self.gpu is None else []
 
 
+def check_locks() -> None:
+    """Raise ValueError on a system without locks that commands inherit."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            "this system has no fcntl, by which a study locks its folders: Linux and macOS have"
+        ) from error
+
+
 @contextlib.contextmanager
 def locked(
     folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
@@ -49,6 +58,8 @@ def locked(
     Commands inherit it: one that outlives a killed study still holds its folder. ``check`` is
     called now and then while it waits, and may raise.
     """
+    import fcntl
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as file:
         os.set_inheritable(file.fileno(), True)
