@@ -1,6 +1,7 @@
 """Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
 
 import math
+import os
 from argparse import Namespace
 from typing import Any, Dict
 
@@ -43,6 +44,15 @@ def check_task_flags(cfg) -> None:
             )
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
+
+
+def check_data_folder(folder: str) -> None:
+    """Where training begins: fairseq cannot train on a folder whose name it splits."""
+    if os.pathsep in folder and "://" not in folder:
+        raise ValueError(
+            f"data folder {folder}: fairseq-train would split this name at {os.pathsep!r}; rename "
+            "the folder, or name a link to it"
+        )
 
 
 def check_criterion_flags(cfg, mixup_ratio: int) -> None:

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, digests_of_split
-from .flags import check_task_flags, flags_of_run
+from .flags import check_data_folder, check_task_flags, flags_of_run
 from .model import MixKDRobertaModel
 from .pairing import PAIRINGS
 from .position import ResumableBatches
@@ -25,7 +25,7 @@ from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
 from .teacher_data import TeacherData
-from .teacher_files import TeacherFiles
+from .teacher_files import TeacherFiles, split_paths
 from .teacher_outputs import TeacherOutputs
 from .teacher_setup import set_up_teacher
 
@@ -123,6 +123,7 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     def build_model(self, cfg, from_checkpoint=False):
         if not from_checkpoint:  # training begins
             self.trains = True
+            check_data_folder(self.cfg.data)
             PAIRINGS.find(str(self.cfg.mixup_pairing))
             where = self.cfg.save_dir, self.cfg.restore_file, self.cfg.checkpoint_suffix
             state = resume.find_on_every_rank(*where)
@@ -239,7 +240,9 @@ class MixKDSentencePredictionTask(SentencePredictionTask):
     @cached_property
     def _teacher_files(self) -> TeacherFiles:
         """All ranks ask for it at the same time."""
-        return TeacherFiles(self.cfg.teacher_path.split(os.pathsep), str(self.cfg.teacher_read_by))
+        with ranks.together():
+            paths = split_paths(self.cfg.teacher_path)
+        return TeacherFiles(paths, str(self.cfg.teacher_read_by))
 
     def _set_up_teacher(self, student) -> Optional[TeacherOutputs]:
         """None without a teacher, where no loss needs one."""
