@@ -14,7 +14,7 @@ def split_names(text: str) -> List[str]:
         ValueError: where a quotation mark is not closed.
     """
     try:
-        return next(csv.reader([text], strict=True, skipinitialspace=True), [text])
+        return next(csv.reader([text], strict=True, skipinitialspace=True)) or [text]
     except csv.Error as error:
         raise ValueError(f"{text}: {error}; {HINT}") from error
 
