@@ -1,6 +1,7 @@
 """Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
 
 import math
+import os
 from argparse import Namespace
 from typing import Any, Dict
 
@@ -69,6 +70,13 @@ def take_from_criterion(cfg) -> None:
         if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
             with open_dict(task):
                 task[name] = given
+def check_data_folder(folder: str) -> None:
+    """Where training begins: fairseq cannot train on a folder whose name it splits."""
+    if os.pathsep in folder and "://" not in folder:
+        raise ValueError(
+            f"data folder {folder}: fairseq-train would split this name at {os.pathsep!r}; rename "
+            "the folder, or name a link to it"
+        )
 
 
 def check_criterion_flags(cfg, mixup_ratio: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from .files import check_regular
 from .settings import boolean, integer, shown
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,14 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
     """A data folder must hold its dictionaries; ``what`` names it in errors."""
     for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
         path = os.path.join(folder, name)
-        if not os.path.isfile(path):
-            raise ValueError(f"{what}: {path} does not exist")
+        try:
+            check_regular(path)
+            dictionary = Dictionary.load(path)
+        except Exception as error:  # fairseq raises this very kind, among others
+            says = str(error) if path in str(error) else f"{path}: {error}"
+            raise ValueError(f"{what}: {says}") from error
+        if len(dictionary) == dictionary.nspecial:
+            raise ValueError(f"{what}: {path} has no symbol")
 
 
 def class_names(labels: Dictionary) -> List[str]:

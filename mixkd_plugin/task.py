@@ -16,7 +16,7 @@ from . import ranks, resume
 from .data import DistillationDataset
 from .digests import digest_of_file, digests_of_code, digests_of_split
 from .fairseq_flags import check_model_flags, check_saving
-from .flags import check_task_flags, flags_of_run, take_from_criterion
+from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_criterion
 from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
@@ -28,7 +28,7 @@ from .student_init import initialise_student
 from .task_config import MixKDSentencePredictionConfig
 from .teacher import Reads
 from .teacher_data import TeacherData
-from .teacher_files import TeacherFiles
+from .teacher_files import TeacherFiles, split_paths
 from .teacher_outputs import TeacherOutputs
 from .teacher_setup import set_up_teacher
 from .wrapped import check_wrapper, own_copy, unwrapped
@@ -142,6 +142,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def build_model(self, cfg, from_checkpoint=False):
         if not from_checkpoint:  # training begins
             self.trains = True
+            check_data_folder(self.cfg.data)
             PAIRINGS.find(str(self.cfg.mixup_pairing))
             self._begin(cfg)
             self._open_teacher_data()
@@ -338,7 +339,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     @cached_property
     def _teacher_files(self) -> TeacherFiles:
         """All ranks ask for it at the same time."""
-        return TeacherFiles(self.cfg.teacher_path.split(os.pathsep), str(self.cfg.teacher_read_by))
+        with ranks.together():
+            paths = split_paths(self.cfg.teacher_path)
+        return TeacherFiles(paths, str(self.cfg.teacher_read_by))
 
     def _set_up_teacher(self, student) -> Optional[TeacherOutputs]:
         """None without a teacher, where no loss needs one."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from . import ranks
 from .digests import digest_of_file
@@ -64,6 +64,25 @@ class TeacherFiles:
                 )
         if recorded and set(recorded.values()) != set(self.digests.values()):
             logger.warning("--teacher-path: other teachers than those that the run began with")
+
+
+def split_paths(teacher_path: str) -> List[str]:
+    """The checkpoints of A.pt:B.pt:...
+
+    Raises:
+        ValueError: where a name that holds the separator was cut in two.
+    """
+    paths = teacher_path.split(os.pathsep)
+    for end in range(2, len(paths) + 1):
+        for begin in range(end - 1):
+            cut = paths[begin:end]
+            whole = os.pathsep.join(cut)
+            if os.path.isfile(whole) and not all(map(os.path.isfile, cut)):
+                raise ValueError(
+                    f"--teacher-path {teacher_path}: {os.pathsep!r} divides checkpoints and cannot "
+                    f"be in the name of one; rename {whole}, or name a link to it"
+                )
+    return paths
 
 
 def _version(path: str) -> Tuple[int, ...]:

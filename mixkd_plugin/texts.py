@@ -5,6 +5,8 @@ import json
 import os
 from typing import Dict, Iterable, Sequence
 
+from .files import check_regular
+
 FILE = "texts.json"
 
 
@@ -32,10 +34,11 @@ def read_digests(folder: str) -> Dict[str, str]:
     path = os.path.join(folder, FILE)
     if not os.path.exists(path):
         return {}
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as f:
             digests = json.load(f)
-    except ValueError:
+    except (ValueError, RecursionError):
         digests = None
     if not isinstance(digests, dict):
         raise ValueError(f"{path} holds no digests of texts: remove it, or encode the data anew")

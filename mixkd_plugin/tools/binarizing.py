@@ -1,64 +1,144 @@
-"""Lines of symbols to fairseq's binary format, by `fairseq-preprocess` itself."""
+"""Texts and labels to the files of fairseq's data folders, by fairseq's own writer."""
 
-import logging
 import os
-import shlex
-import shutil
-from typing import Dict, List
+from typing import Iterable, List, NamedTuple, Sequence, Tuple
 
-from fairseq import options
-from fairseq.data import Dictionary
-from fairseq_cli import preprocess as fairseq_preprocess
+import numpy as np
+import torch
+from fairseq.data import Dictionary, indexed_dataset
+from tqdm import tqdm
 
-from .examples import Targets
+from ..files import check_regular
+from .examples import Example, Targets
+from .likeness import is_blank
+from .subwords import Tokenizer
+
+BATCH = 1000  # examples that are cut up together, in the tokenizer library's threads
 
 
-def check_dictionary(path: str) -> str:
-    """The path, if fairseq can read it.
+class Column(NamedTuple):
+    """Of the texts of a split in one column."""
+
+    subwords: int
+    unknown: int  # of them <unk>
+
+
+class Counts(NamedTuple):
+    """Of the examples of a split."""
+
+    cut: int
+    empty: int  # in a text of which nothing can be seen, or without a subword
+    lost: int  # with nothing but <unk>
+    columns: Tuple[Column, ...]
+
+
+def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
+    """How many subwords the texts of an example may have.
 
     Raises:
-        ValueError: if not.
+        ValueError: if that is less than one a text.
+    """
+    # <s>, one </s> a text, and what the pair layout puts between them
+    limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
+    if limit < inputs:
+        raise ValueError(f"--max-tokens {max_tokens} leaves no room for text")
+    return limit
+
+
+def truncate(pieces: Sequence[Sequence[str]], limit: int) -> List[List[str]]:
+    """Shorten the longest text, piece by piece from its end, until all have at most ``limit``."""
+    pieces = [list(p) for p in pieces]
+    while sum(map(len, pieces)) > limit:
+        max(pieces, key=len).pop()
+    return pieces
+
+
+def read_dictionary(path: str) -> Dictionary:
+    """The dictionary of a model.
+
+    Raises:
+        ValueError: naming the file, if fairseq cannot read it.
     """
     if not os.path.exists(path):
         raise ValueError(f"no dictionary {path}: name the model's dict.txt with --dict")
     try:
-        Dictionary.load(path)
+        check_regular(path)
+        dictionary = Dictionary.load(path)
     except Exception as error:  # fairseq raises this very kind, among others
         raise ValueError(f"--dict {path}: {error}") from error
-    return path
+    if len(dictionary) == dictionary.nspecial:
+        raise ValueError(f"--dict {path} has no symbol")
+    return dictionary
 
 
-def write_labels(work: str, targets: Targets, splits: List[str], data: str, workers: int) -> None:
-    """data/label: classes numbered in their order, or numbers as text."""
+class Writer:
+    """Writes PREFIX.bin and PREFIX.idx as fairseq-preprocess does, row by row."""
+
+    def __init__(self, prefix: str, dictionary: Dictionary):
+        self._prefix = prefix
+        self._builder = indexed_dataset.make_builder(
+            indexed_dataset.data_file_path(prefix), "mmap", vocab_size=len(dictionary)
+        )
+
+    def add(self, row: Sequence[int]) -> None:
+        self._builder.add_item(torch.from_numpy(np.array(row, dtype=np.int64)))
+
+    def close(self) -> None:
+        self._builder.finalize(indexed_dataset.index_file_path(self._prefix))
+
+
+def write_texts(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    dictionary: Dictionary,
+    limit: int,
+    folder: str,
+    split: str,
+) -> Counts:
+    """Write FOLDER/input0/SPLIT and so on, one a text of an example."""
+    inputs = len(examples[0].texts)
+    writers = [Writer(os.path.join(folder, f"input{i}", split), dictionary) for i in range(inputs)]
+    find, unknown, end = dictionary.indices.get, dictionary.unk(), dictionary.eos()
+    unknowns = {unknown, find(dictionary.unk_word)}  # another one where dict.txt overwrites it
+    cut, empty, lost, subwords, unk = 0, 0, 0, [0] * inputs, [0] * inputs
+    # no bar where stderr is no terminal
+    with tqdm(total=len(examples), desc=split, unit=" examples", disable=None) as bar:
+        for start in range(0, len(examples), BATCH):
+            batch = examples[start : start + BATCH]
+            columns = zip(*(e.texts for e in batch))
+            columns = [tokenizer.encode_batch(list(texts)) for texts in columns]
+            for example, pieces in zip(batch, zip(*columns)):
+                kept = truncate(pieces, limit) if sum(map(len, pieces)) > limit else pieces
+                cut += kept is not pieces
+                found = []
+                for i, text in enumerate(kept):
+                    # as fairseq reads a line of them
+                    row = [find(piece, unknown) for piece in " ".join(text).split()]
+                    found.append(sum(index in unknowns for index in row))
+                    subwords[i] += len(row)
+                    unk[i] += found[i]
+                    writers[i].add([*row, end])
+                empty += not all(kept) or any(map(is_blank, example.texts))
+                lost += 0 < sum(map(len, kept)) == sum(found)
+            bar.update(len(batch))
+    for writer in writers:
+        writer.close()
+    return Counts(cut, empty, lost, tuple(map(Column, subwords, unk)))
+
+
+def write_labels(examples: Iterable[Example], targets: Targets, folder: str, split: str) -> None:
+    """FOLDER/label/SPLIT: classes numbered in their order, or numbers as text."""
+    folder = os.path.join(folder, "label")
+    os.makedirs(folder, exist_ok=True)
     if targets.classes is None:
-        os.makedirs(os.path.join(data, "label"))
-        for split in splits:
-            shutil.move(os.path.join(work, f"{split}.label"), os.path.join(data, "label"))
+        with open(os.path.join(folder, f"{split}.label"), "w", encoding="utf-8") as file:
+            file.writelines(f"{example.label}\n" for example in examples)
         return
-    dictionary = os.path.join(work, "labels.txt")
-    with open(dictionary, "w", encoding="utf-8") as f:
-        f.writelines(f"{name} 1\n" for name in targets.classes)
-    preprocess(work, "label", splits, dictionary, data, workers)
-
-
-def preprocess(
-    work: str, name: str, splits: List[str], dictionary: str, data: str, workers: int
-) -> None:
-    """Run `fairseq-preprocess` on work/SPLIT.NAME of all splits, into data/NAME."""
-    files: Dict[str, str] = {s: os.path.join(work, f"{s}.{name}") for s in splits}
-    train = files.pop("train")
-    arguments = ["--only-source", "--workers", str(workers), "--srcdict", dictionary]
-    arguments += ["--trainpref", train, "--validpref", ",".join(files.values())]
-    arguments += ["--destdir", os.path.join(data, name)]
-    print("+ fairseq-preprocess " + " ".join(map(shlex.quote, arguments)), flush=True)
-    # in this process: its start takes longer than its work
-    logger = fairseq_preprocess.logger
-    handlers, level = list(logger.handlers), logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
-    finally:
-        logger.setLevel(level)
-        for handler in set(logger.handlers) - set(handlers):  # fairseq leaves its log file open
-            logger.removeHandler(handler)
-            handler.close()
+    dictionary = Dictionary()
+    for name in targets.classes:
+        dictionary.add_symbol(name)
+    dictionary.save(os.path.join(folder, "dict.txt"))
+    writer = Writer(os.path.join(folder, split), dictionary)
+    for example in examples:
+        writer.add([dictionary.index(example.label), dictionary.eos()])
+    writer.close()

@@ -1,4 +1,4 @@
-"""Turn labelled text into a data folder for sentence prediction, through `fairseq-preprocess`.
+"""Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does.
 
     python -m mixkd_plugin.tools.encode --glue DIR --task SST-2 \
         --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
@@ -17,22 +17,26 @@ Labels are numbered in the order of glue.py or --labels, by default in their own
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
 index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
 <s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is no error: it is </s> alone.
+A label that is missing, or that looks like another one, is an error that names the line.
 """
 
 import argparse
 import os
-import tempfile
+import shutil
 from typing import Dict, List, Optional, Tuple
 
 from ..texts import digest_of_texts, write_digests
-from .binarizing import check_dictionary, preprocess, write_labels
+from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .cli import run_cli
-from .examples import Example, Targets, find_classes, read_examples
+from .examples import Example, Targets, find_classes, missing_words, read_examples
 from .glue import TASKS
+from .output import work_folder
 from .reading import ALLOWED, read_table
-from .sources import Source, file_source, glue_source
+from .sources import Source, source_of
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
-from .tokenizing import CHUNK, room, tokenize
+
+MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
+MAX_LOST = 0.5  # share of examples with nothing else
 
 
 def encode(
@@ -43,53 +47,58 @@ def encode(
     max_tokens: int = 128,
     skip_bad_lines: bool = False,
     unlabelled: bool = False,
-    workers: int = 1,
+    workers: Optional[int] = None,
+    max_unknown: float = MAX_UNKNOWN,
 ) -> str:
     """Write the data folder ``out``, all or nothing; return the flags that it asks for.
 
-    With ``unlabelled`` an empty label of the training file is an example without a gold label.
-    ``out`` is the same for any number of ``workers``.
+    Args:
+        unlabelled: a missing label of the training file is an example without a gold label
+        workers: threads of the tokenizer; ``out`` is the same for any number
+        max_unknown: the largest share of <unk> among the subwords of a column of a split
 
     Raises:
         ValueError: for bad arguments or input.
         OSError: for a disk that is full or cannot be read. Nothing is written in both cases.
     """
-    if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out {out} is not empty")
-    if workers < 1:
-        raise ValueError(f"--workers {workers}; allowed: 1 and more")
+    check_out(out)
+    if workers is not None:
+        if workers < 1:
+            raise ValueError(f"--workers {workers}; allowed: 1 and more")
+        os.environ["RAYON_NUM_THREADS"] = str(workers)  # of `tokenizers`, when it begins
+    if not 0 <= max_unknown <= 1:
+        raise ValueError(f"--max-unknown {max_unknown}; allowed: a share from 0 to 1")
     tokenizer = build_tokenizer(tokenizer_spec)
-    room(tokenizer, len(source.columns.texts), max_tokens)
-    dictionary = check_dictionary(dictionary or tokenizer.dictionary)
+    limit = room(tokenizer, len(source.columns.texts), max_tokens)
+    dictionary = dictionary or tokenizer.dictionary
 
+    symbols = read_dictionary(dictionary)
     targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
-    if targets.classes is not None:
-        shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
-        print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
-
     flags = train_flags(source, targets, tokenizer, unlabelled)
-    out = os.path.abspath(out)
-    os.makedirs(os.path.dirname(out), exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".encode-") as work:
-        for split in examples:
-            prefix, texts = os.path.join(work, split), [e.texts for e in examples[split]]
-            cut, empty = tokenize(texts, tokenizer_spec, max_tokens, workers, prefix)
-            with open(f"{prefix}.label", "w", encoding="utf-8") as f:
-                f.writelines(f"{e.label}\n" for e in examples[split])
-            without = sum(not e.labelled for e in examples[split])
+
+    out = os.path.realpath(out)
+    with work_folder(os.path.dirname(out), ".encode-") as data:
+        for i in range(len(source.columns.texts)):
+            os.makedirs(os.path.join(data, f"input{i}"))
+            # as it is: fairseq's own copy would lack flags such as #fairseq:overwrite
+            shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
+        for split, of_split in examples.items():
+            counts = write_texts(of_split, tokenizer, symbols, limit, data, split)
+            write_labels(of_split, targets, data, split)
+            title = source.title(split)
+            no_label = targets.no_label(len(source.columns.labels))
+            without = sum(example.label == no_label for example in of_split)
             print(
-                f"{source.title(split)}: {len(examples[split])} examples, "
+                f"{title}: {len(of_split)} examples, "
                 f"{f'{without} of them without a label, ' if without else ''}"
-                f"{f'{empty} of them with an empty text, ' if empty else ''}"
-                f"{cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out",
+                f"{f'{counts.empty} of them with an empty text, ' if counts.empty else ''}"
+                f"{counts.cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out; "
+                f"{shares(counts, source)}",
                 flush=True,
             )
-        data = os.path.join(work, "data")
-        if max(map(len, examples.values())) <= CHUNK:
-            workers = 1
-        for i in range(len(source.columns.texts)):
-            preprocess(work, f"input{i}", list(examples), dictionary, data, workers)
-        write_labels(work, targets, list(examples), data, workers)
+            if sum(column.subwords for column in counts.columns) == 0:
+                raise ValueError(f"{title}: every text is empty; does --text name the column?")
+            check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
@@ -100,10 +109,46 @@ def encode(
     return flags
 
 
+def check_out(out: str) -> None:
+    """Raise ValueError where the data folder cannot be written, or could not be read."""
+    if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
+        raise ValueError(f"--out {out} is not empty")
+    if os.pathsep in out:
+        better = out.replace(os.pathsep, "-")
+        raise ValueError(
+            f"--out {out}: fairseq-train splits the name of its data folder at {os.pathsep!r} and "
+            f"cannot read this one; choose another name, such as {better}"
+        )
+
+
+def shares(counts: Counts, source: Source) -> str:
+    """What is printed of the subwords that the dictionary does not know."""
+    columns = zip(source.columns.texts, counts.columns)
+    text = ", ".join(f"{c.unknown / max(c.subwords, 1):.2%} of {name}" for name, c in columns)
+    lost = f"; {counts.lost} examples are nothing but <unk>" if counts.lost else ""
+    return f"<unk> is {text}{lost}"
+
+
+def check_known(
+    counts: Counts, examples: int, title: str, bound: float, dictionary: str, tokenizer: str
+) -> None:
+    """Raise ValueError where the dictionary knows too little of a split."""
+    share = max(column.unknown / max(column.subwords, 1) for column in counts.columns)
+    lost = counts.lost / examples
+    if share > bound or lost > max(bound, MAX_LOST):
+        raise ValueError(
+            f"{title}: {share:.0%} of the subwords of a column are <unk>, and {lost:.0%} of the "
+            f"examples nothing else: does {dictionary} belong to --tokenizer {tokenizer}, and does "
+            f"it know the script of the texts? --max-unknown {bound:g} can be raised"
+        )
+
+
 def read_splits(
     source: Source, skip_bad_lines: bool, unlabelled: bool
 ) -> Tuple[Targets, Dict[str, List[Example]], Dict[str, int]]:
     """What labels may be; the examples of each split, and how many lines of it were left out.
+
+    Prints the classes, and warnings about words that may stand for missing values.
 
     Raises:
         ValueError: for bad input.
@@ -112,8 +157,18 @@ def read_splits(
     for split, path in source.files.items():
         table = read_table(path, source.columns, source.kind, skip_bad_lines)
         targets = targets or Targets(find_classes(table))
-        examples[split] = read_examples(table, targets, unlabelled and split == "train")
+        may_lack = unlabelled and split == "train"
+        examples[split] = read_examples(table, targets, may_lack)
         bad[split] = table.bad
+        words = missing_words(table, table.texts)
+        if words:
+            print(f"WARNING: {split}: texts: {words}, encoded as it stands: is it a missing value?")
+        words = missing_words(table, table.labels, targets.classes or ())
+        if words:
+            print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
+    if targets.classes is not None:
+        shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
+        print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 
 
@@ -133,51 +188,6 @@ def train_flags(
     return f"{flags} {source.flags}".strip()
 
 
-# what goes with each of the two flags that name a source: the needed ones, the others
-SOURCES = {
-    "glue": (("task",), ()),
-    "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
-}
-
-
-def source_of(args: argparse.Namespace) -> Source:
-    """The source that the command line names.
-
-    Raises:
-        ValueError: unless that is one, with all that it needs and nothing of the other.
-    """
-    chosen = [name for name in SOURCES if vars(args)[name] is not None]
-    if len(chosen) != 1:
-        raise ValueError(
-            f"{' and '.join(f'--{name}' for name in chosen) or 'no source'}: allowed is either "
-            "--glue DIR --task NAME or --train FILE --valid FILE --text COLUMN --label COLUMN"
-        )
-    (chosen,) = chosen
-    for name, (needed, others) in SOURCES.items():
-        for flag in (*needed, *others):
-            given = vars(args)[flag] not in (None, False)
-            if name != chosen and given:
-                raise ValueError(f"--{flag.replace('_', '-')} goes with --{name}, not --{chosen}")
-            if name == chosen and flag in needed and not given:
-                raise ValueError(f"--{chosen} needs --{flag}")
-    if chosen == "glue":
-        return glue_source(args.glue, args.task, args.labels)
-    return file_source(
-        args.train,
-        args.valid,
-        args.text,
-        args.label,
-        args.labels,
-        args.regression,
-        not args.no_header,
-        args.format,
-    )
-
-
-def names(text: str) -> List[str]:
-    return text.split(",")
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
@@ -187,16 +197,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--task", metavar="NAME", help=", ".join(TASKS))
     add = parser.add_argument_group("or files of your own").add_argument
     add("--train", metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
-    add("--valid", type=names, metavar="FILE[,FILE...]", help="become valid, valid1, ...")
-    add("--text", type=names, metavar="COLUMN[,COLUMN]", help="one; two for pairs")
-    add("--label", type=names, metavar="COLUMN", help="with --regression, A,B: several targets")
+    add("--valid", metavar="FILE[,FILE...]", help="become valid, valid1, ...")
+    add("--text", metavar="COLUMN[,COLUMN]", help="one; two for pairs")
+    add("--label", metavar="COLUMN", help="with --regression, A,B: several targets")
     add("--regression", action="store_true", help="labels are numbers, written as they are")
     add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
     add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")
     add = parser.add_argument_group("for both").add_argument
-    add(
-        "--labels", type=names, metavar="A,B,...", help="the classes, in the order of their indices"
-    )
+    add("--labels", metavar="A,B,...", help="the classes, in the order of their indices")
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
     add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
@@ -208,11 +216,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="an empty label of training is an example without a gold label, not an error",
     )
     add(
+        "--max-unknown",
+        type=float,
+        default=MAX_UNKNOWN,
+        metavar="SHARE",
+        help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
+    )
+    add(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="processes (default: the CPUs that this one may use)",
+        help="threads of the tokenizer (default: the CPUs that this process may use)",
     )
     return parser
 
@@ -227,6 +241,7 @@ def work(args: argparse.Namespace) -> None:
         args.skip_bad_lines,
         args.unlabelled,
         args.workers,
+        args.max_unknown,
     )
     print(f"{args.out}: {flags}")
 

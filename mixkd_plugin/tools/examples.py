@@ -1,13 +1,18 @@
 """Examples of a table: their texts, and their labels as classes or as numbers, checked."""
 
-import math
 import re
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from .likeness import NUMBER, is_blank, is_missing, likeness, shown, unseen
+from .names import HINT, join_names
 from .reading import Table
 from .subwords import FAIRSEQ_SPECIAL
 
+Texts = Tuple[str, ...]  # of one example
 NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
+LARGEST = 3.4028234663852886e38  # of float32, in which training computes
+SHOWN = 20  # classes that an error lists
+MEANT = "name all classes with --labels if they are meant"
 
 
 class Targets(NamedTuple):
@@ -16,14 +21,14 @@ class Targets(NamedTuple):
     classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
     maximum: Optional[float] = None  # scores are from 0 to it, and written divided by it
 
+    def no_label(self, columns: int) -> str:
+        """How an example without a label is written."""
+        return " ".join([NO_SCORE] * columns) if self.classes is None else NO_CLASS
+
 
 class Example(NamedTuple):
-    texts: Tuple[str, ...]  # without ends of lines
+    texts: Texts  # without ends of lines
     label: str  # as parse_label has it
-
-    @property
-    def labelled(self) -> bool:
-        return self.label.split()[0] not in (NO_CLASS, NO_SCORE)
 
 
 def read_examples(table: Table, targets: Targets, unlabelled: bool = False) -> List[Example]:
@@ -48,40 +53,59 @@ def parse_label(
 ) -> str:
     """The label of a line as it is written to the data folder: a class, or numbers.
 
-    An empty one, where ``unlabelled`` allows it, is an example without a label.
+    A missing one, where ``unlabelled`` allows it, is an example without a label.
 
     Raises:
-        ValueError: beginning with ``where``, for an empty label (unless ``unlabelled``), an unknown
-            class, or what is no finite number.
+        ValueError: beginning with ``where``, for a missing label (unless ``unlabelled``), an
+            unknown class, or what is no finite number.
     """
-    fields = [field.strip() for field in fields]
-    if not any(fields):
-        if not unlabelled:
-            raise ValueError(
-                f"{where}: empty label (allowed in the training file alone, with --unlabelled: an "
-                "example without one)"
-            )
-        return NO_CLASS if targets.classes else " ".join([NO_SCORE] * len(fields))
-    if targets.classes is None:
+    fields, classes = [field.strip() for field in fields], targets.classes
+    if classes is not None and class_name(fields[0]) in classes:
+        return class_name(fields[0])
+    if all(map(is_missing, fields)):
+        if unlabelled:
+            return targets.no_label(len(fields))
+        says = "" if all(map(is_blank, fields)) else f", which is written {shown(fields[0])}"
+        named = "; --labels can name a class of that name" if says and classes else ""
+        raise ValueError(
+            f"{where}: empty label{says} (allowed in the training file alone, with --unlabelled: "
+            f"an example without one{named})"
+        )
+    if classes is None:
         return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
-    name = class_name(fields[0])
-    if name not in targets.classes:
-        raise ValueError(f"{where}: label {fields[0]!r}; allowed: {', '.join(targets.classes)}")
-    return name
+    alike = [name for name in classes if likeness(name) == likeness(fields[0])]
+    hint = f"; it looks like {_apart(alike[0])}" if alike else ""
+    hint += f" ({HINT})" if "," in fields[0] else ""
+    allowed = join_names(classes[:SHOWN], ", ")
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    raise ValueError(f"{where}: label {shown(fields[0])}; allowed: {allowed}{more}{hint}")
 
 
 def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
-    try:
-        value = float(field)
-    except ValueError:
-        raise ValueError(f"{where}: the score {field!r} is not a number") from None
+    if not NUMBER.fullmatch(field) and field.lstrip("+-").lower() not in ("inf", "infinity", "nan"):
+        raise ValueError(f"{where}: the score {shown(field)} is not a number")
+    value = float(field)
     if maximum is None:
-        if not math.isfinite(value):
-            raise ValueError(f"{where}: score {field}; allowed: finite numbers")
+        if not abs(value) <= LARGEST:
+            raise ValueError(f"{where}: score {field}; allowed: finite numbers of 32 bits")
         return field
     if not 0 <= value <= maximum:
         raise ValueError(f"{where}: score {field}; allowed: 0 to {maximum:g}")
     return repr(value / maximum)
+
+
+def missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
+    """What to say of fields that hold a word for a missing value; nothing where there are none."""
+    found = [
+        (number, fields[c].strip())
+        for number, fields in table.lines
+        for c in columns
+        if is_missing(fields[c]) and not is_blank(fields[c])
+    ]
+    found = [(number, word) for number, word in found if class_name(word) not in skip]
+    if not found:
+        return ""
+    return f"{len(found)} of them are a word such as {found[0][1]!r} ({table.where(found[0][0])})"
 
 
 def class_name(label: str) -> str:
@@ -90,18 +114,38 @@ def class_name(label: str) -> str:
 
 
 def find_classes(table: Table) -> Tuple[str, ...]:
-    """The classes of a table in order, by number where all are integers, else by text.
+    """The classes of a table in order, by number where all are numbers, else by text.
 
     Raises:
-        ValueError: as :func:`check_classes`.
+        ValueError: as :func:`check_classes`, and for labels that look like one another or hold
+            what cannot be seen.
     """
     (column,) = table.labels
-    labels = {fields[column].strip() for _, fields in table.lines} - {""}
-    if all(re.fullmatch("[+-]?[0-9]+", label) for label in labels):
-        ordered = sorted(labels, key=lambda label: (int(label), label))
-    else:
-        ordered = sorted(labels)
+    lines: Dict[str, int] = {}  # where each label stands first
+    for number, fields in table.lines:
+        lines.setdefault(fields[column].strip(), number)
+    labels = [label for label in lines if not is_missing(label)]
+    alike: Dict[str, str] = {}
+    for label in labels:
+        if unseen(label):
+            raise ValueError(
+                f"{table.where(lines[label])}: label {ascii(label)} holds {unseen(label)}, which "
+                f"cannot be seen: remove it, or {MEANT}"
+            )
+        other = alike.setdefault(likeness(label), label)
+        if other != label:
+            raise ValueError(
+                f"{table.where(lines[label])}: label {_apart(label)} looks like {_apart(other)} of "
+                f"line {lines[other]}: write them alike, or {MEANT}"
+            )
+    numbers = all(map(NUMBER.fullmatch, labels))
+    ordered = sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
     return check_classes(ordered, f"{table.path}: --label")
+
+
+def _apart(label: str) -> str:
+    """Two that look alike are shown by their codes where they are not of ASCII."""
+    return repr(label) if label.isascii() else ascii(label)
 
 
 def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
@@ -113,9 +157,9 @@ def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
     """
     names = [class_name(label) for label in labels]
     if len(names) < 2:
-        raise ValueError(f"{where}: {len(names)} classes ({', '.join(names)}); at least 2 needed")
+        raise ValueError(f"{where}: {len(names)} classes ({join_names(names)}); at least 2 needed")
     for i, name in enumerate(names):
-        if not name or name in FAIRSEQ_SPECIAL:
+        if not name or name in FAIRSEQ_SPECIAL or name.startswith("madeupword"):
             raise ValueError(f"{where}: {labels[i]!r} cannot be a class; it is fairseq's")
         if name in names[:i]:
             raise ValueError(

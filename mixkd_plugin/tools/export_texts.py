@@ -7,21 +7,23 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
+from ..files import check_regular
+from .examples import Texts
 from .subwords import Tokenizer
-from .tokenizing import Texts
 
 TEXTS = 256  # of which one in twenty is not chance
 TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
 
 
 def read_texts(path: str) -> List[Texts]:
-    if not os.path.isfile(path):
-        raise ValueError(f"--text {path}: no such file")
     try:
+        check_regular(path)
         with open(path, encoding="utf-8-sig") as f:
             lines = [line.rstrip("\r\n") for line in f]
     except UnicodeDecodeError as error:
         raise ValueError(f"--text {path} is not UTF-8: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--text: {error}") from error
     texts = [tuple(line.split("\t")) for line in lines if line.strip()]
     sizes = {len(fields) for fields in texts}
     if sizes not in ({1}, {2}):

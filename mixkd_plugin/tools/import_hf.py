@@ -28,6 +28,7 @@ from .examples import class_name
 from .hf_config import EncoderConfig, read_config
 from .hf_layout import Converted, convert, fairseq_order
 from .hf_source import find_source, read_weights
+from .names import HINT, split_names
 from .output import whole_output
 from .subwords import FAIRSEQ_SPECIAL
 
@@ -122,7 +123,8 @@ def _checked(names: List[str], classes: int, where: str) -> List[str]:
     usable = {name for name in written if name} - {*FAIRSEQ_SPECIAL}
     if len(names) != classes or len(usable) != classes:
         raise ValueError(
-            f"{where} {','.join(names)}: {classes} different names are needed (a blank counts as _)"
+            f"{where} {','.join(names)}: {classes} different names are needed (a blank counts as "
+            f"_; {HINT})"
         )
     return written
 
@@ -214,7 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    labels = args.labels.split(",") if args.labels is not None else None
+    labels = split_names(args.labels) if args.labels is not None else None
     done = import_encoder(args.source, args.out_dir, args.force, labels)
     config = done.config
     print(

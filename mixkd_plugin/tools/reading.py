@@ -1,10 +1,28 @@
 """Files of examples as tables, with checks: TSV, CSV, JSON lines."""
 
 import csv
+import itertools
 import json
+import math
 import os
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple, Union
+from functools import partial
+from typing import (
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TextIO,
+    Tuple,
+    Union,
+)
+
+from ..files import check_regular
+from .likeness import shown
+from .names import HINT, join_names
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text says what is wrong
@@ -41,24 +59,35 @@ def read_table(
             read or lacks a field (unless ``skip_bad_lines``).
     """
     rows = _read_rows(path, kind or format_of(path))
-    if not rows:
+    first = next(rows, None)
+    if first is None:
         raise ValueError(f"{path} is empty")
-    if isinstance(rows[0][1], list):
-        header, texts, labels, width = _locate(path, columns, rows[0][1])
-        rows = [(n, _checked(fields, width)) for n, fields in rows[1 if header else 0 :]]
+    if isinstance(first[1], list):
+        header, texts, labels, width = _locate(path, columns, first[1])
+        check = partial(_checked, width=width)
+        rows = rows if header else itertools.chain([first], rows)
     else:
         header = [*columns.texts, *columns.labels]
         places = range(len(header))
         texts, labels = places[: len(columns.texts)], places[len(columns.texts) :]
-        rows = [(n, _picked(record, header)) for n, record in rows]
+        check = partial(_picked, keys=header, texts=len(texts))
+        rows = itertools.chain([first], rows)
 
-    bad = [f"{path}, line {n}: {row}" for n, row in rows if isinstance(row, str)]
-    if bad and not skip_bad_lines:
-        raise ValueError(f"{bad[0]} (--skip-bad-lines leaves such lines out)")
-    if len(bad) == len(rows):
-        raise ValueError(f"{path} holds no example{': ' + bad[0] if bad else ''}")
-    lines = [(n, row) for n, row in rows if not isinstance(row, str)]
-    return Table(path, header, lines, tuple(texts), tuple(labels), len(bad))
+    lines, bad, reason = [], 0, ""
+    for number, row in rows:
+        row = check(row)
+        if not isinstance(row, str):
+            lines.append((number, row))
+        elif skip_bad_lines:
+            bad += 1
+            reason = reason or f": {path}, line {number}: {row}"
+        else:
+            raise ValueError(
+                f"{path}, line {number}: {row} (--skip-bad-lines leaves such lines out)"
+            )
+    if not lines:
+        raise ValueError(f"{path} holds no example{reason}")
+    return Table(path, header, lines, tuple(texts), tuple(labels), bad)
 
 
 def format_of(path: str) -> str:
@@ -73,14 +102,15 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def _read_rows(path: str, kind: str) -> List[Tuple[int, Row]]:
-    if not os.path.isfile(path):
+def _read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
+    if not os.path.exists(path):
         raise ValueError(f"no file {path}")
+    check_regular(path)
     read, newline = FORMATS[kind]
     try:
         # utf-8-sig: some files (MRPC) begin with a byte-order mark
         with open(path, encoding="utf-8-sig", newline=newline) as file:
-            return list(read(path, file))
+            yield from read(path, file)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
 
@@ -115,7 +145,8 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
         return [], columns.texts, columns.labels, len(first)
     missing = [c for c in wanted if c not in first]
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)}, only {', '.join(first)}")
+        hint = f" ({HINT})" if any("," in name for name in first) else ""
+        raise ValueError(f"{path}: no column {_listed(missing)}, only {_listed(first)}{hint}")
     for column in wanted:
         if first.count(column) > 1:
             raise ValueError(f"{path}: {first.count(column)} columns are called {column}")
@@ -129,36 +160,66 @@ def _checked(fields: List[str], width: int) -> Row:
     return f"{len(fields)} fields where the first line has {width}"
 
 
+def _listed(columns: Iterable[str]) -> str:
+    return join_names((c if shown(c) == repr(c.strip()) else shown(c) for c in columns), ", ")
+
+
 # --- JSON lines ---
 
 
 def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
+    load = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
     for number, line in enumerate(file, 1):
         try:
-            record = json.loads(line)
+            record = load(line)
         except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
         else:
-            yield number, record if isinstance(record, dict) else f"not an object: {record!r:.40}"
+            yield number, record if isinstance(record, dict) else f"not an object: {_kind(record)}"
 
 
-def _picked(record: Row, keys: Sequence[str]) -> Row:
-    """The values of ``keys`` as text, of an object; what is wrong, where they cannot be had."""
+def _object(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError(f"a name of {_listed(record)} stands twice in one object")
+    return record
+
+
+def _constant(name: str) -> Optional[float]:
+    """NaN is how Python's json writes a missing value."""
+    return None if name == "NaN" else float(name)
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", dict: "an object", str: "a text", bool: "true or false"}.get(
+        type(value), "null" if value is None else f"the number {value}"
+    )
+
+
+def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
+    """The values of ``keys`` as text, of an object; what is wrong, where they cannot be had.
+
+    The first ``texts`` of them are texts, which an example must have; a label may be missing.
+    """
     if isinstance(record, str):
         return record
     missing = [key for key in keys if key not in record]
     if missing:
-        return f"no column {', '.join(missing)}, only {', '.join(record)}"
-    values = [record[key] for key in keys]
-    for key, value in zip(keys, values):
-        if isinstance(value, (list, dict)):
-            return f"{key} is {json.dumps(value):.40}; allowed: text, a number, true, false, null"
-    texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
-    texts = ["" if value is None else text for value, text in zip(values, texts)]
-    for key, text in zip(keys, texts):
+        return f"no column {_listed(missing)}, only {_listed(record)}"
+    fields = []
+    for key in keys:
+        value = record[key]
+        if value is None:
+            if len(fields) < texts:
+                return f'{key} is null or NaN, a missing value; an empty text is ""'
+            value = ""
+        elif isinstance(value, (list, dict)) or value in (math.inf, -math.inf):
+            return f"{key} is {_kind(value)}; allowed: text, a finite number, true, false, null"
+        text = value if isinstance(value, str) else json.dumps(value)
         if re.search("[\ud800-\udfff]", text):
             return f"{key} is {json.dumps(text):.40}, half of a surrogate pair: no text"
-    return texts
+        fields.append(text)
+    return fields
 
 
 # of each format the reader, and what ends a line: in TSV and JSON lines a stray \r does not

@@ -1,10 +1,12 @@
 """Where examples come from: the files of a GLUE task, or files of one's own."""
 
+import argparse
 import os
 from typing import Dict, NamedTuple, Optional, Sequence
 
 from .examples import Targets, check_classes
 from .glue import TASKS
+from .names import HINT, join_names, split_names
 from .reading import ALLOWED, FORMATS, Columns, format_of
 
 
@@ -35,11 +37,11 @@ def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = N
     targets = task.targets
     if labels is not None:
         if targets.classes is None:
-            raise ValueError(f"--labels {','.join(labels)}: {task_name} has scores, not classes")
+            raise ValueError(f"--labels {join_names(labels)}: {task_name} has scores, not classes")
         if sorted(labels) != sorted(targets.classes):
             raise ValueError(
-                f"--labels {','.join(labels)}: {task_name} has the classes "
-                f"{','.join(targets.classes)}, allowed are these in any order"
+                f"--labels {join_names(labels)}: {task_name} has the classes "
+                f"{join_names(targets.classes)}, allowed are these in any order"
             )
         targets = Targets(tuple(labels))
     files = _splits(*(os.path.join(folder, name) for name in ("train.tsv", *task.valid)))
@@ -66,10 +68,13 @@ def file_source(
         ValueError: naming the flag of `encode` whose value is not allowed.
     """
     if not 1 <= len(texts) <= 2:
-        raise ValueError(f"--text {','.join(texts)}; allowed: one column, or the two of a pair")
+        raise ValueError(
+            f"--text {join_names(texts)}; allowed: one column, or the two of a pair ({HINT})"
+        )
     if len(labels) > 1 and not regression:
         raise ValueError(
-            f"--label {','.join(labels)}; allowed: one column, or with --regression several"
+            f"--label {join_names(labels)}; allowed: one column, or with --regression several "
+            f"({HINT})"
         )
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"--format {kind!r}; allowed: {ALLOWED}")
@@ -83,7 +88,9 @@ def file_source(
         columns = Columns(_positions("--text", texts), _positions("--label", labels))
     if regression:
         if classes is not None:
-            raise ValueError(f"--labels {','.join(classes)}: not with --regression, numbers alone")
+            raise ValueError(
+                f"--labels {join_names(classes)}: not with --regression, numbers alone"
+            )
         targets = Targets(None)
     else:
         targets = Targets(check_classes(classes, "--labels")) if classes is not None else None
@@ -101,3 +108,40 @@ def _positions(flag: str, columns: Sequence[str]):
         if not (column.isascii() and column.isdigit()):
             raise ValueError(f"{flag} {column!r}; allowed with --no-header: positions from 0")
     return tuple(map(int, columns))
+
+
+# what goes with each of the two flags that name a source: the needed ones, the others
+SOURCES = {
+    "glue": (("task",), ()),
+    "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
+}
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    """The source that the command line names.
+
+    Raises:
+        ValueError: unless that is one, with all that it needs and nothing of the other.
+    """
+    chosen = [name for name in SOURCES if vars(args)[name] is not None]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{' and '.join(f'--{name}' for name in chosen) or 'no source'}: allowed is either "
+            "--glue DIR --task NAME or --train FILE --valid FILE --text COLUMN --label COLUMN"
+        )
+    (chosen,) = chosen
+    for name, (needed, others) in SOURCES.items():
+        for flag in (*needed, *others):
+            given = vars(args)[flag] not in (None, False)
+            if name != chosen and given:
+                raise ValueError(f"--{flag.replace('_', '-')} goes with --{name}, not --{chosen}")
+            if name == chosen and flag in needed and not given:
+                raise ValueError(f"--{chosen} needs --{flag}")
+    lists = {name: vars(args)[name] for name in ("valid", "text", "label", "labels")}
+    lists = {name: v if v is None else split_names(v) for name, v in lists.items()}
+    if chosen == "glue":
+        return glue_source(args.glue, args.task, lists["labels"])
+    if os.path.isfile(args.valid):  # one file, whose name may have a comma
+        lists["valid"] = [args.valid]
+    header = not args.no_header
+    return file_source(args.train, *lists.values(), args.regression, header, args.format)

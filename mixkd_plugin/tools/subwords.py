@@ -3,6 +3,7 @@
 import json
 import os
 from argparse import Namespace
+from functools import partial
 from typing import Callable, List, NamedTuple, Tuple
 
 from fairseq.data import encoders
@@ -22,10 +23,12 @@ SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our import
 
 
 Encode, Decode = Callable[[str], List[str]], Callable[[List[str]], str]
+EncodeBatch = Callable[[List[str]], List[List[str]]]
 
 
 class Tokenizer(NamedTuple):
     encode: Encode
+    encode_batch: EncodeBatch  # many texts, in threads
     decode: Decode  # a text with the same pieces; wordpiece's lack case and blanks at punctuation
     dictionary: str  # where the model's dict.txt is expected
     separators: int  # </s> between the texts of a pair, besides the one that ends each text
@@ -74,26 +77,41 @@ def _fairseqs(**settings) -> Tuple[Encode, Decode]:
     return lambda text: bpe.encode(text).split(), lambda pieces: bpe.decode(" ".join(pieces))
 
 
-def _gpt2(folder: str) -> Tuple[Encode, Decode]:
+def _gpt2(folder: str) -> Tuple[Encode, EncodeBatch, Decode]:
+    """`tokenizers` cuts many texts as fairseq does, and faster."""
+    import tokenizers
+
     encoder, merges = _existing(folder, "encoder.json"), _existing(folder, "vocab.bpe")
-    return _fairseqs(bpe="gpt2", gpt2_encoder_json=encoder, gpt2_vocab_bpe=merges)
+    encode, decode = _fairseqs(bpe="gpt2", gpt2_encoder_json=encoder, gpt2_vocab_bpe=merges)
+    fast = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(encoder, merges))
+    fast.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return encode, lambda texts: [[*map(str, e.ids)] for e in fast.encode_batch(texts)], decode
 
 
-def _sentencepiece(path: str) -> Tuple[Encode, Decode]:
-    return _fairseqs(
+def _sentencepiece(path: str) -> Tuple[Encode, EncodeBatch, Decode]:
+    encode, decode = _fairseqs(
         bpe="sentencepiece",
         sentencepiece_model=_existing(path),
         sentencepiece_enable_sampling=False,
         sentencepiece_alpha=None,
     )
+    import sentencepiece
+
+    model = sentencepiece.SentencePieceProcessor(model_file=path)
+    threads = int(os.environ.get("RAYON_NUM_THREADS", -1))  # -1: all CPUs
+    return encode, partial(model.encode, out_type=str, num_threads=threads), decode
 
 
-def _wordpiece(folder: str) -> Tuple[Encode, Decode]:
+def _wordpiece(folder: str) -> Tuple[Encode, EncodeBatch, Decode]:
     """BERT's pieces. [UNK] is in no dict.txt, so that fairseq reads it as <unk>."""
     import tokenizers  # of the extra `quickstart`
 
     tokenizer, decoder = load_wordpiece(folder), tokenizers.decoders.WordPiece()
-    return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens, decoder.decode
+
+    def encode_batch(texts: List[str]) -> List[List[str]]:
+        return [e.tokens for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    return lambda text: encode_batch([text])[0], encode_batch, decoder.decode
 
 
 def load_wordpiece(folder: str):

@@ -1,0 +1,53 @@
+"""Labels and texts that are not what they look like: missing values, signs that cannot be seen."""
+
+import re
+import unicodedata
+from decimal import Decimal
+
+# what pandas and others write and read for a missing value
+MISSING = {"nan", "-nan", "null", "none", "nil", "na", "n/a", "<na>", "nat", "#na", "#n/a"}
+# Unicode's default ignorable code points, controls that are no white space, and Braille's blank
+_UNSEEN = (
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff0-\ufffb"
+)
+_JOINERS = "\u200c\u200d\ufe00-\ufe0f\U000e0000-\U000e0fff"  # words and emoji may need them
+UNSEEN = re.compile(f"[{_UNSEEN}{_JOINERS}]")
+_SUSPECT = re.compile(f"[{_UNSEEN}]|^[\u200c\u200d]|[\u200c\u200d]$")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_TWINS = str.maketrans("авекмнорстухіјѕαβεικνορτυχ‐‑‒–—―−", "abekmhopctyxijsabeikvoptux-------")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen."""
+    return not text.strip() or not UNSEEN.sub("", text).strip()
+
+
+def is_missing(text: str) -> bool:
+    """Whether it is blank, or a word that programs write for a missing value."""
+    return is_blank(text) or (len(text) < 12 and text.strip().casefold() in MISSING)
+
+
+def unseen(text: str) -> str:
+    """The characters of a label that cannot be seen and mean nothing, by their codes."""
+    return " ".join(f"U+{ord(c):04X}" for c in dict.fromkeys(_SUSPECT.findall(text)))
+
+
+def likeness(label: str) -> str:
+    """Equal for labels that look or mean the same: 1 and 1.0, Good and good, 'very bad', very_bad.
+
+    Also for a composed and a decomposed accent, a Latin and a Cyrillic letter of the same form,
+    signs that cannot be seen, quotation marks around a label, and true and 1.
+    """
+    text = UNSEEN.sub("", unicodedata.normalize("NFKC", label)).casefold()
+    text = unicodedata.normalize("NFKC", text).translate(_TWINS).strip(" \t'\"`´‘’“”„«»")
+    text = {"true": "1", "false": "0"}.get(text, text)
+    if NUMBER.fullmatch(text):
+        return str((Decimal(text) + 0).normalize())
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip()
+
+
+def shown(text: str) -> str:
+    """In quotation marks, with codes for what cannot be seen or told from another character."""
+    plain = text.isprintable() and unicodedata.is_normalized("NFKC", text) and not unseen(text)
+    return repr(text) if plain else ascii(text)
