@@ -11,7 +11,13 @@ from fairseq import checkpoint_utils, tasks
 from torch import Tensor
 
 from .. import metrics
-from ..preflight import check_dictionaries, check_vocabulary, class_names, layout_settings
+from ..preflight import (
+    check_dictionaries,
+    check_inputs,
+    check_vocabulary,
+    class_names,
+    layout_settings,
+)
 from ..safe_reading import read_configured
 from ..texts import read_digests
 
@@ -60,6 +66,7 @@ def load_state(path: str, state: Dict[str, Any], data: str) -> Loaded:
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     labels = None if cfg.task.regression_target else task.label_dictionary
     try:
+        check_inputs(state, data)
         check_vocabulary(path, state, task.source_dictionary, labels)
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
