@@ -47,8 +47,9 @@ def export_tokenizer(
     if trained.library is None:
         description = _unigram(parse_spec(spec)[1], dictionary)
     else:
-        tokens = {i: trained.library.id_to_token(i) for i in trained.symbols}
-        special.update((s, tokens[i]) for i, s in trained.symbols.items() if s in special)
+        tokens = trained.library.get_vocab(with_added_tokens=True)
+        named = ((trained.symbols[i], token) for token, i in tokens.items())
+        special.update((symbol, token) for symbol, token in named if symbol in special)
         description = _renumbered(trained, number)
     known, added = description.pop("known", number.known), description.pop("added_tokens", [])
     listed = {token["content"] for token in added}
@@ -128,8 +129,9 @@ def _template(
 def _renumbered(trained: Tokenizer, number: _Numbering) -> Dict[str, Any]:
     """A tokenizer's description, its indices exchanged for those of its symbols."""
     description = json.loads(trained.library.to_str())
-    tokens = {trained.library.id_to_token(i): trained.symbols[i] for i in sorted(trained.symbols)}
-    indices = {token: number.of(symbol) for token, symbol in tokens.items()}
+    tokens = trained.library.get_vocab(with_added_tokens=True)
+    ordered = sorted(tokens, key=tokens.__getitem__)
+    indices = {token: number.of(trained.symbols[tokens[token]]) for token in ordered}
     model = description["model"]
     if model["type"] == "Unigram":
         scores = dict(model["vocab"])

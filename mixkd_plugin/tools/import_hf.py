@@ -106,14 +106,14 @@ def import_encoder(
             if head is not None and head.names is not None:
                 write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
             whole = checkpoint(config, state, head, tokenizer.separators)
-            torch.save(whole, os.path.join(work, "model.pt"))
+            name = HEAD if head else None
             with quiet():
                 difference = compare_with_transformers(
-                    folder, work, theirs, tokenizer, rows, config, HEAD if head else None
+                    folder, whole, dictionary, theirs, tokenizer, rows, config, name
                 )
             if difference.pairs > 0 and not one_token_type:
                 whole["extra_state"][ONE_TEXT] = True
-                torch.save(whole, os.path.join(work, "model.pt"))
+            torch.save(whole, os.path.join(work, "model.pt"))
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
     found = hf_tokenizer.describe(theirs, tokenizer)
