@@ -18,6 +18,8 @@ from .settings import boolean, integer, shown
 
 logger = logging.getLogger(__name__)
 
+ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
+
 
 def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
     """What our task leaves in its checkpoints, to be checked when the data folder is gone.
@@ -99,6 +101,17 @@ def check_layout(cfg, reads) -> None:
                 f"it was trained with --{name.replace('_', '-')} {theirs}, this run has "
                 f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
             )
+
+
+def check_inputs(state: Dict[str, Any], data: str) -> None:
+    """An imported classifier with two token types is right on single texts alone."""
+    extra = state.get("extra_state")
+    one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
+    if one_text and os.path.isdir(os.path.join(data, "input1")):
+        raise ValueError(
+            "it was imported from a classifier with two token types, of which it has one, and "
+            f"{data} has pairs (input1): import_hf --one-token-type lets it read them all the same"
+        )
 
 
 def check_vocabulary(

@@ -171,6 +171,7 @@ def _read(path: str, expected: Expected) -> Dict[str, Any]:
         preflight.check_regression(cfg, labels is None)
         preflight.check_head(state["model"], expected.head, expected.num_classes)
         preflight.check_layout(cfg, expected.reads)
+        preflight.check_inputs(state, expected.reads.data)
         preflight.check_vocabulary(path, state, expected.reads.dictionary, labels)
     return state
 

@@ -22,6 +22,7 @@ WORDS = ["the", "soup", "##s", "was", "cold", "[unused0]", "!", '"', "é", "日"
 VOCABULARY = ["[PAD]", *WORDS[:4], "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:]]
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 24, 40, 3, 4, 20
 
+IMPORTED = ["dict.txt", "model.pt", "tokenizer.json", "tokenizer_config.json"]
 CONFIG = {
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -254,4 +255,4 @@ def test_an_earlier_import_is_kept_unless_forced(tmp_path, capsys):
     assert (out / "model.pt").stat().st_mtime_ns == before
     main([str(source), str(out), "--force"])
     assert (out / "model.pt").stat().st_mtime_ns != before
-    assert sorted(p.name for p in out.iterdir()) == ["dict.txt", "model.pt", "vocab.txt"]
+    assert sorted(p.name for p in out.iterdir()) == IMPORTED

@@ -13,7 +13,6 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
-from mixkd_plugin.tools.hf_vocabulary import read_vocabulary
 from mixkd_plugin.tools.import_hf import HEAD, import_encoder
 from mixkd_plugin.tools.subwords import build_tokenizer
 
@@ -102,12 +101,17 @@ def test_the_symbols_of_roberta_are_fairseqs(tmp_path, transformers):
 @pytest.mark.parametrize("kind", ["roberta", "distilbert"])
 def test_a_tokenizer_json_alone_is_read_like_the_older_files(tmp_path, transformers, kind):
     hf_models.make(kind, tmp_path / "hf", transformers)
-    transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").save_pretrained(tmp_path / "fast")
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
+    transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").save_pretrained(tmp_path / "hf")
     for name in ("vocab.json", "merges.txt", "vocab.txt"):
-        (tmp_path / "fast" / name).unlink(missing_ok=True)
-    old, fast = (read_vocabulary(str(tmp_path / f), kind) for f in ("hf", "fast"))
-    assert fast.symbols == old.symbols and fast.kind == old.kind
-    assert fast.texts == old.texts
+        (tmp_path / "hf" / name).unlink(missing_ok=True)
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "fast"))
+    names = sorted(p.name for p in (tmp_path / "old").iterdir() if p.is_file())
+    assert names == sorted(p.name for p in (tmp_path / "fast").iterdir() if p.is_file())
+    for name in names:
+        if name not in ("model.pt", "tokenizer.json"):
+            old, fast = ((tmp_path / f / name).read_bytes() for f in ("old", "fast"))
+            assert old == fast, name
 
 
 @pytest.mark.slow
@@ -141,7 +145,7 @@ def test_a_name_of_the_hub(tmp_path, transformers):
 
     done = run("somebody/tiny")
     assert done.returncode == 0, done.stderr
-    assert f"--tokenizer wordpiece:{tmp_path}/somebody/tiny" in done.stdout
+    assert f"--tokenizer hf:{tmp_path}/somebody/tiny" in done.stdout
     missing = run("somebody/else")
     assert missing.returncode == 1 and "Traceback" not in missing.stderr
     assert "is neither a folder nor an installed Python package" in missing.stderr

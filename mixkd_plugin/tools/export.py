@@ -29,7 +29,15 @@ from ..preflight import class_names, heads_of
 from . import scoring
 from .cli import add_user_dir, import_user_dir, run_cli
 from .export_formats import FORMATS, Student, add_unknown_rows, write_config
-from .export_texts import Texts, check_fit, fairseq_row, read_texts, validation_texts
+from .export_texts import (
+    Texts,
+    check_fit,
+    check_pieces,
+    fairseq_row,
+    marked_copies,
+    read_texts,
+    validation_texts,
+)
 from .export_tokenizer import export_tokenizer, write_tokenizer
 from .interop import library
 from .output import whole_output
@@ -100,12 +108,17 @@ def export(
             None if index is None else dictionary[index]
             for index in (task.cfg.init_token, task.cfg.separator_token)
         )
-        exported = export_tokenizer(tokenizer_spec, dictionary, *symbols)
+        exported = export_tokenizer(tokenizer_spec, tokenizer, dictionary, *symbols)
         add_unknown_rows(loaded.model, exported.more, dictionary.unk())
         write_tokenizer(exported, work, longest)
+        probes = [*texts, *marked_copies(texts, tokenizer.markers)]
+        check_pieces(lambda t: exported.tokenizer.encode(*t).ids, probes, tokenizer, task)
         student = student_of(loaded)
         form.write(student, work)
         write_config(student, work)
+        if to == "hf":
+            auto = library("transformers").AutoTokenizer.from_pretrained(work)
+            check_pieces(lambda t: auto(*t)["input_ids"], probes, tokenizer, task)
         found = served_logits(work, to, texts, dictionary.pad())
         classes = student.labels is not None
         return check_parity(wanted, found, to, tolerance, classes, min_agreement)
@@ -143,7 +156,7 @@ def student_of(loaded: scoring.Loaded) -> Student:
 def served_logits(folder: str, to: str, texts: List[Texts], padding: int) -> Tensor:
     """What the export in ``folder`` says, in padded batches, of texts through its own tokenizer."""
     tokenizer = library("tokenizers").Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
-    tokenizer.enable_padding(pad_id=padding, pad_token="<pad>")
+    tokenizer.enable_padding(pad_id=padding)
     logits, parts = FORMATS[to].open(folder, padding), []
     with torch.no_grad():
         for start in range(0, len(texts), BATCH):

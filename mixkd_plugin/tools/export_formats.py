@@ -3,9 +3,7 @@
 What is opened is a function from token ids (B, T), padded with <pad>, to logits (B, C).
 """
 
-import contextlib
 import json
-import logging
 import os
 import tempfile
 import warnings
@@ -17,7 +15,7 @@ from torch import Tensor
 
 from ..compat import TORCH_VERSION
 from .hf_config import ACTIVATIONS, ROBERTA
-from .interop import library
+from .interop import library, quiet
 from .serving_module import ServedStudent
 
 Logits = Callable[[Tensor], Tensor]
@@ -169,7 +167,7 @@ def write_onnx(student: Student, folder: str) -> None:
         raise ValueError(f"--to onnx needs torch 2.6 or newer, this is {torch.__version__}")
     example = torch.tensor([[0, 5, 6, 2], [0, 5, 2, student.padding]])
     dynamic = {"input_ids": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}}
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             ServedStudent(student.model, student.head),
             (example,),
@@ -187,7 +185,7 @@ def write_onnx_int8(student: Student, folder: str) -> None:
     quantization = library("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as work:
         write_onnx(student, work)
-        with _quiet():
+        with quiet():
             quantization.quantize_dynamic(
                 os.path.join(work, "model.onnx"),
                 os.path.join(folder, "model.onnx"),
@@ -207,19 +205,6 @@ def open_onnx(folder: str, padding: int) -> Logits:
         return torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
 
     return logits
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Exporters speak of their insides, at length, in warnings, logs and prints."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 FORMATS = {

@@ -1,7 +1,8 @@
 """Real texts to compare an export on, and their tokens as fairseq lays them out."""
 
+import itertools
 import os
-from typing import List, Sequence
+from typing import Callable, List, Sequence
 
 import torch
 from fairseq.data import Dictionary, data_utils
@@ -57,6 +58,12 @@ def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
     return [tuple(tokenizer.decode(text) for text in texts) for texts in pieces]
 
 
+def marked_copies(texts: Sequence[Texts], markers: Sequence[str]) -> List[Texts]:
+    """Copies of texts, in which special and added tokens are spelt: between blanks and without."""
+    copies = zip(spread(markers), itertools.cycle(texts))
+    return [(f"the{name} soup {name}", *texts_of_one[1:]) for name, texts_of_one in copies]
+
+
 def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
     """Token ids (T,) as fairseq's sentence_prediction lays texts out."""
     dictionary, cfg = task.source_dictionary, task.cfg
@@ -66,6 +73,20 @@ def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
         row += [dictionary.index(piece) for piece in tokenizer.encode(text)]
         row.append(dictionary.eos())
     return torch.tensor(row)
+
+
+def check_pieces(
+    cut: Callable[[Texts], List[int]], texts: Sequence[Texts], tokenizer: Tokenizer, task
+) -> None:
+    """What is exported must cut texts as training did; a piece beyond the dictionary is <unk>."""
+    dictionary = task.source_dictionary
+    for one in texts:
+        found = [i if i < len(dictionary) else dictionary.unk() for i in cut(one)]
+        if found != fairseq_row(one, tokenizer, task).tolist():
+            raise ValueError(
+                f"the exported tokenizer cuts {one!r:.200} otherwise than training did: "
+                f"{[dictionary[i] for i in found][:40]}"
+            )
 
 
 def check_fit(rows: List[Tensor], spec: str, dictionary: Dictionary) -> None:

@@ -13,57 +13,59 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from fairseq.data import Dictionary
 
-from .hf_vocabulary import BERT_SPECIAL, GPT2_END_OF_TEXT
+from .hf_tokenizer import write_settings
 from .interop import library
-from .subwords import FAIRSEQ_SPECIAL, load_wordpiece, parse_spec
-
-ROLES = {
-    "bos_token": "<s>",
-    "cls_token": "<s>",
-    "eos_token": "</s>",
-    "sep_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
+from .subwords import FAIRSEQ_SPECIAL, ROLES, Tokenizer, parse_spec
 
 
 class Exported(NamedTuple):
     tokenizer: Any  # tokenizers.Tokenizer
     more: int  # pieces that the dictionary lacks
+    special: Dict[str, str]  # the tokenizer's names of fairseq's special symbols
 
 
 def export_tokenizer(
-    spec: str, dictionary: Dictionary, init: Optional[str], separator: Optional[str]
+    spec: str,
+    trained: Tokenizer,
+    dictionary: Dictionary,
+    init: Optional[str],
+    separator: Optional[str],
 ) -> Exported:
-    """The tokenizer of ``encode --tokenizer SPEC``.
+    """The tokenizer that a student was trained with, under its dictionary's indices.
 
     Args:
+        spec, trained: of `encode --tokenizer SPEC`
         dictionary: of the student
-        spec: of a tokenizer that can be built
         init, separator: symbols before all texts and, besides the </s> that ends each text,
             between two; None: there is none
 
     Raises:
         ValueError: for a tokenizer that `tokenizers` cannot follow.
     """
-    kind, path = parse_spec(spec)
-    make = {"wordpiece": _wordpiece, "gpt2": _byte_pairs, "sentencepiece": _unigram}[kind]
-    description = make(path, dictionary)
-    known, added = description.pop("known"), description.pop("added_tokens", [])
-    special = [
+    number = _Numbering(dictionary)
+    special = {symbol: symbol for symbol in FAIRSEQ_SPECIAL}
+    if trained.library is None:
+        description = _unigram(parse_spec(spec)[1], dictionary)
+    else:
+        tokens = trained.library.get_vocab(with_added_tokens=True)
+        named = ((trained.symbols[i], token) for token, i in tokens.items())
+        special.update((symbol, token) for symbol, token in named if symbol in special)
+        description = _renumbered(trained, number)
+    known, added = description.pop("known", number.known), description.pop("added_tokens", [])
+    listed = {token["content"] for token in added}
+    added += [
         {
-            "id": dictionary.index(name), "content": name, "special": True, "normalized": False,
+            "id": dictionary.index(symbol), "content": name, "special": True, "normalized": False,
             "single_word": False, "lstrip": False, "rstrip": False,
         }
-        for name in FAIRSEQ_SPECIAL
+        for symbol, name in special.items() if name not in listed
     ]  # fmt: skip
     description = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": sorted([*special, *added], key=lambda token: token["id"]),
-        "post_processor": _template(dictionary, init, separator),
+        "added_tokens": sorted(added, key=lambda token: token["id"]),
+        "post_processor": _template(dictionary, special, init, separator),
         **description,
     }
     try:
@@ -73,21 +75,14 @@ def export_tokenizer(
     for token in description["added_tokens"]:
         if tokenizer.token_to_id(token["content"]) != token["id"]:
             raise ValueError(f"--tokenizer {spec}: {token['content']} would get another index")
-    return Exported(tokenizer, max(0, known - len(dictionary)))
+    return Exported(tokenizer, max(0, known - len(dictionary)), special)
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
     """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
     exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": longest,
-        "model_input_names": ["input_ids", "attention_mask"],
-        "clean_up_tokenization_spaces": False,
-        **ROLES,
-    }
-    with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
-        json.dump(settings, f, indent=2)
+    names = {role: exported.special[symbol] for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
+    write_settings(names, folder, longest)
 
 
 class _Numbering:
@@ -95,7 +90,6 @@ class _Numbering:
 
     def __init__(self, dictionary: Dictionary):
         self._dictionary = dictionary
-
         self._new: Dict[str, int] = {}
 
     def of(self, symbol: str) -> int:
@@ -107,11 +101,13 @@ class _Numbering:
         return len(self._dictionary) + len(self._new)
 
 
-def _template(dictionary: Dictionary, init: Optional[str], separator: Optional[str]) -> dict:
-    """How fairseq's sentence_prediction lays out one text or two."""
+def _template(
+    dictionary: Dictionary, names: Dict[str, str], init: Optional[str], separator: Optional[str]
+) -> dict:
+    """How fairseq's sentence_prediction lays out one text or two; ``names``: of its symbols."""
 
     def special(symbol: str) -> dict:
-        return {"SpecialToken": {"id": symbol, "type_id": 0}}
+        return {"SpecialToken": {"id": names.get(symbol, symbol), "type_id": 0}}
 
     def text(name: str) -> List[dict]:
         return [{"Sequence": {"id": name, "type_id": 0}}, special("</s>")]
@@ -124,46 +120,31 @@ def _template(dictionary: Dictionary, init: Optional[str], separator: Optional[s
         "single": [*before, *text("A")],
         "pair": [*before, *text("A"), *between, *text("B")],
         "special_tokens": {
-            s: {"id": s, "ids": [dictionary.index(s)], "tokens": [s]} for s in sorted(used)
+            name: {"id": name, "ids": [index], "tokens": [name]}
+            for name, index in sorted((names.get(s, s), dictionary.index(s)) for s in used)
         },
     }
 
 
-def _wordpiece(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
-    number = _Numbering(dictionary)
-    description = json.loads(load_wordpiece(folder).to_str())
-    renamed = dict(zip(BERT_SPECIAL, FAIRSEQ_SPECIAL))
-    added = [t for t in description["added_tokens"] if not t["special"]]
-    pieces = sorted(description["model"]["vocab"], key=description["model"]["vocab"].get)
-    names = dict.fromkeys([*(renamed.get(p, p) for p in pieces), *(t["content"] for t in added)])
-    description["model"]["vocab"] = {name: number.of(name) for name in names}
-    description["model"]["unk_token"] = "<unk>"
+def _renumbered(trained: Tokenizer, number: _Numbering) -> Dict[str, Any]:
+    """A tokenizer's description, its indices exchanged for those of its symbols."""
+    description = json.loads(trained.library.to_str())
+    tokens = trained.library.get_vocab(with_added_tokens=True)
+    ordered = sorted(tokens, key=tokens.__getitem__)
+    indices = {token: number.of(trained.symbols[tokens[token]]) for token in ordered}
+    model = description["model"]
+    if model["type"] == "Unigram":
+        scores = dict(model["vocab"])
+        never = min(scores.values())
+        names = {index: token for token, index in indices.items()}
+        rows = [names.get(i, f"{i} ") for i in range(number.known)]  # no text has a blank there
+        model["vocab"] = [[name, scores.get(name, never)] for name in rows]
+        model["unk_id"] = indices[trained.library.id_to_token(model["unk_id"])]
+    else:  # added tokens, too: else the library would number them anew, after the others
+        model["vocab"] = indices
     kept = ("normalizer", "pre_tokenizer", "decoder", "model")
-    return {
-        **{key: description[key] for key in kept},
-        "added_tokens": [{**t, "id": number.of(t["content"])} for t in added],
-        "known": number.known,
-    }
-
-
-def _byte_pairs(folder: str, dictionary: Dictionary) -> Dict[str, Any]:
-    number = _Numbering(dictionary)
-    with open(os.path.join(folder, "encoder.json"), encoding="utf-8") as f:
-        encoder = json.load(f)
-    with open(os.path.join(folder, "vocab.bpe"), encoding="utf-8") as f:
-        merges = f.read().split("\n")[1:-1]  # as fairseq reads it
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    left_out = (GPT2_END_OF_TEXT, *FAIRSEQ_SPECIAL)  # no text is cut into these
-    vocabulary = {t: number.of(str(i)) for t, i in encoder.items() if t not in left_out}
-    # else the library would number them anew, after the others
-    vocabulary.update({symbol: dictionary.index(symbol) for symbol in FAIRSEQ_SPECIAL})
-    return {
-        "normalizer": None,
-        "pre_tokenizer": {**byte_level, "use_regex": True},
-        "decoder": {**byte_level, "use_regex": True},
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": None},
-        "known": number.known,
-    }
+    added = [{**t, "id": indices[t["content"]]} for t in description["added_tokens"]]
+    return {**{key: description[key] for key in kept}, "added_tokens": added}
 
 
 def _unigram(path: str, dictionary: Dictionary) -> Dict[str, Any]:

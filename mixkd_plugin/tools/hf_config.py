@@ -1,19 +1,21 @@
 """What config.json says of an encoder, under one set of names, and what RoBERTa cannot represent.
 
 BERT, RoBERTa (XLM-R, DistilRoBERTa, CamemBERT) and DistilBERT are the same stack of layers under
-different names; here are the names.
+different names; here are the names. Where a key is missing, transformers' default counts.
 """
 
-import json
 import math
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from .interop import library
+from .subwords import read_json_if_there
 
 
 class Family(NamedTuple):
     """How the models of one kind name things.
 
-    keys: ours -> in config.json, where they differ from BERT's
+    keys: BERT's -> in config.json, where transformers does not translate
     prefix: of the encoder's weights in a model with a head
     layers: of a layer's weights
     modules: a module of a layer -> in fairseq, and the shape of its weight: h is the width, f the
@@ -21,7 +23,6 @@ class Family(NamedTuple):
     masked_lm: modules of the head for masked words; its bias is ``masked_lm_bias``
     head: modules of the classification head
     head_activation: between the two
-    pad: default of pad_token_id
     positions_follow_pad: the first pad + 1 rows of the position table are not used
     """
 
@@ -33,9 +34,7 @@ class Family(NamedTuple):
     masked_lm_bias: str
     head: Tuple[str, str]
     head_activation: str
-    pad: int
     positions_follow_pad: bool
-    head_dropout: Optional[float] = None  # default; None: that of the layers
 
 
 BERT = Family(
@@ -59,7 +58,6 @@ BERT = Family(
     masked_lm_bias="cls.predictions.bias",
     head=("pooler.dense", "classifier"),
     head_activation="tanh",
-    pad=0,
     positions_follow_pad=False,
 )
 ROBERTA = BERT._replace(
@@ -67,15 +65,11 @@ ROBERTA = BERT._replace(
     masked_lm={"lm_head.dense": ("dense", "hh"), "lm_head.layer_norm": ("layer_norm", "h")},
     masked_lm_bias="lm_head.bias",
     head=("classifier.dense", "classifier.out_proj"),
-    pad=1,
     positions_follow_pad=True,
 )
 DISTILBERT = BERT._replace(
     keys={
-        "num_hidden_layers": "n_layers",
-        "hidden_size": "dim",
         "intermediate_size": "hidden_dim",
-        "num_attention_heads": "n_heads",
         "hidden_act": "activation",
         "hidden_dropout_prob": "dropout",
         "attention_probs_dropout_prob": "attention_dropout",
@@ -97,7 +91,6 @@ DISTILBERT = BERT._replace(
     masked_lm_bias="vocab_projector.bias",
     head=("pre_classifier", "classifier"),
     head_activation="relu",
-    head_dropout=0.2,
 )
 FAMILIES = {  # by model_type
     "bert": BERT,
@@ -115,13 +108,13 @@ ACTIVATIONS = {
 }
 # What config.json may say; None: absent.
 ALLOWED = {
-    "model_type": tuple(FAMILIES),
     "hidden_act": tuple(ACTIVATIONS),
     "position_embedding_type": (None, "absolute"),
     "is_decoder": (None, False),
     "add_cross_attention": (None, False),
     "pruned_heads": (None, {}),
-    "problem_type": (None, "single_label_classification", "regression"),
+    "quantization_config": (None,),
+    "auto_map": (None, {}),  # code of the model's own, which is not run
 }
 SIZES = (
     "vocab_size",
@@ -134,6 +127,7 @@ SIZES = (
 
 
 class EncoderConfig(NamedTuple):
+    theirs: Any  # transformers' own
     model_type: str
     family: Family
     vocab_size: int
@@ -150,8 +144,7 @@ class EncoderConfig(NamedTuple):
     layer_norm_eps: float
     pad: Optional[int]  # index of the padding symbol, where positions depend on it
     unused_positions: int  # leading rows of the position table that no text reaches
-    class_names: Optional[List[str]]  # None where config.json has none or only LABEL_0, LABEL_1
-    regression: bool  # problem_type says so
+    raw: Dict[str, Any]  # config.json as it is, for hf_head.py
 
     @property
     def longest(self) -> int:
@@ -169,66 +162,72 @@ def read_config(folder: str) -> EncoderConfig:
     if not os.path.isfile(path):
         raise ValueError(f"no config.json in {folder}")
     try:
-        with open(path, encoding="utf-8") as f:
-            config = json.load(f)
-        if not isinstance(config, dict) or not isinstance(config.get("model_type", ""), str):
-            raise ValueError("it does not describe a model")
-        return parse_config(config)
+        return parse_config(read_json_if_there(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def parse_config(config: Dict[str, Any]) -> EncoderConfig:
-    family = FAMILIES.get(config.get("model_type"), BERT)
+def parse_config(raw: Dict[str, Any]) -> EncoderConfig:
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ValueError(f"model_type must be one of {', '.join(FAMILIES)}, got {model_type!r}")
+    family = FAMILIES[model_type]
 
     def key(name: str) -> str:
         return family.keys.get(name, name)
 
-    def get(name: str, default=None):
-        value = config.get(key(name))
-        return default if value is None else value
-
     for name, values in ALLOWED.items():
-        if get(name) not in values:
-            allowed = ", ".join(str(v) for v in values if v is not None)
-            raise ValueError(f"{key(name)} is {get(name)!r}; allowed: {allowed}")
-    missing = [key(n) for n in SIZES if not isinstance(get(n), int) or get(n) <= 0]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} is missing or not a number above 0")
-    width, heads = get("hidden_size"), get("num_attention_heads")
-    if width % heads:
-        raise ValueError(f"{key('num_attention_heads')} is {heads}; allowed: a divisor of {width}")
+        if raw.get(key(name)) not in (values if name != "hidden_act" else (None, *values)):
+            allowed = ", ".join(str(v) for v in values if v is not None) or "absent"
+            raise ValueError(f"{key(name)} must be {allowed}, got {raw[key(name)]!r}")
+    config = _transformers_config(model_type, raw)
 
-    def number(name: str, default: float, low: float, high: float) -> float:
-        value = get(name, default)
+    def number(name: str, low: float, high: float) -> float:
+        value = getattr(config, key(name))
         if not isinstance(value, (int, float)) or not low <= value < high:
-            raise ValueError(f"{key(name)} is {value!r}; allowed: a number in [{low}, {high})")
+            raise ValueError(f"{key(name)} must be a number in [{low}, {high}), got {value!r}")
         return value
 
-    dropout = number("hidden_dropout_prob", 0.1, 0, 1)
-    head_dropout = dropout if family.head_dropout is None else family.head_dropout
-    eps = number("layer_norm_eps", 1e-12, 1e-30, math.inf)  # the default of all of them
-    pad = get("pad_token_id", family.pad) if family.positions_follow_pad else None
+    sizes = {name: getattr(config, key(name)) for name in SIZES}
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+            raise ValueError(f"{name} must be a whole number above 0, got {size!r}")
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    if width % heads:
+        raise ValueError(f"num_attention_heads must be a divisor of {width}, got {heads}")
+    pad = config.pad_token_id if family.positions_follow_pad else None
+    if family.positions_follow_pad and (not isinstance(pad, int) or pad < 0):
+        raise ValueError(f"pad_token_id must be an index, got {pad!r}")
+    unused = 0 if pad is None else pad + 1
+    if sizes["max_position_embeddings"] <= unused:
+        raise ValueError(
+            f"max_position_embeddings must be above pad_token_id + 1 ({unused}), got "
+            f"{sizes['max_position_embeddings']}"
+        )
+    dropout = number("hidden_dropout_prob", 0, 1)
+    of_head = getattr(config, key("classifier_dropout"), None) is not None
     return EncoderConfig(
-        model_type=get("model_type"),
+        theirs=config,
+        model_type=model_type,
         family=family,
-        **{name: get(name) for name in SIZES},
-        type_vocab_size=0 if family is DISTILBERT else get("type_vocab_size", 2),
-        activation=ACTIVATIONS[get("hidden_act")],
+        **sizes,
+        type_vocab_size=0 if family is DISTILBERT else config.type_vocab_size,
+        activation=ACTIVATIONS[getattr(config, key("hidden_act"))],
         dropout=dropout,
-        attention_dropout=number("attention_probs_dropout_prob", 0.1, 0, 1),
-        head_dropout=number("classifier_dropout", head_dropout, 0, 1),
-        layer_norm_eps=eps,
+        attention_dropout=number("attention_probs_dropout_prob", 0, 1),
+        head_dropout=number("classifier_dropout", 0, 1) if of_head else dropout,
+        layer_norm_eps=1e-12 if family is DISTILBERT else number("layer_norm_eps", 1e-30, math.inf),
         pad=pad,
-        unused_positions=0 if pad is None else pad + 1,
-        class_names=_class_names(get("id2label", {})),
-        regression=get("problem_type") == "regression",
+        unused_positions=unused,
+        raw=raw,
     )
 
 
-def _class_names(id2label: Dict[str, str]) -> Optional[List[str]]:
-    if sorted(id2label) != sorted(str(i) for i in range(len(id2label))):
-        raise ValueError(f"id2label has the classes {', '.join(id2label)}; allowed: 0, 1, ...")
-    names = [str(id2label[i]) for i in sorted(id2label, key=int)]
-    generic = [f"LABEL_{i}" for i in range(len(names))]  # what transformers writes by default
-    return None if names == generic else names
+def _transformers_config(model_type: str, raw: Dict[str, Any]) -> Any:
+    of_head = ("id2label", "label2id", "num_labels", "problem_type")  # hf_head.py reads them
+    mapping = library("transformers").CONFIG_MAPPING
+    try:
+        return mapping[model_type].from_dict({k: v for k, v in raw.items() if k not in of_head})
+    except Exception as error:  # of the library that checks them
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"transformers cannot read it: {reason}") from error

@@ -15,19 +15,21 @@
   masked-language-model head, which shares the word embeddings, takes the factor out again.
 - The masked-language-model head comes along where the source has one. Otherwise it is RoBERTa's
   initialisation with a fixed seed: fine-tuning never reads it, and it can predict no masked word.
-- BERT's and DistilBERT's pooler and classifier are RoBERTa's classification head.
+- BERT's and DistilBERT's pooler and classifier are RoBERTa's classification head, where config.json
+  names the architecture of a classifier (hf_head.py).
 """
 
 import itertools
 import math
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
 from .hf_config import EncoderConfig
+from .hf_head import ENCODER_ONLY
 from .subwords import FAIRSEQ_SPECIAL
 
 # The order of fairseq's Dictionary: four symbols first, <mask> last.
@@ -50,33 +52,32 @@ IGNORED_PREFIXES = (
 )
 
 
-class Converted(NamedTuple):
-    """State dict of fairseq's RobertaModel; classes is None without a classification head."""
-
-    state: Dict[str, Tensor]
-    classes: Optional[int]
-
-
-def fairseq_order(symbols: List[str], num_rows: int) -> Tuple[Dictionary, List[int]]:
+def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> Tuple[Dictionary, List[int]]:
     """The words as fairseq's Dictionary, without <mask>; and for each index the source's row.
 
-    A table may have more rows than the vocabulary has symbols (padding for speed): they get
-    fairseq's filler names.
+    Rows without a symbol (padding for speed, say) get fairseq's filler names.
+
+    Args:
+        symbols: by the source's indices
     """
-    if len(symbols) > num_rows:
+    last = max(symbols, default=-1)
+    if last >= num_rows:
         raise ValueError(
-            f"the vocabulary has {len(symbols)} symbols, but config.json's vocab_size is {num_rows}"
+            f"vocab_size must be above the tokenizer's last index, {last} ({symbols[last]!r}), got "
+            f"{num_rows}"
         )
+    taken = {*symbols.values()}
+    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in taken]
+    if missing or len(taken) < len(symbols):
+        raise ValueError(f"the vocabulary repeats a symbol, or lacks {' '.join(missing)}")
     fillers = (f"madeupword{i:04d}" for i in itertools.count())
-    unused = (name for name in fillers if name not in symbols)
-    symbols = [*symbols, *itertools.islice(unused, num_rows - len(symbols))]
-    rows = {symbol: row for row, symbol in enumerate(symbols)}
-    words = [s for s in symbols if s not in (*LEADING_SYMBOLS, MASK)]
+    unused = (name for name in fillers if name not in taken)
+    names = [symbols[row] if row in symbols else next(unused) for row in range(num_rows)]
+    rows = {symbol: row for row, symbol in enumerate(names)}
+    words = [name for name in names if name not in FAIRSEQ_SPECIAL]
     dictionary = Dictionary()
     for word in words:
         dictionary.add_symbol(word)
-    if len(dictionary) + 1 != num_rows:
-        raise ValueError("the vocabulary repeats a symbol")
     return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
 
 
@@ -89,16 +90,32 @@ def _newer(name: str) -> str:
 class Weights:
     """The source's weights, each taken once and with the shape that it must have."""
 
-    def __init__(self, tensors: Dict[str, Tensor], config: EncoderConfig):
-        prefix = config.family.prefix  # that a model with a head puts before its encoder
+    def __init__(self, tensors: Dict[str, Tensor], config: EncoderConfig, encoder_only: bool):
+        self.family = config.family
+        prefix = self.family.prefix  # that a model with a head puts before its encoder
         start = len(prefix)
-        self._left = {
-            _newer(k[start:] if k.startswith(prefix) else k): v for k, v in tensors.items()
-        }
+        whole = {k: v for k, v in tensors.items() if k.startswith(prefix)}
+        heads = {k: v for k, v in tensors.items() if k not in whole}
+        known = (*self.family.masked_lm, self.family.masked_lm_bias)
+        if encoder_only and whole:
+            heads = {k: v for k, v in heads.items() if k.startswith(known)}
+        self._left = {_newer(k): v for k, v in heads.items()}
+        self._left.update({_newer(k[start:]): v for k, v in whole.items()})
         self._sizes = {"h": config.hidden_size, "f": config.intermediate_size}
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
+
+    @property
+    def outputs(self) -> Optional[int]:
+        """Of a head with a classifier's names; None where there is none."""
+        name = f"{self.family.head[1]}.weight"
+        if name not in self._left:
+            return None
+        shape = tuple(self._left[name].shape)
+        if len(shape) != 2 or not shape[0]:
+            raise ValueError(f"{name} must have an output for each class, got the shape {shape}")
+        return shape[0]
 
     def take(self, name: str, *shape: int) -> Tensor:
         if name not in self._left:
@@ -106,7 +123,15 @@ class Weights:
         tensor = self._left.pop(name)
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)} instead of {shape}")
-        return tensor.float()
+        dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not dense or not tensor.is_floating_point() or tensor.is_quantized:
+            raise ValueError(f"{name} must be a dense tensor of floats, got {_kind(tensor)}")
+        if tensor.untyped_storage().nbytes() < tensor.nbytes:
+            raise ValueError(f"{name} must have a value for each weight, got a repeated one")
+        tensor = tensor.float()
+        if not all(map(torch.isfinite, tensor.aminmax())):  # nan shows in both
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        return tensor
 
     def take_module(self, source: str, target: str, shape: str) -> Dict[str, Tensor]:
         sizes = [self._sizes[letter] for letter in shape]
@@ -115,29 +140,43 @@ class Weights:
             f"{target}.bias": self.take(f"{source}.bias", sizes[0]),
         }
 
-    def rows(self, name: str) -> int:
-        return len(self._left[name])
-
     def check_nothing_left(self) -> None:
         extra = sorted(name for name in self._left if not name.startswith(IGNORED_PREFIXES))
         if extra:
-            raise ValueError(f"weights that RoBERTa has no place for: {', '.join(extra[:5])}")
+            raise ValueError(
+                f"weights that RoBERTa has no place for: {', '.join(extra[:5])}: {ENCODER_ONLY}"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.layout}, {tensor.dtype}, {tensor.device}".replace("torch.", "")
+
+
+def word_embeddings(source: Weights, config: EncoderConfig) -> Tensor:
+    """Taken first: their number is what the vocabulary's size is compared with."""
+    name = "embeddings.word_embeddings.weight"
+    return source.take(name, config.vocab_size, config.hidden_size)
 
 
 def convert(
-    config: EncoderConfig, tensors: Dict[str, Tensor], rows: List[int], head: str
-) -> Converted:
-    """The encoder and, where there is one, its classification head under the name ``head``.
+    config: EncoderConfig,
+    source: Weights,
+    words: Tensor,
+    rows: List[int],
+    head: str,
+    outputs: Optional[int],
+) -> Dict[str, Tensor]:
+    """The state dict of fairseq's RobertaModel.
 
     Args:
+        words: as from :func:`word_embeddings`
         rows: as from :func:`fairseq_order`
+        head, outputs: name and size of the classification head; ``outputs`` None: without one
 
     Raises:
         ValueError: naming a weight that is missing, misshapen or one too many.
     """
-    source = Weights(tensors, config)
     width, family = config.hidden_size, config.family
-    words = source.take("embeddings.word_embeddings.weight", config.vocab_size, width)
     positions = source.take(
         "embeddings.position_embeddings.weight", config.max_position_embeddings, width
     )[config.unused_positions :]
@@ -161,15 +200,14 @@ def convert(
     for name, tensor in masked_lm_head(source, config, rows).items():
         state[f"encoder.lm_head.{name}"] = tensor / scale if "layer_norm" in name else tensor
     state["encoder.lm_head.weight"] = state["encoder.sentence_encoder.embed_tokens.weight"]  # tied
-    dense, out = family.head
-    classes = source.rows(f"{out}.weight") if f"{out}.weight" in source else None
-    if classes is not None:
+    if outputs is not None:
+        dense, out = family.head
         prefix = f"classification_heads.{head}"
         state.update(source.take_module(dense, f"{prefix}.dense", "hh"))
-        state[f"{prefix}.out_proj.weight"] = source.take(f"{out}.weight", classes, width)
-        state[f"{prefix}.out_proj.bias"] = source.take(f"{out}.bias", classes)
+        state[f"{prefix}.out_proj.weight"] = source.take(f"{out}.weight", outputs, width)
+        state[f"{prefix}.out_proj.bias"] = source.take(f"{out}.bias", outputs)
     source.check_nothing_left()
-    return Converted(state, classes)
+    return state
 
 
 def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
@@ -178,7 +216,7 @@ def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
         return 1.0
     variance = words.var(dim=1, unbiased=False).median().item()
     if not 0 < variance < math.inf:
-        raise ValueError("the word embeddings are constant, or not finite")
+        raise ValueError("the word embeddings must differ, got constant ones")
     return max(1.0, 2.0 ** math.ceil(0.5 * math.log2(ENOUGH_VARIANCE / variance)))
 
 

@@ -3,12 +3,13 @@
 import importlib.util
 import os
 import re
+import zipfile
 from typing import Dict
 
 import torch
 from torch import Tensor
 
-from .hf_vocabulary import read_json
+from .subwords import read_json_if_there
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of weights in several files
@@ -66,7 +67,7 @@ def read_weights(folder: str) -> Dict[str, Tensor]:
             return _read_file(folder, name)
         index = os.path.join(folder, f"{name}{INDEX}")
         if os.path.isfile(index):
-            names = sorted({*read_json(index)["weight_map"].values()})
+            names = sorted({*read_json_if_there(index)["weight_map"].values()})
             parts = [_read_file(folder, os.path.basename(part)) for part in names]
             return {key: tensor for part in parts for key, tensor in part.items()}
     raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
@@ -81,10 +82,12 @@ def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
             from safetensors.torch import load_file  # of the extras
 
             return load_file(path)
+        _check_sizes(path)
         # weights_only: a file from elsewhere must not be able to run code
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-            raise ValueError("not all of it are tensors")
+        for key, tensor in tensors.items():
+            if not isinstance(key, str) or not isinstance(tensor, Tensor):
+                raise ValueError("it must hold tensors by name alone")
         return tensors
     except ImportError as error:
         raise ValueError(
@@ -93,3 +96,15 @@ def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
     except Exception as error:  # a damaged file can make the readers fail in any way
         reason = str(error).split("\n")[0]
         raise ValueError(f"{name} cannot be read as weights: {reason}") from error
+
+
+def _check_sizes(path: str) -> None:
+    """A file must not unpack to more than it is: torch packs nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            damaged = unpacked <= os.path.getsize(path) and archive.testzip()
+        if unpacked > os.path.getsize(path):
+            raise ValueError(f"it would unpack to {unpacked} bytes")
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")

@@ -1,7 +1,10 @@
 """Libraries of the extra `interop`, which training never needs."""
 
+import contextlib
 import importlib
+import logging
 import sys
+import warnings
 from types import ModuleType
 
 
@@ -19,6 +22,22 @@ def library(name: str) -> ModuleType:
         raise ValueError(
             f"this needs {name.split('.')[0]} ({error}): pip install 'mixkd_plugin[interop]'"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet():
+    """The libraries speak of their insides, at length, in warnings, logs, prints and bars."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    bars = sys.modules.get("transformers")
+    if bars is not None:
+        bars.utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 def _hide_broken_torchaudio() -> None:

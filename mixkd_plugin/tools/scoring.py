@@ -12,6 +12,7 @@ from .. import metrics
 from ..configured import read_configured, sentence_task
 from ..preflight import (
     check_dictionaries,
+    check_inputs,
     check_vocabulary,
     class_names,
     heads_of,
@@ -74,6 +75,7 @@ def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] 
         sections = [boolean(cfg[name], "regression_target") for name in ("task", "criterion")]
         positions = integer(cfg["model"], "max_positions", 512, least=1)
         check_dictionaries(f"data folder {data}", data, any(sections))
+        check_inputs(state, data)
         task = sentence_task(cfg["task"], data, head, classes, any(sections), positions)
         labels = None if task.cfg.regression_target else task.label_dictionary
         check_vocabulary(path, state, task.source_dictionary, labels)
