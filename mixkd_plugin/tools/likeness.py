@@ -57,7 +57,7 @@ def likeness(label: str) -> str:
     if NUMBER.fullmatch(number):
         with contextlib.suppress(ArithmeticError):  # an exponent out of all bounds
             return str((Decimal(number) + 0).normalize())
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS)
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
 
 
 def listed(values: Iterable[str]) -> str:

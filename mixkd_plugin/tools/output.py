@@ -129,11 +129,12 @@ def _new_folder(parent: str, prefix: str) -> Tuple[str, IO]:
     while True:
         folder = tempfile.mkdtemp(dir=parent, prefix=prefix)
         owner = open(os.path.join(folder, OWNER), "w")  # noqa: SIM115
-        if _lock(owner) is not False:  # else another process took it for one that was left
+        if _lock(owner) is not False:  # else another process is looking whether it was left
             owner.write(socket.gethostname())
             owner.flush()
             return folder, owner
         owner.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(file: IO) -> Optional[bool]:
