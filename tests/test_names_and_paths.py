@@ -10,6 +10,7 @@ from refusals import FINE_TUNE, KD, accepts, refusal
 from test_tools_encode import decoded
 from test_tools_encode_files import FEW, classes, encode, flags_of, refused, write
 
+from mixkd_plugin.tools.likeness import listed
 from mixkd_plugin.tools.names import join_names, split_names
 
 
@@ -33,7 +34,7 @@ def files(tmp_path):
 )
 def test_names(text, expected):
     assert split_names(text) == expected
-    assert split_names(join_names(expected)) == split_names(join_names(expected, ", ")) == expected
+    assert split_names(join_names(expected)) == split_names(listed(expected)) == expected
 
 
 def test_an_open_quotation_mark():

@@ -30,7 +30,22 @@ def said_of(folder, labels, tokenizer, suffix="csv", *flags):
     return said
 
 
-WORDS = ["nan", "NaN", "None", "null", "NULL", "N/A", "<NA>", "NaT", "", " ", "\u200b", "\ufeff"]
+WORDS = [
+    "nan",
+    "NaN",
+    "None",
+    "null",
+    "NULL",
+    "N/A",
+    "<NA>",
+    "NaT",
+    "1.#QNAN",
+    "?",
+    "",
+    " ",
+    "\u200b",
+    "\ufeff",
+]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
@@ -80,6 +95,11 @@ ALIKE = {
     "true and 1": [True, False, 1],
     "True and true": ["True", "False", "true"],
     "quoted": ["1", "0", '"1"'],
+    "Arabic digit": ["1", "0", "١"],
+    "thousands": ["1,000", "1", "1000"],
+    "full stop": ["good", "bad", "good."],
+    "apostrophe": ["don't", "do", "don’t"],
+    "dotted capital": ["iyi", "bad", "İyi"],
     "case": ["Good", "bad", "good"],
     "blank": ["very bad", "good", "very_bad"],
     "no-break space": ["very bad", "good", "very\u00a0bad"],
@@ -143,7 +163,26 @@ def test_numbers_are_in_their_order(tmp_path, wordpiece):
 
 
 def test_likeness_is_no_more_than_it_should_be():
-    apart = ["1", "-1", "10", "0.1", "yes", "no", "+", "-", "B", "B-", "B+", "a b", "ab", "neg", ""]
+    apart = [
+        "1",
+        "-1",
+        "10",
+        "0.1",
+        "yes",
+        "no",
+        "+",
+        "-",
+        "B",
+        "B-",
+        "B+",
+        "a b",
+        "ab",
+        "1e999999999",
+        "1-2",
+        "12",
+        "neg",
+        "",
+    ]
     assert len({likeness(label) for label in apart}) == len(apart)
 
 

@@ -30,7 +30,7 @@ def test_refusals(tmp_path, student, monkeypatch):
     refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
     refused(student, tmp_path, "logits differ from fairseq's by", tolerance=0.0)
     refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
-    refused(student, tmp_path, "--text nowhere: no such file", text="nowhere")
+    refused(student, tmp_path, "--text: nowhere does not exist", text="nowhere")
     (tmp_path / "texts").write_text("a\tb\tc\n")
     refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
     (tmp_path / "texts").write_text("the " * 600 + "\n")

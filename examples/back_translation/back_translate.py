@@ -13,7 +13,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -23,6 +22,7 @@ from translation import Translation
 from mixkd_plugin.pairing import stratified_subset
 from mixkd_plugin.tools.examples import parse_label
 from mixkd_plugin.tools.glue import TASKS, GlueTask
+from mixkd_plugin.tools.output import work_folder
 from mixkd_plugin.tools.reading import Table, read_table
 
 LABELS = ("gold", "none")
@@ -118,11 +118,8 @@ def make_copies(originals, table: Table, translations: Dict[str, str], keep_labe
 
 def write_folder(out: str, glue: str, task: GlueTask, table: Table, lines) -> None:
     """A GLUE folder with these training lines and the dev files of ``glue``."""
-    out = os.path.abspath(out)
-    os.makedirs(os.path.dirname(out), exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".merge-") as folder:
-        made = os.path.join(folder, "glue")
-        os.makedirs(made)
+    out = os.path.realpath(out)
+    with work_folder(os.path.dirname(out), ".merge-") as made:
         with open(os.path.join(made, "train.tsv"), "w", encoding="utf-8", newline="\n") as f:
             for fields in ([table.header] if table.header else []) + lines:
                 f.write("\t".join(fields) + "\n")

@@ -30,7 +30,7 @@ from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .cli import run_cli
 from .examples import Example, Targets, find_classes, missing_words, read_examples
 from .glue import TASKS
-from .output import work_folder
+from .output import check_folder, work_folder
 from .reading import ALLOWED, read_table
 from .sources import Source, source_of
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
@@ -113,6 +113,7 @@ def check_out(out: str) -> None:
     """Raise ValueError where the data folder cannot be written, or could not be read."""
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
         raise ValueError(f"--out {out} is not empty")
+    check_folder(out)
     if os.pathsep in out:
         better = out.replace(os.pathsep, "-")
         raise ValueError(

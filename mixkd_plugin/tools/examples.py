@@ -3,7 +3,7 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .likeness import NUMBER, is_blank, is_missing, likeness, shown, unseen
+from .likeness import NUMBER, is_blank, is_missing, likeness, listed, shown, unseen
 from .names import HINT, join_names
 from .reading import Table
 from .subwords import FAIRSEQ_SPECIAL
@@ -76,7 +76,7 @@ def parse_label(
     alike = [name for name in classes if likeness(name) == likeness(fields[0])]
     hint = f"; it looks like {_apart(alike[0])}" if alike else ""
     hint += f" ({HINT})" if "," in fields[0] else ""
-    allowed = join_names(classes[:SHOWN], ", ")
+    allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
     raise ValueError(f"{where}: label {shown(fields[0])}; allowed: {allowed}{more}{hint}")
 

@@ -1,11 +1,18 @@
 """Labels and texts that are not what they look like: missing values, signs that cannot be seen."""
 
+import contextlib
 import re
 import unicodedata
 from decimal import Decimal
+from typing import Iterable
+
+from .names import join_names
 
 # what pandas and others write and read for a missing value
-MISSING = {"nan", "-nan", "null", "none", "nil", "na", "n/a", "<na>", "nat", "#na", "#n/a"}
+MISSING = {
+    *("nan", "-nan", "np.nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "pd.na"),
+    *("#na", "#n/a", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "?"),
+}
 # Unicode's default ignorable code points, controls that are no white space, and Braille's blank
 _UNSEEN = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -15,7 +22,10 @@ _JOINERS = "\u200c\u200d\ufe00-\ufe0f\U000e0000-\U000e0fff"  # words and emoji m
 UNSEEN = re.compile(f"[{_UNSEEN}{_JOINERS}]")
 _SUSPECT = re.compile(f"[{_UNSEEN}]|^[\u200c\u200d]|[\u200c\u200d]$")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_TWINS = str.maketrans("авекмнорстухіјѕαβεικνορτυχ‐‑‒–—―−", "abekmhopctyxijsabeikvoptux-------")
+_TWINS = str.maketrans(
+    "авекмнорстухіјѕαβεικνορτυχ‐‑‒–—―−‘’ʼ", "abekmhopctyxijsabeikvoptux-------'''"
+)
+_MARKS = " \t'\"`´“”„«».,;:"  # around a label, they tell no class from another
 
 
 def is_blank(text: str) -> bool:
@@ -25,7 +35,7 @@ def is_blank(text: str) -> bool:
 
 def is_missing(text: str) -> bool:
     """Whether it is blank, or a word that programs write for a missing value."""
-    return is_blank(text) or (len(text) < 12 and text.strip().casefold() in MISSING)
+    return is_blank(text) or (len(text) < 20 and text.strip(" \t\r\n'\"").casefold() in MISSING)
 
 
 def unseen(text: str) -> str:
@@ -40,11 +50,22 @@ def likeness(label: str) -> str:
     signs that cannot be seen, quotation marks around a label, and true and 1.
     """
     text = UNSEEN.sub("", unicodedata.normalize("NFKC", label)).casefold()
-    text = unicodedata.normalize("NFKC", text).translate(_TWINS).strip(" \t'\"`´‘’“”„«»")
-    text = {"true": "1", "false": "0"}.get(text, text)
-    if NUMBER.fullmatch(text):
-        return str((Decimal(text) + 0).normalize())
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip()
+    text = unicodedata.normalize("NFKC", text).translate(_TWINS).replace("i\u0307", "i")
+    text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)
+    number = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.strip(_MARKS[:-4]))
+    number = {"true": "1", "false": "0"}.get(number, number)
+    if NUMBER.fullmatch(number):
+        with contextlib.suppress(ArithmeticError):  # an exponent out of all bounds
+            return str((Decimal(number) + 0).normalize())
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
+
+
+def listed(values: Iterable[str]) -> str:
+    """Names with commas between, as they are typed, or with codes for what cannot be seen."""
+    return ", ".join(
+        join_names([value]) if value.isprintable() and value == value.strip() else shown(value)
+        for value in values
+    )
 
 
 def shown(text: str) -> str:

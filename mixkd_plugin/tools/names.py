@@ -19,8 +19,8 @@ def split_names(text: str) -> List[str]:
         raise ValueError(f"{text}: {error}; {HINT}") from error
 
 
-def join_names(values: Iterable[str], separator: str = ",") -> str:
+def join_names(values: Iterable[str]) -> str:
     """What :func:`split_names` makes these values of."""
     file = io.StringIO()
-    csv.writer(file, lineterminator=separator).writerows([value] for value in values)
-    return file.getvalue().removesuffix(separator)
+    csv.writer(file, lineterminator=",").writerows([value] for value in values)
+    return file.getvalue()[:-1]

@@ -19,6 +19,7 @@ except ImportError:  # Windows, where folders of killed runs stay
 # Of a write that the system refuses, whatever file it names.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 OWNER = "owner.lock"  # in a work folder: locked by its process, and naming the host
+CONTENT = "content"  # the folder beside it
 A_DAY = 24 * 3600  # seconds
 SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
 
@@ -82,12 +83,12 @@ def work_folder(parent: str, prefix: str) -> Iterator[str]:
             _remove_left(parent, prefix)
         with ended_by_signals():
             hidden, owner = _new_folder(parent, prefix)
+            folder = os.path.join(hidden, CONTENT)
             try:
-                folder = os.path.join(hidden, "content")
                 os.mkdir(folder)
                 yield folder
             finally:
-                shutil.rmtree(hidden, ignore_errors=True)
+                _remove_folder(hidden)
                 owner.close()
     except BaseException:
         for name in new:
@@ -128,12 +129,15 @@ def _new_folder(parent: str, prefix: str) -> Tuple[str, IO]:
     """A folder, and the open file whose lock says that it is this process's."""
     while True:
         folder = tempfile.mkdtemp(dir=parent, prefix=prefix)
-        owner = open(os.path.join(folder, OWNER), "w")  # noqa: SIM115
-        if _lock(owner) is not False:  # else another process took it for one that was left
-            owner.write(socket.gethostname())
-            owner.flush()
-            return folder, owner
-        owner.close()
+        # until it is locked, another process may take it for one that was left
+        with contextlib.suppress(FileNotFoundError):
+            owner = open(os.path.join(folder, OWNER), "w")  # noqa: SIM115
+            if _lock(owner) is not False:
+                owner.write(socket.gethostname())
+                owner.flush()
+                return folder, owner
+            owner.close()
+        _remove_folder(folder)
 
 
 def _lock(file: IO) -> Optional[bool]:
@@ -154,14 +158,21 @@ def _remove_left(parent: str, prefix: str) -> None:
     for entry in os.scandir(parent):
         if not (entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)):
             continue
-        path = os.path.join(entry.path, OWNER)
-        # there is no lock in a folder that is not ours, or in a new one
-        with contextlib.suppress(OSError), open(path, "r+") as owner:
+        with contextlib.suppress(OSError):  # it is not empty
+            os.rmdir(entry.path)
+        # there is no lock in a folder that is not ours
+        with contextlib.suppress(OSError), open(os.path.join(entry.path, OWNER), "r+") as owner:
             if _lock(owner) and (
-                owner.read() == socket.gethostname()
+                owner.read() in ("", socket.gethostname())
                 or time.time() - max(map(os.path.getmtime, _paths(entry.path))) > A_DAY
             ):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _remove_folder(entry.path)
+
+
+def _remove_folder(folder: str) -> None:
+    """A work folder; its lock last, by which a later run knows what is left of it."""
+    shutil.rmtree(os.path.join(folder, CONTENT), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _missing_folders(folder: str) -> List[str]:

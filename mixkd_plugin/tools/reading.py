@@ -9,7 +9,6 @@ import re
 from functools import partial
 from typing import (
     Dict,
-    Iterable,
     Iterator,
     List,
     NamedTuple,
@@ -21,8 +20,8 @@ from typing import (
 )
 
 from ..files import check_regular
-from .likeness import shown
-from .names import HINT, join_names
+from .likeness import listed
+from .names import HINT
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text says what is wrong
@@ -146,7 +145,7 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
     missing = [c for c in wanted if c not in first]
     if missing:
         hint = f" ({HINT})" if any("," in name for name in first) else ""
-        raise ValueError(f"{path}: no column {_listed(missing)}, only {_listed(first)}{hint}")
+        raise ValueError(f"{path}: no column {listed(missing)}, only {listed(first)}{hint}")
     for column in wanted:
         if first.count(column) > 1:
             raise ValueError(f"{path}: {first.count(column)} columns are called {column}")
@@ -158,10 +157,6 @@ def _checked(fields: List[str], width: int) -> Row:
     if len(fields) == width:
         return fields
     return f"{len(fields)} fields where the first line has {width}"
-
-
-def _listed(columns: Iterable[str]) -> str:
-    return join_names((c if shown(c) == repr(c.strip()) else shown(c) for c in columns), ", ")
 
 
 # --- JSON lines ---
@@ -181,7 +176,7 @@ def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
 def _object(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError(f"a name of {_listed(record)} stands twice in one object")
+        raise ValueError(f"a name of {listed(record)} stands twice in one object")
     return record
 
 
@@ -205,7 +200,7 @@ def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
         return record
     missing = [key for key in keys if key not in record]
     if missing:
-        return f"no column {_listed(missing)}, only {_listed(record)}"
+        return f"no column {listed(missing)}, only {listed(record)}"
     fields = []
     for key in keys:
         value = record[key]
