@@ -29,7 +29,7 @@ class TeacherFiles:
         self.read_by = read_by
         reads = ranks.reads_for(read_by)
         with ranks.together():
-            self._versions = {path: _version(path) for path in self.paths} if reads else {}
+            self._versions = {path: _checked_version(path) for path in self.paths} if reads else {}
             digests = {path: digest_of_file(path) for path in self.paths} if reads else None
         everyone = ranks.gather(digests)
         self.digests: Dict[str, str] = digests or next(d for d in everyone if d is not None)
@@ -60,10 +60,14 @@ class TeacherFiles:
             logger.warning("--teacher-path: other teachers than those that the run began with")
 
 
-def _version(path: str) -> Tuple[int, int]:
+def _checked_version(path: str) -> Tuple[int, int]:
     try:
         check_kind(path)
-        status = os.stat(path)
+        return _version(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"--teacher-path: {error}") from error
+
+
+def _version(path: str) -> Tuple[int, int]:
+    status = os.stat(path)
     return status.st_size, status.st_mtime_ns
