@@ -14,7 +14,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from .files import check_regular
-from .settings import boolean, integer, shown
+from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
 def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
     heads = heads_of(model_state)
     if head not in heads:
-        present = ", ".join(sorted(heads)) or "none: is it fine-tuned?"
+        present = shown_names(heads) or "none: is it fine-tuned?"
         raise ValueError(
             f"it has no classification head {head!r} (--classification-head-name), only {present}"
         )
@@ -167,9 +167,9 @@ def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
     if theirs != ours:
         said = "recorded" if not where else "there"
         raise ValueError(
-            f"its labels{where} differ from the data's: {said} {theirs}, here {ours}; allowed are "
-            "the same classes in the same order: --labels of mixkd_plugin.tools.encode, and of "
-            "import_hf, gives their order"
+            f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
+            f"{ours!r:.2000}; allowed are the same classes in the same order: --labels of "
+            "mixkd_plugin.tools.encode, and of import_hf, gives their order"
         )
     if found is None and recorded is None:
         _warn(path, "labels")

@@ -9,7 +9,6 @@ by one. The task and the dictionaries are never the file's.
 import argparse
 import contextlib
 import random
-import re
 from argparse import Namespace
 from typing import Any, Dict, Iterator, Optional, Type
 
@@ -22,28 +21,16 @@ from fairseq.models import (
     MODEL_DATACLASS_REGISTRY,
     roberta,
 )
-from fairseq.utils import get_available_activation_fns
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from .mixup_model import MixupModel
-from .model import FAIRSEQ_EPS, PADDING_FREE, MixKDRobertaModel
-from .settings import Section, SettingsError, boolean, harmless, integer, one_of, real, shown
+from .model import MixKDRobertaModel
+from .roberta_settings import roberta_settings
+from .settings import Section, SettingsError, harmless, shown
 
-_LAYER = re.compile(r"(?:encoder|decoder)\.sentence_encoder\.layers\.(\d+)\.")
 _OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
-
-# Settings that change what is computed, and what RoBERTa computes without them.
-_UNSUPPORTED = {
-    "adaptive_input": False,
-    "quant_noise_scalar": 0,
-    "spectral_norm_classification_head": False,
-}
-_FLAGS = (
-    *("encoder_normalize_before", "layernorm_embedding", "no_scale_embedding"),
-    *("encoder_learned_pos", "no_token_positional_embeddings", "untie_weights_roberta"),
-)
 
 
 def model_class(settings: Section) -> Type[nn.Module]:
@@ -131,71 +118,6 @@ def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, 
     config = Namespace(**{**_of_parser(kind, settings), **fixed})
     ARCH_CONFIG_REGISTRY[name](config)  # what the architecture sets where nothing else does
     return config
-
-
-def roberta_settings(
-    kind: Type[nn.Module], settings: Section, weights: Dict[str, Tensor], padding: int
-) -> Namespace:
-    """A RoBERTa's: sizes from the weights, with which the settings must agree; names from a list.
-
-    Raises:
-        SettingsError: naming the setting.
-    """
-    for name, usual in _UNSUPPORTED.items():
-        if settings.get(name, usual) not in (usual, None):
-            value = shown(settings[name])
-            raise SettingsError(f"its setting {name} is {value}: such a model is not supported")
-    values = {**_sizes(settings, weights, padding), "encoder_layers_to_keep": None}
-    values["encoder_attention_heads"] = integer(settings, "encoder_attention_heads", least=1)
-    for name in _FLAGS:
-        values[name] = boolean(settings, name)
-    for name in ("activation_fn", "pooler_activation_fn"):
-        values[name] = one_of(settings, name, get_available_activation_fns())
-    if issubclass(kind, MixKDRobertaModel):
-        values["layer_norm_eps"] = real(settings, "layer_norm_eps", FAIRSEQ_EPS)
-        values["padding_free"] = one_of(settings, "padding_free", PADDING_FREE, "on")
-        values["student_init_path"] = None
-    config = Namespace(**{name: v for name, v in values.items() if v is not None})
-    config.encoder_layers_to_keep = None
-    name = settings["_name"]
-    if name in MODEL_DATACLASS_REGISTRY or name not in ARCH_CONFIG_REGISTRY:
-        roberta.model.base_architecture(config)
-    else:
-        ARCH_CONFIG_REGISTRY[name](config)
-    heads, width = config.encoder_attention_heads, config.encoder_embed_dim
-    if width % heads:
-        raise SettingsError(
-            f"its setting encoder_attention_heads is {heads}, which does not divide its width "
-            f"{width}"
-        )
-    return config
-
-
-def _sizes(settings: Section, weights: Dict[str, Tensor], padding: int) -> Dict[str, int]:
-    layers = {int(match[1]) for match in map(_LAYER.match, weights) if match}
-    if not layers or layers != set(range(len(layers))):
-        raise SettingsError(
-            "it is no RoBERTa encoder: its weights have no layers, or not all of them"
-        )
-    found = {"encoder_layers": len(layers)}
-    for setting, name, axis in (
-        ("encoder_embed_dim", "embed_tokens.weight", 1),
-        ("encoder_ffn_embed_dim", "layers.0.fc1.weight", 0),
-        ("max_positions", "embed_positions.weight", 0),
-    ):
-        ends = f".sentence_encoder.{name}"
-        of_it = [value for key, value in weights.items() if key.endswith(ends)]
-        if of_it and of_it[0].dim() == 2:
-            found[setting] = of_it[0].size(axis)
-    if "max_positions" in found:
-        found["max_positions"] -= padding + 1
-    else:  # positions that are no weights
-        found["max_positions"] = integer(settings, "max_positions", 512, least=1)
-    for setting, size in found.items():
-        said = integer(settings, setting, size)
-        if said != size:
-            raise SettingsError(f"its setting {setting} is {said}, its weights have {size}")
-    return found
 
 
 def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):

@@ -8,7 +8,7 @@ or a list, and each one that is used is checked first.
 import math
 import re
 from argparse import Namespace
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Iterable, Optional, Sequence
 
 import omegaconf
 from omegaconf import OmegaConf
@@ -79,7 +79,13 @@ def _plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
+    """For an error's one line."""
     return ascii(value)[:80]
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """A few of them, as they are where they can be printed."""
+    return ", ".join(n if n.isprintable() and len(n) < 80 else shown(n) for n in sorted(names)[:9])
 
 
 def _checked(section: Section, name: str, fits: bool, allowed: str) -> Any:

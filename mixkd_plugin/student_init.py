@@ -12,7 +12,8 @@ from torch import Tensor
 from .configured import check_pretraining, read_configured
 from .model import FAIRSEQ_EPS, INIT_LAYERS
 from .preflight import check_words, is_finite
-from .rebuild import model_class, roberta_settings
+from .rebuild import model_class
+from .roberta_settings import roberta_settings
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ class TeacherFiles:
         self.read_by = read_by
         reads = ranks.reads_for(read_by)
         with ranks.together():
-            self._versions = {path: _version(path) for path in self.paths} if reads else {}
+            self._versions = {path: _checked_version(path) for path in self.paths} if reads else {}
             digests = {path: digest_of_file(path) for path in self.paths} if reads else None
         everyone = ranks.gather(digests)
         self.digests: Dict[str, str] = digests or next(d for d in everyone if d is not None)
@@ -85,12 +85,16 @@ def split_paths(teacher_path: str) -> List[str]:
     return paths
 
 
+def _checked_version(path: str) -> Tuple[int, ...]:
+    try:
+        check_kind(path)
+        return _version(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--teacher-path: {error}") from error
+
+
 def _version(path: str) -> Tuple[int, ...]:
     """Of two files one after the other, equal where the content is: unlike the time of the last
     change, nobody can set that of the inode's."""
-    try:
-        check_kind(path)
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--teacher-path: {error}") from error
+    status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -154,7 +154,6 @@ def changed(path, source, section, **settings):
         ("model", dict(layernorm_embedding=False)),
         ("model", dict(encoder_learned_pos=False)),
         ("model", dict(_name=["roberta"])),
-        ("model", dict(_name="")),
         ("task", dict(num_classes=3)),
         ("task", dict(num_classes="${oc.env:HOME}")),
         ("task", dict(init_token="0")),

@@ -21,7 +21,7 @@ from ..preflight import (
 )
 from ..rebuild import build, model_class
 from ..safe_reading import read_checkpoint
-from ..settings import boolean, integer, text
+from ..settings import boolean, integer, shown_names, text
 from ..texts import read_digests
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.
@@ -103,7 +103,7 @@ def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: Optional[
         (found,) = heads  # as in published ones, whose settings are those of another training
     if found not in heads:
         raise ValueError(
-            f"it has no classification head {found!r}, only {', '.join(sorted(heads))}: name one "
+            f"it has no classification head {found!r}, only {shown_names(heads)}: name one "
             "with --classification-head-name"
         )
     declared = integer(cfg["task"], "num_classes", heads[found])
