@@ -6,12 +6,17 @@ import subprocess
 import sys
 
 import pytest
+import toy
+from fairseq.data import Dictionary
 from faked_study import faked  # noqa: F401
 
+from mixkd_plugin.labels import read_targets, strata_of
+from mixkd_plugin.pairing import stratified_subset
 from mixkd_plugin.tools import report
 from mixkd_plugin.tools.results import read_results
 from mixkd_plugin.tools.study import main
 from mixkd_plugin.tools.study_commands import portable
+from mixkd_plugin.tools.study_log import read_log
 
 ALL = ["train", "train", "train"]  # the teacher, FT and KD
 
@@ -240,3 +245,24 @@ def test_report_and_study_can_be_imported_without_what_only_linux_has():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and int(done.stdout.split()[-1]) >= 1, done.stderr
+
+
+@pytest.mark.slow
+def test_examples_are_counted_by_the_log_of_a_resumed_run(tmp_path, classification):
+    """Whatever its sentences say; the first process ends in the middle of an epoch."""
+    flags = ["--log-format", "json", "--sm-weight", 0, "--tmkd-weight", 0, "--train-fraction", 0.5]
+    flags += ["--batch-size", 8, "--valid-subset", "valid,train"]  # updates of an epoch: 7
+    text = ""
+    for updates in (3, 10):
+        text += toy.train(classification, tmp_path, *flags, "--max-update", updates).stdout
+    log = read_log("\n".join(line for line in text.splitlines() if "| {" in line))
+    assert log.examples == len(stratified_half(classification))
+    assert (log.updates, log.curve[-1]["updates"]) == (10, 10)
+    assert log.examples < log.examples_seen < 2 * log.examples
+    alone = toy.train(classification, tmp_path / "alone", *flags, "--max-update", 10).stdout
+    assert read_log(alone)[1:] == log[1:]
+
+
+def stratified_half(data):
+    classes = read_targets(str(data), "train", Dictionary.load(f"{data}/label/dict.txt"), 2, True)
+    return stratified_subset(strata_of(classes), 0.5, 1)
