@@ -151,7 +151,7 @@ class Jobs:
             with self.lock(folder, wait=False) as mine:
                 return self._student(run, folder, device) if mine else "elsewhere"
         except Exception as error:  # whatever it is, the other runs go on
-            message = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
             self.append({**run._asdict(), "status": "failed", "error": message})
             return f"failed: {message}"
         finally:
@@ -233,6 +233,12 @@ class Jobs:
         self.append(result)
         return result
 
+    def result(self, run: Run) -> Optional[Dict[str, Any]]:
+        """What is there of a run, whole."""
+        with contextlib.suppress(OSError, ValueError):
+            return check_record(parse_json((self._folder(run) / "result.json").read_bytes()))
+        return None
+
     def _finished(self, folder: Path, same: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """The result that is there, of the same command on the same files."""
         path = folder / "result.json"
@@ -261,11 +267,12 @@ class Jobs:
 
     def _records(self) -> Iterator[Any]:
         """All results that there are, of this study and of others in its folder."""
-        for where, last in (("runs", True), ("speed", False)):
-            for file in sorted((self.out / where).rglob("result.json")):
-                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # damaged
-                    found = parse_json(file.read_bytes())
-                    yield from [found] if last else found.get("lines", [])
+        for where, one in (("runs", True), ("speed", False)):
+            for folder, _, _ in sorted(os.walk(self.out / where)):
+                # damaged, not there, or just removed by another process
+                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                    found = parse_json(Path(folder, "result.json").read_bytes())
+                    yield from [found] if one else found.get("lines", [])
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
