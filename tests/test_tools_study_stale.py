@@ -4,14 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import toy
+from fairseq.data import Dictionary
 from faked_study import faked  # noqa: F401
 
+from mixkd_plugin.labels import read_targets, strata_of
+from mixkd_plugin.pairing import stratified_subset
 from mixkd_plugin.tools import report
 from mixkd_plugin.tools.results import read_results
-from mixkd_plugin.tools.study import main
+from mixkd_plugin.tools.study import main, run_study
 from mixkd_plugin.tools.study_commands import portable
+from mixkd_plugin.tools.study_log import read_log
 
 ALL = ["train", "train", "train"]  # the teacher, FT and KD
 
@@ -55,7 +61,7 @@ def test_binarised_data_that_changed_are_other_data(faked):  # noqa: F811
     faked.run()
     _ = faked.called
     (faked.folder / "out/data/gold/SST-2/texts.json").write_text("{}")
-    assert faked.run() == {"done": 2} and sorted(faked.called) == ["compare", *ALL]
+    assert faked.run() == {"done": 2} and sorted(faked.called) == ALL
     assert "contents" not in report.overview(read_results([str(faked.results)]))
     (faked.folder / "out/data/gold/SST-2/texts.json").write_text("[]")
     assert faked.run("arms=[KD]") == {"done": 1}
@@ -115,7 +121,7 @@ def test_a_last_line_without_its_end_is_kept(faked):  # noqa: F811
     faked.results.write_text(faked.results.read_text().rstrip("\n"))
     before = faked.lines
     faked.run("arms=[SM]")
-    assert faked.lines[: len(before)] == before and len(faked.lines) == len(before) + 2
+    assert faked.lines[: len(before)] == before and len(faked.lines) == len(before) + 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "null", "{}", "\x00", '{"arm": 1}'])
@@ -240,3 +246,37 @@ def test_report_and_study_can_be_imported_without_what_only_linux_has():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and int(done.stdout.split()[-1]) >= 1, done.stderr
+
+
+@pytest.mark.slow
+def test_examples_are_counted_by_the_log_of_a_resumed_run(tmp_path, classification):
+    """Whatever its sentences say; the first process ends in the middle of an epoch."""
+    flags = ["--log-format", "json", "--sm-weight", 0, "--tmkd-weight", 0, "--train-fraction", 0.5]
+    flags += ["--batch-size", 8, "--valid-subset", "valid,train"]  # updates of an epoch: 7
+    text = ""
+    for updates in (3, 10):
+        text += toy.train(classification, tmp_path, *flags, "--max-update", updates).stdout
+    log = read_log("\n".join(line for line in text.splitlines() if "| {" in line))
+    assert log.examples == len(stratified_half(classification))
+    assert (log.updates, log.curve[-1]["updates"]) == (10, 10)
+    assert log.examples < log.examples_seen < 2 * log.examples
+    alone = toy.train(classification, tmp_path / "alone", *flags, "--max-update", 10).stdout
+    assert read_log(alone)[1:] == log[1:]
+
+
+def stratified_half(data):
+    classes = read_targets(str(data), "train", Dictionary.load(f"{data}/label/dict.txt"), 2, True)
+    return stratified_subset(strata_of(classes), 0.5, 1)
+
+
+def test_two_at_once_lose_nothing(faked):  # noqa: F811
+    """As on two machines: a third study of the same folder begins while two are running."""
+    study = faked.read("arms=[FT,KD,SM,TMKD]")
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda _: run_study(study), range(2)))
+    assert sum(end.get("done", 0) for end in ends) == 4
+    faked.results.write_text("")
+    faked.run("arms=[FT,KD,SM,TMKD]")
+    results = read_results([str(faked.results)])
+    assert sorted(result.run.arm for result in results.done) == ["FT", "KD", "SM", "TMKD"]
+    assert len(results.teachers) == len(results.speeds) == 1

@@ -4,7 +4,8 @@ from typing import Sequence
 
 from .figure_style import apart, line, looks, panels, save, ticks_at, wide
 from .figures import in_report, metric_name, name_axes
-from .results import RECIPE, Result
+from .result_line import RECIPE
+from .results import Result
 from .statistics import summarize
 from .tables import ablations, base_of, columns, headline, labels, numbers, tabulate
 

@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from .results import TEACHER, Result, Results
+from .result_line import TEACHER
+from .results import Result, Results
 from .sections import ABSENT, markdown
 from .tables import Group, columns, labels
 

@@ -2,7 +2,8 @@
 
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from .results import RECIPE, Result
+from .result_line import RECIPE
+from .results import Result
 from .statistics import Difference, Pooled, paired_difference, summarize
 from .tables import (
     Column,

@@ -28,10 +28,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from . import study_plan
 from .cli import run_cli
-from .results import Run
+from .result_line import Run
 from .study_flags import check_flags
 from .study_jobs import Jobs
 from .study_processes import LOOK_AGAIN, Device, JobFailed, check_locks
+from .study_speed import measure_speeds
 
 NEEDED = ("glue", "out", "encoder", "encode_tokenizer", "encode_flags", "devices", "jobs")
 NEEDED += ("points", "gap", "keep", "settings", *study_plan.AXES)
@@ -123,7 +124,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
     workers = ThreadPoolExecutor(len(devices))
     try:
         list(workers.map(work, devices))
-        jobs.speeds(runs)
+        measure_speeds(jobs, runs)
     except KeyboardInterrupt:
         jobs.commands.stop()  # before its threads are waited for
         raise

@@ -8,7 +8,7 @@ from typing import Any, List, Mapping, Sequence
 from fairseq import options, utils
 
 from . import study_plan
-from .results import Run
+from .result_line import Run
 from .study_commands import PLUGIN, USUAL
 
 

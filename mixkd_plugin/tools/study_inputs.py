@@ -14,7 +14,7 @@ from fairseq.data import data_utils
 from ..digests import digest_of_file
 from . import study_plan
 from .glue import TASKS
-from .results import Run
+from .result_line import Run
 from .study_processes import Commands, locked, name_of
 
 UNFINISHED = "FOLDER"  # in a command, for the folder that it makes

@@ -10,21 +10,13 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Union
 
 import torch
 
 from . import study_plan
-from .results import (
-    GOLD,
-    TEACHER,
-    Run,
-    append_result,
-    check_record,
-    headlines,
-    parse_json,
-    restore_results,
-)
+from .result_line import GOLD, TEACHER, Run, check_record, headlines, parse_json
+from .results import append_result, restore_results
 from .scoring import size_of
 from .study_commands import PLUGIN, compare_command, portable, train_command, valid_splits
 from .study_inputs import Inputs, digest_of, examples_in
@@ -51,14 +43,14 @@ class Jobs:
         self._failed: Dict[TeacherRun, str] = {}
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            with self._locked(self.out / RESULTS):
+            with self.lock(self.out / RESULTS):
                 restore_results(self.out / RESULTS, self._records())
         except OSError as error:
             raise ValueError(
                 f"out: {self.out} cannot be written and locked (flock): {error}"
             ) from error
 
-    def _locked(self, folder: Path, wait: bool = True):
+    def lock(self, folder: Path, wait: bool = True):
         return locked(folder, wait, self.commands.check)
 
     # --- teachers ---
@@ -66,7 +58,7 @@ class Jobs:
     def teacher(self, teacher: TeacherRun, device: Device) -> Dict[str, Any]:
         """A teacher's result, trained or scored if it was not; ``checkpoint`` says where it is."""
         folder = self._folder(teacher)
-        with self._locked(folder):
+        with self.lock(folder):
             if teacher in self._failed:
                 raise JobFailed(f"its teacher failed: {self._failed[teacher]}")
             try:
@@ -82,7 +74,7 @@ class Jobs:
             return True
         if teacher in self._begun:
             return False
-        with self._locked(folder, wait=False) as free:
+        with self.lock(folder, wait=False) as free:
             if free:
                 self._begun.add(teacher)
             return free
@@ -156,11 +148,11 @@ class Jobs:
         """Do a run unless it is done: 'done', 'already done', 'elsewhere', or what failed."""
         folder = self._folder(run)
         try:
-            with self._locked(folder, wait=False) as mine:
+            with self.lock(folder, wait=False) as mine:
                 return self._student(run, folder, device) if mine else "elsewhere"
         except Exception as error:  # whatever it is, the other runs go on
-            message = f"{type(error).__name__}: {error}"
-            self._append({**run._asdict(), "status": "failed", "error": message})
+            message = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
+            self.append({**run._asdict(), "status": "failed", "error": message})
             return f"failed: {message}"
         finally:
             self._begun.discard(study_plan.teacher_of(self.study, run))
@@ -225,62 +217,27 @@ class Jobs:
             "threads": device.threads,
         }
 
-    # --- speed, and the file of results ---
-
-    def speeds(self, runs: Sequence[Run]) -> None:
-        """Sentences a second of teacher and students of each task, side by side on the CPU."""
-        for task in sorted({run.task for run in runs}):
-            students: Dict[str, Run] = {}
-            for run in runs:
-                if run.task == task and self._checkpoint(run).exists():
-                    students.setdefault(run.student, run)
-            folder = self.out / "speed" / task
-            with self._locked(folder):
-                if students:
-                    try:
-                        self._speed(task, students, folder)
-                    except (JobFailed, ValueError) as error:
-                        print(f"speed of {task}: failed: {error}", flush=True)
-
-    def _speed(self, task: str, students: Mapping[str, Run], folder: Path) -> None:
-        of_first = study_plan.teacher_of(self.study, next(iter(students.values())))
-        teacher = self.teacher(of_first, Device(None, 1))["checkpoint"]
-        paths = {name: str(self._checkpoint(run)) for name, run in students.items()}
-        files = {name: digest_of(path) for name, path in {**paths, TEACHER: teacher}.items()}
-        known = folder / "result.json"
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # not there, or damaged
-            if files.items() <= parse_json(known.read_bytes()).get("files", {}).items():
-                return
-        command = compare_command(
-            self.inputs.data(task, GOLD), folder / "compare", teacher, paths, user_dir=self.user_dir
-        )
-        begin(folder, "compare")
-        self.commands.call("compare", command, folder / "run.log")
-        models = json.loads((folder / "compare" / "compare.json").read_text())["models"]
-        lines = []
-        for student in students:
-            line = {"kind": "speed", "task": task, "student": student}
-            for prefix, name in (("", student), ("teacher_", "teacher")):
-                for key in ("sentences_per_second", "parameters"):
-                    line[prefix + key] = models[name][key]
-            lines.append(line)
-        _write(known, {"files": files, "lines": lines})
-        for line in lines:
-            self._append(line)
+    # --- the file of results ---
 
     def _folder(self, run: Union[Run, TeacherRun]) -> Path:
         return self.out / "runs" / run.folder
 
-    def _checkpoint(self, run: Run) -> Path:
+    def checkpoint(self, run: Run) -> Path:
         return self._folder(run) / "checkpoint_last.pt"
 
     def _record(self, folder: Path, result: Dict[str, Any], **names) -> Dict[str, Any]:
         result = {**names, "status": "done", **result, "versions": VERSIONS}
         if self.code is not None:
             result["code"] = self.code
-        _write(folder / "result.json", result)
-        self._append(result)
+        write_json(folder / "result.json", result)
+        self.append(result)
         return result
+
+    def result(self, run: Run) -> Optional[Dict[str, Any]]:
+        """What is there of a run, whole."""
+        with contextlib.suppress(OSError, ValueError):
+            return check_record(parse_json((self._folder(run) / "result.json").read_bytes()))
+        return None
 
     def _finished(self, folder: Path, same: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """The result that is there, of the same command on the same files."""
@@ -304,20 +261,21 @@ class Jobs:
     def _digest_of_code(self) -> str:
         return digest_of(*sorted(map(str, Path(self.user_dir).rglob("*.py"))))
 
-    def _append(self, result: Dict[str, Any]) -> None:
-        with self._locked(self.out / RESULTS):
+    def append(self, result: Dict[str, Any]) -> None:
+        with self.lock(self.out / RESULTS):
             append_result(str(self.out / RESULTS), result)
 
     def _records(self) -> Iterator[Any]:
         """All results that there are, of this study and of others in its folder."""
-        for where, last in (("runs", True), ("speed", False)):
-            for file in sorted((self.out / where).rglob("result.json")):
-                with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged
-                    found = parse_json(file.read_bytes())
-                    yield from [found] if last else found.get("lines", [])
+        for where, one in (("runs", True), ("speed", False)):
+            for folder, _, _ in sorted(os.walk(self.out / where)):
+                # damaged, not there, or just removed by another process
+                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                    found = parse_json(Path(folder, "result.json").read_bytes())
+                    yield from [found] if one else found.get("lines", [])
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.write_text(json.dumps(content))

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from .glue import TASKS
-from .results import RECIPE, TEACHER, Run, changes_of
+from .result_line import RECIPE, TEACHER, Run, changes_of
 
 # What a table may hold beside flags of fairseq-train.
 EXTRA = {

@@ -2,7 +2,8 @@
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from .results import GOLD, RECIPE, Result, changes_of, headlines
+from .result_line import GOLD, RECIPE, changes_of, headlines
+from .results import Result
 from .statistics import Pooled, pooled_difference
 
 # In the order of tables and legends.
