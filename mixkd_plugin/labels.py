@@ -28,11 +28,17 @@ def read_class_labels(
         ValueError: where labels are missing, more than one, or not among the classes.
     """
     path = os.path.join(data, "label", split)
-    labels = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
+    try:
+        labels = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
+        sizes = np.asarray([] if labels is None else labels.sizes, dtype=np.int64)
+        tokens = _tokens(labels, sizes)
+    except Exception as error:  # damaged files have errors of many kinds
+        raise ValueError(
+            f"{path}.bin and .idx must be fairseq's, got damaged ones: {error}"
+        ) from error
     if labels is None:
         raise ValueError(f"no labels for split {split!r}: {path}.bin and .idx do not exist")
-    sizes = np.asarray(labels.sizes)
-    tokens, example = _tokens(labels, sizes), np.repeat(np.arange(len(sizes)), sizes)
+    example = np.repeat(np.arange(len(sizes)), sizes)
     is_label = tokens != dictionary.eos()  # which may follow a label, or not
     counts = np.bincount(example[is_label], minlength=len(sizes))
     bad = np.flatnonzero(counts != 1)
@@ -57,6 +63,8 @@ def read_class_labels(
 
 def _tokens(labels, sizes: np.ndarray) -> np.ndarray:
     """All tokens of the label files, one example after the other."""
+    if len(sizes) == 0:
+        return np.empty(0, dtype=np.int64)
     parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
     if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
         counts = (int(np.sum(part.sizes)) for part in parts)
@@ -67,8 +75,7 @@ def _tokens(labels, sizes: np.ndarray) -> np.ndarray:
         return np.concatenate(flat).astype(np.int64)
     if labels.supports_prefetch:
         labels.prefetch(range(len(sizes)))
-    rows = [np.asarray(labels[i], dtype=np.int64) for i in range(len(sizes))]
-    return np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    return np.concatenate([np.asarray(labels[i], dtype=np.int64) for i in range(len(sizes))])
 
 
 def read_regression_targets(

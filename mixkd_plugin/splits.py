@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Callable, Dict, Optional
 
 from fairseq.data import Dictionary, FairseqDataset
@@ -59,9 +60,12 @@ def load_split(
     may_lack = unlabelled and training
     targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
     strata = strata_of(targets)
+    _check_second_texts(cfg.data, split)
     try:
         dataset = load()
-    except AssertionError as error:  # inputs missing, or not as many as there are labels
+        if len(dataset) and not dataset.supports_prefetch:
+            dataset[len(dataset) - 1]  # of a file that was cut off, the end is missing
+    except Exception as error:  # inputs missing, damaged, or not as many as there are labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
     draw_crops_apart(dataset)
     lengths, teacher_lengths = dataset.sizes[0], None
@@ -93,6 +97,17 @@ def load_split(
         teacher_lengths=teacher_lengths,
         combined=combine,
     )
+
+
+def _check_second_texts(data: str, split: str) -> None:
+    """fairseq would read the first texts alone where the second ones of a split are missing."""
+    second = Path(data, "input1")
+    missing = [f for f in (f"{split}.bin", f"{split}.idx") if not (second / f).exists()]
+    if missing and any(second.glob("*.idx")):
+        raise ValueError(
+            f"split {split!r} of {data} must have a second text like the others, got no "
+            f"input1/{missing[0]}"
+        )
 
 
 def _plan_drawer(cfg) -> PlanDrawer:

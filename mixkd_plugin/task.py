@@ -96,6 +96,19 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             return super().setup_task(cfg, **kwargs)
 
+    @classmethod
+    def load_dictionary(cls, filename):
+        """fairseq's.
+
+        Raises:
+            ValueError: naming the file, where it cannot be read.
+        """
+        try:
+            return super().load_dictionary(filename)
+        except Exception as error:  # of several kinds, most of which do not name it
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{filename} must be a dictionary of fairseq: {reason}") from error
+
     def declare_weights(self, weights: Dict[str, float]) -> None:
         """Called by the criterion: what each term of the loss weighs.
 

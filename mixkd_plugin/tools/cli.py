@@ -122,6 +122,8 @@ def _quiet(name: str) -> None:
     os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    if not os.environ.get(TRACEBACK):  # of fairseq's readers, where a file is damaged
+        sys.unraisablehook = lambda _ignored: None
     logging.disable(logging.NOTSET)
     logging.basicConfig(format=f"{name}: %(message)s", stream=sys.stderr, force=True)
     for library in LIBRARIES:

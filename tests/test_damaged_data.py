@@ -1,0 +1,62 @@
+"""Files of a data folder that are missing or damaged: one sentence that names where."""
+
+import os
+import re
+
+import forked
+import pytest
+import toy
+from refusals import FINE_TUNE, refusal
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def junk(path):
+    path.write_bytes(b"\xff\xfe\x00junk" * 50)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, junk, empty, folder])
+@pytest.mark.parametrize("name", ["input0/valid.idx", "input0/valid.bin", "label/valid.idx"])
+def test_damaged_splits(tmp_path, classification, name, damage):
+    data = toy.copy_data(classification, tmp_path / "data")
+    damage(data / name)
+    assert str(data) in refusal(data, tmp_path / "out", *FINE_TUNE)
+
+
+@pytest.mark.parametrize("damage", [cut, junk])
+@pytest.mark.parametrize("name", ["input0/dict.txt", "label/dict.txt"])
+def test_damaged_dictionaries(tmp_path, classification, name, damage):
+    data = toy.copy_data(classification, tmp_path / "data")
+    if damage is cut:
+        (data / name).write_text("w1 1\nw2\n")
+    else:
+        junk(data / name)
+    message = refusal(data, tmp_path / "out", *FINE_TUNE)
+    assert re.search(f"{re.escape(str(data))}/{name} must be a dictionary", message), message
+
+
+@pytest.mark.parametrize("missing", ["valid.idx", "valid.bin"])
+def test_a_split_without_its_second_texts_is_refused(tmp_path, pairs, missing):
+    data = toy.copy_data(pairs.data, tmp_path / "data")
+    os.remove(data / "input1" / missing)
+    flags = ["--num-classes", 1, "--regression-target", "--separator-token", 2, *FINE_TUNE]
+    assert "second text" in refusal(data, tmp_path / "out", *flags)
+
+
+def test_compare_prints_one_line(tmp_path, classification, teacher):
+    data = toy.copy_data(classification, tmp_path / "data")
+    cut(data / "input0" / "valid.idx")
+    command = ["mixkd_plugin.tools.compare", data, f"a={teacher}", "--out", tmp_path / "out"]
+    ((code, log),) = forked.run(command)
+    assert code == 1 and len(log.splitlines()) == 1, log
