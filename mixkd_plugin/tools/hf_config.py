@@ -178,7 +178,7 @@ def parse_config(raw: Dict[str, Any]) -> EncoderConfig:
 
     for name, values in ALLOWED.items():
         if raw.get(key(name)) not in (values if name != "hidden_act" else (None, *values)):
-            allowed = ", ".join(str(v) for v in values if v is not None) or "absent"
+            allowed = ", ".join(str(v) for v in values if v or v is False) or "absent"
             raise ValueError(f"{key(name)} must be {allowed}, got {raw[key(name)]!r}")
     config = _transformers_config(model_type, raw)
 

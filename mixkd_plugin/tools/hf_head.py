@@ -128,7 +128,9 @@ def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
         )
     names = [labels.get(str(i), i) for i in range(outputs)]
     if not all(isinstance(name, (str, int)) for name in names):
-        raise ValueError(f"id2label must have text as names, got {names!r:.100}")
+        raise ValueError(
+            f"id2label must have text as names, got {names!r:.100}: --labels A,B,... replaces them"
+        )
     if names == [f"LABEL_{i}" for i in range(outputs)]:
         return [str(i) for i in range(outputs)]
     return [str(name) for name in names]

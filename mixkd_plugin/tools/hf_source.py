@@ -37,6 +37,18 @@ def find_source(source: str) -> str:
     return found[0]
 
 
+def check_files(folder: str) -> None:
+    """A pipe or a device among the files would never end.
+
+    Raises:
+        ValueError: naming one.
+    """
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise ValueError(f"{name} must be a file, got a pipe or a device")
+
+
 def download(name: str) -> str:
     """The folder of a model of the Hugging Face hub, or of its local cache."""
     neither = (

@@ -85,9 +85,21 @@ def _check_files(folder: str, tokenizer: Any) -> None:
         raise ValueError(f"no vocabulary: {whole}, or else {' and '.join(missing)}, is needed")
 
 
-def write_tokenizer(tokenizer: Any, folder: str, out: str, longest: int) -> Tokenizer:
-    """Write a tokenizer, and read it again."""
+def write_tokenizer(
+    tokenizer: Any, folder: str, out: str, longest: int, vocab_size: int
+) -> Tokenizer:
+    """Write a tokenizer, and read it again.
+
+    Raises:
+        ValueError: where the model has no row for an index, or it is laid out in another way.
+    """
     backend, names = tokenizer.backend_tokenizer, {}
+    token, last = max(backend.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
+    if last >= vocab_size:
+        raise ValueError(
+            f"vocab_size must be above the tokenizer's last index, {last} ({token!r}), got "
+            f"{vocab_size}"
+        )
     unknown = getattr(backend.model, "unk_token", None)
     for role, *usual in zip(ROLES, BERT_SPECIAL, FAIRSEQ_SPECIAL):
         found = getattr(tokenizer, role) or (unknown if role == "unk_token" else None)

@@ -31,7 +31,7 @@ from .hf_check import Difference, compare_with_transformers
 from .hf_config import EncoderConfig, read_config
 from .hf_head import Head, is_classifier, read_head
 from .hf_layout import Weights, convert, fairseq_order, word_embeddings
-from .hf_source import find_source, read_weights
+from .hf_source import check_files, find_source, read_weights
 from .interop import quiet
 from .names import split_names
 from .output import whole_output
@@ -82,6 +82,7 @@ def import_encoder(
         raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
     with whole_output(out_dir, OWNED, force) as work:
         try:
+            check_files(folder)
             config = read_config(folder)
             with _readable("the weights"):
                 weights = Weights(read_weights(folder), config, encoder_only)
@@ -97,7 +98,9 @@ def import_encoder(
                 raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
             with _readable("the tokenizer"), quiet():
                 theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
-                tokenizer = hf_tokenizer.write_tokenizer(theirs, folder, work, config.longest)
+                tokenizer = hf_tokenizer.write_tokenizer(
+                    theirs, folder, work, config.longest, config.vocab_size
+                )
             _check_padding(config, tokenizer)
             dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
             with _readable("the weights"):

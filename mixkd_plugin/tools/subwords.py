@@ -98,8 +98,6 @@ def build_tokenizer(spec: str) -> Tokenizer:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)
             _check_declared(folder, settings, tokenizer.markers)
-    except ImportError as error:
-        raise ValueError(f"--tokenizer {spec}: {error}; pip install tokenizers") from error
     except Exception as error:  # each library raises another kind, one of them just this
         raise ValueError(f"--tokenizer {spec}: {error}") from error
     return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"))
