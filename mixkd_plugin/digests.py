@@ -15,7 +15,6 @@ from .files import check_regular
 INPUTS = ("input0", "input1")
 
 
-
 def digest_of_file(path: str) -> str:
     """Raises ValueError for what is no regular file, whose reading might not end."""
     check_regular(path)
