@@ -10,7 +10,7 @@ from typing import List, NamedTuple, Optional
 from .examples import class_name
 from .hf_config import FAMILIES, EncoderConfig
 from .interop import library
-from .subwords import FAIRSEQ_SPECIAL
+from .library_tokenizer import FAIRSEQ_SPECIAL
 
 # Of `architectures`, after the family's name: an encoder, under a head of pre-training or none.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")

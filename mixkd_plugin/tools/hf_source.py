@@ -9,7 +9,7 @@ from typing import Dict
 import torch
 from torch import Tensor
 
-from .subwords import read_json_if_there
+from .library_tokenizer import read_json_if_there
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of weights in several files
