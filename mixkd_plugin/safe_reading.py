@@ -122,7 +122,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     check_regular(path)
     try:
         with open(path, "rb") as file:
-            return _checked(_load(path, file))
+            return _checked(load_pickled(path, file))
     except UnsafePickleError as error:
         raise RefusedError(f"{path} {error}") from error
     except _NotACheckpoint as error:
@@ -160,7 +160,12 @@ def _is_zip(file: BinaryIO) -> bool:
     return start == b"PK\x03\x04"
 
 
-def _load(path: str, file: BinaryIO) -> Any:
+def load_pickled(path: str, file: BinaryIO) -> Any:
+    """What torch.save wrote, by tensors and plain values alone.
+
+    Raises:
+        Exception: of any kind, where it is damaged or would do more.
+    """
     zipped = _is_zip(file)
     if zipped:
         scan(_checked_pickle(path, file), ALLOWED)

@@ -9,7 +9,8 @@ from fairseq.data import Dictionary
 
 from mixkd_plugin.tools.export_tokenizer import export_tokenizer, write_tokenizer
 from mixkd_plugin.tools.import_hf import import_encoder, main
-from mixkd_plugin.tools.subwords import build_tokenizer, symbol_of
+from mixkd_plugin.tools.library_tokenizer import symbol_of
+from mixkd_plugin.tools.subwords import build_tokenizer
 
 TEXTS = [
     "the <e1> soup </e1> was", "The<e1>soup</e1> cold", "new york city  new  york",

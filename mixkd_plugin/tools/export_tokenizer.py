@@ -15,7 +15,8 @@ from fairseq.data import Dictionary
 
 from .hf_tokenizer import write_settings
 from .interop import library
-from .subwords import FAIRSEQ_SPECIAL, ROLES, Tokenizer, parse_spec
+from .library_tokenizer import FAIRSEQ_SPECIAL, ROLES, Tokenizer
+from .subwords import parse_spec
 
 
 class Exported(NamedTuple):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .hf_config import EncoderConfig
 from .interop import library
-from .subwords import Tokenizer
+from .library_tokenizer import Tokenizer
 
 TOLERANCE = 1e-4  # of a largest value, or of 1 where that is less
 MARKERS = 8  # that are spelt in one text

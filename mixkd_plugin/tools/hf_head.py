@@ -10,8 +10,8 @@ from typing import List, NamedTuple, Optional
 from .examples import class_name
 from .hf_config import FAMILIES, EncoderConfig
 from .interop import library
+from .library_tokenizer import FAIRSEQ_SPECIAL
 from .names import join_names
-from .subwords import FAIRSEQ_SPECIAL
 
 # Of `architectures`, after the family's name: an encoder, under a head of pre-training or none.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")

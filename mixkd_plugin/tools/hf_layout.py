@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .hf_config import EncoderConfig
 from .hf_head import ENCODER_ONLY
-from .subwords import FAIRSEQ_SPECIAL
+from .library_tokenizer import FAIRSEQ_SPECIAL
 
 # The order of fairseq's Dictionary: four symbols first, <mask> last.
 *LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL

@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
 from .interop import library
-from .subwords import (
+from .library_tokenizer import (
     BERT_SPECIAL,
     FAIRSEQ_SPECIAL,
     ROLES,

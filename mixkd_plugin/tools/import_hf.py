@@ -33,9 +33,9 @@ from .hf_head import Head, is_classifier, read_head
 from .hf_layout import Weights, convert, fairseq_order, word_embeddings
 from .hf_source import check_files, find_source, read_weights
 from .interop import quiet
+from .library_tokenizer import PADDING, Tokenizer
 from .names import split_names
 from .output import whole_output
-from .subwords import PADDING, Tokenizer
 
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
