@@ -68,7 +68,9 @@ def test_classification(tmp_path, classification, teacher, distilled):
     assert rows["T"]["agreement"] == 100
     assert [rows[name]["layers"] for name in "TS"] == [3, 2]
     assert rows["T"]["parameters"] > rows["S"]["parameters"]
-    assert rows["S"]["megabytes"] == (tmp_path / "s.pt").stat().st_size / 1e6
+    # of the weights in float32; the file holds the optimizer's state as well
+    assert rows["S"]["megabytes"] == 4 * rows["S"]["parameters"] / 1e6
+    assert rows["S"]["megabytes"] < (tmp_path / "s.pt").stat().st_size / 3e6
 
 
 def test_regression(tmp_path, regression, regression_teacher):
