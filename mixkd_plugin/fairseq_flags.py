@@ -58,7 +58,7 @@ def check_best_metric(criterion: Any) -> None:
         ValueError: where it is not. A criterion or task that extends ours may log more: a warning.
     """
     run = criterion.task.cfg._get_root()
-    if run.dataset.disable_validation:
+    if "dataset" not in run or run.dataset.disable_validation:
         return
     metric, known = run.checkpoint.best_checkpoint_metric, criterion.validation_metrics()
     if metric not in known:

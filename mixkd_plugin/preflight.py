@@ -38,8 +38,8 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
             check_regular(path)
             dictionary = Dictionary.load(path)
         except Exception as error:  # fairseq raises this very kind, among others
-            says = str(error) if path in str(error) else f"{path}: {error}"
-            raise ValueError(f"{what}: {says}") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{what}: {path} must be a dictionary of fairseq: {reason}") from error
         if len(dictionary) == dictionary.nspecial:
             raise ValueError(f"{what}: {path} has no symbol")
 

@@ -61,7 +61,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
     }
     found = {}
     for section, keys in names.items():
-        values = cfg[section] or {}
+        values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else vars(values)
         found.update({flag: values.get(key) for key, flag in keys.items()})
     return found

@@ -96,19 +96,6 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             return super().setup_task(cfg, **kwargs)
 
-    @classmethod
-    def load_dictionary(cls, filename):
-        """fairseq's.
-
-        Raises:
-            ValueError: naming the file, where it cannot be read.
-        """
-        try:
-            return super().load_dictionary(filename)
-        except Exception as error:  # of several kinds, most of which do not name it
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{filename} must be a dictionary of fairseq: {reason}") from error
-
     def declare_weights(self, weights: Dict[str, float]) -> None:
         """Called by the criterion: what each term of the loss weighs.
 
@@ -184,6 +171,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def _begin(self, cfg) -> None:
         """Before a model is built to be trained: what this run begins from, and whether it fits."""
         run = self.cfg._get_root()
+        if "checkpoint" not in run:  # a task alone, in a notebook: nothing is saved or resumed
+            return
         check_saving(run)
         check_model_flags(cfg)
         self.origin = origin = resume.find_on_every_rank(run)

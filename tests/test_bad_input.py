@@ -47,7 +47,7 @@ WEIGHTS_RULE = "allowed is a number of 0 or more"
             ["--report-pearson-and-spearman"],
             "--report-pearson-and-spearman is allowed with --regression",
         ),
-        (["--arch", "roberta"], "--arch mixkd_roberta .* got RobertaModel"),
+        (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
         (["--kd-weight", 1], "--teacher-path is missing: --kd-weight 1 and --tmkd-weight 1 need"),
         (["--sm-weight", 0], "--teacher-path is missing: --tmkd-weight 1 need"),
     ],

@@ -206,12 +206,12 @@ def same_size_and_time(path, content):
 
 def test_a_teacher_is_known_by_its_content(tmp_path):
     path = tmp_path / "teacher.pt"
-    path.write_bytes(b"one")
+    path.write_bytes(b"\x80one")  # it begins as a pickle
     files = TeacherFiles([str(path)], "run")
     os.utime(path)
     (tmp_path / "other").hardlink_to(path)
     files.check_unchanged()
-    same_size_and_time(path, b"two")
+    same_size_and_time(path, b"\x80two")
     with pytest.raises(ValueError, match="--teacher-path: .*teacher.pt has changed"):
         files.check_unchanged()
 

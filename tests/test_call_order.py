@@ -155,7 +155,7 @@ def test_a_task_of_ones_own(made, expected, classification, kind):
 
 def test_a_task_whose_data_has_no_partners(made, classification):
     task = LoadsItsOwn.setup_task(config_of(classification, *MIXUP).task)
-    with pytest.raises(ValueError, match="no mixing partners"):
+    with pytest.raises(ValueError, match="must be what load_dataset of mixkd_sentence_prediction"):
         made(task=task).step()
 
 

@@ -86,7 +86,7 @@ def test_a_damaged_directory_is_no_dead_end_of_a_resume(tmp_path, field):
     damaged, start = bytearray(path.read_bytes()), parts_of(path)[1]
     damaged[start + field] ^= 1
     path.write_bytes(damaged)
-    assert resume.find(str(tmp_path), "checkpoint_last.pt") == {}
+    assert resume.find(str(tmp_path), "checkpoint_last.pt").task_state == {}
     assert (tmp_path / "checkpoint_last.pt.damaged").exists()
 
 

@@ -54,7 +54,7 @@ def test_checkpoint_is_that_of_fine_tuning(distilled, fine_tuned):
     assert shapes[0] == shapes[1]
     assert not [name for name in ours["model"] if "teacher" in name]
     rest = [ours[part] for part in ours if part not in ("model", "last_optimizer_state")]
-    assert all(t.numel() == 1 for t in tensors(rest))  # figures of the log
+    assert all(t.numel() <= 15 for t in tensors(rest))  # figures of the log; ECE's bins are 15
     sizes = [(f / "checkpoint_last.pt").stat().st_size for f in (distilled.folder, fine_tuned)]
     assert abs(sizes[0] - sizes[1]) < 10_000  # settings and figures; the teacher is 126 KB
 

@@ -172,7 +172,7 @@ def test_bad_input(tmp_path):
     (tmp_path / "list").write_text("[1]\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     refuse("none cannot be read", tmp_path / "none")
-    refuse("binary cannot be read", tmp_path / "binary")
+    refuse("binary has no complete line", tmp_path / "binary")
     refuse("empty has no complete line", good, tmp_path / "empty")
     refuse("text, line 1: not JSON", tmp_path / "text")
     refuse("list, line 1: list; allowed: an object", tmp_path / "list")

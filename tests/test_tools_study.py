@@ -200,7 +200,7 @@ def documented():
 @pytest.mark.parametrize("words", documented())
 def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, capsys, words):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    words = [w.replace("GLUE", str(tmp_path)) for w in words]
+    words = [re.sub("GLUE|DIR", str(tmp_path), w) for w in words]
     path = STUDY.parent / Path(words[0]).name
     main([str(path), *words[1:], "--list"])
     assert "/seed" in capsys.readouterr().out

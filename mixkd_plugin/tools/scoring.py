@@ -228,10 +228,9 @@ def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: Set[str]) -
     """The task's metrics in percent, the one to plot first; ``asked``: of REPORTS."""
     classes = loaded.task.cfg.num_classes
     if loaded.task.cfg.regression_target:
-        pearson, spearman = metrics.correlations(
-            outputs.numpy(), targets.view(-1, classes).float().numpy()
-        )
-        return {"pearson": 100 * pearson, "spearman": 100 * spearman}
+        kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
+        targets = targets.view(-1, classes)
+        return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
     predictions, targets = outputs.argmax(dim=1), targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
     confusion = metrics.confusion_counts(predictions, targets, classes)
@@ -249,10 +248,15 @@ def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: Set[str]) -
 def likeness(loaded: Loaded, outputs: Tensor, teacher_outputs: Tensor) -> Dict[str, float]:
     """Share of examples with the teacher's class; for regression, correlation of the scores."""
     if loaded.task.cfg.regression_target:
-        pearson, _ = metrics.correlations(outputs.numpy(), teacher_outputs.numpy())
-        return {"correlation": 100 * pearson}
+        return {"correlation": _correlation(metrics.pearsonr, outputs, teacher_outputs)}
     agreed = _percent_equal(outputs.argmax(dim=1), teacher_outputs.argmax(dim=1))
     return {"agreement": agreed}
+
+
+def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
+    """In percent, averaged over the columns of both (n, C)."""
+    values = metrics.correlation_values(a, b).double().numpy()
+    return 100 * metrics.mean_correlation(kind, values)
 
 
 def _percent_equal(a: Tensor, b: Tensor) -> float:
