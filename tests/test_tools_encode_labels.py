@@ -135,6 +135,19 @@ def test_a_minus_beside_a_plus_is_a_class(tmp_path, wordpiece):
     assert classes(tmp_path / "d") == ["+", "-", "0"]
 
 
+def test_a_class_of_minus_one_is_told_unless_it_is_meant(tmp_path, wordpiece, capsys):
+    for number, (labels, told) in enumerate(
+        [(["0", "1", "2", "-1"], True), (["-1", "0", "1"], False), (["-2", "-1", "0", "1"], False)]
+    ):
+        path = files(tmp_path, labels, "csv")
+        flags = flags_of(path, path, wordpiece, tmp_path / f"d{number}")
+        encode(*flags)
+        assert ("WARNING: train: labels: -1 is a class" in capsys.readouterr().out) == told
+    labels = f"--labels={','.join(labels)}"
+    encode(*flags[:-1], tmp_path / "e", labels)
+    assert "WARNING" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("regression", [False, True])
 def test_lines_without_a_label_can_be_left_out(tmp_path, wordpiece, regression, capsys):
     """Of validation, too; with --unlabelled training keeps them."""

@@ -118,6 +118,9 @@ def check_out(out: str) -> None:
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
         raise ValueError(f"--out {out} is not empty: choose another folder, or remove it")
     check_folder(out)
+    check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
+    if os.path.ismount(out):  # as a volume of Docker is
+        raise ValueError(f"--out {out} is a mount point, and so cannot be moved to: add a name")
     if os.pathsep in out:
         better = out.replace(os.pathsep, "-")
         raise ValueError(
@@ -175,6 +178,8 @@ def read_splits(
             print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
     if targets.classes is not None:
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
+        if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
+            print("WARNING: train: labels: -1 is a class; data sets write it for no label, too")
         print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 
