@@ -28,6 +28,7 @@ class Targets(NamedTuple):
 
     classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
     maximum: Optional[float] = None  # scores are from 0 to it, and written divided by it
+    fixed: bool = False  # --labels can name no other class
 
     def no_label(self, columns: int) -> str:
         """How an example without a label is written."""
@@ -93,7 +94,8 @@ def parse_label(
             says = f" beside {shown(word)}"
         elif word:
             says = f", which is written {shown(word)}"
-            named = f"; if that is a class: {labels_flag([*classes, word])}" if classes else ""
+            if classes is not None and not targets.fixed:
+                named = f"; if that is a class: {labels_flag([*classes, word])}"
         raise ValueError(
             f"{where}: empty label{says} (--skip-bad-lines leaves it out; in the training file "
             f"--unlabelled allows it, for an example without a label{named})"
