@@ -209,6 +209,7 @@ REFUSALS = {
     "no column": ("SST-2", ["text", "label"], [["a", "1"]], "no column sentence, only text, label"),
     "unknown label": ("SST-2", SST2, [["a", "1"], ["a", "2"]], "line 3: label '2'; allowed: 0, 1"),
     "empty label": ("SST-2", SST2, [["a", ""]], "train.tsv, line 2: empty label"),
+    "missing": ("SST-2", SST2, [["a", "NA"]], "for an example without a label)"),
     "fields": ("RTE", RTE, [["a", "b"]], "line 2: 2 fields where the first line has 3"),
     "empty line": ("SST-2", SST2, [["a", "1"], [""]], "line 3: 1 fields where"),
     "no example": ("SST-2", SST2, [], "holds no example"),

@@ -138,6 +138,16 @@ def test_an_empty_text_is_an_empty_line_of_fairseqs(tmp_path, tokenizers, capsys
     assert "3 examples, 2 of them with an empty text" in capsys.readouterr().out
 
 
+def test_empty_lines_of_csv_and_suffixes_of_other_systems(tmp_path, tokenizers):
+    path = tmp_path / "T.CSV"
+    path.write_text("\ntext,label\na,x\n\nb,y\n\n")
+    encode(*flags_of(path, path, tokenizers["wordpiece"], tmp_path / "d"))
+    assert decoded(tmp_path / "d") == [("a", 0), ("b", 1)]
+    path.write_text("text,label\na,x\n\nb,y,z\n\n")
+    said = refused(*flags_of(path, path, tokenizers["wordpiece"], tmp_path / "e"))
+    assert "line 4: 3 fields" in said
+
+
 # --- labels ---
 
 

@@ -1,6 +1,8 @@
 """encode: no missing or look-alike label is a class of its own, and no missing text a word."""
 
 import json
+import re
+import shlex
 
 import pytest
 from test_tools_encode import decoded
@@ -41,6 +43,11 @@ WORDS = [
     "NaT",
     "1.#QNAN",
     "?",
+    "\\N",
+    "(null)",
+    "#DIV/0!",
+    "-",
+    "\u2014",
     "",
     " ",
     "\u200b",
@@ -83,6 +90,83 @@ def test_a_missing_word_is_no_label_with_unlabelled_and_a_class_with_labels(
         said = capsys.readouterr().out
         assert "without a label" not in said and "WARNING" not in said
         assert [c for _, c in decoded(out, "train")] == [1, 2, 0, 2]
+
+
+def cure_of(said):
+    """The flag that an error says to add, typed as it stands."""
+    return shlex.split(re.search(r"--labels='?[^'; )]+'?", said)[0])
+
+
+MEANT = {  # that a first try refuses
+    "a sentiment": ["positive", "None", "negative"],
+    "countries": ["US", "NA", "DE", "NO"],
+    "two classes": ["n/a", "ok"],
+    "both missing": ["None", "null"],
+    "case": ["A", "a", "B"],
+    "versions": ["1.1", "1.10", "2.0"],
+    "numbers below 0": ["-1", "0", "0.0"],
+    "NLI": ["entailment", "-", "neutral"],
+    "punctuation": [",", "?", "O", "Yes, sure"],
+}
+
+
+@pytest.mark.parametrize("case", MEANT)
+def test_classes_that_are_meant_are_named_as_the_error_says(tmp_path, wordpiece, case):
+    labels = MEANT[case]
+    cure = cure_of(said_of(tmp_path, labels, wordpiece))
+    path = files(tmp_path, labels, "csv")
+    encode(*flags_of(path, path, wordpiece, tmp_path / "d"), *cure)
+    names = ["_".join(label.split()) for label in labels]
+    assert sorted(classes(tmp_path / "d")) == sorted(names)
+    found = [classes(tmp_path / "d")[c] for _, c in decoded(tmp_path / "d")]
+    assert found == names
+
+
+def test_too_many_or_odd_classes_are_not_listed(tmp_path, wordpiece):
+    labels = [f"intent {i}" for i in range(150)]
+    said = said_of(tmp_path, [*labels, "none"], wordpiece)
+    assert "if that is a class: --labels with all classes" in said and "intent" not in said
+    assert "--labels with all classes" in said_of(tmp_path, ["\u0430", "a", "b"], wordpiece)
+
+
+def test_a_minus_beside_a_plus_is_a_class(tmp_path, wordpiece):
+    path = files(tmp_path, ["+", "-", "0"], "csv")
+    encode(*flags_of(path, path, wordpiece, tmp_path / "d"))
+    assert classes(tmp_path / "d") == ["+", "-", "0"]
+
+
+def test_a_class_of_minus_one_is_told_unless_it_is_meant(tmp_path, wordpiece, capsys):
+    for number, (labels, told) in enumerate(
+        [(["0", "1", "2", "-1"], True), (["-1", "0", "1"], False), (["-2", "-1", "0", "1"], False)]
+    ):
+        path = files(tmp_path, labels, "csv")
+        flags = flags_of(path, path, wordpiece, tmp_path / f"d{number}")
+        encode(*flags)
+        assert ("WARNING: train: labels: -1 is a class" in capsys.readouterr().out) == told
+    labels = f"--labels={','.join(labels)}"
+    encode(*flags[:-1], tmp_path / "e", labels)
+    assert "WARNING" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_lines_without_a_label_can_be_left_out(tmp_path, wordpiece, regression, capsys):
+    """Of validation, too; with --unlabelled training keeps them."""
+    rows = [("a", "1", "0"), ("b", "NA", ""), ("c", "0", "1"), ("", "", "")]
+    rows += [("a b", "1", "")] * regression
+    path = write(tmp_path / "t.csv", ["text", "x", "y"], rows)
+    flags = [path, path, wordpiece, tmp_path / "d", "text", "x,y" if regression else "x"]
+    flags = [*flags_of(*flags), *["--regression"] * regression]
+    assert "line 3: empty label" in refused(*flags) and "--skip-bad-lines" in refused(*flags)
+    encode(*flags, "--skip-bad-lines")
+    assert f"2 examples, 0 of them cut to 128 tokens; {2 + regression} lines" in (
+        capsys.readouterr().out
+    )
+    flags[flags.index(tmp_path / "d")] = tmp_path / "e"
+    if regression:
+        assert "line 6: empty label beside '1'" in refused(*flags, "--unlabelled")
+    encode(*flags, "--unlabelled", "--skip-bad-lines")
+    said = capsys.readouterr().out
+    assert "4 examples, 2 of them without a label" in said and "): 2 examples, 0 of" in said
 
 
 ALIKE = {

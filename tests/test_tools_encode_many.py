@@ -16,9 +16,10 @@ import inprocess
 import pytest
 import toy
 from test_tools_encode import decoded
-from test_tools_encode_files import encode, files_of, flags_of, write
+from test_tools_encode_files import FEW, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
+from mixkd_plugin.tools import encode as command
 from mixkd_plugin.tools.binarizing import BATCH, Writer
 from mixkd_plugin.tools.subwords import build_tokenizer
 
@@ -175,6 +176,36 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, tokenizers, many)
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "encode: [Errno 27] File too large"
+    said = f"encode: --out {folder / 'data'} cannot be written: File too large"
+    assert done.stdout.splitlines()[-1] == said
     assert "Traceback" not in done.stdout
     assert not folder.exists()
+
+
+def test_another_process_was_first(tmp_path, tokenizers, monkeypatch):
+    """While texts were cut up: its data stay."""
+    path = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    out = tmp_path / "d"
+
+    def meanwhile(*_):
+        out.mkdir()
+        (out / "theirs").touch()
+
+    monkeypatch.setattr(command, "write_digests", meanwhile)
+    assert f"--out {out} is not empty" in refused(
+        *flags_of(path, path, tokenizers["wordpiece"], out)
+    )
+    assert [p.name for p in out.iterdir()] == ["theirs"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d", "t.csv"]
+
+
+def test_out_must_be_a_folder_that_can_be_moved_to(tmp_path, tokenizers, monkeypatch):
+    path = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    out = tmp_path / "volume"
+    out.mkdir()
+    ismount = os.path.ismount
+    monkeypatch.setattr(os.path, "ismount", lambda p: p == str(out) or ismount(p))
+    for bad, reason in ((out, "is a mount point"), ("", "got ''"), ("a\0b", "got 'a")):
+        said = refused(*flags_of(path, path, tokenizers["wordpiece"], bad))
+        assert "--out" in said and reason in said
+    encode(*flags_of(path, path, tokenizers["wordpiece"], out / "d"))

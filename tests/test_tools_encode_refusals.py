@@ -29,7 +29,8 @@ BAD_FILES = {
     "empty label": ("t.tsv", "text\tlabel\na\t \n", "t.tsv: --label: 0 classes"),
     "one class": ("t.tsv", "text\tlabel\na\tx\n", "t.tsv: --label: 1 classes (x); at least 2"),
     "fairseq's own": ("t.tsv", "text\tlabel\na\t<pad>\nb\tx\n", "'<pad>' cannot be a class"),
-    "latin": ("t.tsv", b"text\tlabel\n\xe4\tx\n", "t.tsv is not UTF-8"),
+    "latin": ("t.tsv", b"text\tlabel\n\xe4\tx\n", "t.tsv is not UTF-8, by line 2"),
+    "UTF-16": ("t.csv", "text,label\na,x\n".encode("utf-16"), "save it as UTF-8, as by iconv"),
     "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt: no format has this suffix; --format says"),
 }  # fmt: skip
 

@@ -56,5 +56,17 @@ def test_most_examples_are_nothing_but_unknown(tmp_path, tokenizers):
     """Each of them is a single token, so that few of the tokens are unknown."""
     rows = [("a b c " * 20, "x"), ("Ж", "y"), ("Ж", "y")]
     path = write(tmp_path / "t.csv", ["text", "label"], rows)
-    said = refused(*flags_of(path, path, tokenizers["wordpiece"], tmp_path / "d"))
+    flags = flags_of(path, path, tokenizers["wordpiece"], tmp_path / "d")
+    said = refused(*flags)
     assert "3% of the subwords" in said and "67% of the examples" in said
+    assert "If so, --max-unknown 0.67 in place of --max-unknown 0.25 allows it" in said
+    encode(*flags, "--max-unknown", 0.67)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_spells_the_padding_symbol_is_named_by_its_line(tmp_path, tokenizers, kind):
+    pad = "[PAD]" if kind == "wordpiece" else "<pad>"
+    rows = [("a\nb", "x")] * 1200 + [("c " * 50 + pad, "y")]
+    path = write(tmp_path / "t.csv", ["text", "label"], rows)
+    said = refused(*flags_of(path, path, tokenizers[kind], tmp_path / "d"))
+    assert f"train ({path}), line 2402: the text " in said and f"c {pad}' spells" in said

@@ -161,11 +161,6 @@ def test_encode_refuses_empty_labels_elsewhere(tmp_path, model, split):
 
 
 def test_encode_does_not_take_other_labels_for_none(tmp_path, model):
-    for task, header, label in (
-        ("SST-2", ["sentence", "label"], "<unk>"),
-        ("STS-B", ["sentence1", "sentence2", "score"], "nan"),
-    ):
-        rows = [[*("a" for _ in header[1:]), label]]
-        glue = write_glue(tmp_path / task, header, rows)
-        with pytest.raises(ValueError, match=f"train.tsv, line 2: .*{label}"):
-            run(glue, task, model, tmp_path / "d", unlabelled=True)
+    glue = write_glue(tmp_path / "g", ["sentence", "label"], [["a", "<unk>"]])
+    with pytest.raises(ValueError, match="train.tsv, line 2: .*<unk>"):
+        run(glue, "SST-2", model, tmp_path / "d", unlabelled=True)

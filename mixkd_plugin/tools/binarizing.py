@@ -94,8 +94,13 @@ def write_texts(
     limit: int,
     folder: str,
     split: str,
+    title: str,
 ) -> Counts:
-    """Write FOLDER/input0/SPLIT and so on, one a text of an example."""
+    """Write FOLDER/input0/SPLIT and so on, one a text of an example.
+
+    Raises:
+        ValueError: beginning with ``title`` and the line, for a text that cannot be encoded.
+    """
     inputs = len(examples[0].texts)
     writers = [Writer(os.path.join(folder, f"input{i}", split), dictionary) for i in range(inputs)]
     find, unknown, end = dictionary.indices.get, dictionary.unk(), dictionary.eos()
@@ -106,7 +111,10 @@ def write_texts(
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]
             columns = zip(*(e.texts for e in batch))
-            columns = [tokenizer.encode_batch(list(texts)) for texts in columns]
+            try:
+                columns = [tokenizer.encode_batch(list(texts)) for texts in columns]
+            except ValueError:
+                raise _first_error(batch, tokenizer, title) from None
             for example, pieces in zip(batch, zip(*columns)):
                 kept = truncate(pieces, limit) if sum(map(len, pieces)) > limit else pieces
                 cut += kept is not pieces
@@ -124,6 +132,15 @@ def write_texts(
     for writer in writers:
         writer.close()
     return Counts(cut, empty, lost, tuple(map(Column, subwords, unk)))
+
+
+def _first_error(examples: Iterable[Example], tokenizer: Tokenizer, title: str) -> ValueError:
+    for example in examples:
+        try:
+            tokenizer.encode_batch(list(example.texts))
+        except ValueError as error:
+            return ValueError(f"{title}, line {example.line}: {error}")
+    raise AssertionError("it is an error of one of them")
 
 
 def write_labels(examples: Iterable[Example], targets: Targets, folder: str, split: str) -> None:

@@ -21,6 +21,7 @@ A label that is missing, or that looks like another one, is an error that names 
 """
 
 import argparse
+import math
 import os
 import shutil
 from typing import Dict, List, Optional, Tuple
@@ -30,7 +31,7 @@ from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .cli import run_cli
 from .examples import Example, Targets, find_classes, missing_words, read_examples
 from .glue import TASKS
-from .output import check_folder, work_folder
+from .output import FULL, check_folder, work_folder
 from .reading import ALLOWED, read_table
 from .sources import Source, source_of
 from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
@@ -83,9 +84,9 @@ def encode(
             # as it is: fairseq's own copy would lack flags such as #fairseq:overwrite
             shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
         for split, of_split in examples.items():
-            counts = write_texts(of_split, tokenizer, symbols, limit, data, split)
-            write_labels(of_split, targets, data, split)
             title = source.title(split)
+            counts = write_texts(of_split, tokenizer, symbols, limit, data, split, title)
+            write_labels(of_split, targets, data, split)
             no_label = targets.no_label(len(source.columns.labels))
             without = sum(example.label == no_label for example in of_split)
             print(
@@ -103,6 +104,7 @@ def encode(
         write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
             f.write(flags + "\n")
+        check_out(out)  # another process may have written it
         if os.path.isdir(out):
             os.rmdir(out)
         os.rename(data, out)
@@ -111,9 +113,14 @@ def encode(
 
 def check_out(out: str) -> None:
     """Raise ValueError where the data folder cannot be written, or could not be read."""
+    if not out or "\0" in out:
+        raise ValueError(f"--out must be a folder, got {out!r}")
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out {out} is not empty")
+        raise ValueError(f"--out {out} is not empty: choose another folder, or remove it")
     check_folder(out)
+    check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
+    if os.path.ismount(out):  # as a volume of Docker is
+        raise ValueError(f"--out {out} is a mount point, and so cannot be moved to: add a name")
     if os.pathsep in out:
         better = out.replace(os.pathsep, "-")
         raise ValueError(
@@ -137,10 +144,12 @@ def check_known(
     share = max(column.unknown / max(column.subwords, 1) for column in counts.columns)
     lost = counts.lost / examples
     if share > bound or lost > max(bound, MAX_LOST):
+        enough = math.ceil(100 * max(share, lost if lost > MAX_LOST else 0)) / 100
         raise ValueError(
             f"{title}: {share:.0%} of the subwords of a column are <unk>, and {lost:.0%} of the "
             f"examples nothing else: does {dictionary} belong to --tokenizer {tokenizer}, and does "
-            f"it know the script of the texts? --max-unknown {bound:g} can be raised"
+            f"it know the script of the texts? If so, --max-unknown {enough:g} in place of "
+            f"--max-unknown {bound:g} allows it"
         )
 
 
@@ -159,8 +168,8 @@ def read_splits(
         table = read_table(path, source.columns, source.kind, skip_bad_lines)
         targets = targets or Targets(find_classes(table))
         may_lack = unlabelled and split == "train"
-        examples[split] = read_examples(table, targets, may_lack)
-        bad[split] = table.bad
+        examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
+        bad[split] = table.bad + len(table.lines) - len(examples[split])
         words = missing_words(table, table.texts)
         if words:
             print(f"WARNING: {split}: texts: {words}, encoded as it stands: is it a missing value?")
@@ -169,6 +178,8 @@ def read_splits(
             print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
     if targets.classes is not None:
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
+        if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
+            print("WARNING: train: labels: -1 is a class; data sets write it for no label, too")
         print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 
@@ -205,12 +216,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
     add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")
     add = parser.add_argument_group("for both").add_argument
-    add("--labels", metavar="A,B,...", help="the classes, in the order of their indices")
+    add(
+        "--labels",
+        metavar="A,B,...",
+        help="the classes, in the order of their indices (--labels=-1,1 where a minus is first)",
+    )
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
     add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
     add("--max-tokens", type=int, default=128, help="longest example, with <s> and </s>")
-    add("--skip-bad-lines", action="store_true", help="leave out lines with missing fields")
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines with missing fields, or without a label where one is needed",
+    )
     add(
         "--unlabelled",
         action="store_true",
@@ -233,17 +252,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    flags = encode(
-        source_of(args),
-        args.tokenizer,
-        args.out,
-        args.dict,
-        args.max_tokens,
-        args.skip_bad_lines,
-        args.unlabelled,
-        args.workers,
-        args.max_unknown,
-    )
+    try:
+        flags = encode(
+            source_of(args),
+            args.tokenizer,
+            args.out,
+            args.dict,
+            args.max_tokens,
+            args.skip_bad_lines,
+            args.unlabelled,
+            args.workers,
+            args.max_unknown,
+        )
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(f"--out {args.out} cannot be written: {error.strerror}") from error
     print(f"{args.out}: {flags}")
 
 

@@ -3,7 +3,16 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .likeness import NUMBER, is_blank, is_missing, likeness, listed, shown, unseen
+from .likeness import (
+    NUMBER,
+    is_blank,
+    is_missing,
+    labels_flag,
+    likeness,
+    listed,
+    shown,
+    unseen,
+)
 from .names import HINT, join_names
 from .reading import Table
 from .subwords import FAIRSEQ_SPECIAL
@@ -12,7 +21,6 @@ Texts = Tuple[str, ...]  # of one example
 NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
 LARGEST = 3.4028234663852886e38  # of float32, in which training computes
 SHOWN = 20  # classes that an error lists
-MEANT = "name all classes with --labels if they are meant"
 
 
 class Targets(NamedTuple):
@@ -20,6 +28,7 @@ class Targets(NamedTuple):
 
     classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
     maximum: Optional[float] = None  # scores are from 0 to it, and written divided by it
+    fixed: bool = False  # --labels can name no other class
 
     def no_label(self, columns: int) -> str:
         """How an example without a label is written."""
@@ -29,23 +38,37 @@ class Targets(NamedTuple):
 class Example(NamedTuple):
     texts: Texts  # without ends of lines
     label: str  # as parse_label has it
+    line: int  # in its file, where it begins
 
 
-def read_examples(table: Table, targets: Targets, unlabelled: bool = False) -> List[Example]:
-    """The examples of a table.
+def read_examples(
+    table: Table, targets: Targets, unlabelled: bool = False, skip_missing: bool = False
+) -> List[Example]:
+    """The examples of a table; with ``skip_missing`` without those that lack a label.
 
     Raises:
         ValueError: as :func:`parse_label`.
     """
-    return [
-        Example(
-            tuple(re.sub("\r\n|\r|\n", " ", fields[c]) for c in table.texts),
-            parse_label(
-                [fields[c] for c in table.labels], targets, table.where(number), unlabelled
-            ),
-        )
-        for number, fields in table.lines
-    ]
+    examples = []
+    for number, fields in table.lines:
+        labels = [fields[c] for c in table.labels]
+        if skip_missing and _lacks(labels, targets) and not (unlabelled and _lacks_all(labels)):
+            continue
+        label = parse_label(labels, targets, table.where(number), unlabelled)
+        texts = tuple(re.sub("\r\n|\r|\n", " ", fields[c]) for c in table.texts)
+        examples.append(Example(texts, label, number))
+    if not examples:
+        raise ValueError(f"{table.path}: no example has a label")
+    return examples
+
+
+def _lacks(fields: Sequence[str], targets: Targets) -> bool:
+    named = targets.classes is not None and class_name(fields[0]) in targets.classes
+    return not named and any(map(is_missing, fields))
+
+
+def _lacks_all(fields: Sequence[str]) -> bool:
+    return all(map(is_missing, fields))
 
 
 def parse_label(
@@ -62,19 +85,25 @@ def parse_label(
     fields, classes = [field.strip() for field in fields], targets.classes
     if classes is not None and class_name(fields[0]) in classes:
         return class_name(fields[0])
-    if all(map(is_missing, fields)):
-        if unlabelled:
+    if _lacks(fields, targets):
+        if unlabelled and _lacks_all(fields):
             return targets.no_label(len(fields))
-        says = "" if all(map(is_blank, fields)) else f", which is written {shown(fields[0])}"
-        named = "; --labels can name a class of that name" if says and classes else ""
+        word = next((field for field in fields if not is_blank(field)), "")
+        says, named = "", ""
+        if not _lacks_all(fields):
+            says = f" beside {shown(word)}"
+        elif word:
+            says = f", which is written {shown(word)}"
+            if classes is not None and not targets.fixed:
+                named = f"; if that is a class: {labels_flag([*classes, word])}"
         raise ValueError(
-            f"{where}: empty label{says} (allowed in the training file alone, with --unlabelled: "
-            f"an example without one{named})"
+            f"{where}: empty label{says} (--skip-bad-lines leaves it out; in the training file "
+            f"--unlabelled allows it, for an example without a label{named})"
         )
     if classes is None:
         return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
     alike = [name for name in classes if likeness(name) == likeness(fields[0])]
-    hint = f"; it looks like {_apart(alike[0])}" if alike else ""
+    hint = f"; it looks like {_apart(alike[0])}: write them alike" if alike else ""
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
@@ -124,23 +153,36 @@ def find_classes(table: Table) -> Tuple[str, ...]:
     lines: Dict[str, int] = {}  # where each label stands first
     for number, fields in table.lines:
         lines.setdefault(fields[column].strip(), number)
-    labels = [label for label in lines if not is_missing(label)]
+    polarity = {"+", "-"} <= set(lines)
+    labels = [x for x in lines if not is_missing(x) or (x == "-" and polarity)]
     alike: Dict[str, str] = {}
     for label in labels:
         if unseen(label):
             raise ValueError(
                 f"{table.where(lines[label])}: label {ascii(label)} holds {unseen(label)}, which "
-                f"cannot be seen: remove it, or {MEANT}"
+                f"cannot be seen: remove it, or name all classes with --labels if it is meant"
             )
         other = alike.setdefault(likeness(label), label)
         if other != label:
             raise ValueError(
                 f"{table.where(lines[label])}: label {_apart(label)} looks like {_apart(other)} of "
-                f"line {lines[other]}: write them alike, or {MEANT}"
+                f"line {lines[other]}: write them alike, or, if both are classes: "
+                f"{labels_flag(_in_order(labels))}"
             )
+    taken = [label for label in lines if label not in labels and not is_blank(label)]
+    if len(labels) < 2 and taken:
+        raise ValueError(
+            f"{table.where(lines[taken[0]])}: label {shown(taken[0])} is taken for a missing one, "
+            f"and at least 2 classes are needed; if it is a class: "
+            f"{labels_flag(_in_order([*labels, *taken]))}"
+        )
+    return check_classes(_in_order(labels), f"{table.path}: --label")
+
+
+def _in_order(labels: Sequence[str]) -> List[str]:
+    """By number where all are numbers, else by text."""
     numbers = all(map(NUMBER.fullmatch, labels))
-    ordered = sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
-    return check_classes(ordered, f"{table.path}: --label")
+    return sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
 
 
 def _apart(label: str) -> str:
@@ -157,7 +199,10 @@ def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
     """
     names = [class_name(label) for label in labels]
     if len(names) < 2:
-        raise ValueError(f"{where}: {len(names)} classes ({join_names(names)}); at least 2 needed")
+        raise ValueError(
+            f"{where}: {len(names)} classes ({join_names(names)}); at least 2 needed (--labels can "
+            "name one that does not occur)"
+        )
     for i, name in enumerate(names):
         if not name or name in FAIRSEQ_SPECIAL or name.startswith("madeupword"):
             raise ValueError(f"{where}: {labels[i]!r} cannot be a class; it is fairseq's")

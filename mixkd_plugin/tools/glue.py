@@ -13,7 +13,8 @@ class GlueTask(NamedTuple):
     valid: Tuple[str, ...] = ("dev.tsv",)  # become the splits valid, valid1
 
 
-BINARY, ENTAILMENT = Targets(("0", "1")), Targets(("entailment", "not_entailment"))
+BINARY = Targets(("0", "1"), fixed=True)
+ENTAILMENT = Targets(("entailment", "not_entailment"), fixed=True)
 F1, MCC = "--report-acc-and-f1", "--report-mcc"
 CORRELATION = "--report-pearson-and-spearman"
 SENTENCES = ("sentence1", "sentence2")
@@ -21,7 +22,8 @@ TASKS = {
     "CoLA": GlueTask(Columns((3,), (1,)), BINARY, MCC),
     "MNLI": GlueTask(
         Columns(SENTENCES, ("gold_label",)),
-        Targets(("contradiction", "neutral", "entailment")),  # as in fairseq's roberta.large.mnli
+        # as in fairseq's roberta.large.mnli
+        Targets(("contradiction", "neutral", "entailment"), fixed=True),
         valid=("dev_matched.tsv", "dev_mismatched.tsv"),
     ),
     "MRPC": GlueTask(Columns(("#1 String", "#2 String"), ("Quality",)), BINARY, F1),

@@ -124,8 +124,9 @@ def of_library(
 
 
 def refuse_padding(text: str, name: str) -> None:
+    around = text[max(0, text.find(name) - 40) :][:60]
     raise ValueError(
-        f"the text {text[:60]!r} spells the padding symbol {name}, which fairseq cannot have "
+        f"the text {around!r} spells the padding symbol {name}, which fairseq cannot have "
         "inside a text: take it out"
     )
 

@@ -2,16 +2,20 @@
 
 import contextlib
 import re
+import shlex
 import unicodedata
 from decimal import Decimal
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from .names import join_names
 
+LONGEST_FLAG = 400  # characters in an error
 # what pandas and others write and read for a missing value
 MISSING = {
     *("nan", "-nan", "np.nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "pd.na"),
     *("#na", "#n/a", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "?"),
+    *("\\n", "(null)", "<null>", "<none>", "#null!", "#value!", "#ref!", "#div/0!", "#name?"),
+    *("#num!", "-", "--", "\u2013", "\u2014"),  # a dash as SNLI writes it
 }
 # Unicode's default ignorable code points, controls that are no white space, and Braille's blank
 _UNSEEN = (
@@ -66,6 +70,14 @@ def listed(values: Iterable[str]) -> str:
         join_names([value]) if value.isprintable() and value == value.strip() else shown(value)
         for value in values
     )
+
+
+def labels_flag(classes: Sequence[str]) -> str:
+    """--labels with these classes, to be pasted; without them where they are too long or odd."""
+    value = join_names(classes)
+    if len(value) > LONGEST_FLAG or not (value.isascii() and value.isprintable()):
+        return "--labels with all classes"
+    return f"--labels={shlex.quote(value)}"
 
 
 def shown(text: str) -> str:

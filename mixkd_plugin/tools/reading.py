@@ -95,7 +95,7 @@ def format_of(path: str) -> str:
     Raises:
         ValueError: for another suffix than those of FORMATS.
     """
-    suffix = os.path.splitext(path)[1][1:]
+    suffix = os.path.splitext(path)[1][1:].lower()
     if suffix not in FORMATS:
         raise ValueError(f"{path}: no format has this suffix; --format says which: {ALLOWED}")
     return suffix
@@ -111,7 +111,21 @@ def _read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
         with open(path, encoding="utf-8-sig", newline=newline) as file:
             yield from read(path, file)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from error
+        raise ValueError(
+            f"{path} is not UTF-8, by line {_undecodable(path)}: save it as UTF-8, as by iconv -f "
+            f"ENCODING -t UTF-8, where ENCODING is often WINDOWS-1252 or UTF-16"
+        ) from error
+
+
+def _undecodable(path: str) -> str:
+    """The first line that is not UTF-8, by its number and bytes."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"{number} ({line[max(0, error.start - 20) : error.start + 20]!r})"
+    return "0"
 
 
 # --- TSV and CSV ---
@@ -129,7 +143,8 @@ def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     reader, number = csv.reader(file, strict=True), 1
     try:
         for fields in reader:
-            yield number, fields
+            if fields:  # an empty line is none, as for pandas
+                yield number, fields
             number = reader.line_num + 1
     except csv.Error as error:  # never skipped: what follows an open quotation mark is anyone's
         raise ValueError(f"{path}, line {number}: not CSV: {error}") from error

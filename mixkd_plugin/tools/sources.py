@@ -43,7 +43,7 @@ def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = N
                 f"--labels {join_names(labels)}: {task_name} has the classes "
                 f"{join_names(targets.classes)}, allowed are these in any order"
             )
-        targets = Targets(tuple(labels))
+        targets = targets._replace(classes=tuple(labels))
     files = _splits(*(os.path.join(folder, name) for name in ("train.tsv", *task.valid)))
     return Source(files, task.columns, targets, "tsv", task.flags, task_name)
 
