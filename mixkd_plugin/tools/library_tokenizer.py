@@ -84,7 +84,7 @@ def read_json_if_there(path: str) -> Dict[str, Any]:
 def existing(*parts: str) -> str:
     path = os.path.join(*parts)
     if not os.path.isfile(path):
-        raise ValueError(f"no file {path}")
+        raise ValueError(f"no file {path}: from a Hugging Face folder, {IMPORT_AGAIN}")
     return path
 
 
