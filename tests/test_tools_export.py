@@ -142,6 +142,14 @@ def test_hugging_face_for_every_tokenizer(tmp_path, transformers, trained):
 
 
 @pytest.mark.slow
+def test_a_pair_may_lack_its_second_text(tmp_path, transformers, student):
+    texts = tmp_path / "texts.tsv"
+    texts.write_text("the soup\t\n\tthe soup\nthe soup\tcold\n")
+    arguments = student.checkpoint, str(tmp_path / "hf"), "hf", student.tokenizer
+    assert export(*arguments, text=str(texts)).texts == 3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
 def test_other_formats(tmp_path, student, form):
     pytest.importorskip("onnxruntime")

@@ -5,17 +5,20 @@ import json
 import hf_models
 import pytest
 import torch
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, data_utils
 
+from mixkd_plugin.tools.encode import encode
 from mixkd_plugin.tools.export_tokenizer import export_tokenizer, write_tokenizer
 from mixkd_plugin.tools.import_hf import import_encoder, main
 from mixkd_plugin.tools.library_tokenizer import symbol_of
+from mixkd_plugin.tools.sources import file_source
 from mixkd_plugin.tools.subwords import build_tokenizer
 
 TEXTS = [
     "the <e1> soup </e1> was", "The<e1>soup</e1> cold", "new york city  new  york",
     "covid covids COVID Covid", "[SEP] soup [MASK]x </s></s>y<mask> z <mask>", "É é 日本語 <E1>",
     "Great food, <s> [CLS] <unk>[UNK] ok", "  lead [E1]trail  ", "x[E1] [E1]y <e1>.<e1>", "",
+    "YO yo you ｙｏ Ｅ1 E1 e1 E1s", "xcovid covid, covid.covid ｃｏｖｉｄ",
 ]  # fmt: skip
 OLD_SPELLINGS = {"bert": "wordpiece", "roberta": "gpt2", "xlm-roberta": "sentencepiece"}
 
@@ -58,9 +61,11 @@ def check_cut(transformers, tmp_path, kind="bert"):
     write_tokenizer(exported, str(served), 80)
     (served / "config.json").write_text('{"model_type": "roberta"}')
     auto = transformers.AutoTokenizer.from_pretrained(served)
+    own = [*range(len(dictionary)), *exported.rows]
     for text, row in zip(TEXTS, found):
         indices = [0, *map(dictionary.index, row), 2]
-        assert exported.tokenizer.encode(text).ids == indices == auto(text)["input_ids"], text
+        for cut in (exported.tokenizer.encode(text).ids, auto(text)["input_ids"]):
+            assert [own[i] for i in cut] == indices, text
     return ours, dictionary
 
 
@@ -73,6 +78,23 @@ def test_tokens_that_were_added(tmp_path, transformers, kind):
     assert ours.encode("a [E1] new york")[-1] == "escaped:new%20york"
     decoded = ours.decode(ours.encode("the [E1] soup"))
     assert ours.encode(decoded) == ours.encode("the [E1] soup")
+
+
+@pytest.mark.parametrize("kind", OLD_SPELLINGS)
+def test_tokens_that_are_found_in_some_places_only(tmp_path, transformers, kind):
+    """The exported model's pieces must not find them in the others."""
+    from tokenizers import AddedToken
+
+    plain = [AddedToken("covid", single_word=True), AddedToken("yo", normalized=False)]
+    with_tokens(transformers, kind, tmp_path / "hf", special=["E1"], plain=plain)
+    ours, _ = check_cut(transformers, tmp_path, kind)
+    assert "covid" in ours.encode("covid") and "covid" not in ours.encode("covids")
+
+
+def test_added_tokens_that_become_the_same(tmp_path, transformers):
+    with_tokens(transformers, "bert", tmp_path / "hf", plain=["Covid", "covid"])
+    with pytest.raises(ValueError, match="must differ once normalised, got '[Cc]ovid' and"):
+        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
 
 
 DECLARED = {
@@ -185,6 +207,20 @@ def test_special_symbols_in_a_text(tmp_path, transformers, kind):
         assert [p for p in pieces if p in ("</s>", "<mask>")] == ["</s>", "</s>", "<mask>"]
         with pytest.raises(ValueError, match="spells the padding symbol"):
             tokenizer.encode_batch(["the", f"soup {pad}"])
+
+
+def test_a_mask_in_a_text_is_encoded(tmp_path, transformers):
+    """fairseq's task adds <mask> to the dictionary only when it reads the data."""
+    hf_models.make("bert", tmp_path / "hf", transformers)
+    done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
+    (tmp_path / "t.tsv").write_text("text\tlabel\nthe [MASK] soup\t0\nthe soup\t1\n")
+    path = str(tmp_path / "t.tsv")
+    source = file_source(path, [path], ["text"], ["label"])
+    encode(source, done.tokenizer, str(tmp_path / "data"))
+    dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
+    mask = dictionary.add_symbol("<mask>")
+    rows = data_utils.load_indexed_dataset(str(tmp_path / "data" / "input0" / "train"), dictionary)
+    assert mask in rows[0] and dictionary.unk() not in rows[0]
 
 
 def test_symbols_are_never_shared():

@@ -31,6 +31,7 @@ from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .cli import run_cli
 from .examples import Example, Targets, find_classes, missing_words, read_examples
 from .glue import TASKS
+from .library_tokenizer import MASK
 from .output import FULL, check_folder, work_folder
 from .reading import ALLOWED, read_table
 from .sources import Source, source_of
@@ -74,6 +75,7 @@ def encode(
     dictionary = dictionary or tokenizer.dictionary
 
     symbols = read_dictionary(dictionary)
+    symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
     targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
     flags = train_flags(source, targets, tokenizer, unlabelled)
 

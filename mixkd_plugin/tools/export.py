@@ -28,7 +28,7 @@ from ..configured import read_configured
 from ..preflight import class_names, heads_of
 from . import scoring
 from .cli import add_user_dir, import_user_dir, run_cli
-from .export_formats import FORMATS, Student, add_unknown_rows, write_config
+from .export_formats import FORMATS, Student, add_rows, write_config
 from .export_texts import (
     Texts,
     check_fit,
@@ -109,16 +109,19 @@ def export(
             for index in (task.cfg.init_token, task.cfg.separator_token)
         )
         exported = export_tokenizer(tokenizer_spec, tokenizer, dictionary, *symbols)
-        add_unknown_rows(loaded.model, exported.more, dictionary.unk())
+        add_rows(loaded.model, exported.rows)
         write_tokenizer(exported, work, longest)
         probes = [*texts, *marked_copies(texts, tokenizer.markers)]
-        check_pieces(lambda t: exported.tokenizer.encode(*t).ids, probes, tokenizer, task)
+        indices = [*range(len(dictionary)), *exported.rows]
+        check_pieces(lambda t: exported.tokenizer.encode(*t).ids, probes, tokenizer, task, indices)
         student = student_of(loaded)
         form.write(student, work)
         write_config(student, work)
         if to == "hf":
             auto = library("transformers").AutoTokenizer.from_pretrained(work)
-            check_pieces(lambda t: auto(*t)["input_ids"], probes, tokenizer, task)
+            # in lists: an empty second text alone would be none to it
+            cut = lambda t: auto(*([text] for text in t))["input_ids"][0]  # noqa: E731
+            check_pieces(cut, probes, tokenizer, task, indices)
         found = served_logits(work, to, texts, dictionary.pad())
         classes = student.labels is not None
         return check_parity(wanted, found, to, tolerance, classes, min_agreement)

@@ -42,11 +42,11 @@ class Format(NamedTuple):
     open: Callable[[str, int], Logits]
 
 
-def add_unknown_rows(model: RobertaModel, more: int, unk: int) -> None:
-    """Give the embedding table ``more`` rows, copies of <unk>'s; see export_tokenizer.py."""
+def add_rows(model: RobertaModel, rows: List[int]) -> None:
+    """Give the embedding table copies of some of its rows; see export_tokenizer.py."""
     table = model.encoder.sentence_encoder.embed_tokens
-    rows = table.weight.data
-    table.weight = torch.nn.Parameter(torch.cat([rows, rows[unk].expand(more, -1)]))
+    weight = table.weight.data
+    table.weight = torch.nn.Parameter(torch.cat([weight, weight[rows]]))
     table.num_embeddings = len(table.weight)
 
 

@@ -76,12 +76,16 @@ def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
 
 
 def check_pieces(
-    cut: Callable[[Texts], List[int]], texts: Sequence[Texts], tokenizer: Tokenizer, task
+    cut: Callable[[Texts], List[int]],
+    texts: Sequence[Texts],
+    tokenizer: Tokenizer,
+    task,
+    indices: List[int],
 ) -> None:
-    """What is exported must cut texts as training did; a piece beyond the dictionary is <unk>."""
+    """What is exported must cut texts as training did; ``indices``: its own in the dictionary."""
     dictionary = task.source_dictionary
     for one in texts:
-        found = [i if i < len(dictionary) else dictionary.unk() for i in cut(one)]
+        found = [indices[i] for i in cut(one)]
         if found != fairseq_row(one, tokenizer, task).tolist():
             raise ValueError(
                 f"the exported tokenizer cuts {one!r:.200} otherwise than training did: "

@@ -3,7 +3,8 @@
 fairseq cuts a text into pieces and looks each up in dict.txt; a `tokenizers` model has one
 vocabulary, whose indices are dict.txt's here. A piece that dict.txt lacks is <unk> to fairseq, but
 must be known here for texts to be cut in the same places: it gets an index of its own after the
-last, and the embedding table a copy of <unk>'s row for it (:attr:`Exported.more`).
+last, and the embedding table a copy of <unk>'s row for it (:attr:`Exported.rows`). So does, with a
+copy of its own row, an added token that a model would find where the token is not (`single_word`).
 """
 
 import base64
@@ -21,7 +22,7 @@ from .subwords import parse_spec
 
 class Exported(NamedTuple):
     tokenizer: Any  # tokenizers.Tokenizer
-    more: int  # pieces that the dictionary lacks
+    rows: List[int]  # of the dictionary: what the indices after its last stand for
     special: Dict[str, str]  # the tokenizer's names of fairseq's special symbols
 
 
@@ -53,6 +54,7 @@ def export_tokenizer(
         special.update((symbol, token) for symbol, token in named if symbol in special)
         description = _renumbered(trained, number)
     known, added = description.pop("known", number.known), description.pop("added_tokens", [])
+    rows = [dictionary.unk()] * (known - len(dictionary)) + description.pop("apart", [])
     listed = {token["content"] for token in added}
     added += [
         {
@@ -76,7 +78,7 @@ def export_tokenizer(
     for token in description["added_tokens"]:
         if tokenizer.token_to_id(token["content"]) != token["id"]:
             raise ValueError(f"--tokenizer {spec}: {token['content']} would get another index")
-    return Exported(tokenizer, max(0, known - len(dictionary)), special)
+    return Exported(tokenizer, rows, special)
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
@@ -90,16 +92,16 @@ class _Numbering:
     """Indices of pieces: the dictionary's, and new ones for those it lacks."""
 
     def __init__(self, dictionary: Dictionary):
-        self._dictionary = dictionary
+        self.dictionary = dictionary
         self._new: Dict[str, int] = {}
 
     def of(self, symbol: str) -> int:
-        index = self._dictionary.indices.get(symbol)
+        index = self.dictionary.indices.get(symbol)
         return self._new.setdefault(symbol, self.known) if index is None else index
 
     @property
     def known(self) -> int:
-        return len(self._dictionary) + len(self._new)
+        return len(self.dictionary) + len(self._new)
 
 
 def _template(
@@ -131,21 +133,35 @@ def _renumbered(trained: Tokenizer, number: _Numbering) -> Dict[str, Any]:
     """A tokenizer's description, its indices exchanged for those of its symbols."""
     description = json.loads(trained.library.to_str())
     tokens = trained.library.get_vocab(with_added_tokens=True)
-    ordered = sorted(tokens, key=tokens.__getitem__)
-    indices = {token: number.of(trained.symbols[tokens[token]]) for token in ordered}
+    symbols = {token: trained.symbols[index] for token, index in tokens.items()}
+    pieces, added = trained.library.get_vocab(with_added_tokens=False), description["added_tokens"]
+    # Added tokens are among the model's, too: else the library would number them anew, after the
+    # others. These are: the model would find them inside words, or in what only becomes them.
+    apart = [
+        t["content"] for t in added
+        if (t["single_word"] or not t["normalized"])
+        and t["content"] not in pieces and symbols[t["content"]] not in FAIRSEQ_SPECIAL
+    ]  # fmt: skip
+    ordered = sorted({*tokens} - {*apart}, key=tokens.__getitem__)
+    indices = {token: number.of(symbols[token]) for token in ordered}
+    names = {number.of(symbol): symbol for symbol in FAIRSEQ_SPECIAL}
+    names.update({index: token for token, index in indices.items()})
+    rows = [names.get(i, f"{i} ") for i in range(number.known)]  # no text has a blank there
     model = description["model"]
     if model["type"] == "Unigram":
         scores = dict(model["vocab"])
         never = min(scores.values())
-        names = {index: token for token, index in indices.items()}
-        rows = [names.get(i, f"{i} ") for i in range(number.known)]  # no text has a blank there
         model["vocab"] = [[name, scores.get(name, never)] for name in rows]
         model["unk_id"] = indices[trained.library.id_to_token(model["unk_id"])]
-    else:  # added tokens, too: else the library would number them anew, after the others
-        model["vocab"] = indices
+    else:
+        model["vocab"] = {name: i for i, name in enumerate(rows)}
+    indices.update({token: len(rows) + i for i, token in enumerate(apart)})
     kept = ("normalizer", "pre_tokenizer", "decoder", "model")
-    added = [{**t, "id": indices[t["content"]]} for t in description["added_tokens"]]
-    return {**{key: description[key] for key in kept}, "added_tokens": added}
+    return {
+        **{key: description[key] for key in kept},
+        "added_tokens": [{**t, "id": indices[t["content"]]} for t in added],
+        "apart": [number.dictionary.index(symbols[token]) for token in apart],
+    }
 
 
 def _unigram(path: str, dictionary: Dictionary) -> Dict[str, Any]:

@@ -64,6 +64,7 @@ def load_tokenizer(folder: str, config: Any) -> Any:
     _check_files(folder, tokenizer)
     if tokenizer.split_special_tokens:
         raise ValueError("split_special_tokens must be false, got true in tokenizer_config.json")
+    _check_added(tokenizer.backend_tokenizer)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
@@ -72,6 +73,20 @@ def load_tokenizer(folder: str, config: Any) -> Any:
 def _known(auto: Any, name: str) -> bool:
     names = (name, name.removesuffix("Fast"), f"{name}Fast")
     return any(auto.tokenizer_class_from_name(n) is not None for n in names)
+
+
+def _check_added(backend: Any) -> None:
+    """Of two that read the same in a lower-cased text, say, either may be found."""
+    forms: Dict[str, str] = {}
+    for token in backend.get_added_tokens_decoder().values():
+        if token.normalized and backend.normalizer is not None:
+            form = backend.normalizer.normalize_str(token.content)
+            other = forms.setdefault(form, token.content)
+            if other != token.content:
+                raise ValueError(
+                    f"added tokens must differ once normalised, got {other!r} and "
+                    f"{token.content!r}, both {form!r}: take one out of the tokenizer's files"
+                )
 
 
 def _check_files(folder: str, tokenizer: Any) -> None:

@@ -15,7 +15,7 @@ FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # in every dictio
 # Names for these, in the same order: BERT's, and the keys of a tokenizer_config.json.
 BERT_SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 ROLES = ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")
-PADDING = "<pad>"
+PADDING, MASK = "<pad>", "<mask>"
 ESCAPE = "escaped:"  # before a token in percent-encoding
 
 # Classes whose tokenizer.json decides alone; another class builds its tokenizer anew.
@@ -84,7 +84,7 @@ def read_json_if_there(path: str) -> Dict[str, Any]:
 def existing(*parts: str) -> str:
     path = os.path.join(*parts)
     if not os.path.isfile(path):
-        raise ValueError(f"no file {path}")
+        raise ValueError(f"no file {path}: from a Hugging Face folder, {IMPORT_AGAIN}")
     return path
 
 
