@@ -53,8 +53,17 @@ def class_names(labels: Dictionary) -> List[str]:
 
 
 def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
-    """The classification heads in a checkpoint, and how many outputs each has."""
+    """The classification heads in a checkpoint, and how many outputs each has.
+
+    Raises:
+        ValueError: for one that fairseq cannot load either.
+    """
     prefix, suffix = "classification_heads.", ".out_proj.weight"
+    if any(n.startswith(prefix) and n.endswith(f"{suffix}_orig") for n in weights):
+        raise ValueError(
+            "it was trained with --spectral-norm-classification-head, whose weights neither "
+            "fairseq nor this package loads: train it without the flag"
+        )
     return {
         name[len(prefix) : -len(suffix)]: weight.size(0)
         for name, weight in weights.items()
