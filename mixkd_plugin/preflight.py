@@ -18,6 +18,7 @@ from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_DICTIONARY = 100 << 20  # bytes: of ten times the largest vocabulary there is
 ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
 
 
@@ -35,11 +36,9 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
     for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
         path = os.path.join(folder, name)
         try:
-            check_regular(path)
-            dictionary = Dictionary.load(path)
-        except Exception as error:  # fairseq raises this very kind, among others
-            says = str(error) if path in str(error) else f"{path}: {error}"
-            raise ValueError(f"{what}: {says}") from error
+            dictionary = _load(path)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from error
         if len(dictionary) == dictionary.nspecial:
             raise ValueError(f"{what}: {path} has no symbol")
 
@@ -200,6 +199,8 @@ def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
 
 
 def _load(path: str) -> Dictionary:
+    if check_regular(path).st_size > _LARGEST_DICTIONARY:
+        raise ValueError(f"{path} is no dictionary of fairseq: it is too large for one")
     try:
         return Dictionary.load(path)
     except Exception as error:  # of whatever another program wrote there
