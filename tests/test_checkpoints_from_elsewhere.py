@@ -145,7 +145,7 @@ def test_settings_that_are_an_object_of_omegaconf(tmp_path, classification, teac
 
 def test_settings_without_a_task(tmp_path, classification, teacher):
     state = torch.load(teacher)
-    state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "arch": "roberta"})
+    state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "task": None})
     state["cfg"] = None
     torch.save(state, tmp_path / "t.pt")
     with pytest.raises(ValueError, match="--task None"):
