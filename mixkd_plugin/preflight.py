@@ -18,6 +18,7 @@ from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_DICTIONARY = 100 << 20  # bytes: of ten times the largest vocabulary there is
 ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
 
 
@@ -35,11 +36,9 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
     for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
         path = os.path.join(folder, name)
         try:
-            check_regular(path)
-            dictionary = Dictionary.load(path)
-        except Exception as error:  # fairseq raises this very kind, among others
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{what}: {path} must be a dictionary of fairseq: {reason}") from error
+            dictionary = _load(path)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from error
         if len(dictionary) == dictionary.nspecial:
             raise ValueError(f"{what}: {path} has no symbol")
 
@@ -53,8 +52,17 @@ def class_names(labels: Dictionary) -> List[str]:
 
 
 def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
-    """The classification heads in a checkpoint, and how many outputs each has."""
+    """The classification heads in a checkpoint, and how many outputs each has.
+
+    Raises:
+        ValueError: for one that fairseq cannot load either.
+    """
     prefix, suffix = "classification_heads.", ".out_proj.weight"
+    if any(n.startswith(prefix) and n.endswith(f"{suffix}_orig") for n in weights):
+        raise ValueError(
+            "it was trained with --spectral-norm-classification-head, whose weights neither "
+            "fairseq nor this package loads: train it without the flag"
+        )
     return {
         name[len(prefix) : -len(suffix)]: weight.size(0)
         for name, weight in weights.items()
@@ -191,11 +199,13 @@ def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
 
 
 def _load(path: str) -> Dictionary:
+    if check_regular(path).st_size > _LARGEST_DICTIONARY:
+        raise ValueError(f"{path} must be a dictionary of fairseq, got a file too large for one")
     try:
         return Dictionary.load(path)
     except Exception as error:  # of whatever another program wrote there
         reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} is no dictionary of fairseq ({reason})") from error
+        raise ValueError(f"{path} must be a dictionary of fairseq: {reason}") from error
 
 
 def _check_symbols(path: str, theirs: Dictionary, ours: Dictionary) -> None:

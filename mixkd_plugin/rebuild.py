@@ -136,14 +136,15 @@ def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):
 
 
 def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
-    """The flags that a model adds to fairseq's, without those of fairseq's RoBERTa."""
-    flags = _flags(kind)
-    for name in [*_flags(roberta.RobertaModel), *_flags(MixKDRobertaModel)]:
-        flags.pop(name, None)
-    values = {}
+    """The flags that a model adds to fairseq's; of a RoBERTa, those that are its own."""
+    flags, values = _flags(kind), {}
+    if issubclass(kind, roberta.RobertaModel):
+        for name in _flags(MixKDRobertaModel):
+            flags.pop(name, None)
     for name, action in flags.items():
-        values[name] = action.default
         if name not in settings:
+            if action.default is not argparse.SUPPRESS:
+                values[name] = action.default
             continue
         value = harmless(name, settings[name])
         text_is_meant = action.type in (None, str) and action.nargs != 0
@@ -156,7 +157,9 @@ def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
 
 
 def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(  # as fairseq: what is not given is the architecture's
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
     kind.add_args(parser)
     return {action.dest: action for action in parser._actions}
 

@@ -9,16 +9,11 @@ from fairseq.utils import get_available_activation_fns
 from torch import Tensor, nn
 
 from .model import FAIRSEQ_EPS, PADDING_FREE, MixKDRobertaModel
-from .settings import Section, SettingsError, boolean, integer, one_of, real, shown
+from .settings import Section, SettingsError, boolean, integer, one_of, real
 
 _LAYER = re.compile(r"(?:encoder|decoder)\.sentence_encoder\.layers\.(\d+)\.")
 
-# Settings that change what is computed, and what RoBERTa computes without them.
-_UNSUPPORTED = {
-    "adaptive_input": False,
-    "quant_noise_scalar": 0,
-    "spectral_norm_classification_head": False,
-}
+_NOISE = ".sentence_encoder.quant_noise.weight"
 _FLAGS = (
     *("encoder_normalize_before", "layernorm_embedding", "no_scale_embedding"),
     *("encoder_learned_pos", "no_token_positional_embeddings", "untie_weights_roberta"),
@@ -33,11 +28,9 @@ def roberta_settings(
     Raises:
         SettingsError: naming the setting.
     """
-    for name, usual in _UNSUPPORTED.items():
-        if settings.get(name, usual) not in (usual, None):
-            value = shown(settings[name])
-            raise SettingsError(f"its setting {name} is {value}: such a model is not supported")
     values: Dict[str, Any] = _sizes(settings, weights, padding)
+    if any(name.endswith(_NOISE) for name in weights):  # of --quant-noise-pq: a layer
+        values.update(quant_noise_pq=0.1, quant_noise_pq_block_size=1)  # evaluation has no noise
     values["encoder_attention_heads"] = integer(settings, "encoder_attention_heads", least=1)
     for name in _FLAGS:
         values[name] = boolean(settings, name)

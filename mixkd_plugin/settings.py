@@ -46,8 +46,8 @@ def sections_of(state: Dict[str, Any]) -> Dict[str, Section]:
         found = {name: {**flat, "_name": flat.get(flag)} for name, flag in SECTIONS.items()}
     if not found.get("model"):
         raise SettingsError("its settings say nothing about its model")
-    for section in found.values():
-        name = section.get("_name") or section.get("arch")
+    for section_name, section in found.items():
+        name = section.get("_name") or (section_name == "model" and section.get("arch"))
         section["_name"] = name if isinstance(name, str) else None
     return found
 
@@ -62,6 +62,8 @@ def _plain(value: Any) -> Any:
         left[0] -= 1
         if left[0] < 0 or depth > _DEEPEST:
             raise SettingsError("its settings are larger than any checkpoint needs")
+        if isinstance(value, omegaconf.Container):
+            value = OmegaConf.to_container(value, resolve=False, enum_to_str=True)
         if isinstance(value, Namespace):
             value = vars(value)
         if isinstance(value, dict):
@@ -73,8 +75,6 @@ def _plain(value: Any) -> Any:
         plain = value is None or isinstance(value, (bool, int, float, str))
         return value if plain else _UNUSABLE
 
-    if isinstance(value, omegaconf.Container):
-        value = OmegaConf.to_container(value, resolve=False, enum_to_str=True)
     return walk(value)
 
 
@@ -132,7 +132,7 @@ def text(section: Section, name: str, default: Any = None) -> Any:
     value = section.get(name)
     if value is None:
         return default
-    fits = isinstance(value, str) and len(value) <= _MOST and "\0" not in value
+    fits = isinstance(value, str) and len(value) <= _MOST and not re.search("[\0\r\n]", value)
     return _checked(section, name, fits, "a text")
 
 
@@ -146,7 +146,7 @@ def harmless(name: str, value: Any) -> Any:
         return {key: harmless(f"{name}.{key}", one) for key, one in value.items()}
     if isinstance(value, list):
         return [harmless(name, one) for one in value]
-    number = isinstance(value, (int, float)) and abs(value) <= _LARGEST
+    number = isinstance(value, (int, float))
     word = isinstance(value, str) and len(value) <= 1000
     if value is None or number or (word and (_TEXT.fullmatch(value) or _NUMBERS.fullmatch(value))):
         return value

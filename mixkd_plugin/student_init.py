@@ -14,6 +14,7 @@ from .model import FAIRSEQ_EPS, INIT_LAYERS
 from .preflight import check_words, is_finite
 from .rebuild import model_class
 from .roberta_settings import roberta_settings
+from .settings import shown
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,9 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
             raise ValueError(f"its {name} is not made of finite numbers")
         if name.startswith("classification_heads.") and state[name] is source.get(name):
             _check_settings(theirs, model, path, HEAD)
+    for name in sorted(state.keys() - expected.keys()):
+        if ".sentence_encoder." in name and not name.endswith(".version"):
+            raise ValueError(f"it has {shown(name)}, which the student lacks")
     check_words(path, checkpoint, dictionary)
     model.load_state_dict({name: state[name] for name in expected})
     logger.info("student initialised from layers %s of %s", layers, path)

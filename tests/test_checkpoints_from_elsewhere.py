@@ -8,7 +8,10 @@ import inprocess
 import pytest
 import torch
 import toy
+from conftest import TEACHER
+from fairseq import checkpoint_utils
 from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
+from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
 
 from mixkd_plugin.tools import compare, export, scoring
@@ -100,6 +103,53 @@ def test_a_head_that_lacks_a_part_is_no_random_one(tmp_path, classification, tea
         scoring.load(str(tmp_path / "t.pt"), str(classification))
     flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
     assert "dense.bias" in refusal(classification, tmp_path / "s", *flags)
+
+
+@pytest.mark.parametrize("model", ["roberta", "mixkd_roberta"])
+def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, model):
+    """It has one layer more: its logits are fairseq's, and no student begins without the layer."""
+    flags = ["--arch", model, *TEACHER[2:], "--quant-noise-pq", 0.2, "--max-update", 1]
+    inprocess.run_training(
+        toy.train_flags(classification, tmp_path, *flags, task="sentence_prediction")
+    )
+    path = str(tmp_path / "checkpoint_last.pt")
+    loaded = scoring.load(path, str(classification))
+    batch = scoring.make_batches(loaded.task, "valid", 8)[0]
+    (expected,), _ = checkpoint_utils.load_model_ensemble([path])
+    asked = dict(features_only=True, classification_head_name=HEAD)
+    with torch.no_grad():
+        wanted, _ = expected.eval()(**batch["net_input"], **asked)
+    torch.testing.assert_close(loaded.logits(batch), wanted)
+    message = refusal(classification, tmp_path / "s", *FINE_TUNE, "--student-init-path", path)
+    assert "quant_noise.weight" in message
+
+
+def test_spectral_norm_is_named(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    weight = state["model"].pop(f"classification_heads.{HEAD}.out_proj.weight")
+    state["model"][f"classification_heads.{HEAD}.out_proj.weight_orig"] = weight
+    torch.save(state, tmp_path / "t.pt")
+    flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
+    assert "--spectral-norm" in refusal(classification, tmp_path / "s", *flags)
+    for load in (scoring.load, export.load):
+        with pytest.raises(ValueError, match="t.pt.*--spectral-norm"):
+            load(str(tmp_path / "t.pt"), str(classification))
+
+
+def test_settings_that_are_an_object_of_omegaconf(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    state["cfg"]["model"] = OmegaConf.create(vars(state["cfg"]["model"]))
+    torch.save(state, tmp_path / "t.pt")
+    accepts(classification, tmp_path / "s", *KD, "--teacher-path", tmp_path / "t.pt")
+
+
+def test_settings_without_a_task(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "task": None})
+    state["cfg"] = None
+    torch.save(state, tmp_path / "t.pt")
+    with pytest.raises(ValueError, match="--task None"):
+        scoring.load(str(tmp_path / "t.pt"), str(classification))
 
 
 # --- labels ---

@@ -12,10 +12,11 @@ import zipfile
 
 import pytest
 import torch
+import toy
 from refusals import KD, accepts, refusal
 from test_reading_checkpoints import checkpoint
 
-from mixkd_plugin import configured, digests, resume, safe_reading
+from mixkd_plugin import configured, digests, preflight, resume, safe_reading
 
 SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 
@@ -253,3 +254,16 @@ def test_what_is_no_file_is_not_opened(tmp_path, classification, teacher, kind):
     assert str(path) in refusal(classification, tmp_path / "s", *flags)
     flags = [*KD, "--teacher-path", teacher, "--student-init-path", path]
     assert str(path) in refusal(classification, tmp_path / "s", *flags)
+
+
+def test_a_dictionary_that_is_none_costs_nothing(tmp_path, classification, teacher):
+    theirs = toy.copy_data(classification, tmp_path / "theirs")
+    (theirs / "input0" / "dict.txt").unlink()
+    make_sparse(theirs / "input0" / "dict.txt")
+    state = torch.load(teacher)
+    state["cfg"]["task"]["data"] = str(theirs)
+    torch.save(state, tmp_path / "t.pt")
+    flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
+    assert "too large" in refusal(classification, tmp_path / "s", *flags)
+    with pytest.raises(ValueError, match="dict.txt.*too large"):
+        preflight.check_dictionaries("DATA_DIR", str(theirs), regression=True)

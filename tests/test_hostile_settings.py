@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 from fairseq.dataclass import FairseqDataclass
-from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, register_model
+from fairseq.models import (
+    ARCH_MODEL_REGISTRY,
+    MODEL_REGISTRY,
+    register_model,
+    register_model_architecture,
+)
 from fairseq.tasks import TASK_REGISTRY
 from refusals import KD, accepts, refusal
 from test_encoding import build as student
@@ -148,9 +153,6 @@ def changed(path, source, section, **settings):
         ("model", dict(activation_fn=["gelu"])),
         ("model", dict(pooler_activation_fn="${oc.env:HOME}")),
         ("model", dict(encoder_normalize_before="yes")),
-        ("model", dict(adaptive_input=True)),
-        ("model", dict(quant_noise_scalar=0.5)),
-        ("model", dict(spectral_norm_classification_head=True)),
         ("model", dict(layernorm_embedding=False)),
         ("model", dict(encoder_learned_pos=False)),
         ("model", dict(_name=["roberta"])),
@@ -160,6 +162,7 @@ def changed(path, source, section, **settings):
         ("task", dict(max_positions=[])),
         ("task", dict(regression_target="${oc.env:HOME}")),
         ("task", dict(shorten_method="all")),
+        ("task", dict(data="a\nb")),
         ("task", dict(classification_head_name=3)),
         ("task", dict(_name={"a": 1})),
     ],
@@ -174,6 +177,7 @@ def test_settings_that_do_not_matter_are_not_read(tmp_path, classification, teac
         tmp_path / "t.pt", teacher, "model",
         encoder_xformers_att_config="1/0", encoder_layers_to_keep="0,x", dropout="${a}",
         mha_heads_to_keep="1/0", load_checkpoint_heads=True, quant_noise_pq=0.1,
+        adaptive_input=True, quant_noise_scalar=0.5,
     )  # fmt: skip
     loaded = scoring.load(path, str(classification))
     batch = scoring.make_batches(loaded.task, "valid", 8)[0]
@@ -278,3 +282,34 @@ def test_settings_of_a_model_of_ones_own(tmp_path, classification, teacher, word
 def test_a_model_of_ones_own_keeps_its_settings(tmp_path, classification, teacher, words):
     loaded = scoring.load(drawn(tmp_path / "t.pt", teacher, words), str(classification))
     assert preflight.heads_of(loaded.model.state_dict()) == {HEAD: 2}
+
+
+@register_model("by_flags")
+class ByFlags(Drawn):
+    """Its flags have names of RoBERTa's, and one whose default is the architecture's."""
+
+    @staticmethod
+    def add_args(parser):
+        parser.add_argument("--encoder-embed-dim", type=int)
+        parser.add_argument("--activation-fn", default="relu")
+        parser.add_argument("--longest", type=int, default=10**12)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        model = cls(argparse.Namespace(width=cfg.encoder_embed_dim), task.source_dictionary)
+        model.settings = cfg
+        return model
+
+
+@register_model_architecture("by_flags", "by_flags")
+def by_flags(args):
+    args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 8)
+    args.late = getattr(args, "late", 3)
+
+
+def test_flags_of_a_model_of_ones_own(tmp_path, classification, teacher, words):
+    settings = dict(_name="by_flags", activation_fn="tanh", longest=10**12)
+    path = drawn(tmp_path / "t.pt", teacher, words, **settings)
+    found = scoring.load(path, str(classification)).model.settings
+    assert found.activation_fn == "tanh" and found.longest == 10**12
+    assert found.encoder_embed_dim == 8 and found.late == 3

@@ -244,5 +244,5 @@ def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
     data = tmp_path / "data"  # where masked_lm finds its dict.txt, too
     shutil.copytree(classification, data)
     shutil.copy(tmp_path / "encoder" / "dict.txt", data)
-    with pytest.raises(ValueError, match="model.pt has no classification head"):
+    with pytest.raises(ValueError, match="model.pt.* has no classification head"):
         load(str(tmp_path / "encoder" / "model.pt"), str(data))

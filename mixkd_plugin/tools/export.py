@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..configured import read_configured
-from ..preflight import class_names, heads_of
+from ..preflight import class_names
 from . import scoring
 from .cli import add_user_dir, import_user_dir, run_cli
 from .export_formats import FORMATS, Student, add_rows, write_config
@@ -130,8 +130,6 @@ def export(
 def load(checkpoint: str, data: Optional[str], head: Optional[str] = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or another place of it."""
     state = read_configured(checkpoint)
-    if not heads_of(state["model"]):
-        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
     folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(

@@ -67,8 +67,6 @@ def load(path: str, data: str, head: Optional[str] = None) -> Loaded:
 def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] = None) -> Loaded:
     """:func:`load`, of a checkpoint that was read already."""
     cfg, weights = state["cfg"], state["model"]
-    if not heads_of(weights):
-        raise ValueError(f"{path} has no classification head: it was not trained for sentences")
     try:
         model_class(cfg["model"])
         head, classes = _head(cfg, weights, head)
@@ -96,6 +94,8 @@ def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] 
 def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: Optional[str]):
     """Its name, and how many outputs it has."""
     heads = heads_of(weights)
+    if not heads:
+        raise ValueError("it has no classification head: was it trained for sentences?")
     said = text(cfg["task"], "classification_head_name")
     said = text(cfg["criterion"], "classification_head_name") if said is None else said
     found = head or said or "sentence_classification_head"
