@@ -37,6 +37,7 @@ from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
 
 MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
 MAX_LOST = 0.5  # share of examples with nothing else
+MANY_CLASSES = 20  # more may not be meant, where they are half as many as examples
 
 
 def encode(
@@ -112,7 +113,7 @@ def encode(
 def check_out(out: str) -> None:
     """Raise ValueError where the data folder cannot be written, or could not be read."""
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out {out} is not empty")
+        raise ValueError(f"--out {out} is not empty: name another folder, or remove this one")
     check_folder(out)
     if os.pathsep in out:
         better = out.replace(os.pathsep, "-")
@@ -168,6 +169,12 @@ def read_splits(
         if words:
             print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
     if targets.classes is not None:
+        count, found = len(targets.classes), len(examples["train"])
+        if source.targets is None and count > max(found / 2, MANY_CLASSES):
+            print(
+                f"WARNING: {count} classes in {found} training examples: does --label name the "
+                "column? Numbers that are no classes need --regression"
+            )
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
         print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad

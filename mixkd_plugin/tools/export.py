@@ -132,7 +132,7 @@ def load(checkpoint: str, data: Optional[str], head: Optional[str] = None) -> sc
     folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(
-            f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
+            f"its data folder {folder!r} has no input0/dict.txt: --data says where one is now"
         )
     return scoring.load_state(checkpoint, state, folder, head)
 
