@@ -21,7 +21,8 @@ def _check(allowed: bool, name: str, value, rule: str) -> None:
 def check_task_flags(cfg) -> None:
     """Check the task's configuration; see ``MixKDSentencePredictionConfig``."""
     classes, alpha, ratio = cfg.num_classes, cfg.mixup_alpha, cfg.mixup_ratio
-    _check(classes > 0, "num_classes", classes, "1 or more (classes, or regression targets)")
+    rule = "1 or more (classes, or regression targets): train_flags.txt of the data folder has it"
+    _check(classes > 0, "num_classes", classes, rule)
     rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
     _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
     _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")

@@ -23,7 +23,7 @@ DEFAULTS = {  # of our own flags
     "student_init_path": None,
     "student_init_layers": "first",
     "padding_free": "on",
-    "layer_norm_eps": FAIRSEQ_EPS,
+    "layer_norm_eps": None,
 }
 
 
@@ -110,9 +110,9 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--layer-norm-eps",
             type=float,
-            default=FAIRSEQ_EPS,
             metavar="E",
-            help="what LayerNorm adds to the variance; BERT's is 1e-12 (default: 1e-05)",
+            help="what LayerNorm adds to the variance; BERT's is 1e-12 (default: that of the "
+            f"checkpoint which the student begins with, else {FAIRSEQ_EPS})",
         )
 
     @classmethod
@@ -124,10 +124,15 @@ class MixKDRobertaModel(roberta.RobertaModel):
                 "YAML in quotes)"
             )
         model = super().build_model(args, task)
-        for module in model.modules():
-            if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
-                module.eps = args.layer_norm_eps
+        if args.layer_norm_eps is not None:
+            model.set_layer_norm_eps(args.layer_norm_eps)
         return model
+
+    def set_layer_norm_eps(self, value: float) -> None:
+        self.args.layer_norm_eps = value  # and so in its checkpoints
+        for module in self.modules():
+            if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
+                module.eps = value
 
     def forward(
         self,

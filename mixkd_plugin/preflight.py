@@ -140,7 +140,10 @@ def check_vocabulary(
             f"mixkd_plugin.MixupModel: it has no {other}"
         )
     if rows[0] != len(dictionary):
-        raise ValueError(f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}")
+        raise ValueError(
+            f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}: encode its "
+            "data with its own tokenizer (as --teacher-data, where the student has another one)"
+        )
     check_words(path, state, dictionary)
     if labels is not None:
         _check_labels(path, state, labels)

@@ -15,11 +15,13 @@ from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from .model import FAIRSEQ_EPS
 from .optimizer_state import complete
 
 logger = logging.getLogger(__name__)
 
 FINETUNE = "--finetune-from-model"
+LAYER_NORM_EPS = "--layer-norm-eps"
 
 
 class Origin(NamedTuple):
@@ -64,6 +66,8 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else vars(values)
         found.update({flag: values.get(key) for key, flag in keys.items()})
+        if section == "model":
+            found[LAYER_NORM_EPS] = values.get("layer_norm_eps") or FAIRSEQ_EPS
     return found
 
 

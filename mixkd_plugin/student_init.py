@@ -130,7 +130,9 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
     for name in names:
         usual = FAIRSEQ_EPS if name == "layer_norm_eps" else None
         ours, value = (safe_getattr(args, name, usual) for args in (model.args, theirs))
-        if ours != value:
+        if name == "layer_norm_eps" and model.args.layer_norm_eps is None:
+            model.set_layer_norm_eps(value)
+        elif ours != value:
             raise ValueError(
                 f"--{name.replace('_', '-')} {ours}: --student-init-path {path} has {value}; "
                 "allowed is the same"

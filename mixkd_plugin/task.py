@@ -21,7 +21,7 @@ from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
-from .restart import FINETUNE, Resumable
+from .restart import FINETUNE, LAYER_NORM_EPS, Resumable
 from .splits import configured_weights, load_split, wants
 from .steps import WithMarkedDummy, fetched, nothing, one_row, stop_where_not_finite
 from .student_init import initialise_student
@@ -153,6 +153,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
+            if self.origin is not None and model.args.layer_norm_eps is None:
+                model.set_layer_norm_eps(self.origin.settings[LAYER_NORM_EPS])
             path, layers = model.args.student_init_path, model.args.student_init_layers
             if path is not None:
                 self._check_one_beginning(path)

@@ -242,7 +242,6 @@ def test_words_that_cannot_be_compared_are_warned_about(tmp_path, classification
 @pytest.mark.parametrize(
     "flag, theirs",
     [
-        ("--layer-norm-eps", dict(_name="mixkd_roberta", layer_norm_eps=1e-12)),
         ("--activation-fn", dict(activation_fn="relu")),
         ("--encoder-attention-heads", dict(encoder_attention_heads=2)),
         ("--encoder-normalize-before", dict(encoder_normalize_before=True)),
@@ -255,12 +254,22 @@ def test_a_student_goes_on_computing_the_same(tmp_path, classification, teacher,
     assert flag in refusal(classification, tmp_path / "s", *flags)
 
 
-def test_the_epsilon_of_bert_is_taken_where_it_is_given(tmp_path, classification, teacher):
+def test_the_epsilon_of_bert_comes_with_its_weights(tmp_path, classification, teacher):
     flags = student_init(tmp_path, teacher, _name="mixkd_roberta", layer_norm_eps=1e-12)
     accepts(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-12)
-    flags = student_init(tmp_path, teacher)
-    message = refusal(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-12)
-    assert "--layer-norm-eps 1e-12" in message and "1e-05" in message
+    message = refusal(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-5)
+    assert "--layer-norm-eps 1e-05" in message and "has 1e-12" in message
+
+    run = toy.train_flags(classification, tmp_path / "s", *flags)
+    inprocess.run_training([*run, "--max-update", 1])
+    (tmp_path / "init.pt").unlink()  # the student's own checkpoint says it from here on
+    inprocess.run_training([*run, "--max-update", 2])
+    tuned = toy.train_flags(classification, tmp_path / "t", *FINE_TUNE)
+    path = tmp_path / "s" / "checkpoint_last.pt"
+    inprocess.run_training([*tuned, "--finetune-from-model", path, "--max-update", 1])
+    for folder in ("s", "t"):
+        model = torch.load(tmp_path / folder / "checkpoint_last.pt")["cfg"]["model"]
+        assert model.layer_norm_eps == 1e-12
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 import forked
 import pytest
 import toy
+from tiny_tokenizers import write_tokenizer
 from toy import ROOT
 
 from mixkd_plugin.tools.cli import LONGEST, TRACEBACK, import_user_dir, run_cli
@@ -87,11 +88,19 @@ def test_a_student_of_another_package_is_compared(tmp_path, classification, teac
     student = f"cnn={tmp_path / 'cnn' / 'checkpoint_last.pt'}"
     command = ["mixkd_plugin.tools.compare", classification, f"teacher={teacher}", student]
     command += ["--rounds", 1, "--out"]
-    (code, log), (alone, refused) = forked.run(
-        [*command, tmp_path / "out", "--user-dir", MINE], [*command, tmp_path / "none"]
+    mine = ["--user-dir", MINE, "--tokenizer", write_tokenizer("wordpiece", tmp_path / "words")]
+    serve = ["mixkd_plugin.tools.serving_report", *command[1:], tmp_path / "served", *mine]
+    export = ["mixkd_plugin.tools.export", tmp_path / "cnn" / "checkpoint_last.pt"]
+    (code, log), (alone, refused), (served, row), (exported, said) = forked.run(
+        [*command, tmp_path / "out", "--user-dir", MINE],
+        [*command, tmp_path / "none"],
+        [*serve, "--formats", "fairseq"],
+        [*export, tmp_path / "none", "--to", "onnx", *mine],
     )
     assert code == 0 and "| cnn |" in log, log
     assert alone == 1 and len(refused.splitlines()) == 1 and "Traceback" not in refused, refused
+    assert served == 0 and "| cnn, fairseq |" in row, row
+    assert exported == 1 and said.startswith("export: CHECKPOINT must be of a RoBERTa"), said
 
 
 # --- as processes of their own ---

@@ -225,6 +225,7 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, ca
         assert f"argument {flag}: 0; allowed: 1 or more" in capsys.readouterr().err
     refuse("'teacher.pt': allowed is NAME=CHECKPOINT", "teacher.pt")
     refuse("every name once", f"a={teacher}", f"a={teacher}")
+    refuse("--split dev: ", f"a={teacher}", "--split", "dev")
     refuse("--teacher b; allowed: a", f"a={teacher}", "--teacher", "b")
     refuse("does not exist", f"a={tmp_path}/none.pt")
     refuse(

@@ -191,6 +191,13 @@ def test_labels_flag_orders_and_adds_classes(tmp_path, tokenizers):
     assert (tmp_path / "d" / "train_flags.txt").read_text() == "--num-classes 3 --init-token 0\n"
 
 
+def test_as_many_classes_as_examples_are_warned_about(tmp_path, tokenizers, capsys):
+    rows = [("a b c", f"id{i}") for i in range(30)]
+    train = write(tmp_path / "t.csv", ["text", "label"], rows)
+    encode(*flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d"))
+    assert "WARNING: 30 classes in 30 training examples" in capsys.readouterr().out
+
+
 def test_regression_writes_numbers_as_they_are(tmp_path, tokenizers):
     rows = [("a", "1.50", "-2"), ("b", "1e3", " 0"), ("c", "", "")]
     train = write(tmp_path / "t.tsv", None, rows)

@@ -127,6 +127,17 @@ def test_names_that_are_not_those_of_the_outputs(tmp_path, transformers, labels)
     assert done.labels == ["c", "d"]
 
 
+def test_the_declared_names_in_another_order(tmp_path, transformers):
+    """They are of other outputs then: a teacher that says the opposite."""
+    make(tmp_path, transformers, id2label={"1": "POS", "0": "NEG"})
+    with pytest.raises(ValueError, match="--labels must have the order of id2label, got pos,neg"):
+        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), labels=["pos", "neg"])
+    for i, (names, labels) in enumerate([(["NEG", "POS"], ["neg", "pos"]), ([0, 1], ["1", "0"])]):
+        make(tmp_path, transformers, id2label=names)
+        out = str(tmp_path / f"out{i}")
+        assert import_encoder(str(tmp_path / "hf"), out, labels=labels).labels == labels
+
+
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """A BERT classifier, and data of pairs and of single texts in its vocabulary."""

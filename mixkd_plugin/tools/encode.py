@@ -39,6 +39,7 @@ from .subwords import TOKENIZERS, Tokenizer, build_tokenizer
 
 MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
 MAX_LOST = 0.5  # share of examples with nothing else
+MANY_CLASSES = 20  # more may not be meant, where they are half as many as examples
 
 
 def encode(
@@ -118,7 +119,7 @@ def check_out(out: str) -> None:
     if not out or "\0" in out:
         raise ValueError(f"--out must be a folder, got {out!r}")
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out {out} is not empty: choose another folder, or remove it")
+        raise ValueError(f"--out {out} is not empty: name another folder, or remove this one")
     check_folder(out)
     check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
     if os.path.ismount(out):  # as a volume of Docker is
@@ -179,6 +180,12 @@ def read_splits(
         if words:
             print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
     if targets.classes is not None:
+        count, found = len(targets.classes), len(examples["train"])
+        if source.targets is None and count > max(found / 2, MANY_CLASSES):
+            print(
+                f"WARNING: {count} classes in {found} training examples: does --label name the "
+                "column? Numbers that are no classes need --regression"
+            )
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
         if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
             print("WARNING: train: labels: -1 is a class; data sets write it for no label, too")

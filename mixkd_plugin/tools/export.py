@@ -22,6 +22,7 @@ import os
 from typing import List, NamedTuple, Optional
 
 import torch
+from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
 from ..configured import read_configured
@@ -133,9 +134,13 @@ def load(checkpoint: str, data: Optional[str], head: Optional[str] = None) -> sc
     folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(
-            f"data folder {folder} has no input0/dict.txt: --data says where the student's is now"
+            f"its data folder {folder!r} has no input0/dict.txt: --data says where one is now"
         )
-    return scoring.load_state(checkpoint, state, folder, head)
+    loaded = scoring.load_state(checkpoint, state, folder, head)
+    if not isinstance(loaded.model, RobertaModel):
+        kind = type(loaded.model).__name__
+        raise ValueError(f"CHECKPOINT must be of a RoBERTa, got {checkpoint} of a {kind}")
+    return loaded
 
 
 def student_of(loaded: scoring.Loaded) -> Student:

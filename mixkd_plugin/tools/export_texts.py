@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 from typing import Callable, List, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from .examples import Texts
 from .subwords import Tokenizer
 
 TEXTS = 256  # of which one in twenty is not chance
+LEAST_SAME = 0.9  # share of the data's pieces that the tokenizer finds again
 TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
 
 
@@ -51,11 +53,29 @@ def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
                 f"data folder {task.cfg.data} has no split valid: --text names a file to compare on"
             )
     lost = (dictionary.eos(), dictionary.unk())  # nobody knows what an unknown piece was
-    pieces = (
+    pieces = [
         [[dictionary[i] for i in column[row] if i not in lost] for column in columns]
         for row in spread(range(len(columns[0])))
-    )
-    return [tuple(tokenizer.decode(text) for text in texts) for texts in pieces]
+    ]
+    texts = [tuple(tokenizer.decode(text) for text in of_row) for of_row in pieces]
+    check_encoded(pieces, texts, tokenizer, task.cfg.data)
+    return texts
+
+
+def check_encoded(
+    pieces: List[List[List[str]]], texts: List[Texts], tokenizer: Tokenizer, data: str
+) -> None:
+    """Texts put together by another tokenizer than the data's are cut otherwise by it, too."""
+    there, same = 0, 0
+    for of_row, text_of_row in zip(pieces, texts):
+        for ours, text in zip(of_row, text_of_row):
+            there += len(ours)
+            same += (Counter(ours) & Counter(tokenizer.encode(text))).total()
+    if same < LEAST_SAME * there:
+        raise ValueError(
+            f"--tokenizer cuts the texts of {data} otherwise than they were encoded ({same} of "
+            f"{there} pieces are the same): give the tokenizer that the data was encoded with"
+        )
 
 
 def marked_copies(texts: Sequence[Texts], markers: Sequence[str]) -> List[Texts]:

@@ -89,7 +89,9 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
             raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
         return Head(outputs, None)
     if labels is not None:
-        return Head(outputs, _checked(labels, outputs, "--labels"))
+        names = _checked(labels, outputs, "--labels")
+        _check_order(config, outputs, names)
+        return Head(outputs, names)
     return Head(outputs, _checked(_declared_names(config, outputs), outputs, "id2label"))
 
 
@@ -134,6 +136,23 @@ def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
     if names == [f"LABEL_{i}" for i in range(outputs)]:
         return [str(i) for i in range(outputs)]
     return [str(name) for name in names]
+
+
+def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
+    """Names of one's own may be others, but not the declared ones for other outputs."""
+    try:
+        _check_declared(config, outputs)
+        declared = _declared_names(config, outputs)
+    except ValueError:  # of which --labels is the cure
+        return
+    ours = [name.casefold() for name in names]
+    theirs = [class_name(name).casefold() for name in declared]
+    numbers = [str(i) for i in range(outputs)]  # which declare nothing
+    if theirs not in (ours, numbers) and sorted(ours) == sorted(theirs):
+        raise ValueError(
+            f"--labels must have the order of id2label, got {join_names(names)}: config.json has "
+            f"{join_names(declared)}; leave the flag out, and give that order to encode"
+        )
 
 
 def _checked(names: List[str], outputs: int, where: str) -> List[str]:

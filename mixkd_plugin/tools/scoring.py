@@ -202,6 +202,8 @@ def targets_of(batches: Sequence[Batch]) -> Tensor:
 
 def make_batches(task, split: str, batch_size: int) -> List[Batch]:
     """Every example of the split, in batches of similar length."""
+    if not Path(task.cfg.data, "input0", f"{split}.idx").exists():
+        raise ValueError(f"--split {split}: {task.cfg.data} has no such split")
     task.load_dataset(split)
     dataset = task.dataset(split)
     order = sorted(range(len(dataset)), key=dataset.size)

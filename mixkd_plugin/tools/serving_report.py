@@ -17,6 +17,7 @@ import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
 from . import compare
@@ -118,7 +119,9 @@ def serving_report(
     rows, asked = {}, metrics_asked(loaded.values())
     for one in candidates:
         its = loaded[one.name]
-        served = ServedStudent(its.model, its.task.cfg.classification_head_name)
+        served = its.model
+        if isinstance(served, RobertaModel):  # without its language-model head
+            served = ServedStudent(served, its.task.cfg.classification_head_name)
         rows[one.label] = {
             **quality(its, outputs[one.label], targets, asked),
             **likeness(its, outputs[one.label], teacher_outputs),
