@@ -61,7 +61,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
     }
     found = {}
     for section, keys in names.items():
-        values = cfg[section] or {}
+        values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else vars(values)
         found.update({flag: values.get(key) for key, flag in keys.items()})
     return found
@@ -154,8 +154,10 @@ def load_checkpoint(
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
     if extra_state is None:
         return extra_state, epoch_itr
-    if task.origin is not None and task.origin.flag == FINETUNE:
+    finetunes = task.origin is not None and task.origin.flag == FINETUNE
+    if finetunes or cfg.reset_optimizer or cfg.reset_dataloader:
         trainer._previous_training_time = 0  # another run's
+    if finetunes:
         return extra_state, epoch_itr
 
     noted = {}
