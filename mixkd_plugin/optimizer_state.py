@@ -32,6 +32,15 @@ def complete(optimizer: Any) -> None:
 
 
 class _Complete:
+    def clip_grad_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """fairseq's, which would lower a loss scale that is off: amp's on a CPU."""
+        if not isinstance(self, AMPOptimizer) or self.scaler.is_enabled():
+            return super().clip_grad_norm(*args, **kwargs)
+        norm = self.fp32_optimizer.clip_grad_norm(*args, **kwargs)
+        if not torch.isfinite(norm):
+            raise FloatingPointError("gradients are Nan/Inf")
+        return norm
+
     def state_dict(self) -> dict[str, Any]:
         kept = {"scaler": _scaler_state(self.scaler)}
         if isinstance(self, FP16Optimizer):

@@ -158,8 +158,10 @@ def load_checkpoint(
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
     if extra_state is None:
         return extra_state, epoch_itr
-    if task.origin is not None and task.origin.flag == FINETUNE:
+    finetunes = task.origin is not None and task.origin.flag == FINETUNE
+    if finetunes or cfg.reset_optimizer or cfg.reset_dataloader:
         trainer._previous_training_time = 0  # another run's
+    if finetunes:
         return extra_state, epoch_itr
 
     noted = {}

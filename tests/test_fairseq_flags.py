@@ -112,7 +112,7 @@ def test_a_criterion_that_logs_more(tmp_path, classification, monkeypatch):
 # --- a student that diverges ---
 
 
-@pytest.mark.parametrize("precision", [[], ["--bf16"]])
+@pytest.mark.parametrize("precision", [[], ["--bf16"], ["--amp"]])
 def test_a_learning_rate_that_is_too_large(tmp_path, classification, precision):
     flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--lr", 1e30, *precision)
     with pytest.raises(ValueError) as error:

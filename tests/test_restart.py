@@ -82,6 +82,22 @@ def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classif
     begun = ["--finetune-from-model", last, "--stop-time-hours", 5, "--max-update", 3]
     inprocess.run_training(flags("other", *begun))
     assert updates(tmp_path / "other") == 3
+    begun[0], anew = "--restore-file", ["--reset-optimizer", "--reset-dataloader", "--reset-meters"]
+    inprocess.run_training(flags("third", *begun, *anew))
+    assert updates(tmp_path / "third") == 3
+
+
+def test_a_file_with_few_settings(tmp_path, classification):
+    run = toy.train_flags(classification, tmp_path / "run", "--tmkd-weight", 0, "--max-update", 2)
+    inprocess.run_training(run)
+    state = inprocess.checkpoint(tmp_path / "run")
+    state["cfg"] = {section: state["cfg"][section] for section in ("model", "task")}
+    torch.save(state, tmp_path / "few.pt")
+    other = toy.train_flags(classification, tmp_path / "other", "--tmkd-weight", 0)
+    inprocess.run_training(
+        [*other, "--finetune-from-model", tmp_path / "few.pt", "--max-update", 3]
+    )
+    assert updates(tmp_path / "other") == 3
 
 
 def test_a_restore_file_without_the_optimizers_state(tmp_path, classification):
