@@ -33,6 +33,16 @@ def test_words_are_split_and_joined_again(kind_and_tokenizer):
     assert tokenizer.decode([]) == ""
 
 
+def test_a_folder_of_transformers_that_says_nothing_about_case_is_lower_cased(tmp_path):
+    spec = write_tokenizer("wordpiece", tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"lowercase": true', '"lowercase": false'))
+    path.write_text(path.read_text().replace('"lowercase":true', '"lowercase":false'))
+    assert build_tokenizer(spec).encode("The SOUP") != build_tokenizer(spec).encode("the soup")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert build_tokenizer(spec).encode("The SOUP") == build_tokenizer(spec).encode("the soup")
+
+
 def test_wordpiece_reads_as_text(tmp_path):
     tokenizer = build_tokenizer(write_tokenizer("wordpiece", tmp_path))
     said = tokenizer.decode(tokenizer.encode("I do not know the soup, they said."))

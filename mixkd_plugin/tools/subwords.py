@@ -87,8 +87,8 @@ def _plain_special(library: Any) -> Dict[str, str]:
 def _wordpiece(folder: str, settings: Dict[str, Any]) -> Tokenizer:
     """BERT's pieces.
 
-    Where there is a tokenizer_config.json of BERT's, it decides about case, accents and Chinese, by
-    its silence too: so does transformers.
+    In a folder of transformers' BERT, tokenizer_config.json decides about case, accents and
+    Chinese, by its silence and its absence too: so it does in transformers.
     """
     import tokenizers
 
@@ -101,7 +101,8 @@ def _wordpiece(folder: str, settings: Dict[str, Any]) -> Tokenizer:
         library = tokenizers.Tokenizer.from_file(path)
         if type(library.model).__name__ != "WordPiece":
             raise ValueError(f"{path} is no WordPiece tokenizer: {IMPORT_AGAIN}")
-        if settings and type(library.normalizer).__name__ == "BertNormalizer":
+        of_transformers = settings or os.path.exists(os.path.join(folder, "config.json"))
+        if of_transformers and type(library.normalizer).__name__ == "BertNormalizer":
             library.normalizer = tokenizers.normalizers.BertNormalizer(**chosen)
     else:
         vocabulary = existing(folder, "vocab.txt")
