@@ -131,6 +131,8 @@ def export(
 def load(checkpoint: str, data: Optional[str], head: Optional[str] = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or another place of it."""
     state = read_configured(checkpoint)
+    if not any(name.startswith("classification_heads.") for name in state["model"]):
+        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
     folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(
