@@ -172,9 +172,10 @@ def test_bad_input(tmp_path):
     (tmp_path / "list").write_text("[1]\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     refuse("none cannot be read", tmp_path / "none")
-    refuse("binary cannot be read", tmp_path / "binary")
+    refuse("binary has no complete line", tmp_path / "binary")
     refuse("empty has no complete line", good, tmp_path / "empty")
     refuse("text, line 1: not JSON", tmp_path / "text")
+    refuse("; the study's command replaces such lines", tmp_path / "text")
     refuse("list, line 1: list; allowed: an object", tmp_path / "list")
     refuse("--baselines 'KD'; allowed: FT", good, "--baselines", "FT,KD")
     with pytest.raises(SystemExit, match="text is no folder that can be written in"):
