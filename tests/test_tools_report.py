@@ -175,6 +175,7 @@ def test_bad_input(tmp_path):
     refuse("binary has no complete line", tmp_path / "binary")
     refuse("empty has no complete line", good, tmp_path / "empty")
     refuse("text, line 1: not JSON", tmp_path / "text")
+    refuse("; the study's command replaces such lines", tmp_path / "text")
     refuse("list, line 1: list; allowed: an object", tmp_path / "list")
     refuse("--baselines 'KD'; allowed: FT", good, "--baselines", "FT,KD")
     with pytest.raises(SystemExit, match="text is no folder that can be written in"):

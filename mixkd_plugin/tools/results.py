@@ -137,7 +137,8 @@ def _read_file(path: str) -> List[Dict[str, Any]]:
             try:
                 records.append(check_record(parse_json(line)))
             except ValueError as error:
-                raise ValueError(f"{path}, line {i}: {error}") from error
+                text = f"{path}, line {i}: {error}"
+                raise ValueError(f"{text}; the study's command replaces such lines") from error
     if not records:
         raise ValueError(f"{path} has no complete line; allowed: a file of results")
     return records
