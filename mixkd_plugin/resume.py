@@ -10,7 +10,8 @@ from typing import Any
 from fairseq.file_io import PathManager
 
 from . import ranks
-from .restart import FINETUNE, Origin, settings_of_run
+from .model import FAIRSEQ_EPS
+from .restart import FINETUNE, LAYER_NORM_EPS, Origin, settings_of_run
 from .safe_reading import RefusedError, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,11 @@ def find(
 
 
 def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
-    settings = settings_of_run(state["cfg"]) if state.get("cfg") else {}
+    if state.get("cfg"):
+        settings = settings_of_run(state["cfg"])
+    else:  # of fairseq before 0.11, or an import
+        eps = getattr(state["args"], "layer_norm_eps", None)
+        settings = {LAYER_NORM_EPS: eps or FAIRSEQ_EPS}
     return Origin(flag, path, state.get("task_state", {}), settings)
 
 

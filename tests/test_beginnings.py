@@ -4,6 +4,7 @@ import shutil
 
 import inprocess
 import pytest
+import torch
 import toy
 from refusals import FINE_TUNE, refusal
 
@@ -128,3 +129,18 @@ def test_any_bit_of_the_zips_headers(folder, classification, place):
             found = resume.find(str(folder), resume.DEFAULT)
             assert found == origin
             path.write_bytes(good)
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
+def test_a_file_with_arguments_alone(tmp_path, run, classification, flag):
+    """As fairseq wrote before 0.11, and import_hf does; its epsilon comes with its weights."""
+    state = inprocess.checkpoint(run)
+    state["args"], state["cfg"] = state["cfg"]["model"], None
+    state["args"].layer_norm_eps = 1e-12
+    torch.save(state, tmp_path / "old.pt")
+    flags = [*FINE_TUNE, "--max-update", 1, flag, tmp_path / "old.pt"]
+    if flag == "--restore-file":
+        flags += ["--reset-optimizer", "--reset-dataloader", "--reset-meters"]
+        flags += ["--reset-lr-scheduler"]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "new", *flags))
+    assert inprocess.checkpoint(tmp_path / "new")["cfg"]["model"].layer_norm_eps == 1e-12
