@@ -109,10 +109,10 @@ def test_a_student_of_another_package_is_compared(tmp_path, classification, teac
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", TOOLS)
 def test_usage(tool):
-    shown = toy.run_module(f"mixkd_plugin.tools.{tool}", "--help").stdout
-    assert shown.startswith(f"usage: python -m mixkd_plugin.tools.{tool}")
-    wrong = toy.run_module(f"mixkd_plugin.tools.{tool}", "--unknown", check=False)
-    assert wrong.returncode == 2 and wrong.stdout.startswith("usage: ")
+    module = f"mixkd_plugin.tools.{tool}"
+    (helped, shown), (wrong, said) = forked.run((module, "--help"), (module, "--unknown"))
+    assert helped == 0 and shown.startswith(f"usage: python -m {module}"), shown
+    assert wrong == 2 and said.startswith("usage: "), said
 
 
 @pytest.mark.slow
