@@ -188,7 +188,7 @@ def test_it_validates_by_the_real_command(distilled, classification):
     log = toy.run_module(
         "fairseq_cli.validate", classification, "--user-dir", toy.PLUGIN, "--cpu",
         "--task", "mixkd_sentence_prediction", "--path", distilled.folder / "checkpoint_last.pt",
-        "--batch-size", 16, "--log-format", "simple",
+        "--batch-size", 16, "--num-workers", 0, "--log-format", "simple",
     ).stdout  # fmt: skip
     values = toy.last_values(log, "valid")
     at_the_end = toy.last_values(distilled.log, "valid")
