@@ -10,16 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .compat import TORCH_VERSION
 from .packing import Packing
-
-HAS_FUSED = TORCH_VERSION >= (2, 0)
-HAS_JAGGED = TORCH_VERSION >= (2, 5)
 
 
 def attend(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
     """What every token of ``x`` (N, D) gathers, (N, D); or the first of each row, (R, D)."""
-    if x.is_cuda and HAS_JAGGED:
+    if x.is_cuda:  # length by length, a GPU would wait for its launches
         return attend_jagged(module, x, packing, first_only)
     return attend_first(module, x, packing) if first_only else attend_grouped(module, x, packing)
 
@@ -38,7 +34,7 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
         packing.groups, *(_by_group(_wide(t), packing) for t in projected)
     ):
         q, k, v = (t.view(rows, length, module.num_heads, -1).transpose(1, 2) for t in qkv)
-        if p == 0 and HAS_FUSED:
+        if p == 0:
             gathered = F.scaled_dot_product_attention(q, k, v)
         else:  # with dropout, several times faster than torch's on a CPU
             weights = torch.matmul(q * module.scaling, k.transpose(2, 3)).softmax(dim=-1)

@@ -18,7 +18,7 @@ from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
-from .attention import HAS_JAGGED, attend
+from .attention import attend
 from .mixup import Mix
 from .packing import PackedMix, Packing, pack
 
@@ -89,12 +89,7 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
 
 def can_pack(model, head: str, tokens: Tensor) -> bool:
     """Whether :func:`encode_packed` can stand for fairseq's own pass; if not, the log says why."""
-    if tokens.device.type == "xla":
-        reason = "a TPU"
-    elif tokens.is_cuda and not HAS_JAGGED:  # length by length, a GPU waits for its launches
-        reason = "a GPU with torch before 2.5"
-    else:
-        reason = obstacle(model, head)
+    reason = "a TPU" if tokens.device.type == "xla" else obstacle(model, head)
     if reason is not None:
         _say_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
     return reason is None

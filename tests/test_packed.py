@@ -67,8 +67,6 @@ def assert_equal_passes(model, x, mix, with_clean=True):
 def way(request, monkeypatch):
     """Each way of attention, whatever suits this device."""
     if request.param == "jagged":
-        if not attention.HAS_JAGGED:
-            pytest.skip("torch has no jagged attention before 2.5")
         monkeypatch.setattr(packed, "attend", attention.attend_jagged)
 
 

@@ -13,7 +13,6 @@ import torch
 from fairseq.models.roberta.model import RobertaModel
 from torch import Tensor
 
-from ..compat import TORCH_VERSION
 from .hf_config import ACTIVATIONS, ROBERTA
 from .interop import library, quiet
 from .serving_module import ServedStudent
@@ -163,8 +162,6 @@ def open_torchscript(folder: str, padding: int) -> Logits:
 def write_onnx(student: Student, folder: str) -> None:
     for name in ("onnx", "onnxscript"):
         library(name)
-    if TORCH_VERSION < (2, 6):
-        raise ValueError(f"--to onnx needs torch 2.6 or newer, this is {torch.__version__}")
     example = torch.tensor([[0, 5, 6, 2], [0, 5, 2, student.padding]])
     dynamic = {"input_ids": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}}
     with quiet():
