@@ -15,13 +15,6 @@ from .mixup_model import MixupModel
 from .packed import can_pack, encode_packed
 
 
-def can_encode(model) -> bool:
-    """Whether :func:`encode` knows models of this kind."""
-    return isinstance(model, MixupModel) or hasattr(
-        getattr(model, "encoder", None), "sentence_encoder"
-    )
-
-
 def encode(
     model, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool, padding_free: bool
 ) -> Tensor:
