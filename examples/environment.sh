@@ -5,7 +5,7 @@
 #   VENV=DIR      use this environment as it is, and install nothing
 #   PYTHON=...    the Python to make .venv with (default python3): 3.11, 3.12 or 3.13
 #   TORCH=...     which torch to install (default torch==2.13.0)
-# uv is used where it is on PATH, pip otherwise. No compiler is needed: see mixkd_plugin/batching.py.
+# uv is used where it is on PATH, pip otherwise. No compiler is needed: see mixkd_plugin/fairseq_fixes/data_utils_fast.py.
 
 MIXKD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

@@ -5,22 +5,16 @@ Importing registers the task ``mixkd_sentence_prediction``, the criterion ``mixk
 this one may be the user directory instead, and add a distance, a pairing rule or an encoder.
 """
 
-from . import quiet  # isort: skip  # before anything is imported that warns
-from . import compat  # isort: skip  # first: it says what to install where fairseq is missing
-from . import criterion, model, safe_reading, task
-from .losses import register_distance
-from .mixup_model import MixupModel
-from .pairing import Examples, register_pairing
+# isort: off
+from .fairseq_fixes import import_warnings  # noqa: F401  (before anything is imported that warns)
+from .fairseq_fixes import apply  # noqa: F401  (it says what to install where fairseq is missing)
 
-__all__ = [
-    "Examples",
-    "MixupModel",
-    "compat",
-    "criterion",
-    "model",
-    "quiet",
-    "register_distance",
-    "register_pairing",
-    "safe_reading",
-    "task",
-]
+# isort: on
+from .criterions import mixkd  # noqa: F401
+from .data.mixup_plan import Examples, register_pairing
+from .losses import register_distance
+from .models import mixkd_roberta  # noqa: F401
+from .models.mixup_model import MixupModel
+from .tasks import mixkd_sentence_prediction  # noqa: F401
+
+__all__ = ["Examples", "MixupModel", "register_distance", "register_pairing"]

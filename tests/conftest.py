@@ -13,7 +13,7 @@ import toy
 from tiny_tokenizers import KINDS, write_tokenizer
 from two_vocabularies import add_second_text, make_case
 
-from mixkd_plugin.teacher import Teacher
+from mixkd_plugin.teacher.ensemble import Teacher
 
 # A teacher by fairseq alone, deeper than the student (mixkd_tiny) and of the same width.
 TEACHER = [

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_tools_study import STUDY
 
-from mixkd_plugin.tools import study_jobs
-from mixkd_plugin.tools.study import read_study, run_study
-from mixkd_plugin.tools.study_processes import Commands, JobFailed
+from mixkd_plugin.tools.study import jobs
+from mixkd_plugin.tools.study.processes import Commands, JobFailed
+from mixkd_plugin.tools.study.study import read_study, run_study
 
 STAMP = "2026-01-01 00:00:00 | INFO | "
 LOG = [
@@ -90,5 +90,5 @@ def faked(tmp_path, monkeypatch, classification):
     study = FakedStudy(tmp_path / "work", str(classification))
     monkeypatch.setattr(Commands, "call", lambda commands, *args: study.call(commands, *args))
     size = {"layers": 3, "parameters": 2, "bytes": 8}
-    monkeypatch.setattr(study_jobs, "size_of", lambda path: size)
+    monkeypatch.setattr(jobs, "size_of", lambda path: size)
     return study

@@ -66,7 +66,7 @@ def _run(commands: Sequence[Sequence[str]], seconds: float) -> List[Tuple[int, s
     return results
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _server() -> subprocess.Popen:
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
     tests = os.path.dirname(os.path.abspath(__file__))

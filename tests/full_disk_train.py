@@ -5,10 +5,10 @@ import signal
 
 import fairseq_cli.train
 
-from mixkd_plugin import interruption
+from mixkd_plugin.fairseq_fixes import atomic_save
 
 if __name__ == "__main__":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-    interruption.PAUSES = (0, 0)
+    atomic_save.PAUSES = (0, 0)
     fairseq_cli.train.cli_main()

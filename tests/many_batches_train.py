@@ -2,8 +2,8 @@
 
 import fairseq_cli.train
 
-from mixkd_plugin import teacher_outputs
+from mixkd_plugin.teacher import logits
 
 if __name__ == "__main__":
-    teacher_outputs.BATCH_TOKENS = 60
+    logits.BATCH_TOKENS = 60
     fairseq_cli.train.cli_main()

@@ -13,8 +13,8 @@ import second_device
 import torch
 from fairseq import tasks, utils
 
-from mixkd_plugin.teacher import Teacher
-from mixkd_plugin.teacher_outputs import TeacherOutputs
+from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.logits import TeacherOutputs
 
 
 class Optimizer:

@@ -10,8 +10,8 @@ import pytest
 import toy
 from test_quickstart import sample
 
-from mixkd_plugin.tools.encode import encode
-from mixkd_plugin.tools.sources import glue_source
+from mixkd_plugin.tools.encode.encode import encode
+from mixkd_plugin.tools.encode.sources import glue_source
 
 EXAMPLES = toy.ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))

@@ -12,7 +12,7 @@ from refusals import KD, assert_matches
 from test_bad_ranks import refusals
 from two_vocabularies import INIT
 
-from mixkd_plugin.texts import digest_of_texts, write_digests
+from mixkd_plugin.data.text_digests import digest_of_texts, write_digests
 
 
 def start(case, folder, *flags):

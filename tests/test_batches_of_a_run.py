@@ -12,7 +12,7 @@ from fairseq.data import data_utils
 from refusals import FINE_TUNE
 from test_equivalence import OFF, SIZE
 
-from mixkd_plugin.task import MixKDSentencePredictionTask
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 
 MIXUP = ["--tmkd-weight", 0]
 

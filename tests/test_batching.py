@@ -17,7 +17,7 @@ import fairseq
 import numpy as np
 import pytest
 
-from mixkd_plugin import batching
+from mixkd_plugin.fairseq_fixes import data_utils_fast
 
 SETUP = """
 import numpy
@@ -92,10 +92,10 @@ def test_same_batches_as_recorded():
         indices = np.arange(len(lengths))
         if "shapes" in case:
             shapes = np.array(case["shapes"], dtype=np.int64)
-            batches = batching.batch_fixed_shapes_fast(indices, lengths.__getitem__, shapes)
+            batches = data_utils_fast.batch_fixed_shapes_fast(indices, lengths.__getitem__, shapes)
         else:
             limits = case["max_tokens"], case["max_sentences"], case["multiple"]
-            batches = batching.batch_by_size_vec(indices, lengths, *limits)
+            batches = data_utils_fast.batch_by_size_vec(indices, lengths, *limits)
         assert [len(batch) for batch in batches] == case["batch_sizes"], case
         assert [i for batch in batches for i in batch] == indices.tolist()
 
@@ -105,10 +105,10 @@ def test_same_batches_as_the_compiled_one(compiled):
     for _ in range(5000):
         case = random_case(rng)
         expected = as_lists(compiled.batch_by_size_vec(*case))
-        assert as_lists(batching.batch_by_size_vec(*case)) == expected, case
+        assert as_lists(data_utils_fast.batch_by_size_vec(*case)) == expected, case
         indices, lengths, *limits = case
         by_index = dict(zip(indices.tolist(), lengths.tolist()))
-        batches = batching.batch_by_size_fn(indices, by_index.__getitem__, *limits)
+        batches = data_utils_fast.batch_by_size_fn(indices, by_index.__getitem__, *limits)
         assert as_lists(batches) == expected, case
 
 
@@ -120,14 +120,14 @@ def test_same_fixed_shapes_as_the_compiled_one(compiled):
         shapes = sorted([rng.randint(1, 8), rng.randint(1, 55)] for _ in range(rng.randint(1, 4)))
         arguments = indices, by_index.__getitem__, np.array(shapes, dtype=np.int64)
         expected = compiled.batch_fixed_shapes_fast(*arguments)
-        assert batching.batch_fixed_shapes_fast(*arguments) == expected, (lengths, shapes)
+        assert data_utils_fast.batch_fixed_shapes_fast(*arguments) == expected, (lengths, shapes)
 
 
 def test_every_example_once_in_order_within_limits():
     rng = random.Random(3)
     for _ in range(3000):
         case = indices, lengths, max_tokens, max_sentences, multiple = random_case(rng)
-        batches = batching.batch_by_size_vec(*case)
+        batches = data_utils_fast.batch_by_size_vec(*case)
         assert [i for batch in batches for i in batch] == indices.tolist()
         by_index = dict(zip(indices.tolist(), lengths.tolist()))
         for batch in batches:
@@ -142,18 +142,18 @@ def test_every_example_once_in_order_within_limits():
 )
 def test_sizes_are_multiples_but_for_the_rest(n, sizes):
     indices, lengths = np.arange(n), np.full(n, 7, dtype=np.int64)
-    batches = batching.batch_by_size_vec(indices, lengths, 7 * 20, -1, 8)  # 20 would fit
+    batches = data_utils_fast.batch_by_size_vec(indices, lengths, 7 * 20, -1, 8)  # 20 would fit
     assert [len(batch) for batch in batches] == sizes
 
 
 def test_example_longer_than_a_batch_is_refused():
     with pytest.raises(AssertionError, match="9 tokens.*8"):
-        batching.batch_by_size_vec(np.arange(2), np.array([3, 9]), 8, -1, 1)
+        data_utils_fast.batch_by_size_vec(np.arange(2), np.array([3, 9]), 8, -1, 1)
 
 
 def test_fast_enough_for_a_large_corpus():
     n = 400_000
     lengths = np.sort(np.random.RandomState(0).randint(3, 120, n)).astype(np.int64)
     start = time.process_time()
-    batching.batch_by_size_vec(np.arange(n), lengths, 4096, -1, 8)
+    data_utils_fast.batch_by_size_vec(np.arange(n), lengths, 4096, -1, 8)
     assert time.process_time() - start < 5  # 0.15 s on a laptop core; a quadratic loop takes hours

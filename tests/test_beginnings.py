@@ -8,7 +8,7 @@ import torch
 import toy
 from refusals import FINE_TUNE, refusal
 
-from mixkd_plugin import resume
+from mixkd_plugin.checkpoints import recovery
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +119,14 @@ def test_any_bit_of_the_zips_headers(folder, classification, place):
     path = folder / "checkpoint_last.pt"
     good = path.read_bytes()
     at = good.rfind(b"PK\x01\x02") if place == "directory" else good.rfind(b"PK\x03\x04")
-    origin = resume.find(str(folder), resume.DEFAULT)
+    origin = recovery.find(str(folder), recovery.DEFAULT)
     shutil.copy(path, folder / "checkpoint1.pt")
     for byte in range(at + 4, at + 30):
         for bit in (0, 3, 6):
             content = bytearray(good)
             content[byte] ^= 1 << bit
             path.write_bytes(content)
-            found = resume.find(str(folder), resume.DEFAULT)
+            found = recovery.find(str(folder), recovery.DEFAULT)
             assert found == origin
             path.write_bytes(good)
 

@@ -14,9 +14,9 @@ from refusals import accepts
 from same_end import assert_same_end
 from test_teacher_outputs import run
 
-from mixkd_plugin import teacher_setup
-from mixkd_plugin.output_cache import OutputCache
-from mixkd_plugin.teacher_files import TeacherFiles
+from mixkd_plugin.teacher import build
+from mixkd_plugin.teacher.disk_cache import OutputCache
+from mixkd_plugin.teacher.files import TeacherFiles
 
 SHAPE = (5, 2, 3)
 OUTPUTS = np.random.RandomState(0).rand(*SHAPE).astype(np.float32)
@@ -221,7 +221,7 @@ def test_a_teacher_exchanged_under_a_run(tmp_path, classification, teacher, monk
     """Its answers would be kept as the other's."""
     path = tmp_path / "teacher.pt"
     path.write_bytes(teacher.read_bytes())
-    load = teacher_setup.load_teacher
+    load = build.load_teacher
 
     def exchange_and_load(*args):
         loaded = load(*args)
@@ -231,7 +231,7 @@ def test_a_teacher_exchanged_under_a_run(tmp_path, classification, teacher, monk
         return loaded
 
     if when == "while":
-        monkeypatch.setattr(teacher_setup, "load_teacher", exchange_and_load)
+        monkeypatch.setattr(build, "load_teacher", exchange_and_load)
 
     def change(*_):
         content = bytearray(path.read_bytes())
@@ -250,7 +250,7 @@ def test_a_teacher_exchanged_under_a_run(tmp_path, classification, teacher, monk
 
 def test_models_without_a_file_have_no_cache(tmp_path, classification, teacher, monkeypatch):
     """Such as of a notebook: nothing would tell their versions apart."""
-    monkeypatch.setattr(teacher_setup, "digests_of_code", lambda _: {"__main__": ""})
+    monkeypatch.setattr(build, "digests_of_code", lambda _: {"__main__": ""})
     flags = ["--kd-weight", 1, "--teacher-path", teacher]
     with pytest.raises(ValueError, match="--teacher-cache .*cache: module __main__ has no file"):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "cache")

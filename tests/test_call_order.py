@@ -17,7 +17,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE
 
-from mixkd_plugin.task import MixKDSentencePredictionTask
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 
 STILL = ["--dropout", 0, "--attention-dropout", 0]
 MIXUP = ["--tmkd-weight", 0, "--mixup-ratio", 2, *STILL]
@@ -27,7 +27,7 @@ ORDERS = [
 ]  # fmt: skip
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parsed(*flags):
     return inprocess.training_config(flags)
 

@@ -14,7 +14,9 @@ from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
 
-from mixkd_plugin.tools import compare, export, scoring
+from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.compare import compare
+from mixkd_plugin.tools.export import export
 
 HEAD = "sentence_classification_head"
 

@@ -8,7 +8,7 @@ import types
 import pytest
 from toy import ROOT
 
-from mixkd_plugin import compat
+from mixkd_plugin.fairseq_fixes import apply
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def test_says_what_to_install_where_fairseq_cannot_be_imported(tmp_path, fake):
 
 def test_an_older_python_or_torch_is_refused_in_one_sentence(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(compat, "TORCH_VERSION", (2, 5))
+        patch.setattr(apply, "TORCH_VERSION", (2, 5))
         with pytest.raises(ImportError, match=r"needs torch >= 2.6, got \S+: run .*torch`\.$"):
-            compat._require_fairseq()
+            apply._require_fairseq()
     with monkeypatch.context() as patch:
-        patch.setattr(compat.sys, "version_info", (3, 10, 12))
+        patch.setattr(apply.sys, "version_info", (3, 10, 12))
         with pytest.raises(ImportError, match="needs Python >= 3.11"):
-            compat._require_fairseq()
-    compat._require_fairseq()
+            apply._require_fairseq()
+    apply._require_fairseq()
 
 
 def test_compiled_batcher_is_left_alone(monkeypatch):
@@ -49,5 +49,5 @@ def test_compiled_batcher_is_left_alone(monkeypatch):
     compiled = types.ModuleType(name)
     compiled.__spec__ = object()
     monkeypatch.setitem(sys.modules, name, compiled)
-    compat.supply_batcher()
+    apply.supply_batcher()
     assert sys.modules[name] is compiled

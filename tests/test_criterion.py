@@ -12,10 +12,10 @@ from fairseq.models.roberta import RobertaModel
 from test_encoding import build
 from toy import make_data, train_flags
 
-from mixkd_plugin.encoding import encode
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.teacher import Teacher
-from mixkd_plugin.teacher_outputs import TeacherOutputs
+from mixkd_plugin.models.encode import encode
+from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.logits import TeacherOutputs
 
 HEAD = "sentence_classification_head"
 CLASSES = 3

@@ -8,8 +8,8 @@ import pytest
 import torch
 from fairseq.data import FairseqDataset
 
-from mixkd_plugin.data import DistillationDataset
-from mixkd_plugin.pairing import Examples, draw_plan
+from mixkd_plugin.data.mixup_dataset import DistillationDataset
+from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
 LENGTHS = np.random.RandomState(0).randint(3, 40, size=101)
 CLASSES = np.random.RandomState(1).randint(0, 3, size=101)

@@ -8,9 +8,9 @@ import pytest
 from fairseq.models.roberta import RobertaModel
 from toy import PLUGIN, ROOT
 
-from mixkd_plugin.criterion import MixKDCriterionConfig
-from mixkd_plugin.model import SIZES, MixKDRobertaModel
-from mixkd_plugin.task import MixKDSentencePredictionConfig
+from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
+from mixkd_plugin.models.mixkd_roberta import SIZES, MixKDRobertaModel
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
 
 README = (ROOT / "user_dir_README.md").read_text(encoding="utf-8")
 

@@ -8,10 +8,10 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.roberta import RobertaModel
 
-from mixkd_plugin.encoding import encode
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.model import MixKDRobertaModel
-from mixkd_plugin.teacher import Teacher
+from mixkd_plugin.models.encode import encode
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.teacher.ensemble import Teacher
 
 PAD = 1
 HEAD = "head"

@@ -9,7 +9,7 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 
-from mixkd_plugin.criterion import MixKDCriterion
+from mixkd_plugin.criterions.mixkd import MixKDCriterion
 
 LEARN = ["--max-epoch", 10, "--lr", 0.005, "--dropout", 0]
 FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]

@@ -24,7 +24,7 @@ from test_equivalence import assert_same
 from test_recipes import own_logging  # noqa: F401  (a fixture)
 from toy import PLUGIN, ROOT
 
-from mixkd_plugin.pairing import Examples, draw_plan
+from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
 HEAD = "sentence_classification_head"

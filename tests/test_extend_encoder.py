@@ -9,8 +9,8 @@ from fairseq.utils import import_user_module
 from test_encoding import HEAD, LAM, PAD, PARTNERS, X, rows
 from toy import ROOT
 
-from mixkd_plugin.encoding import encode
 from mixkd_plugin.mixup import Mix
+from mixkd_plugin.models.encode import encode
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from test_equivalence import assert_same
 from test_recipes import own_logging  # noqa: F401  (a fixture)
 from toy import ROOT
 
-from mixkd_plugin.model import SIZES, drop_nulls
-from mixkd_plugin.task import MixKDSentencePredictionTask
+from mixkd_plugin.models.mixkd_roberta import SIZES, drop_nulls
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
 BALANCED = ["--task", "my_task", "--criterion", "my_criterion", "--balanced-weight", 0.5]
@@ -226,7 +226,7 @@ def test_what_is_no_wrapper_is_refused(tmp_path, classification, monkeypatch):
 PACKAGE = """
     from fairseq.models import register_model, register_model_architecture
     import mixkd_plugin
-    from mixkd_plugin.model import MixKDRobertaModel
+    from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
     @register_model("scaled_roberta")
     class ScaledRoberta(MixKDRobertaModel):

@@ -6,7 +6,7 @@ import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
 
-from mixkd_plugin.criterion import MixKDCriterion
+from mixkd_plugin.criterions.mixkd import MixKDCriterion
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import toy
 from fairseq.optim import AMPOptimizer
 from same_end import assert_same_end
 
-from mixkd_plugin import optimizer_state
+from mixkd_plugin.fairseq_fixes import optimizer_state
 
 FLAGS = ["--tmkd-weight", 0, "--max-epoch", 2, "--lr", 1e-4]
 FP16 = ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", 4, "--fp16-scale-window", 4]

@@ -7,9 +7,9 @@ import pytest
 import torch
 import toy
 
-from mixkd_plugin.tools.encode import encode
-from mixkd_plugin.tools.import_hf import import_encoder
-from mixkd_plugin.tools.sources import glue_source
+from mixkd_plugin.tools.encode.encode import encode
+from mixkd_plugin.tools.encode.sources import glue_source
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 pytestmark = pytest.mark.slow
 

@@ -16,12 +16,13 @@ import toy
 from refusals import KD, accepts, refusal
 from test_reading_checkpoints import checkpoint
 
-from mixkd_plugin import configured, digests, preflight, resume, safe_reading
+from mixkd_plugin import fingerprints
+from mixkd_plugin.checkpoints import checks, configured, recovery, safe_load
 
 SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 
 
-def refused(path, read=safe_reading.read_checkpoint):
+def refused(path, read=safe_load.read_checkpoint):
     """The message of one line, got at once and for little memory."""
     begun, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError) as error:
@@ -73,7 +74,7 @@ def test_bits_of_the_directory(tmp_path):
         damaged[place] ^= 1 << place % 8
         (tmp_path / "bit.pt").write_bytes(damaged)
         try:
-            state = safe_reading.read_checkpoint(str(tmp_path / "bit.pt"))
+            state = safe_load.read_checkpoint(str(tmp_path / "bit.pt"))
         except ValueError as error:
             assert "\n" not in str(error)
         else:
@@ -87,7 +88,7 @@ def test_a_damaged_directory_is_no_dead_end_of_a_resume(tmp_path, field):
     damaged, start = bytearray(path.read_bytes()), parts_of(path)[1]
     damaged[start + field] ^= 1
     path.write_bytes(damaged)
-    assert resume.find(str(tmp_path), "checkpoint_last.pt").task_state == {}
+    assert recovery.find(str(tmp_path), "checkpoint_last.pt").task_state == {}
     assert (tmp_path / "checkpoint_last.pt.damaged").exists()
 
 
@@ -249,7 +250,7 @@ def test_what_is_no_file_is_not_opened(tmp_path, classification, teacher, kind):
     ({**NO_FILES, "sparse": make_sparse}[kind])(path)
     refused(path)
     if kind != "sparse":
-        refused(path, digests.digest_of_file)
+        refused(path, fingerprints.digest_of_file)
     flags = [*KD, "--teacher-path", path]
     assert str(path) in refusal(classification, tmp_path / "s", *flags)
     flags = [*KD, "--teacher-path", teacher, "--student-init-path", path]
@@ -266,4 +267,4 @@ def test_a_dictionary_that_is_none_costs_nothing(tmp_path, classification, teach
     flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
     assert "too large" in refusal(classification, tmp_path / "s", *flags)
     with pytest.raises(ValueError, match="dict.txt.*too large"):
-        preflight.check_dictionaries("DATA_DIR", str(theirs), regression=True)
+        checks.check_dictionaries("DATA_DIR", str(theirs), regression=True)

@@ -21,10 +21,15 @@ from refusals import KD, accepts, refusal
 from test_encoding import build as student
 from torch import nn
 
-from mixkd_plugin import MixupModel, preflight, teacher
-from mixkd_plugin.model import MixKDRobertaModel
-from mixkd_plugin.student_init import initialise_student
-from mixkd_plugin.tools import compare, export, scoring, serving_report
+from mixkd_plugin import MixupModel
+from mixkd_plugin.checkpoints import checks
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.models.student_init import initialise_student
+from mixkd_plugin.teacher import ensemble
+from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.compare import compare
+from mixkd_plugin.tools.export import export
+from mixkd_plugin.tools.serving_report import serving_report
 
 HEAD = "sentence_classification_head"
 # What fairseq evaluates somewhere, besides what is text in any way.
@@ -68,9 +73,9 @@ def words(classification):
 
 def readers(path, data, task):
     """Every way by which a checkpoint becomes a model."""
-    reads = teacher.Reads(str(data), task.source_dictionary, 0, None)
-    expected = teacher.Expected(reads, task.label_dictionary, HEAD, 2, 8)
-    yield lambda: teacher._build(teacher._read(path, expected), expected)
+    reads = ensemble.Reads(str(data), task.source_dictionary, 0, None)
+    expected = ensemble.Expected(reads, task.label_dictionary, HEAD, 2, 8)
+    yield lambda: ensemble._build(ensemble._read(path, expected), expected)
     yield lambda: scoring.load(path, str(data))
     yield lambda: export.load(path, None)
     yield lambda: export.load(path, str(data))
@@ -281,7 +286,7 @@ def test_settings_of_a_model_of_ones_own(tmp_path, classification, teacher, word
 
 def test_a_model_of_ones_own_keeps_its_settings(tmp_path, classification, teacher, words):
     loaded = scoring.load(drawn(tmp_path / "t.pt", teacher, words), str(classification))
-    assert preflight.heads_of(loaded.model.state_dict()) == {HEAD: 2}
+    assert checks.heads_of(loaded.model.state_dict()) == {HEAD: 2}
 
 
 @register_model("by_flags")

@@ -11,7 +11,7 @@ from fairseq.data import Dictionary, indexed_dataset
 from refusals import FINE_TUNE, refusal
 from test_equivalence import assert_same
 
-from mixkd_plugin.labels import read_class_labels
+from mixkd_plugin.data.labels import read_class_labels
 
 CLASSES = Dictionary()
 for name in ("a", "b", "c"):

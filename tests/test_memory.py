@@ -12,7 +12,7 @@ import torch
 import toy
 from toy import ROOT
 
-from mixkd_plugin.teacher import Teacher
+from mixkd_plugin.teacher.ensemble import Teacher
 
 sys.path.insert(0, str(ROOT / "examples" / "benchmark"))
 

@@ -16,7 +16,7 @@ from test_every_example_counts import (
     regression_scores,
 )
 
-from mixkd_plugin import metrics
+from mixkd_plugin.criterions import metrics
 
 REGRESSION = ["--regression-target", *CORRELATIONS]
 

@@ -7,7 +7,7 @@ from fairseq.logging import metrics as fairseq_metrics
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sklearn_metrics
 
-from mixkd_plugin import metrics
+from mixkd_plugin.criterions import metrics
 
 
 def draw(num_classes, n=200, seed=0):

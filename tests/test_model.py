@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
-from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 CONTRACT = {
     "mixkd_roberta": (12, 768, 3072, 12),

@@ -10,8 +10,8 @@ from refusals import FINE_TUNE, KD, accepts, refusal
 from test_tools_encode import decoded
 from test_tools_encode_files import FEW, classes, encode, flags_of, refused, write
 
-from mixkd_plugin.tools.likeness import listed
-from mixkd_plugin.tools.names import join_names, split_names
+from mixkd_plugin.tools.texts.likeness import listed
+from mixkd_plugin.tools.texts.names import join_names, split_names
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fairseq.models import distributed_fairseq_model
 from omegaconf import OmegaConf
 from same_end import assert_same_end
 
-from mixkd_plugin import compat
+from mixkd_plugin.fairseq_fixes import apply
 
 LOADED = {"train_iterator": {"epoch": 2, "iterations_in_epoch": 0}, "best": 1.5, "val_loss": 2.0}
 
@@ -84,7 +84,7 @@ def test_imported_again_it_replaces_nothing_twice():
         (distributed_fairseq_model, "DistributedDataParallel"),
     ]  # fmt: skip
     before = [getattr(owner, name) for owner, name in places]
-    importlib.reload(compat)
+    importlib.reload(apply)
     assert all(getattr(o, n) is function for (o, n), function in zip(places, before))
 
 

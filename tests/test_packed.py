@@ -8,10 +8,10 @@ from fairseq.models.roberta import RobertaModel
 from test_encoding import HEAD, PAD, build, rows
 from torch import nn
 
-from mixkd_plugin import attention, packed
-from mixkd_plugin.encoding import encode
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.models.encode import encode
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.modules import packed_attention, packed_encoder
 
 LAYOUTS = {
     "pre-LN": {"encoder_normalize_before": True, "layernorm_embedding": False},
@@ -67,7 +67,7 @@ def assert_equal_passes(model, x, mix, with_clean=True):
 def way(request, monkeypatch):
     """Each way of attention, whatever suits this device."""
     if request.param == "jagged":
-        monkeypatch.setattr(packed, "attend", attention.attend_jagged)
+        monkeypatch.setattr(packed_encoder, "attend", packed_attention.attend_jagged)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -75,7 +75,7 @@ def way(request, monkeypatch):
 @pytest.mark.parametrize("lengths", ROWS.values(), ids=ROWS)
 def test_logits_and_gradients_are_fairseqs(lengths, settings, dtype, way):
     model = build(MixKDRobertaModel, 0, **settings).to(dtype)
-    assert packed.can_pack(model, HEAD, rows(3))
+    assert packed_encoder.can_pack(model, HEAD, rows(3))
     assert_equal_passes(model, *batch(*lengths))
 
 
@@ -187,7 +187,7 @@ def checkpointing(model):
 def test_what_it_does_not_know_it_leaves_to_fairseq_and_says_so_once(change, named, caplog):
     model = build(MixKDRobertaModel, 0, dropout=0.0, attention_dropout=0.0)
     change(model)
-    packed._say_once.cache_clear()
+    packed_encoder._say_once.cache_clear()
     x, mix = batch(*ROWS["all lengths"])
     with caplog.at_level(logging.INFO):
         on, off = (encode(model, HEAD, x, mix, True, free) for free in (True, False))
@@ -199,7 +199,7 @@ def test_what_it_does_not_know_it_leaves_to_fairseq_and_says_so_once(change, nam
 def test_a_layerdrop_teacher_is_whole_in_evaluation():
     model = build(RobertaModel, 0)
     model.encoder.sentence_encoder.encoder_layerdrop = 0.2
-    assert packed.can_pack(model, HEAD, rows(3))
+    assert packed_encoder.can_pack(model, HEAD, rows(3))
 
 
 @pytest.mark.parametrize("with_mix", [True, False])

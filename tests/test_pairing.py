@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixkd_plugin.pairing import (
+from mixkd_plugin.data.mixup_plan import (
     LENGTH_BUCKET,
     Examples,
     draw_plan,

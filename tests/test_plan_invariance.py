@@ -9,7 +9,7 @@ import toy
 from recorded_train import watcher
 from same_end import assert_same_end
 
-from mixkd_plugin.pairing import Examples, draw_plan
+from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
 N = 101
 EPOCHS = 3

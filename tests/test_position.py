@@ -6,7 +6,7 @@ import pytest
 import torch
 from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
 
-from mixkd_plugin.position import ResumableBatches
+from mixkd_plugin.fairseq_fixes.epoch_position import ResumableBatches
 
 
 class Numbers(torch.utils.data.Dataset):

@@ -11,7 +11,7 @@ import toy
 from fairseq import tasks
 from test_equivalence import SIZE
 
-from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 # The same 26 batches an epoch, 4 of them an update: the last update of an epoch has 2 of 4, so that
 # of 4 processes two compute a dummy batch. adam-eps: the gradient of keys' biases is 0 but for

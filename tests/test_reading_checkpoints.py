@@ -16,7 +16,7 @@ import torch
 from fairseq.distributed import utils as distributed_utils
 from omegaconf import OmegaConf
 
-from mixkd_plugin import configured, pickle_scan, safe_reading
+from mixkd_plugin.checkpoints import configured, pickle_scan, safe_load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +55,7 @@ def save(request):
 def refusal(path):
     """The message, which must be one line with the path in it."""
     with pytest.raises(ValueError) as error:
-        safe_reading.read_checkpoint(str(path))
+        safe_load.read_checkpoint(str(path))
     message = str(error.value)
     assert str(path) in message and "\n" not in message
     return message
@@ -65,7 +65,7 @@ def test_reads_what_was_saved(tmp_path, save):
     path = tmp_path / "checkpoint.pt"
     saved = checkpoint()
     save(saved, path)
-    loaded = safe_reading.read_checkpoint(str(path))
+    loaded = safe_load.read_checkpoint(str(path))
     assert loaded["model"].keys() == saved["model"].keys()
     for name, tensor in saved["model"].items():
         assert torch.equal(loaded["model"][name], tensor)
@@ -86,7 +86,7 @@ def test_reads_published_weights_without_records_of_training(tmp_path, save):
     path = tmp_path / "checkpoint.pt"
     kept = {name: checkpoint()[name] for name in ("model", "cfg")}
     save(kept, path)
-    loaded = safe_reading.read_checkpoint(str(path))
+    loaded = safe_load.read_checkpoint(str(path))
     assert torch.equal(loaded["model"]["weight"], kept["model"]["weight"])
     assert loaded["cfg"]["model"].encoder_layers == 2
 
@@ -160,15 +160,15 @@ def test_malicious_plain_pickle_is_refused_and_not_run(tmp_path):
 def test_names_that_no_checkpoint_needs_are_refused(name):
     module, _, last = name.rpartition(".")
     with pytest.raises(pickle_scan.UnsafePickleError, match=f"wants to load {name}"):
-        pickle_scan.scan(f"c{module}\n{last}\n.".encode(), safe_reading.ALLOWED)
+        pickle_scan.scan(f"c{module}\n{last}\n.".encode(), safe_load.ALLOWED)
 
 
 def test_other_scalars_are_refused(tmp_path):
     with pytest.raises(ValueError):
-        safe_reading._NumberType("O8")
-    kind = safe_reading._NumberType("f4")
+        safe_load._NumberType("O8")
+    kind = safe_load._NumberType("f4")
     kind.__setstate__((3, "<", None, None, None, -1, -1, 0))
-    assert safe_reading._number(kind, np.float32(0.25).tobytes()) == 0.25
+    assert safe_load._number(kind, np.float32(0.25).tobytes()) == 0.25
 
 
 # -- Files that are not checkpoints ----------------------------------------------------------------

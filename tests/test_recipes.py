@@ -14,9 +14,9 @@ from hydra_recipes import FOLDER, RECIPES, SMALL, composed, overrides
 from omegaconf import OmegaConf
 from test_equivalence import assert_same
 
-from mixkd_plugin.criterion import MixKDCriterionConfig
-from mixkd_plugin.model import MixKDRobertaModel
-from mixkd_plugin.task import MixKDSentencePredictionConfig
+from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
 
 
 def dataclass_flags(config) -> dict:

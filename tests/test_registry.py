@@ -10,12 +10,13 @@ from test_data import Base, dataset
 from test_pairing import of_lengths
 from torch import nn
 
-from mixkd_plugin import MixupModel, losses, pairing, register_distance, register_pairing
-from mixkd_plugin.data import DistillationDataset
-from mixkd_plugin.encoding import encode
+from mixkd_plugin import MixupModel, losses, register_distance, register_pairing
+from mixkd_plugin.data import mixup_plan
+from mixkd_plugin.data.mixup_dataset import DistillationDataset
+from mixkd_plugin.data.mixup_plan import PAIRINGS, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
 from mixkd_plugin.mixup import Mix, union_rows
-from mixkd_plugin.pairing import PAIRINGS, draw_plan
+from mixkd_plugin.models.encode import encode
 
 LOGITS = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
 N = 7
@@ -193,4 +194,4 @@ def test_an_encoder_may_mix_elsewhere():
 
 def test_ours_are_the_first_entries():
     assert list(losses.DISTANCES)[:3] == ["mse", "kl", "ce"]
-    assert list(pairing.PAIRINGS)[:2] == ["random", "length"]
+    assert list(mixup_plan.PAIRINGS)[:2] == ["random", "length"]

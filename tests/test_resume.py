@@ -10,7 +10,7 @@ import toy
 from fairseq import checkpoint_utils
 from same_end import assert_same_end
 
-from mixkd_plugin import resume
+from mixkd_plugin.checkpoints import recovery
 
 FLAGS = [
     "--tmkd-weight", 0, "--dropout", 0.2, "--max-epoch", 2, "--save-interval-updates", 3,
@@ -85,7 +85,7 @@ def test_a_last_checkpoint_with_a_hole_gives_way(folder, share):
     at = int(share * len(content))
     content[at : at + 2000] = bytes(2000)
     path.write_bytes(content)
-    state = resume.find(str(folder), resume.DEFAULT)
+    state = recovery.find(str(folder), recovery.DEFAULT)
     assert state.task_state.keys() >= {"fingerprint"}
     assert path.read_bytes() != content
     assert (folder / "checkpoint_last.pt.damaged").read_bytes() == content
@@ -99,7 +99,7 @@ def test_the_newest_one_is_chosen_among_those_that_can_be_resumed_from(folder):
     del state["last_optimizer_state"]
     torch.save(state, folder / "checkpoint1.pt")
     torch.save(state, folder / "not_one_of_fairseq.pt")
-    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT).task_state
+    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
     last = inprocess.checkpoint(folder)
     assert last["optimizer_history"][-1]["num_updates"] == 6
     assert (folder / "checkpoint_last.pt").read_bytes() == (
@@ -150,15 +150,15 @@ def test_finetuning_begins_only_where_nothing_is_to_resume(folder, classificatio
 
 
 def test_new_runs_and_other_names(folder, tmp_path):
-    assert resume.find(str(tmp_path / "nothing"), resume.DEFAULT) is None
-    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT).task_state
-    assert "fingerprint" in resume.find("", str(folder / "checkpoint1.pt")).task_state
+    assert recovery.find(str(tmp_path / "nothing"), recovery.DEFAULT) is None
+    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
+    assert "fingerprint" in recovery.find("", str(folder / "checkpoint1.pt")).task_state
     # a part of a run, under a name of its own, is taken for that part's alone
     shutil.move(folder / "checkpoint_2_9.pt", folder / "checkpoint_2_9-part1.pt")
     cut(folder / "checkpoint_last.pt")
-    assert resume.find(str(folder), resume.DEFAULT, "-part1") is None
+    assert recovery.find(str(folder), recovery.DEFAULT, "-part1") is None
     shutil.copy(folder / "checkpoint_last.pt", folder / "checkpoint_last-part1.pt")
-    assert "fingerprint" in resume.find(str(folder), resume.DEFAULT, "-part1").task_state
+    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT, "-part1").task_state
     assert not (folder / "checkpoint_last.pt.damaged").exists()
     last = inprocess.checkpoint(folder, "checkpoint_last-part1.pt")
     assert last["optimizer_history"][-1]["num_updates"] == 9
@@ -174,10 +174,10 @@ def test_what_is_no_damage_stays_in_its_place(folder, monkeypatch):
 
         patch.setattr(torch, "load", fails)
         with pytest.raises(ValueError, match="Input/output error"):
-            resume.find(str(folder), resume.DEFAULT)
+            recovery.find(str(folder), recovery.DEFAULT)
     torch.save({"model": {}, "cfg": {}, "x": shutil.rmtree}, folder / "checkpoint_last.pt")
     with pytest.raises(ValueError, match="is refused: it wants to load shutil.rmtree"):
-        resume.find(str(folder), resume.DEFAULT)
+        recovery.find(str(folder), recovery.DEFAULT)
     (folder / "checkpoint_last.pt").write_bytes(content)
     assert {path.name for path in folder.iterdir() if "damaged" in path.name} == set()
 

@@ -14,7 +14,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from same_end import assert_same_end
 
-from mixkd_plugin import interruption
+from mixkd_plugin.fairseq_fixes import atomic_save
 
 SAVES = [
     "--tmkd-weight", 0, "--dropout", 0.2, "--max-epoch", 1, "--save-interval-updates", 2,
@@ -35,7 +35,7 @@ def straight(tmp_path_factory, classification):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(interruption, "PAUSES", (0, 0))
+    monkeypatch.setattr(atomic_save, "PAUSES", (0, 0))
 
 
 def updates(folder, name="checkpoint_last.pt"):
@@ -110,7 +110,7 @@ def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch
     monkeypatch.setattr(torch, "save", fails_once)
     path = tmp_path / "x.pt"
     fairseqs = checkpoint_utils.torch_persistent_save
-    interruption.save_whole(fairseqs, {"value": torch.arange(9)}, str(path))
+    atomic_save.save_whole(fairseqs, {"value": torch.arange(9)}, str(path))
     assert torch.load(path)["value"].tolist() == list(range(9))
 
 
@@ -119,10 +119,10 @@ def test_what_is_said_where_nothing_was_saved(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="no checkpoint_last.pt was saved before; .* begins anew"):
-        interruption._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
+        atomic_save._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
     (tmp_path / "checkpoint_last.pt").touch()
     with pytest.raises(OSError, match="what was saved before is as it was; .* resumes from it"):
-        interruption._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
+        atomic_save._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
 
 
 # --- a full disk ---

@@ -13,13 +13,13 @@ from refusals import FINE_TUNE, KD, assert_matches
 from test_bad_ranks import at_address, errors
 from test_bad_ranks import refusals as refusals_of_two
 
-from mixkd_plugin.digests import (
+from mixkd_plugin.fingerprints import (
     digest_of_package,
     digests_of_code,
     digests_of_split,
     files_of_split,
 )
-from mixkd_plugin.output_cache import OutputCache
+from mixkd_plugin.teacher.disk_cache import OutputCache
 
 LOOK_ALIKES = [
     "train_noisy.bin", "train_noisy.idx", "trainer.bin", "train-old.bin", "train01.bin",

@@ -7,9 +7,9 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from test_encoding import HEAD, build
 
-from mixkd_plugin.model import MixKDRobertaModel
-from mixkd_plugin.preflight import fingerprint
-from mixkd_plugin.student_init import initialise_student, select_layers
+from mixkd_plugin.checkpoints.checks import fingerprint
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.models.student_init import initialise_student, select_layers
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import toy
 from same_end import assert_same_end
 from test_teacher_outputs import BASE, run, totals
 
-from mixkd_plugin import output_cache, teacher_outputs, teacher_setup
+from mixkd_plugin.teacher import build, disk_cache, logits
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_other_package():
     """Other tests of this process register models, whose code would count in a file's name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher_setup, "digests_of_code", lambda _: {})
+        patch.setattr(build, "digests_of_code", lambda _: {})
         yield
 
 
@@ -25,13 +25,13 @@ def no_other_package():
 def loads(monkeypatch):
     """A list that grows with every teacher that is loaded."""
     loaded = []
-    load = teacher_setup.load_teacher
+    load = build.load_teacher
 
     def noted(*args):
         loaded.append(args[0])
         return load(*args)
 
-    monkeypatch.setattr(teacher_setup, "load_teacher", noted)
+    monkeypatch.setattr(build, "load_teacher", noted)
     return loaded
 
 
@@ -109,7 +109,7 @@ def test_processes_share_the_teachers_batches(
         for n in ("one", "two")
     )
     toy.two_processes("many_batches_train", two)
-    monkeypatch.setattr(teacher_outputs, "BATCH_TOKENS", 60)
+    monkeypatch.setattr(logits, "BATCH_TOKENS", 60)
     inprocess.run_training(one)
     assert len(asked) > 50 and totals(asked) == (101 + 37, 202)
     assert contents(tmp_path / "one" / "c") == contents(tmp_path / "two" / "c")
@@ -207,7 +207,7 @@ def test_a_file_that_was_cut_off_is_computed_anew(
 
 
 def make_cache(folder, teacher, data):
-    return output_cache.OutputCache(str(folder), [teacher.name], {}, str(data))
+    return disk_cache.OutputCache(str(folder), [teacher.name], {}, str(data))
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(tmp_path, teacher, classification):
@@ -233,7 +233,7 @@ def test_a_full_disk_does_not_end_the_run(tmp_path, classification, teacher, mon
         file.write(b"a part")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output_cache.np, "save", full)
+    monkeypatch.setattr(disk_cache.np, "save", full)
     log = run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "cache")
     assert "was not written ([Errno 28] No space left on device)" in log
     assert contents(tmp_path / "cache") == {}

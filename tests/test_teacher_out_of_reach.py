@@ -11,7 +11,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.models.roberta import RobertaModel
 
-from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 HEAD = "sentence_classification_head"
 MIXED = ["--kd-weight", 1]

@@ -8,7 +8,7 @@ import toy
 from same_end import assert_same_end
 
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.teacher import Teacher
+from mixkd_plugin.teacher.ensemble import Teacher
 
 BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2]
 

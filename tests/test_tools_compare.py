@@ -10,9 +10,9 @@ from fairseq import checkpoint_utils
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from mixkd_plugin.texts import write_digests
-from mixkd_plugin.tools.compare import compare, main, parse_checkpoints
-from mixkd_plugin.tools.plot import spread
+from mixkd_plugin.data.text_digests import write_digests
+from mixkd_plugin.tools.compare.compare import compare, main, parse_checkpoints
+from mixkd_plugin.tools.compare.plot import spread
 from mixkd_plugin.tools.scoring import load, make_batches
 
 
@@ -239,7 +239,7 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, ca
 def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
     from test_tools_import_hf import write_source
 
-    from mixkd_plugin.tools.import_hf import import_encoder
+    from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
     import_encoder(str(write_source(tmp_path / "bert")), str(tmp_path / "encoder"))
     data = tmp_path / "data"  # where masked_lm finds its dict.txt, too

@@ -7,13 +7,13 @@ import pytest
 from fairseq.data import data_utils
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
-from mixkd_plugin.texts import read_digests
-from mixkd_plugin.tools.binarizing import truncate
-from mixkd_plugin.tools.encode import encode
-from mixkd_plugin.tools.examples import read_examples
-from mixkd_plugin.tools.glue import TASKS
-from mixkd_plugin.tools.reading import read_table
-from mixkd_plugin.tools.sources import glue_source
+from mixkd_plugin.data.text_digests import read_digests
+from mixkd_plugin.tools.encode.binarizing import truncate
+from mixkd_plugin.tools.encode.encode import encode
+from mixkd_plugin.tools.encode.sources import glue_source
+from mixkd_plugin.tools.texts.examples import read_examples
+from mixkd_plugin.tools.texts.glue import TASKS
+from mixkd_plugin.tools.texts.reading import read_table
 
 WORDS = [
     "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",

@@ -11,8 +11,8 @@ from fairseq import tasks
 from test_tools_encode import decoded, write_glue
 from tiny_tokenizers import KINDS, TEXT
 
-from mixkd_plugin.tools import encode as command
-from mixkd_plugin.tools.subwords import build_tokenizer
+from mixkd_plugin.tools.encode import encode as command
+from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 FORMATS = ("tsv", "csv", "jsonl")
 ACCENTS = str.maketrans("ïü", "iu")

@@ -9,7 +9,7 @@ from test_tools_encode import decoded
 from test_tools_encode_files import classes, encode, flags_of, refused, write
 from tiny_tokenizers import write_tokenizer
 
-from mixkd_plugin.tools.likeness import MISSING, is_blank, likeness
+from mixkd_plugin.tools.texts.likeness import MISSING, is_blank, likeness
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from test_tools_encode import decoded
 from test_tools_encode_files import FEW, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
-from mixkd_plugin.tools import encode as command
-from mixkd_plugin.tools.binarizing import BATCH, Writer
-from mixkd_plugin.tools.subwords import build_tokenizer
+from mixkd_plugin.tools.encode import encode as command
+from mixkd_plugin.tools.encode.binarizing import BATCH, Writer
+from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 ROWS = [
     (f"{TEXT[i % len(TEXT)]} {'soup ' * (i % 7)}", "yn"[i % 3 == 0], i % 5)

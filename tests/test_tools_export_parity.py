@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mixkd_plugin.tools.export import check_parity
+from mixkd_plugin.tools.export.export import check_parity
 
 
 def turned(wanted, count):

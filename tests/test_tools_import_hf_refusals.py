@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_tools_import_hf import VOCABULARY, WIDTH, random_weights, write_source
 
-from mixkd_plugin.tools.import_hf import import_encoder
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
 def without(name):

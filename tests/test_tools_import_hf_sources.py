@@ -10,7 +10,7 @@ import torch
 import toy
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
-from mixkd_plugin.tools.import_hf import import_encoder
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
 def refused(tmp_path, message, **options):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import synthetic_study as synthetic
 
-from mixkd_plugin.tools import sections
-from mixkd_plugin.tools.report import main
+from mixkd_plugin.tools.report import sections
+from mixkd_plugin.tools.report.report import main
 
 
 def report_of(tmp_path, lines, *flags):
@@ -126,7 +126,7 @@ def test_ablations_name_teachers_where_they_are_others(tmp_path):
 
 def test_gap_figures_have_the_cells_means(tmp_path, monkeypatch):
     """What is drawn against fraction and mixes per example, from the lines themselves."""
-    from mixkd_plugin.tools import gap_figures
+    from mixkd_plugin.tools.report import gap_figures
 
     drawn = {}
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import synthetic_study as synthetic
 
-from mixkd_plugin.tools import report
-from mixkd_plugin.tools.results import append_result, read_results
+from mixkd_plugin.tools.report import report
+from mixkd_plugin.tools.report.results import append_result, read_results
 
 VALUES = [None, True, -1, 1.5, 10**400, "x", "", "\ud800", "\x00", [], {}, [1], {"valid": None}]
 VALUES += [{"valid": {"accuracy": "x"}}, {"valid": {"accuracy": 1.0, "loss": []}}, "DELETE"]

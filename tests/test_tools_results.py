@@ -8,9 +8,9 @@ import pytest
 import synthetic_study as synthetic
 from scipy import stats
 
-from mixkd_plugin.tools import tables
-from mixkd_plugin.tools.results import append_result, read_results
-from mixkd_plugin.tools.statistics import paired_difference, pooled_difference, summarize
+from mixkd_plugin.tools.report import tables
+from mixkd_plugin.tools.report.results import append_result, read_results
+from mixkd_plugin.tools.report.statistics import paired_difference, pooled_difference, summarize
 
 
 def results_of(tmp_path, *lines):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_tools_export import Trained
 
-from mixkd_plugin.tools import serving_report as report
 from mixkd_plugin.tools.scoring import load, make_batches
+from mixkd_plugin.tools.serving_report import serving_report as report
 
 
 @pytest.fixture(scope="module")

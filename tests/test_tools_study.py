@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixkd_plugin.tools import study_plan
-from mixkd_plugin.tools.study import devices_of, main, read_study
+from mixkd_plugin.tools.study import plan
+from mixkd_plugin.tools.study.study import devices_of, main, read_study
 
 STUDY = Path(__file__).resolve().parent.parent / "examples" / "glue" / "study.yaml"
 
@@ -18,13 +18,13 @@ def study(tmp_path, *overrides):
 
 
 def flags(study, run, examples=1000):
-    words = study_plan.train_flags(study_plan.settings_of(study, run), examples)
+    words = plan.train_flags(plan.settings_of(study, run), examples)
     return {key: value for key, value in zip(words, [*words[1:], ""]) if key.startswith("--")}
 
 
 def test_every_arm_has_equal_rows_and_updates(tmp_path):
     config = study(tmp_path, "arms=[FT,KD,SM,TMKD,SM+TMKD,KD+TMKD,KD+SM+TMKD,FM]")
-    runs = study_plan.all_runs(config)
+    runs = plan.all_runs(config)
     assert len(runs) == len(set(runs)) == 8 * 3 * 2 * 5
     by_arm = {run.arm: flags(config, run) for run in runs if run.seed == 1}
     assert {f["--max-update"] for f in by_arm.values()} == {"200"}
@@ -37,7 +37,7 @@ def test_few_examples_get_equal_rows_too(tmp_path):
     """37 pairs in batches of up to 16 rows: 3 batches of pairs, or 6 of pairs and mixes."""
     config = study(tmp_path, "arms=[KD,KD+TMKD]", "settings.common.rows=16")
     rows = {}
-    for run in study_plan.all_runs(config):
+    for run in plan.all_runs(config):
         size = int(flags(config, run, 37)["--batch-size"])
         batches = -(-37 // size)  # the plugin's are of equal size, give or take one
         rows[run.arm] = 37 / batches * (2 if run.arm == "KD+TMKD" else 1)
@@ -48,7 +48,7 @@ def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
     variants = "variants=[recipe,'mixup-alpha=1','kd-weight=2','distill-distance=kl','lr=1e-3']"
     config = study(tmp_path, "arms=[FT,KD,FM]", variants, "tasks=[RTE]", "fractions=[1]")
     found = {}
-    for run in study_plan.all_runs(config):
+    for run in plan.all_runs(config):
         found.setdefault(run.arm, set()).add(run.variant.partition("=")[0])
     assert found == {
         "FT": {"recipe", "lr"},
@@ -60,10 +60,10 @@ def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
 def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
     config = study(tmp_path, "arms=[KD,KD+SM+TMKD,FM,FT]")
     asked = {}
-    for run in study_plan.all_runs(config):
-        settings = study_plan.settings_of(config, run)
+    for run in plan.all_runs(config):
+        settings = plan.settings_of(config, run)
         seen = 200 * int(flags(config, run)["--batch-size"])  # in 200 updates
-        asked[run.arm] = study_plan.teacher_queries(settings, seen)
+        asked[run.arm] = plan.teacher_queries(settings, seen)
     assert asked == {"KD": 6400, "KD+SM+TMKD": 6400, "FM": 6400, "FT": 0}
 
 
@@ -73,7 +73,7 @@ def test_tables_are_merged_in_order(tmp_path):
         "variants=[recipe,'lr=5e-4,kd-weight=2']", "+settings.tasks.RTE.lr=1e-5",
         "+settings.tasks.RTE.dropout=0.3", "+settings.fractions={0.1: {dropout: 0.2}}",
     )  # fmt: skip
-    plain, changed = (flags(config, run) for run in study_plan.all_runs(config))
+    plain, changed = (flags(config, run) for run in plan.all_runs(config))
     assert plain["--dropout"] == "0.2"  # a fraction's over a task's
     assert float(plain["--lr"]) == 2e-4  # a student's over a task's
     assert (plain["--kd-weight"], changed["--kd-weight"], changed["--lr"]) == ("1", "2", "5e-4")
@@ -82,13 +82,13 @@ def test_tables_are_merged_in_order(tmp_path):
 def test_a_value_of_a_variant_may_be_a_list(tmp_path):
     variant = "student-init-layers=0,2,4,lr=1e-4"
     config = study(tmp_path, f"variants=['{variant}']", "arms=[KD]", "seeds=[1]", "tasks=[RTE]")
-    found = flags(config, study_plan.all_runs(config)[0])
+    found = flags(config, plan.all_runs(config)[0])
     assert (found["--student-init-layers"], found["--lr"]) == ("0,2,4", "1e-4")
 
 
 def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
     config = study(tmp_path, "arms=[KD]", "seeds=[1]", "settings.common.epochs=2")
-    run = study_plan.all_runs(config)[0]
+    run = plan.all_runs(config)[0]
     assert flags(config, run, 33)["--max-update"] == "200"
     long = flags(config, run, 32 * 500 + 1)
     assert (long["--max-update"], long["--warmup-updates"]) == ("1002", "100")
@@ -97,8 +97,8 @@ def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
 @pytest.mark.parametrize("examples, updates", [(33, 200), (32 * 500 + 1, 1503)])
 def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples, updates):
     """Three passes of 33 sentences would leave it at chance."""
-    settings = study_plan.teacher_settings(study(tmp_path), "SST-2")
-    words = study_plan.train_flags(settings, examples)
+    settings = plan.teacher_settings(study(tmp_path), "SST-2")
+    words = plan.train_flags(settings, examples)
     assert words[words.index("--max-update") + 1] == str(updates)
 
 

@@ -12,12 +12,12 @@ import pytest
 from test_quickstart import untrained_minilm, write_sample
 from test_tools_study import STUDY
 
-from mixkd_plugin.tools import study_plan
-from mixkd_plugin.tools.study import read_study
-from mixkd_plugin.tools.study_commands import train_command
-from mixkd_plugin.tools.study_jobs import Jobs
-from mixkd_plugin.tools.study_log import read_log
-from mixkd_plugin.tools.study_processes import locked
+from mixkd_plugin.tools.study import plan
+from mixkd_plugin.tools.study.commands import train_command
+from mixkd_plugin.tools.study.jobs import Jobs
+from mixkd_plugin.tools.study.log import read_log
+from mixkd_plugin.tools.study.processes import locked
+from mixkd_plugin.tools.study.study import read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,8 +85,8 @@ def test_an_encoder_by_name_or_by_folder_is_imported_once(tmp_path, monkeypatch,
 def test_who_may_begin_while_a_teacher_is_made(tmp_path, monkeypatch):
     """One run, which makes it; another one, if that came to nothing; all, once it is there."""
     study = read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}"])
-    runs = [run for run in study_plan.all_runs(study) if run.task == "RTE"]
-    jobs, teacher = Jobs(study), study_plan.teacher_of(study, runs[0])
+    runs = [run for run in plan.all_runs(study) if run.task == "RTE"]
+    jobs, teacher = Jobs(study), plan.teacher_of(study, runs[0])
     assert [jobs.may_begin(teacher) for _ in range(3)] == [True, False, False]
     monkeypatch.setattr(jobs, "_student", lambda *_: 1 / 0)  # before the teacher was made
     assert jobs.student(runs[0], None) == "failed: ZeroDivisionError: division by zero"

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from mixkd_plugin.tools import study_processes
-from mixkd_plugin.tools.study_processes import Commands, JobFailed, begin, locked
+from mixkd_plugin.tools.study import processes
+from mixkd_plugin.tools.study.processes import Commands, JobFailed, begin, locked
 
-MODULE = study_processes.__file__
+MODULE = processes.__file__
 
 
 def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):

@@ -11,13 +11,13 @@ import toy
 from fairseq.data import Dictionary
 from faked_study import faked  # noqa: F401
 
-from mixkd_plugin.labels import read_targets, strata_of
-from mixkd_plugin.pairing import stratified_subset
-from mixkd_plugin.tools import report
-from mixkd_plugin.tools.results import read_results
-from mixkd_plugin.tools.study import main, run_study
-from mixkd_plugin.tools.study_commands import portable
-from mixkd_plugin.tools.study_log import read_log
+from mixkd_plugin.data.labels import read_targets, strata_of
+from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.tools.report import report
+from mixkd_plugin.tools.report.results import read_results
+from mixkd_plugin.tools.study.commands import portable
+from mixkd_plugin.tools.study.log import read_log
+from mixkd_plugin.tools.study.study import main, run_study
 
 ALL = ["train", "train", "train"]  # the teacher, FT and KD
 

@@ -9,7 +9,7 @@ import toy
 from test_bad_input import relabelled
 from test_criterion import CLASSES, WEIGHTS, Run, weight_flags
 
-from mixkd_plugin import criterion
+from mixkd_plugin.criterions import mixkd
 
 ALLOW = ["--unlabelled-examples", "allow"]
 NONE = {False: "<unk>", True: "nan nan nan"}
@@ -159,8 +159,8 @@ def test_accuracy_has_the_right_denominator_over_updates():
     logs = [
         {**one, "ncorrect": torch.tensor(c), "nlabelled": n} for c, n in ((3, 4), (0, 0), (0, 1))
     ]
-    with criterion.metrics.aggregate(new_root=True) as values:
+    with mixkd.metrics.aggregate(new_root=True) as values:
         for log in logs:
-            criterion.MixKDCriterion.reduce_metrics([log])
+            mixkd.MixKDCriterion.reduce_metrics([log])
     assert values["accuracy"].avg == 60.0
     assert values["agreement"].avg == 50.0

@@ -15,7 +15,7 @@ from test_every_example_counts import predictions, raw_labels
 from test_tools_encode import decoded, run, write_glue, write_model
 from test_unlabelled import ALLOW, NONE, without
 
-from mixkd_plugin.pairing import stratified_subset
+from mixkd_plugin.data.mixup_plan import stratified_subset
 
 pytestmark = pytest.mark.slow
 LABELS = ("0", "1")

@@ -19,11 +19,11 @@ from typing import Dict, List, Optional, Sequence
 import numpy as np
 from translation import Translation
 
-from mixkd_plugin.pairing import stratified_subset
-from mixkd_plugin.tools.examples import parse_label
-from mixkd_plugin.tools.glue import TASKS, GlueTask
+from mixkd_plugin.data.mixup_plan import stratified_subset
 from mixkd_plugin.tools.output import work_folder
-from mixkd_plugin.tools.reading import Table, read_table
+from mixkd_plugin.tools.texts.examples import parse_label
+from mixkd_plugin.tools.texts.glue import TASKS, GlueTask
+from mixkd_plugin.tools.texts.reading import Table, read_table
 
 LABELS = ("gold", "none")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 import mixkd_plugin
-from mixkd_plugin.digests import digest_of_file
+from mixkd_plugin.fingerprints import digest_of_file
 
 # What fairseq-interactive prints: S- source, H- hypothesis, D- the same without BPE and tokenizer.
 _OUTPUT = re.compile(r"D-(\d+)\t[^\t]*\t(.*)")

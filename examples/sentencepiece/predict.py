@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from mixkd_plugin.model import MixKDRobertaModel
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 
 def main():

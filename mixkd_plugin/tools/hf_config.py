@@ -9,7 +9,7 @@ import os
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .interop import library
-from .library_tokenizer import read_json_if_there
+from .tokenizers.library import read_json_if_there
 
 
 class Family(NamedTuple):

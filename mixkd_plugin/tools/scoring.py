@@ -8,9 +8,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import torch
 from torch import Tensor
 
-from .. import metrics
-from ..configured import read_configured, sentence_task
-from ..preflight import (
+from ..checkpoints.checks import (
     check_dictionaries,
     check_inputs,
     check_vocabulary,
@@ -19,10 +17,12 @@ from ..preflight import (
     is_finite,
     layout_settings,
 )
-from ..rebuild import build, model_class
-from ..safe_reading import read_checkpoint
-from ..settings import boolean, integer, shown_names, text
-from ..texts import read_digests
+from ..checkpoints.configured import read_configured, sentence_task
+from ..checkpoints.safe_load import read_checkpoint
+from ..checkpoints.settings import boolean, integer, shown_names, text
+from ..criterions import metrics
+from ..data.text_digests import read_digests
+from ..models.rebuild import build, model_class
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.
 SHARED_SETTINGS = ("num_classes", "regression_target")

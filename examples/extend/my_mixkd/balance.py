@@ -12,8 +12,11 @@ from fairseq.criterions import register_criterion
 from fairseq.data import BaseWrapperDataset
 from fairseq.tasks import register_task
 
-from mixkd_plugin.criterion import MixKDCriterion, MixKDCriterionConfig
-from mixkd_plugin.task import MixKDSentencePredictionConfig, MixKDSentencePredictionTask
+from mixkd_plugin.criterions.mixkd import MixKDCriterion, MixKDCriterionConfig
+from mixkd_plugin.tasks.mixkd_sentence_prediction import (
+    MixKDSentencePredictionConfig,
+    MixKDSentencePredictionTask,
+)
 
 
 class WithWeights(BaseWrapperDataset):

@@ -1,0 +1,250 @@
+"""What a teacher must share with the data, checked before the first update.
+
+A teacher that differs from its student in vocabulary or label order does not crash: it teaches
+nonsense. Each check raises one ``ValueError``; the caller adds which file it was about.
+"""
+
+import hashlib
+import logging
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from ..files import check_regular
+from .settings import boolean, integer, shown, shown_names
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_DICTIONARY = 100 << 20  # bytes: of ten times the largest vocabulary there is
+ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
+
+
+def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
+    """What our task leaves in its checkpoints, to be checked when the data folder is gone.
+
+    ``labels`` is None for regression.
+    """
+    digest = hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
+    return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
+
+
+def check_dictionaries(what: str, folder: str, regression: bool) -> None:
+    """A data folder must hold its dictionaries; ``what`` names it in errors."""
+    for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
+        path = os.path.join(folder, name)
+        try:
+            dictionary = _load(path)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from error
+        if len(dictionary) == dictionary.nspecial:
+            raise ValueError(f"{what}: {path} has no symbol")
+
+
+def class_names(labels: Dictionary) -> List[str]:
+    """The classes of a label dictionary in their order, without special and padding symbols."""
+    names = labels.symbols[labels.nspecial :]
+    while names and (names[-1] == "<mask>" or names[-1].startswith("madeupword")):
+        names = names[:-1]
+    return names
+
+
+def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
+    """The classification heads in a checkpoint, and how many outputs each has.
+
+    Raises:
+        ValueError: for one that fairseq cannot load either.
+    """
+    prefix, suffix = "classification_heads.", ".out_proj.weight"
+    if any(n.startswith(prefix) and n.endswith(f"{suffix}_orig") for n in weights):
+        raise ValueError(
+            "it was trained with --spectral-norm-classification-head, whose weights neither "
+            "fairseq nor this package loads: train it without the flag"
+        )
+    return {
+        name[len(prefix) : -len(suffix)]: weight.size(0)
+        for name, weight in weights.items()
+        if name.startswith(prefix) and name.endswith(suffix) and weight.dim() == 2
+    }
+
+
+def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
+    heads = heads_of(model_state)
+    if head not in heads:
+        present = shown_names(heads) or "none: is it fine-tuned?"
+        raise ValueError(
+            f"it has no classification head {head!r} (--classification-head-name), only {present}"
+        )
+    if heads[head] != num_classes:
+        raise ValueError(
+            f"its head {head!r} has {heads[head]} classes, --num-classes is {num_classes}"
+        )
+
+
+def check_regression(cfg, regression: bool) -> None:
+    """The task that trained the teacher must have had the same ``--regression-target``."""
+    theirs = [boolean(cfg[section], "regression_target") for section in ("task", "criterion")]
+    theirs = [value for value in theirs if value is not None]
+    if theirs and any(theirs) != regression:
+        kinds = {True: "regression (--regression-target)", False: "classification"}
+        raise ValueError(
+            f"it was trained for {kinds[not regression]}, this run is {kinds[regression]}"
+        )
+
+
+def layout_settings(data: str) -> Tuple[str, ...]:
+    """Of a task, what lays out the texts of ``data``: in a single one nothing is separated."""
+    pairs = os.path.isdir(os.path.join(data, "input1"))
+    return ("init_token", "separator_token") if pairs else ("init_token",)
+
+
+def check_layout(cfg, reads) -> None:
+    """The teacher's texts must have begun, and pairs have been divided, as those that it reads."""
+    for name in layout_settings(reads.data):
+        ours, theirs = getattr(reads, name), integer(cfg["task"], name)
+        if name in cfg["task"] and theirs != ours:
+            raise ValueError(
+                f"it was trained with --{name.replace('_', '-')} {theirs}, this run has "
+                f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
+            )
+
+
+def check_inputs(state: Dict[str, Any], data: str) -> None:
+    """An imported classifier with two token types is right on single texts alone."""
+    extra = state.get("extra_state")
+    one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
+    if one_text and os.path.isdir(os.path.join(data, "input1")):
+        raise ValueError(
+            "it was imported from a classifier with two token types, of which it has one, and "
+            f"{data} has pairs (input1): import_hf --one-token-type lets it read them all the same"
+        )
+
+
+def check_vocabulary(
+    path: str, state: Dict[str, Any], dictionary: Dictionary, labels: Optional[Dictionary]
+) -> None:
+    """Compare words and labels symbol by symbol, and with what the checkpoint recorded of them.
+
+    Args:
+        path, state: the checkpoint, as :func:`configured.read_configured` has it
+        labels: None for regression
+    """
+    roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
+    weights = state["model"].items()
+    rows = [w.size(0) for n, w in weights if w.dim() and (n == other or n.endswith(roberta))]
+    if not rows:
+        raise ValueError(
+            f"it is no RoBERTa encoder: it has no {roberta}; and none that extends "
+            f"mixkd_plugin.MixupModel: it has no {other}"
+        )
+    if rows[0] != len(dictionary):
+        raise ValueError(
+            f"its vocabulary has {rows[0]} types, the data's has {len(dictionary)}: encode its "
+            "data with its own tokenizer (as --teacher-data, where the student has another one)"
+        )
+    check_words(path, state, dictionary)
+    if labels is not None:
+        _check_labels(path, state, labels)
+
+
+def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> None:
+    """By the record where there is one: data in the checkpoint's folder may be new since then."""
+    recorded = state["fingerprint"].get("vocabulary")
+    ours = fingerprint(dictionary, None)["vocabulary"]
+    if recorded is not None and recorded == ours:
+        return
+    found = _find(path, state, "input0/dict.txt", "dict.txt")
+    if found is not None:
+        _check_symbols(found, _load(found), dictionary)
+    if recorded is not None:
+        raise ValueError(
+            f"its vocabulary differs from the data's: recorded {shown(recorded)}, here {ours}"
+        )
+    if found is None:
+        _warn(path, "vocabulary")
+
+
+def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
+    recorded, ours = state["fingerprint"].get("labels"), class_names(labels)
+    if recorded is not None and recorded == ours:
+        return
+    found = _find(path, state, "label/dict.txt")
+    theirs = ours if found is None else class_names(_load(found))
+    where = f" ({found})"
+    if theirs == ours and recorded is not None:
+        where, theirs = "", recorded
+    if theirs != ours:
+        said = "recorded" if not where else "there"
+        raise ValueError(
+            f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
+            f"{ours!r:.2000}; allowed are the same classes in the same order: --labels of "
+            "mixkd_plugin.tools.encode, and of import_hf, gives their order"
+        )
+    if found is None and recorded is None:
+        _warn(path, "labels")
+
+
+def _warn(path: str, what: str) -> None:
+    logger.warning(
+        "%s: ITS %s WAS NOT FOUND, SO NOT COMPARED WITH THE DATA'S: with another one, what it says "
+        "is wrong without an error; put its dict.txt (label/dict.txt) beside it",
+        *(path, what.upper()),
+    )
+
+
+def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
+    """A dictionary in the checkpoint's own data folder, or beside it, in this order."""
+    folders = [state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))]
+    paths = (os.path.join(folder, name) for folder in folders if folder for name in names)
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _load(path: str) -> Dictionary:
+    if check_regular(path).st_size > _LARGEST_DICTIONARY:
+        raise ValueError(f"{path} must be a dictionary of fairseq, got a file too large for one")
+    try:
+        return Dictionary.load(path)
+    except Exception as error:  # of whatever another program wrote there
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} must be a dictionary of fairseq: {reason}") from error
+
+
+def _check_symbols(path: str, theirs: Dictionary, ours: Dictionary) -> None:
+    theirs.add_symbol("<mask>")  # as fairseq's task does
+    for i, (their_symbol, our_symbol) in enumerate(zip(theirs.symbols, ours.symbols)):
+        if their_symbol != our_symbol:
+            raise ValueError(
+                f"its vocabulary ({path}) differs from the data's: symbol {i} is "
+                f"{their_symbol!r}, here {our_symbol!r}"
+            )
+    if len(theirs) != len(ours):
+        raise ValueError(
+            f"its vocabulary ({path}) has {len(theirs)} symbols, the data's {len(ours)}"
+        )
+
+
+def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -> None:
+    """``own_data``: the flag of a folder that the teacher alone reads."""
+    if max_positions < longest:
+        cure = f"lower --max-positions to {max_positions}, or shorten the data"
+        if own_data:
+            cure = f"encode it with --max-tokens {max_positions}, or add --shorten-method truncate"
+        raise ValueError(
+            f"it takes at most {max_positions} tokens, {own_data or 'the data'} has an example of "
+            f"{longest}: {cure}"
+        )
+
+
+def check_finite(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Every parameter must be a finite number, in the type that the teacher will compute in."""
+    for name, parameter in model.named_parameters():
+        if not is_finite(parameter):
+            raise ValueError(f"its parameter {name} is not finite in {dtype} (--teacher-dtype)")
+
+
+def is_finite(values: Tensor) -> bool:
+    if values.numel() == 0:
+        return True
+    return all(map(torch.isfinite, values.detach().aminmax()))  # nan shows in both

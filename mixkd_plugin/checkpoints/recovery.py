@@ -1,0 +1,233 @@
+"""Which checkpoint a run resumes from: the newest one that can be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from typing import Any, NamedTuple
+
+from fairseq.file_io import PathManager
+
+from .. import distributed
+from .safe_load import RefusedError, read_checkpoint
+from .settings import FAIRSEQ_EPS
+
+logger = logging.getLogger(__name__)
+
+FINETUNE = "--finetune-from-model"
+LAYER_NORM_EPS = "--layer-norm-eps"
+DEFAULT = "checkpoint_last.pt"  # of --restore-file
+
+
+class Origin(NamedTuple):
+    """The checkpoint that training is about to begin from.
+
+    flag, path: which flag names it, and the file
+    task_state: what our task left in it
+    settings: by flag, those of its run that must be this run's, too, to go on from it
+    """
+
+    flag: str
+    path: str
+    task_state: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def settings_of_run(cfg: Any) -> dict[str, Any]:
+    """What fairseq cannot resume with another value of, by flag.
+
+    Args:
+        cfg: a whole configuration, of a checkpoint (a dict) or of a run
+    """
+    names = {
+        "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
+        "optimizer": {"_name": "--optimizer"},
+        "lr_scheduler": {"_name": "--lr-scheduler"},
+        "criterion": {"_name": "--criterion"},
+        "common": {name: f"--{name.replace('_', '-')}" for name in _PRECISIONS},
+        "optimization": {"use_bmuf": "--use-bmuf"},
+    }
+    found = {}
+    for section, keys in names.items():
+        values = cfg.get(section) or {}
+        values = values if hasattr(values, "get") else vars(values)
+        found.update({flag: values.get(key) for key, flag in keys.items()})
+        if section == "model":
+            found[LAYER_NORM_EPS] = values.get("layer_norm_eps") or FAIRSEQ_EPS
+    return found
+
+
+_SIZES = (
+    "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads",
+    "max_positions", "untie_weights_roberta",
+)  # fmt: skip
+_PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
+
+
+def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:
+    """The file that training resumes from where there is one; arguments as for :func:`find`."""
+    if restore_file != DEFAULT:
+        return restore_file.replace(".pt", suffix + ".pt")
+    return os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
+
+
+def _named(
+    save_dir: str,
+    restore_file: str,
+    suffix: str,
+    continue_once: str | None,
+    finetune_from_model: str | None,
+) -> tuple[str, str]:
+    """The flag that counts, as fairseq has it, and its file; of --save-dir there may be none."""
+    path = path_of(save_dir, restore_file, suffix)
+    if restore_file != DEFAULT:
+        return "--restore-file", path
+    if not PathManager.exists(path):
+        if continue_once is not None:
+            return "--continue-once", continue_once
+        if finetune_from_model is not None:
+            return FINETUNE, finetune_from_model
+    return "--save-dir", path
+
+
+def find(
+    save_dir: str,
+    restore_file: str,
+    suffix: str = "",
+    continue_once: str | None = None,
+    finetune_from_model: str | None = None,
+) -> Origin | None:
+    """The checkpoint that training is about to begin from, None for a new run.
+
+    A `checkpoint_last.pt` that is damaged is kept as `checkpoint_last.pt.damaged`, and the newest
+    checkpoint of the folder that can be read and has the optimizer's state takes its place, with a
+    warning. It is there at any moment, so that other processes may look meanwhile.
+
+    Args:
+        save_dir, restore_file, suffix: --save-dir, --restore-file, --checkpoint-suffix
+        continue_once, finetune_from_model: --continue-once, --finetune-from-model
+
+    Raises:
+        ValueError: where there is none, where a file that a flag names is missing or damaged, or
+            where a file is refused or cannot be read for a reason outside it.
+    """
+    flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
+    if PathManager.path_requires_pathmanager(path):
+        return None  # in a store that only fairseq knows
+    if not os.path.isfile(path):
+        if flag == "--save-dir":
+            return None
+        raise ValueError(
+            f"{flag} must be a checkpoint, got {path}, which does not exist (a path that is not "
+            "absolute begins at the current folder): leave the flag out to train from the "
+            "beginning, or to resume from --save-dir"
+        )
+    try:
+        return _origin(flag, path, read_checkpoint(path))
+    except ValueError as error:
+        # What is no fault of the file may pass, and what is refused is not to be overwritten.
+        outside = isinstance(error.__cause__, (OSError, MemoryError))
+        if outside or isinstance(error, RefusedError):
+            raise ValueError(f"{flag}: {error}") from error
+        if flag != "--save-dir":
+            raise ValueError(
+                f"{flag}: {error}: name another one, or leave the flag out to resume from "
+                "--save-dir"
+            ) from error
+        return _replace(path, suffix, error)
+
+
+def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
+    if state.get("cfg"):
+        settings = settings_of_run(state["cfg"])
+    else:  # of fairseq before 0.11, or an import
+        eps = getattr(state["args"], "layer_norm_eps", None)
+        settings = {LAYER_NORM_EPS: eps or FAIRSEQ_EPS}
+    return Origin(flag, path, state.get("task_state", {}), settings)
+
+
+def find_on_every_rank(cfg: Any) -> Origin | None:
+    """:func:`find` by the first rank, and what it found on all; ``cfg`` is a whole configuration's.
+
+    Raises:
+        ValueError: on every rank, where it does, or where some ranks have the file and others not.
+    """
+    if cfg.distributed_training.use_sharded_state:
+        return None  # each rank has a file of its own, which is left to fairseq
+    flags = cfg.checkpoint
+    where = flags.save_dir, flags.restore_file, flags.checkpoint_suffix or ""
+    others = flags.continue_once, flags.finetune_from_model
+    origin = None
+    with distributed.together():
+        if distributed.rank() == 0:
+            origin = find(*where, *others)
+    flag, path = _named(*where, *others)
+    # fairseq's first rank would send what it read to ranks that do not wait for it
+    name = os.path.basename(path)
+    distributed.check_equal({f"{flag}: whether {name} is there": os.path.isfile(path)})
+    return distributed.gather(origin)[0]
+
+
+def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
+    """The checkpoint's vocabulary and classes must be the data's.
+
+    Args:
+        ours: the data's, as :func:`mixkd_plugin.checkpoints.checks.fingerprint` has them
+        goes_on: whether the checkpoint's run does; another run may have classes of its own
+
+    Raises:
+        ValueError: where they are not.
+    """
+    theirs = origin.task_state.get("fingerprint", ours)  # fairseq's own task records none
+    trained = f"{origin.flag}: {origin.path} was trained"
+    if theirs["vocabulary"] != ours["vocabulary"]:
+        raise ValueError(
+            f"{trained} on another vocabulary than the data folder's input0/dict.txt: give the "
+            "data that it was trained on, or another checkpoint or --save-dir"
+        )
+    if theirs["labels"] != ours["labels"]:
+        text = f"{trained} with the labels {_names(theirs)}, the data folder has {_names(ours)}"
+        if goes_on:
+            raise ValueError(
+                f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
+            )
+        logger.warning("%s: its classification head, if taken, answers in the former's order", text)
+
+
+def _names(fingerprint: dict[str, Any]) -> str:
+    labels = fingerprint["labels"]
+    return "of a regression" if labels is None else ", ".join(labels)
+
+
+def _replace(path: str, suffix: str, damage: ValueError) -> Origin:
+    """Put the newest other checkpoint in the place of `path`."""
+    newest, origin, updates = None, None, -1
+    for other in _others(os.path.dirname(path), suffix):
+        try:
+            candidate = read_checkpoint(other)
+        except ValueError:
+            continue
+        reached = candidate["optimizer_history"][-1].get("num_updates", 0)
+        if candidate.get("last_optimizer_state") is not None and reached > updates:
+            newest, updates = other, reached
+            origin = _origin("--save-dir", path, candidate)
+    if newest is None:
+        raise ValueError(
+            f"--save-dir: {damage}, and no other checkpoint there can be read and has the "
+            "optimizer's state: move it away to train from the beginning, or name a checkpoint "
+            "with --restore-file"
+        ) from damage
+    PathManager.copy(path, path + ".damaged", overwrite=True)
+    PathManager.copy(newest, path, overwrite=True)
+    logger.warning(
+        "%s: kept as %s.damaged, training resumes from %s (%d updates)",
+        *(damage, os.path.basename(path), os.path.basename(newest), updates),
+    )
+    return origin
+
+
+def _others(folder: str, suffix: str) -> list[str]:
+    """The checkpoints that fairseq saves beside the last one."""
+    name = rf"checkpoint(\d+|_\d+_\d+|_best|\.best_\w+?_-?\d+\.\d+){re.escape(suffix)}\.pt"
+    return [os.path.join(folder, f) for f in sorted(os.listdir(folder)) if re.fullmatch(name, f)]

@@ -1,0 +1,177 @@
+"""The plan of mixes: who is mixed with whom, and with which weight, as data.
+
+Pure functions of their arguments, so that one process or sixty-four, a straight run or a resumed
+one, mix the same pairs. Randomness comes from ``numpy.random.RandomState``, whose streams numpy
+has frozen for good: a plan is the same under every numpy version.
+"""
+
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from ..registry import Registry
+
+# Partners by length are drawn within runs of this many examples of neighbouring lengths: wide
+# enough to vary from epoch to epoch, narrow enough that a mix pads next to nothing.
+LENGTH_BUCKET = 64
+
+# Keep the streams of one seed apart from each other.
+_PAIRS, _WEIGHTS, _SUBSET, _ORDER = range(4)
+
+
+class Examples(NamedTuple):
+    """What a pairing rule may look at, of the n examples that can be mixed in a run.
+
+    ids: (n,) their positions in the binarised split
+    lengths: (n,) tokens
+    labels: (n,) class, -1 without a gold label; for regression 0, or -1
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+
+
+class MixupPlan(NamedTuple):
+    """Partners (n, ratio) as positions in 0..n-1, and the examples' weights lam (n, ratio)."""
+
+    partners: np.ndarray
+    lam: np.ndarray
+
+
+# (examples, random numbers) -> (n,) the partner of each, as a position in 0..n-1
+PairingRule = Callable[[Examples, np.random.RandomState], np.ndarray]
+
+PAIRINGS: Registry[PairingRule] = Registry("--mixup-pairing")
+
+
+def register_pairing(name: str):
+    """Decorate a function that is to be ``--mixup-pairing NAME``.
+
+    ``function(examples, rng)``: :class:`Examples` of n, and a ``numpy.random.RandomState`` that is
+    seeded for the epoch, and for the column where an example is mixed several times. It returns
+    each example's partner, (n,) integers in 0..n-1, and depends on nothing but its arguments: every
+    process draws for itself.
+
+    Raises:
+        ValueError: where the name is taken; when an epoch begins, for other partners.
+    """
+
+    def register(function: PairingRule) -> PairingRule:
+        PAIRINGS.register(name, function)
+        return function
+
+    return register
+
+
+def _stream(seed: int, *key: int) -> np.random.RandomState:
+    return np.random.RandomState([seed % 2**32, *key])
+
+
+def draw_plan(
+    examples: Examples,
+    ratio: int,
+    alpha: float,
+    pairing: str,
+    seed: int,
+    epoch: int,
+    period: int = 0,
+) -> MixupPlan:
+    """Draw the mixes of one epoch.
+
+    Args:
+        ratio: mixed rows per example
+        alpha: lam ~ Beta(alpha, alpha), drawn for each mixed row
+        pairing: ``random``, any other example; ``length``, one of similar length; or a registered
+            rule
+        period: the mixes of an epoch return after so many epochs; 0 is never
+
+    With ``random`` and ``length`` each column of partners is a permutation, so that every example
+    serves as partner equally often, and none is its own partner (but where there is only one).
+
+    Raises:
+        ValueError: where the rule is unknown, or gives what cannot be partners.
+    """
+    if period > 0:
+        epoch = (epoch - 1) % period + 1
+    n = len(examples.lengths)
+    partners = np.empty((n, ratio), dtype=np.int64)
+    for k in range(ratio):
+        partners[:, k] = _partners(pairing, examples, (seed, epoch, _PAIRS, k))
+    lam = _stream(seed, epoch, _WEIGHTS).beta(alpha, alpha, size=(n, ratio))
+    return MixupPlan(partners, lam)
+
+
+def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
+    rule, n = PAIRINGS.find(pairing), len(examples.lengths)
+    # Twice: a rule with random numbers of its own would mix otherwise in each process, and the
+    # teacher's answers to known mixes would be answers to others.
+    partners, again = (np.asarray(rule(examples, _stream(*key))) for _ in range(2))
+    if partners.shape != (n,) or partners.dtype.kind not in "iu":
+        found = f"{partners.dtype} of shape {partners.shape}"
+    elif n and not (partners.min() >= 0 and partners.max() < n):
+        found = f"{partners.min()} to {partners.max()}"
+    elif not np.array_equal(partners, again):
+        found = "other partners when asked again"
+    else:
+        return partners
+    raise ValueError(
+        f"--mixup-pairing {pairing}: the rule gave {found}; allowed are positions 0 to {n - 1}, "
+        f"integers of shape ({n},), that depend on its arguments alone"
+    )
+
+
+def _next_in(rings) -> np.ndarray:
+    """Each example's partner is the next one in its ring."""
+    partners = np.empty(sum(map(len, rings)), dtype=np.int64)
+    for ring in rings:
+        partners[ring] = np.roll(ring, -1)
+    return partners
+
+
+@register_pairing("random")
+def _at_random(examples: Examples, rng: np.random.RandomState) -> np.ndarray:
+    return _next_in([rng.permutation(len(examples.lengths))])
+
+
+@register_pairing("length")
+def _by_length(examples: Examples, rng: np.random.RandomState) -> np.ndarray:
+    shuffled = rng.permutation(len(examples.lengths))
+    order = shuffled[np.argsort(examples.lengths[shuffled], kind="stable")]
+    # the first cut moves, so that bucket borders differ from epoch to epoch
+    first = rng.randint(1, LENGTH_BUCKET + 1)
+    return _next_in([rng.permutation(b) for b in _buckets(order, first)])
+
+
+def _buckets(order: np.ndarray, first: int):
+    buckets = np.split(order, range(first, len(order), LENGTH_BUCKET))
+    for at in (0, -1):  # a lone example at either end would be its own partner
+        if len(buckets) > 1 and len(buckets[at]) == 1:
+            lone = buckets.pop(at)
+            buckets[at] = np.concatenate([lone, buckets[at]])
+    return buckets
+
+
+def stratified_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Choose a random part of a training split, of the same class proportions.
+
+    Args:
+        labels: (n,) class of each example; for regression, zeros; -1 without a label
+        fraction: part to keep, in (0, 1]; at least one example of each class is kept,
+            and of those without a label
+
+    Returns:
+        increasing positions. Nested: with one seed, a smaller fraction is inside a larger one.
+    """
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[_stream(seed, int(label) % 2**32, _SUBSET).permutation(len(members))]
+        kept.append(members[: max(1, int(round(fraction * len(members))))])
+    return np.sort(np.concatenate(kept))
+
+
+def order_by_length(lengths: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Positions by increasing length, equal lengths in an order drawn anew for each epoch."""
+    shuffled = _stream(seed, epoch, _ORDER).permutation(len(lengths))
+    return shuffled[np.argsort(lengths[shuffled], kind="stable")]

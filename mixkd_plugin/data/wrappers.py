@@ -1,0 +1,71 @@
+"""A task of one's own may wrap its splits: what is ours inside, and what a wrapper may not change.
+
+Teacher logits, mixes and the order of batches belong to the split that our task loads. A wrapper
+that extends fairseq's ``BaseWrapperDataset`` can add to batches; it keeps the examples.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from fairseq.data import BaseWrapperDataset, FairseqDataset
+
+from .mixup_dataset import DistillationDataset
+
+CHECKED = 32  # examples
+
+
+def unwrapped(dataset: FairseqDataset) -> DistillationDataset:
+    """Our split inside any number of wrappers.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    inner = dataset
+    while not isinstance(inner, DistillationDataset):
+        if not isinstance(inner, BaseWrapperDataset):
+            raise ValueError(
+                f"the task's split is a {type(dataset).__name__}; it must be what load_dataset of "
+                "mixkd_sentence_prediction returns, or a fairseq.data.BaseWrapperDataset around it"
+            )
+        inner = inner.dataset
+    return inner
+
+
+def own_copy(dataset: FairseqDataset) -> FairseqDataset:
+    """A copy with an epoch of its own, wrappers included."""
+    copied = copy.copy(dataset)
+    if not isinstance(copied, DistillationDataset):
+        copied.dataset = own_copy(copied.dataset)
+    return copied
+
+
+def check_wrapper(dataset: FairseqDataset, epoch: int) -> None:
+    """Compare the number of examples, the epoch, and batches of some of them with our split's own.
+
+    Raises:
+        ValueError: where a wrapper changes them.
+    """
+    inner = unwrapped(dataset)
+    if inner is dataset:
+        return
+    some = np.unique(np.linspace(0, max(0, len(inner) - 1), CHECKED).astype(int))[: len(inner)]
+    alike = len(dataset) == len(inner) and inner.epoch == epoch
+    if alike:
+        ours, theirs = ([data[i] for i in some] for data in (inner, dataset))
+        alike = _holds(dataset.collater(theirs), inner.collater(ours))
+    if not alike:
+        raise ValueError(
+            f"{type(dataset).__name__} around split {inner.split!r} must keep its examples (their "
+            "number, order, texts and targets) and pass set_epoch on, since mixes and teacher "
+            "logits are of those; it may add to the batches"
+        )
+
+
+def _holds(theirs, ours) -> bool:
+    """Whether everything in our batch is in theirs, unchanged."""
+    if isinstance(ours, dict):
+        return all(key in theirs and _holds(theirs[key], value) for key, value in ours.items())
+    if torch.is_tensor(ours):
+        return torch.is_tensor(theirs) and torch.equal(theirs, ours)
+    return theirs == ours

@@ -1,0 +1,77 @@
+"""Where a run is in its epoch, kept so that any number of processes can go on from there."""
+
+import math
+from typing import Any, Dict, List
+
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.logging import metrics
+
+
+class WithMarkedDummy(EpochBatchIterator):
+    """fairseq's iterator; its first batch, of which the trainer makes dummy batches, says so.
+
+    A rank without a batch of its own computes a dummy one. Only the mark tells it from a batch of
+    training examples.
+    """
+
+    @property
+    def first_batch(self):
+        batch = super().first_batch
+        return {**batch, "dummy": True} if isinstance(batch, dict) else batch
+
+
+class ResumableBatches(WithMarkedDummy):
+    """fairseq's iterator over training batches, resumed without leaving out or repeating one.
+
+    An epoch is one list of batches that processes take in turns, so what is done is its first
+    part. fairseq keeps how many batches *each* process took: twice the processes would leave out
+    as many as were done, half of them would do half again. Here the number of processes is kept
+    too. The first update after such a change may have fewer batches than others: one that would
+    mix batches done and not done is made of the latter alone.
+
+    Where a process has fewer batches in an update than others, its empty ones come first: fairseq
+    disregards what it did in that update if its last one is empty, and only then.
+    """
+
+    @classmethod
+    def take_over(cls, iterator: EpochBatchIterator, update_freq: List[int]) -> None:
+        """Make an iterator of one; ``update_freq`` is batches of a process in an update, by epoch.
+
+        fairseq's task makes it, and has no place where one could say of which class.
+        """
+        iterator.__class__ = cls
+        iterator._update_freq = update_freq
+        iterator._done_before = (0, 0)  # in this epoch, so many of all batches, when it was loaded
+
+    def state_dict(self) -> Dict[str, Any]:
+        # Version 2 makes fairseq's trainer forget all meters at the start of an epoch, though those
+        # of "train" alone begin anew there.
+        return {**super().state_dict(), "version": 1, "num_shards": self.num_shards}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        epoch, each = state_dict["epoch"], state_dict.get("iterations_in_epoch", 0)
+        done = each * state_dict.get("num_shards", self.num_shards)
+        freq = self._batches_in_update(epoch)
+        start = done // (self.num_shards * freq) * freq  # else fairseq would not end the epoch
+        self._done_before = (epoch, done)
+        super().load_state_dict({**state_dict, "version": 2, "iterations_in_epoch": start})
+
+    def _batches_in_update(self, epoch: int) -> int:
+        return self._update_freq[min(epoch, len(self._update_freq)) - 1]
+
+    def ordered_batches(self, epoch, fix_batches_to_gpus, shuffle) -> List[List[int]]:
+        """This process's batches; without examples, those that were done before."""
+        batches = super().ordered_batches(epoch, fix_batches_to_gpus, shuffle)
+        resumed, done = self._done_before
+        if epoch == resumed:
+            mine = max(0, math.ceil((done - self.shard_id) / self.num_shards))
+            batches[:mine] = [[]] * mine
+        freq = self._batches_in_update(epoch)
+        updates = (batches[i : i + freq] for i in range(0, len(batches), freq))
+        return [b for update in updates for b in sorted(update, key=lambda b: len(b) > 0)]
+
+    def next_epoch_itr(self, *args, **kwargs):
+        iterator = super().next_epoch_itr(*args, **kwargs)
+        if self._done_before[0] != self.epoch or self._done_before[1] == 0:
+            metrics.reset_meters("train")  # those of the epoch before, of a checkpoint at its end
+        return iterator

@@ -1,0 +1,82 @@
+"""fairseq's own flags that our task cannot serve, refused before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from omegaconf import DictConfig
+
+PACKAGE = __package__.partition(".")[0]
+
+logger = logging.getLogger(__name__)
+
+
+def check_saving(cfg: DictConfig) -> None:
+    """Of a run's whole configuration, that its checkpoints will be written.
+
+    Raises:
+        ValueError: where fairseq would train nothing, or write files that nobody can read.
+    """
+    if cfg.checkpoint.write_checkpoints_asynchronously:
+        raise ValueError(
+            "--write-checkpoints-asynchronously must be left out: fairseq writes files that cannot "
+            "be read, or trains nothing"
+        )
+
+
+_MODEL_FLAGS = {
+    "spectral_norm_classification_head": (False, "fairseq cannot load what was trained with it"),
+    "mha_heads_to_keep": (-1, "fairseq prunes only where it loads, and cannot resume"),
+    "ffn_blocks_to_remove": (-1, "fairseq prunes only where it loads, and cannot resume"),
+}
+
+
+def check_model_flags(model: Any) -> None:
+    """Of a model's configuration, that it trains as it says, and that its checkpoints load again.
+
+    Raises:
+        ValueError: where they cannot.
+    """
+    values = model if isinstance(model, DictConfig) else vars(model)
+    for name, (default, reason) in _MODEL_FLAGS.items():
+        value = values.get(name, default)
+        if value not in (default, None):
+            flag = f"--{name.replace('_', '-')}"
+            given = flag if value is True else f"{flag} {value}"
+            raise ValueError(f"{given} must be left out: {reason}")
+
+
+_HIGHER_IS_BETTER = {
+    "accuracy", "agreement", "mcc", "f1", "acc_and_f1", "pearson", "spearman",
+    "pearson_and_spearman",
+}  # fmt: skip
+
+
+def check_best_metric(criterion: Any) -> None:
+    """--best-checkpoint-metric must be logged in validation; fairseq looks after an epoch.
+
+    Raises:
+        ValueError: where it is not. A criterion or task that extends ours may log more: a warning.
+    """
+    run = criterion.task.cfg._get_root()
+    if "dataset" not in run or run.dataset.disable_validation:
+        return
+    metric, known = run.checkpoint.best_checkpoint_metric, criterion.validation_metrics()
+    if metric not in known:
+        text = (
+            f"--best-checkpoint-metric must be one of {', '.join(sorted(known))}, which this run "
+            f"logs in validation, got {metric}"
+        )
+        extended = (type(criterion), type(criterion.task))
+        if all(kind.__module__.startswith(f"{PACKAGE}.") for kind in extended):
+            raise ValueError(text)
+        logger.warning("%s: is it logged by %s or %s?", text, *(k.__name__ for k in extended))
+    maximize = run.checkpoint.maximize_best_checkpoint_metric
+    lower_is_better = metric.endswith("loss") or metric == "ece"
+    if lower_is_better if maximize else metric in _HIGHER_IS_BETTER:
+        logger.warning(
+            "--best-checkpoint-metric %s %s --maximize-best-checkpoint-metric keeps the worst "
+            "checkpoint as checkpoint_best.pt",
+            *(metric, "with" if maximize else "without"),
+        )

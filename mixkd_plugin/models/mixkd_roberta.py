@@ -1,0 +1,187 @@
+"""The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
+
+import contextlib
+from typing import List, Optional
+
+from fairseq.models import (
+    MODEL_DATACLASS_REGISTRY,
+    register_model,
+    register_model_architecture,
+)
+from fairseq.models.roberta import model as roberta
+from fairseq.utils import safe_getattr
+from omegaconf import OmegaConf, open_dict
+from torch.nn import Parameter
+
+from ..checkpoints.settings import FAIRSEQ_EPS
+from ..mixup import Mix
+from .encode import encode
+
+PADDING_FREE = ("on", "off")
+INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
+DEFAULTS = {  # of our own flags
+    "student_init_path": None,
+    "student_init_layers": "first",
+    "padding_free": "on",
+    "layer_norm_eps": None,
+}
+
+
+def drop_nulls(cfg) -> None:
+    """Leave out what hydra's files have as null where an architecture function decides about it.
+
+    fairseq's own functions take null for "not given"; those that read by ``getattr`` do not.
+    """
+    if OmegaConf.is_config(cfg) and cfg.get("_name") not in MODEL_DATACLASS_REGISTRY:
+        with open_dict(cfg):
+            for name in [n for n in cfg if not OmegaConf.is_missing(cfg, n) and cfg[n] is None]:
+                del cfg[name]
+
+
+def set_defaults(args) -> None:
+    """Complete what any architecture, fairseq's or a package's own, has left open.
+
+    Raises:
+        ValueError: for what the student cannot do.
+    """
+    with open_dict(args) if OmegaConf.is_config(args) else contextlib.nullcontext():
+        for name, default in DEFAULTS.items():
+            setattr(args, name, safe_getattr(args, name, default))
+    for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
+        if safe_getattr(args, flag, 0.0):
+            raise ValueError(
+                f"--{flag.replace('_', '-')}: fairseq's adaptive pruning is not supported here"
+            )
+
+
+@register_model("mixkd_roberta")
+class MixKDRobertaModel(roberta.RobertaModel):
+    """RoBERTa with the mixing seam inside ``forward``, where DDP and FSDP see it.
+
+    Parameters and checkpoints are those of ``roberta``, and so are results without mixes: to the
+    last bit with ``--padding-free off``, but for rounding with ``on``.
+    """
+
+    supports_mixup = True
+
+    def leave_language_model_head_out(self) -> None:
+        """Declare that no loss has a gradient for it.
+
+        torch's DistributedDataParallel would wait for one, or with --find-unused-parameters
+        exchange in each step that there is none.
+        """
+        embedding = self.encoder.sentence_encoder.embed_tokens.weight
+        self._ddp_params_and_buffers_to_ignore = [
+            f"encoder.lm_head.{name}"
+            for name, parameter in self.encoder.lm_head.named_parameters()
+            if parameter is not embedding
+        ]
+
+    def left_out(self) -> List[Parameter]:
+        """The parameters of which this has been declared."""
+        return [self.get_parameter(name) for name in self._ddp_params_and_buffers_to_ignore]
+
+    @property
+    def padding_free(self) -> bool:
+        return self.args.padding_free == "on"
+
+    @staticmethod
+    def add_args(parser):
+        roberta.RobertaModel.add_args(parser)
+        parser.add_argument(
+            "--student-init-path",
+            metavar="FILE",
+            help="initialise the student from this deeper checkpoint of the same width: "
+            "embeddings, some of its layers, and its classification head where shapes agree",
+        )
+        parser.add_argument(
+            "--student-init-layers",
+            metavar="SPEC",
+            default="first",
+            help=f"which of its layers: {INIT_LAYERS} (default: first)",
+        )
+        parser.add_argument(
+            "--padding-free",
+            choices=PADDING_FREE,
+            default="on",
+            help="on: student and teacher compute no padding, and their last layer for the first "
+            "token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
+        )
+        parser.add_argument(
+            "--layer-norm-eps",
+            type=float,
+            metavar="E",
+            help="what LayerNorm adds to the variance; BERT's is 1e-12 (default: that of the "
+            f"checkpoint which the student begins with, else {FAIRSEQ_EPS})",
+        )
+
+    @classmethod
+    def build_model(cls, args, task):
+        set_defaults(args)
+        if args.padding_free not in PADDING_FREE:  # by hydra; YAML's bare on and off are booleans
+            raise ValueError(
+                f"--padding-free {args.padding_free!r}; allowed: {', '.join(PADDING_FREE)} (in "
+                "YAML in quotes)"
+            )
+        model = super().build_model(args, task)
+        if args.layer_norm_eps is not None:
+            model.set_layer_norm_eps(args.layer_norm_eps)
+        return model
+
+    def set_layer_norm_eps(self, value: float) -> None:
+        self.args.layer_norm_eps = value  # and so in its checkpoints
+        for module in self.modules():
+            if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
+                module.eps = value
+
+    def forward(
+        self,
+        src_tokens,
+        features_only=False,
+        return_all_hiddens=False,
+        classification_head_name=None,
+        mix: Optional[Mix] = None,
+        with_clean: bool = True,
+        **kwargs,
+    ):
+        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] rows in one pass.
+
+        ``with_clean=False`` leaves the clean rows out.
+        """
+        wants_logits_alone = classification_head_name is not None and not return_all_hiddens
+        if mix is None and not (self.padding_free and wants_logits_alone):
+            return super().forward(
+                src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
+            )
+        logits = encode(
+            self, classification_head_name, src_tokens, mix, with_clean, self.padding_free
+        )
+        return logits, {}
+
+
+# layers, width, feed-forward width, attention heads
+SIZES = {
+    "mixkd_roberta_base": (12, 768, 3072, 12),
+    "mixkd_roberta_base_6layer": (6, 768, 3072, 12),
+    "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
+    "mixkd_roberta_large": (24, 1024, 4096, 16),
+    "mixkd_roberta_large_12layer": (12, 1024, 4096, 16),
+    "mixkd_minilm": (6, 384, 1536, 12),
+    "mixkd_minilm_3layer": (3, 384, 1536, 12),
+    "mixkd_tiny": (2, 32, 64, 4),
+}
+
+
+def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) -> None:
+    @register_model_architecture("mixkd_roberta", name)
+    def architecture(args):
+        args.encoder_layers = safe_getattr(args, "encoder_layers", layers)
+        args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", width)
+        args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", ffn_width)
+        args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", heads)
+        roberta.base_architecture(args)
+
+
+_register("mixkd_roberta", *SIZES["mixkd_roberta_base"])
+for _name, _size in SIZES.items():
+    _register(_name, *_size)

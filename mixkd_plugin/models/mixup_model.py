@@ -1,0 +1,88 @@
+"""The base of students and teachers of any family: the seam around an encoder of embeddings."""
+
+import sys
+from collections import OrderedDict
+from typing import Optional
+
+from fairseq.models import BaseFairseqModel
+from torch import Tensor, nn
+
+from ..mixup import Mix, stack_rows
+
+
+class MixupModel(BaseFairseqModel):
+    """A classifier of texts by their token embeddings, mixed or not.
+
+    A subclass is registered with fairseq, builds itself in ``build_model``, and implements
+    :meth:`features`. Mixing, classification heads and the checks of a teacher are done here.
+
+    Args:
+        embed_tokens: one embedding for each word of the dictionary, with its ``padding_idx``
+        width: D, values that :meth:`features` makes of a text
+
+    Raises:
+        ValueError: for an embedding without ``padding_idx``.
+    """
+
+    supports_mixup = True
+
+    def __init__(self, embed_tokens: nn.Embedding, width: int):
+        super().__init__()
+        if embed_tokens.padding_idx is None:
+            raise ValueError(f"{type(self).__name__}: embed_tokens has no padding_idx")
+        self.embed_tokens = embed_tokens
+        self.width = width
+        self.classification_heads = nn.ModuleDict()
+
+    def features(self, embeddings: Tensor, real: Tensor) -> Tensor:
+        """What the classification head reads of each row, (R, D); to be implemented.
+
+        It sees embeddings instead of tokens, so that none can be looked up again, unmixed.
+
+        Args:
+            embeddings: (R, T, E), zero where ``real`` is False
+            real: (R, T) True where the text, or one of the two that are mixed, has a token. Each
+                row begins with all of its tokens: no logit may depend on how much padding follows.
+        """
+        raise NotImplementedError
+
+    def register_classification_head(self, name: str, num_classes: int) -> None:
+        """Add a linear head; fairseq's task calls it with the names and classes of its flags."""
+        layers = OrderedDict(out_proj=nn.Linear(self.width, num_classes))
+        self.classification_heads[name] = nn.Sequential(layers)
+
+    def encode_rows(
+        self, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool
+    ) -> Tensor:
+        """Logits (R, C) of the rows that :func:`mixkd_plugin.models.encode.encode` describes.
+
+        Raises:
+            ValueError: where :meth:`features` returns another shape.
+        """
+        if mix is None:
+            embeddings = self.embed_tokens(tokens)
+        else:
+            tokens, embeddings = stack_rows(self.embed_tokens, tokens, mix, with_clean)
+        real = tokens.ne(self.embed_tokens.padding_idx)
+        features = self.features(embeddings.masked_fill(~real.unsqueeze(-1), 0), real)
+        if features.shape != (len(tokens), self.width):
+            raise ValueError(
+                f"{type(self).__name__}.features gave values of shape {tuple(features.shape)}; "
+                f"allowed is (rows, width), {(len(tokens), self.width)}"
+            )
+        return self.classification_heads[head](features)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        classification_head_name: str,
+        mix: Optional[Mix] = None,
+        with_clean: bool = True,
+        **_unused,
+    ):
+        """(logits (R, C), {}), as criterions of sentence prediction ask for them."""
+        return self.encode_rows(classification_head_name, src_tokens, mix, with_clean), {}
+
+    def max_positions(self) -> int:
+        """Tokens of the longest text that it takes: any, unless a subclass says otherwise."""
+        return sys.maxsize

@@ -1,0 +1,205 @@
+"""A checkpoint's model, built from the run's data and our own configuration.
+
+fairseq's loader builds whatever model and task a file's settings name. Here the model is one that
+can be a teacher: fairseq's RoBERTa, ours, or one of the user's own package that extends these or
+MixupModel. Its sizes are those of the weights; of the settings the few that it needs are taken, one
+by one. The task and the dictionaries are never the file's.
+"""
+
+import argparse
+import contextlib
+import random
+from argparse import Namespace
+from typing import Any, Dict, Iterator, Optional, Type
+
+import numpy as np
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import (
+    ARCH_CONFIG_REGISTRY,
+    ARCH_MODEL_REGISTRY,
+    MODEL_DATACLASS_REGISTRY,
+    roberta,
+)
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from ..checkpoints.settings import Section, SettingsError, harmless, shown
+from .mixkd_roberta import MixKDRobertaModel
+from .mixup_model import MixupModel
+from .roberta_settings import roberta_settings
+
+_OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
+
+
+def model_class(settings: Section) -> Type[nn.Module]:
+    """Of the model that the settings name.
+
+    Raises:
+        SettingsError: where it is none that a teacher, or a student's beginning, can be.
+    """
+    name = settings.get("_name")
+    found = ARCH_MODEL_REGISTRY.get(name)
+    if found is None:
+        known = "say no --arch" if name is None else f"have --arch {shown(name)}"
+        raise SettingsError(
+            f"its settings {known}, which is registered neither by fairseq nor by --user-dir"
+        )
+    own = not found.__module__.startswith(_OF_OTHERS)
+    ours = found in (roberta.RobertaModel, MixKDRobertaModel)  # XLM-R's are the former
+    if ours or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
+        return found
+    raise SettingsError(
+        f"it is a {found.__name__} (--arch {shown(name)}); allowed are fairseq's RobertaModel, and "
+        "what extends it or mixkd_plugin.MixupModel in the package of --user-dir"
+    )
+
+
+def build(
+    settings: Section, weights: Dict[str, Tensor], head: str, num_classes: int, task: Any
+) -> nn.Module:
+    """The model with its weights, in evaluation mode; random states stay as they were.
+
+    Args:
+        settings: of the model, as :mod:`mixkd_plugin.checkpoints.settings` has them
+        weights: the file's, by the names that they have there
+        head, num_classes: of the classification head that is wanted
+        task: the run's
+
+    Raises:
+        ValueError: where settings and weights are not those of one model.
+    """
+    kind = model_class(settings)
+    prefix = f"classification_heads.{head}."
+    weights = {
+        name: value
+        for name, value in weights.items()
+        if not name.startswith("classification_heads.") or name.startswith(prefix)
+    }
+    extended = {}
+    if issubclass(kind, roberta.RobertaModel):
+        dense = weights.get(f"{prefix}dense.weight")
+        if dense is not None:
+            extended["inner_dim"] = dense.size(0)
+    given = set(weights)
+    try:
+        with _random_states_kept(), _no_larger_than(weights):
+            model = kind.build_model(_configuration(kind, settings, weights, task), task)
+            model.register_classification_head(head, num_classes, **extended)
+            model.load_state_dict(weights, strict=True)  # which gives them today's names
+    except SettingsError:
+        raise
+    except Exception as error:  # of fairseq, torch or a package of the user's
+        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
+        raise ValueError(f"it cannot be built ({type(error).__name__}: {reason})") from error
+    for name, value in model.state_dict().items():
+        if name.startswith(prefix) and name not in given:
+            raise ValueError(f"its classification head {head!r} has no {name[len(prefix) :]}")
+        if name in weights and weights[name].is_floating_point() != value.is_floating_point():
+            raise ValueError(f"its {name} has the type {weights[name].dtype}")
+    return model.eval()
+
+
+def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, Tensor], task: Any):
+    """What ``build_model`` of the class is given."""
+    name = settings["_name"]
+    fixed = {}
+    if issubclass(kind, roberta.RobertaModel):
+        padding = task.source_dictionary.pad()
+        fixed = vars(roberta_settings(kind, settings, weights, padding))
+    dataclass = MODEL_DATACLASS_REGISTRY.get(name)
+    if dataclass is not None:
+        config = _of_dataclass(dataclass, settings)
+        OmegaConf.set_struct(config, False)
+        for key, value in fixed.items():
+            config[key] = value
+        return config
+    config = Namespace(**{**_of_parser(kind, settings), **fixed})
+    ARCH_CONFIG_REGISTRY[name](config)  # what the architecture sets where nothing else does
+    return config
+
+
+def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):
+    """The fields of a registered dataclass, of the types that it declares."""
+    known = OmegaConf.structured(dataclass())
+    given = {
+        name: harmless(name, value)
+        for name, value in settings.items()
+        if name in dataclass.__dataclass_fields__ and value != "???"
+    }
+    try:
+        return OmegaConf.merge(known, given)
+    except (OmegaConfBaseException, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(f"its settings do not fit {dataclass.__name__}: {reason}") from error
+
+
+def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
+    """The flags that a model adds to fairseq's; of a RoBERTa, those that are its own."""
+    flags, values = _flags(kind), {}
+    if issubclass(kind, roberta.RobertaModel):
+        for name in _flags(MixKDRobertaModel):
+            flags.pop(name, None)
+    for name, action in flags.items():
+        if name not in settings:
+            if action.default is not argparse.SUPPRESS:
+                values[name] = action.default
+            continue
+        value = harmless(name, settings[name])
+        text_is_meant = action.type in (None, str) and action.nargs != 0
+        if action.choices is not None and value is not None and value not in action.choices:
+            raise SettingsError(f"its setting {name} is {shown(value)}, not one of the flag's")
+        if isinstance(value, str) and not (text_is_meant or action.choices):
+            raise SettingsError(f"its setting {name} is {shown(value)}; allowed is no text")
+        values[name] = value
+    return values
+
+
+def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
+    parser = argparse.ArgumentParser(  # as fairseq: what is not given is the architecture's
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    kind.add_args(parser)
+    return {action.dest: action for action in parser._actions}
+
+
+@contextlib.contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """What is drawn while a model is built is the same each time, and training notices nothing."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def _no_larger_than(weights: Dict[str, Tensor]) -> Iterator[None]:
+    """In its context a model that outgrows the weights by far is given up, before it is filled."""
+    left = {
+        "values": 1_000_000 + 3 * sum(value.numel() for value in weights.values()),
+        "parameters": 100 + 3 * len(weights),
+    }
+
+    def count(_module: nn.Module, _name: str, parameter: Optional[Tensor]) -> None:
+        if parameter is not None:
+            left["values"] -= parameter.numel()
+            left["parameters"] -= 1
+        if min(left.values()) < 0:
+            raise SettingsError("its settings ask for a far larger model than its weights are of")
+
+    handles = [
+        nn.modules.module.register_module_parameter_registration_hook(count),
+        nn.modules.module.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

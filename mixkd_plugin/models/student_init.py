@@ -1,0 +1,152 @@
+"""Initialise a student from a deeper checkpoint of the same width."""
+
+import logging
+import re
+from argparse import Namespace
+from typing import Any, Dict, List, Sequence
+
+from fairseq.models.roberta import RobertaModel
+from fairseq.utils import safe_getattr
+from torch import Tensor
+
+from ..checkpoints.checks import check_words, is_finite
+from ..checkpoints.configured import check_pretraining, read_configured
+from ..checkpoints.settings import FAIRSEQ_EPS, shown
+from .mixkd_roberta import INIT_LAYERS
+from .rebuild import model_class
+from .roberta_settings import roberta_settings
+
+logger = logging.getLogger(__name__)
+
+# What weights were trained with, of equal shapes or not, besides the head's activation.
+ENCODER = (
+    *("encoder_attention_heads", "activation_fn", "encoder_normalize_before"),
+    *("layernorm_embedding", "no_scale_embedding", "encoder_learned_pos"),
+    *("no_token_positional_embeddings", "layer_norm_eps"),
+)
+HEAD = ("pooler_activation_fn",)
+
+_LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
+
+
+def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
+    """Which of ``deep`` layers become the ``shallow`` student's, in order.
+
+    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
+    or the positions themselves.
+
+    Raises:
+        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of them.
+    """
+    spec = str(spec).strip("[]")  # a number or a list, in YAML
+    if spec in ("first", "spaced"):
+        if shallow > deep:
+            raise ValueError(
+                f"--student-init-path has {deep} layers, the student has {shallow}; allowed are at "
+                f"most {deep} (--arch, --encoder-layers)"
+            )
+        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
+    try:
+        layers = [int(i) for i in spec.split(",")]
+    except ValueError:
+        raise ValueError(f"--student-init-layers {spec!r}: allowed are {INIT_LAYERS}") from None
+    for layer in layers:
+        if not 0 <= layer < deep:
+            raise ValueError(
+                f"--student-init-layers {spec}: layer {layer} does not exist, "
+                f"--student-init-path has layers 0 to {deep - 1}"
+            )
+    if len(layers) != shallow:
+        raise ValueError(
+            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
+        )
+    return layers
+
+
+def initialise_student(model, path: str, spec: str) -> None:
+    """Load embeddings, chosen layers and, where shapes agree, heads of ``path`` into ``model``.
+
+    Args:
+        model: a fairseq RoBERTa with its classification head registered
+        path: a fairseq checkpoint; only read, and never able to run code
+        spec: see :func:`select_layers`
+
+    Raises:
+        ValueError: where the file cannot be read, or layers, width, heads, activation or
+            vocabulary differ.
+    """
+    try:
+        checkpoint = read_configured(path)
+    except ValueError as error:
+        raise ValueError(f"--student-init-path: {error}") from error
+    try:
+        _initialise(model, checkpoint, path, spec)
+    except ValueError as error:
+        named = str(error).startswith("--")
+        raise ValueError(str(error) if named else f"--student-init-path {path}: {error}") from error
+
+
+def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None:
+    source, dictionary = checkpoint["model"], model.encoder.dictionary
+    settings = {"encoder_attention_heads": model.args.encoder_attention_heads}
+    settings.update(checkpoint["cfg"]["model"])
+    kind = model_class(settings)
+    if not issubclass(kind, RobertaModel):
+        raise ValueError(f"it is a {kind.__name__}; allowed is a RoBERTa, as the student is")
+    check_pretraining(checkpoint["cfg"]["task"])
+    theirs = roberta_settings(kind, settings, source, dictionary.pad())
+    layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
+    source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
+    state = _keep_layers(source, layers)
+    try:
+        model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
+    except Exception as error:  # fairseq looks for parts that a head may lack
+        raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
+    _check_settings(theirs, model, path, ENCODER)
+
+    expected = model.state_dict()
+    for name, value in expected.items():
+        if name not in state:
+            raise ValueError(f"it has no {name}")
+        if state[name].shape != value.shape:
+            raise ValueError(
+                f"{name} is {tuple(state[name].shape)}, the student's is {tuple(value.shape)}: "
+                "width, vocabulary and --max-positions must be equal"
+            )
+        if not (state[name].is_floating_point() and is_finite(state[name])):
+            raise ValueError(f"its {name} is not made of finite numbers")
+        if name.startswith("classification_heads.") and state[name] is source.get(name):
+            _check_settings(theirs, model, path, HEAD)
+    for name in sorted(state.keys() - expected.keys()):
+        if ".sentence_encoder." in name and not name.endswith(".version"):
+            raise ValueError(f"it has {shown(name)}, which the student lacks")
+    check_words(path, checkpoint, dictionary)
+    model.load_state_dict({name: state[name] for name in expected})
+    logger.info("student initialised from layers %s of %s", layers, path)
+
+
+def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:
+    """Weights that come along must go on computing what they did."""
+    for name in names:
+        usual = FAIRSEQ_EPS if name == "layer_norm_eps" else None
+        ours, value = (safe_getattr(args, name, usual) for args in (model.args, theirs))
+        if name == "layer_norm_eps" and model.args.layer_norm_eps is None:
+            model.set_layer_norm_eps(value)
+        elif ours != value:
+            raise ValueError(
+                f"--{name.replace('_', '-')} {ours}: --student-init-path {path} has {value}; "
+                "allowed is the same"
+            )
+
+
+def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:
+    kept = {}
+    for name, value in source.items():
+        match = _LAYER.match(name)
+        if match is None:
+            kept[name] = value
+            continue
+        for student_layer, layer in enumerate(layers):
+            if int(match[2]) == layer:
+                kept[f"{match[1]}{student_layer}{match[3]}"] = value
+    return kept

@@ -1,0 +1,132 @@
+"""A padding-free pass of fairseq's RoBERTa encoder: the same logits from the same modules, sooner.
+
+The tokens of all rows lie one after another, shorter rows first, and nothing is computed for
+padding; the last layer is computed for ``<s>`` alone, the one position that the head reads. Only
+attention knows rows: those of equal length lie together, so they are a dense batch without a copy
+or a mask. Letters in shape comments: R rows, N tokens of all rows, D width, H heads.
+"""
+
+import functools
+import logging
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from fairseq.models.roberta.model import RobertaClassificationHead, RobertaEncoder
+from fairseq.models.transformer import TransformerEncoder
+from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention
+from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+from torch import Tensor, nn
+
+from ..mixup import Mix
+from .packed_attention import attend
+from .packing import PackedMix, Packing, pack
+
+logger = logging.getLogger(__name__)
+
+
+def encode_packed(model, tokens: Tensor, mix: Optional[Mix], with_clean: bool) -> Tensor:
+    """Features (R, 1, D) of ``<s>``, for the model's classification head.
+
+    Equal to fairseq's own but for rounding; under dropout, equal in distribution.
+    """
+    encoder = model.encoder.sentence_encoder
+    packing, packed_mix = pack(tokens, encoder.padding_idx, mix, with_clean)
+    x = _embed(encoder, packing, packed_mix)
+    *inner, last = encoder.layers
+    for layer in inner:
+        x = _layer(layer, x, packing)
+    x = _layer(last, x, packing, first_only=True)
+    if encoder.layer_norm is not None:
+        x = encoder.layer_norm(x)
+    return x.index_select(0, packing.back).unsqueeze(1)
+
+
+def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
+    """(N, D): tokens, mixed where asked for, and positions."""
+    if mix is None:
+        x = encoder.embed_tokens(packing.tokens)
+    else:
+        # one lookup: the gradient of each is as large as the vocabulary
+        both = encoder.embed_tokens(torch.cat([packing.tokens, mix.partner_tokens]))
+        wide = torch.promote_types(both.dtype, torch.float32)
+        x, partners = both.to(wide).split([len(packing.tokens), len(mix.partner_tokens)])
+        x = x * mix.weight.to(wide)
+        x = x.index_add(0, mix.places, partners * mix.partner_weight.to(wide)).to(both.dtype)
+    x = encoder.embed_scale * x
+    if encoder.embed_positions is not None:
+        table = encoder.embed_positions
+        x = x + F.embedding(
+            packing.positions + table.padding_idx + 1, table.weight, table.padding_idx
+        )
+    if encoder.layernorm_embedding is not None:
+        x = encoder.layernorm_embedding(x)
+    return encoder.dropout_module(x)
+
+
+def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:
+    """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each row."""
+    attention = layer.self_attn
+    residual = x
+    if layer.normalize_before:
+        x = layer.self_attn_layer_norm(x)
+    x = attend(attention, x, packing, first_only)
+    if first_only:
+        residual = residual.index_select(0, packing.starts)
+    x = residual + layer.dropout_module(attention.out_proj(x))
+    if not layer.normalize_before:
+        x = layer.self_attn_layer_norm(x)
+
+    residual = x
+    if layer.normalize_before:
+        x = layer.final_layer_norm(x)
+    x = layer.activation_dropout_module(layer.activation_fn(layer.fc1(x)))
+    x = residual + layer.dropout_module(layer.fc2(x))
+    if not layer.normalize_before:
+        x = layer.final_layer_norm(x)
+    return x
+
+
+def can_pack(model, head: str, tokens: Tensor) -> bool:
+    """Whether :func:`encode_packed` can stand for fairseq's own pass; if not, the log says why."""
+    reason = "a TPU" if tokens.device.type == "xla" else obstacle(model, head)
+    if reason is not None:
+        _say_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
+    return reason is None
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.info(message)
+
+
+def obstacle(model, head: str) -> Optional[str]:
+    """What in the model this pass does not know; None where it knows all.
+
+    Anything but the very classes of fairseq may compute something else.
+    """
+    encoder = model.encoder.sentence_encoder
+    positions = encoder.embed_positions
+    if encoder.training and encoder.encoder_layerdrop > 0:
+        return "--encoder-layerdrop"
+    expected = [
+        (model.encoder, RobertaEncoder),
+        (encoder, TransformerEncoder),
+        (model.classification_heads[head], RobertaClassificationHead),
+    ]
+    if positions is not None:
+        expected.append((positions, LearnedPositionalEmbedding))
+    for layer in encoder.layers:
+        attention = layer.self_attn
+        expected += [(layer, TransformerEncoderLayerBase), (attention, MultiheadAttention)]
+        expected += [(projection, nn.Linear) for projection in (attention.k_proj, attention.v_proj)]
+        if "forward" in vars(layer):
+            return "--checkpoint-activations"
+        if layer.quant_noise > 0:
+            return "--quant-noise-pq"
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            return "a hook on an encoder layer"
+        if getattr(attention, "use_xformers", False):
+            return "xformers"
+    other = next((type(m).__name__ for m, wanted in expected if type(m) is not wanted), None)
+    return other if len(encoder.layers) else "an encoder without layers"

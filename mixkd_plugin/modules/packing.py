@@ -1,0 +1,89 @@
+"""Rows of different lengths one after another, without padding: where each token went.
+
+Letters in shape comments: B clean examples, R rows, N tokens of all rows, P tokens of partners.
+"""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..mixup import Mix, union_rows
+
+
+class Packing(NamedTuple):
+    """Where the tokens of R rows lie among the N packed ones.
+
+    tokens: (N,) ids; at a mixed position the example's, or the partner's where it has none
+    positions: (N,) place in the row, counted from 0
+    starts: (R,) where each row starts, in packed order
+    back: (R,) for each row as it came in, its place in packed order
+    groups: (rows, tokens of each) of every run of rows of equal length
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    starts: Tensor
+    back: Tensor
+    groups: List[Tuple[int, int]]
+
+
+class PackedMix(NamedTuple):
+    """e = weight * E(tokens), and at ``places`` + partner_weight * E(partner_tokens).
+
+    weight: (N, 1); places, partner_tokens: (P,), P tokens of partners; partner_weight: (P, 1)
+    """
+
+    weight: Tensor
+    places: Tensor
+    partner_tokens: Tensor
+    partner_weight: Tensor
+
+
+def pack(
+    tokens: Tensor, pad: int, mix: Optional[Mix], with_clean: bool
+) -> Tuple[Packing, Optional[PackedMix]]:
+    """Pack clean rows (B, T), or the rows that :func:`encoding.encode` describes."""
+    rows, first_mixed = tokens, len(tokens)
+    if mix is not None:
+        own, partners, rows = union_rows(tokens, mix.partner_tokens, pad)
+        if with_clean:
+            rows = torch.cat([F.pad(tokens, (0, rows.size(1) - tokens.size(1)), value=pad), rows])
+        else:
+            first_mixed = 0
+    real = rows.ne(pad)
+    lengths, order = torch.sort(real.sum(dim=1), stable=True)
+    real = real[order]
+    where = real.flatten().nonzero().squeeze(1)  # (N,)
+    packing = Packing(
+        tokens=rows[order].flatten()[where],
+        positions=(real.cumsum(dim=1) - 1).flatten()[where],
+        starts=lengths.cumsum(dim=0) - lengths,
+        back=torch.argsort(order),
+        groups=_runs(lengths.tolist()),
+    )
+    if mix is None:
+        return packing, None
+
+    is_mixed = (order >= first_mixed).unsqueeze(1)  # (R, 1)
+    which = (order - first_mixed).clamp(min=0)  # mixed row, (R,)
+    lam = mix.lam[which].unsqueeze(1).masked_fill(~is_mixed, 1.0)
+    absent = own.eq(pad)[which] & is_mixed
+    present = partners.ne(pad)[which] & is_mixed
+    places = present.flatten()[where].nonzero().squeeze(1)  # (P,)
+    of_partners = where[places]
+    return packing, PackedMix(
+        weight=lam.masked_fill(absent, 0.0).flatten()[where].unsqueeze(1),
+        places=places,
+        partner_tokens=partners[which].flatten()[of_partners],
+        partner_weight=(1 - lam).expand_as(real).flatten()[of_partners].unsqueeze(1),
+    )
+
+
+def _runs(lengths: List[int]) -> List[Tuple[int, int]]:
+    runs: List[Tuple[int, int]] = []
+    for length in lengths:
+        count = runs.pop()[0] if runs and runs[-1][1] == length else 0
+        runs.append((count + 1, length))
+    return runs

@@ -1,0 +1,71 @@
+"""What a step is given where it has nothing to do, and what it hands on to be logged."""
+
+import sys
+from typing import Any, Dict, List
+
+import torch
+from fairseq import utils
+
+
+def one_row(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
+    """A batch's first row, to compute for zero; with itself for a partner where it has none."""
+    row = utils.apply_to_sample(lambda rows: rows[:1], sample)
+    row["split"] = None  # no answers are known, and none matter
+    if mixing and "partner" not in row:
+        lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
+        row.update(partner=row.copy(), lam=lam)
+    return row
+
+
+def nothing(value: Any) -> Any:
+    """Of the value's kind, what adds nothing to others of it: all ranks must log the same kinds."""
+    return torch.zeros_like(value) if torch.is_tensor(value) else type(value)()
+
+
+def fetched(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The same values, in the computer's own memory: one wait for the device, not one for each."""
+    tensors = [v for output in outputs for v in output.values() if torch.is_tensor(v)]
+    if not tensors:
+        return outputs
+    # float64 holds every float32 and every count there is
+    numbers = torch.cat([t.detach().reshape(-1).double() for t in tensors]).cpu()
+    parts = iter(numbers.split([t.numel() for t in tensors]))
+
+    def fetch(value: Any) -> Any:
+        if not torch.is_tensor(value):
+            return value
+        return next(parts).view(value.shape).to(value.dtype)
+
+    return [{name: fetch(value) for name, value in output.items()} for output in outputs]
+
+
+def stop_where_not_finite(model, optimizer, update_num: int) -> None:
+    """End a run whose gradients are not finite; called at each step.
+
+    fairseq computes such a step once more, inside the handling of its own error, to print where it
+    fails; for RoBERTa that fails itself, by a bare StopIteration.
+
+    Raises:
+        ValueError: one sentence with the likely cause
+        FloatingPointError: fairseq's own, of another kind (its loss scale)
+    """
+    error = sys.exc_info()[1]
+    if not isinstance(error, FloatingPointError):
+        return
+    if str(error) != "gradients are Nan/Inf":
+        raise error
+    names = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    if names and update_num == 0:
+        cause = (
+            f"its {names[0]} is not finite before any update; give another file to begin from "
+            "(--student-init-path, --restore-file, --finetune-from-model)"
+        )
+    else:
+        cause = (
+            f"lower --lr (now {optimizer.get_lr():g}) or set --clip-norm, and look for very large "
+            "regression targets or teacher logits"
+        )
+    raise ValueError(
+        f"update {update_num + 1}: the student's gradients are not finite numbers (nan or "
+        f"infinity): {cause}"
+    ) from error

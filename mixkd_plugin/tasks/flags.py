@@ -1,0 +1,147 @@
+"""Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
+
+import math
+import os
+from argparse import Namespace
+from typing import Any, Dict
+
+from fairseq.criterions.sentence_prediction import SentencePredictionConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..losses import DISTANCES
+
+TERMS = ("mle", "kd", "sm", "tmkd")
+
+
+def _check(allowed: bool, name: str, value, rule: str) -> None:
+    if not allowed:
+        raise ValueError(f"--{name.replace('_', '-')} {value}: allowed is {rule}")
+
+
+def check_task_flags(cfg) -> None:
+    """Check the task's configuration; see ``MixKDSentencePredictionConfig``."""
+    classes, alpha, ratio = cfg.num_classes, cfg.mixup_alpha, cfg.mixup_ratio
+    rule = "1 or more (classes, or regression targets): train_flags.txt of the data folder has it"
+    _check(classes > 0, "num_classes", classes, rule)
+    rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
+    _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
+    _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
+    period = cfg.mixup_period
+    _check(period >= 0, "mixup_period", period, "0 (mixes never return) or a number of epochs")
+    seconds = cfg.rendezvous_timeout
+    _check(seconds > 0, "rendezvous_timeout", seconds, "a number of seconds above 0")
+    for name in ("teacher_weights", "teacher_data", "teacher_cache"):
+        if cfg[name] is not None and not cfg.teacher_path:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} {cfg[name]}: --teacher-path is missing")
+    cropped = {
+        "teacher_data": "student and teacher would see other parts of a text",
+        "teacher_cache": "no text returns",
+    }
+    for name, reason in cropped.items():
+        if cfg[name] is not None and cfg.shorten_method == "random_crop":
+            raise ValueError(
+                f"--{name.replace('_', '-')} {cfg[name]}: with --shorten-method random_crop "
+                f"{reason}; allowed is none or truncate"
+            )
+    if cfg.get("d2v2_multi"):
+        raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
+    fraction = cfg.train_fraction
+    _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
+
+
+def take_from_criterion(cfg) -> None:
+    """Where hydra sets the head or the kind of target for the criterion, as fairseq's recipes do.
+
+    Raises:
+        ValueError: where the task was told otherwise.
+    """
+    root = cfg._get_root()
+    criterion, task = root.get("criterion"), root.get("task")
+    for name in ("regression_target", "classification_head_name"):
+        given = criterion.get(name) if isinstance(criterion, DictConfig) else None
+        if given is None or given == cfg[name]:
+            continue
+        if cfg[name] != SentencePredictionConfig.__dataclass_fields__[name].default:
+            raise ValueError(
+                f"criterion.{name} must be that of the task, {cfg[name]}, got {given}: set "
+                f"task.{name} alone, or both to the same value"
+            )
+        cfg[name] = given
+        if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
+            with open_dict(task):
+                task[name] = given
+def check_data_folder(folder: str) -> None:
+    """Where training begins: fairseq cannot train on a folder whose name it splits."""
+    if os.pathsep in folder and "://" not in folder:
+        raise ValueError(
+            f"data folder {folder}: fairseq-train would split this name at {os.pathsep!r}; rename "
+            "the folder, or name a link to it"
+        )
+
+
+def check_criterion_flags(cfg, mixup_ratio: int) -> None:
+    """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
+    weights = {term: cfg[f"{term}_weight"] for term in TERMS}
+    for term, weight in weights.items():
+        _check(0 <= weight < math.inf, f"{term}_weight", weight, "a number of 0 or more")
+    if not any(weights.values()):
+        raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
+    mixed = [f"--{term}-weight {weights[term]:g}" for term in ("sm", "tmkd") if weights[term]]
+    if mixed and mixup_ratio == 0:
+        raise ValueError(
+            f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
+            "set the weight to 0, or the ratio to 1 or more"
+        )
+    if cfg.regression_target:
+        wrong, needs = ("report_mcc", "report_acc_and_f1"), "without"
+    else:
+        wrong, needs = ("report_pearson_and_spearman",), "with"
+    for name in wrong:
+        if cfg[name]:
+            raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")
+
+
+def check_distance(cfg) -> None:
+    """Check the criterion's distance, where training begins: a trained student needs none."""
+    kind, temperature = cfg.distill_distance, cfg.distill_temperature
+    has_temperature = DISTANCES.find(kind).has_temperature
+    rule = "a number above 0"
+    if not has_temperature:
+        rule = f"1 for --distill-distance {kind}, which has none"
+    fits = 0 < temperature < math.inf if has_temperature else temperature == 1
+    _check(fits, "distill_temperature", temperature, rule)
+    if cfg.regression_target:
+        _check(kind == "mse", "distill_distance", kind, "mse, where --regression-target is given")
+
+
+# What may differ between the processes of a run: who and where each is, and what it prints. Data is
+# compared by its content.
+_OF_ONE_PROCESS = frozenset((
+    "data", "teacher_data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project",
+    "log_file", "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
+    "data_buffer_size", "job_logging_cfg", "device_id", "local_rank", "distributed_rank",
+    "distributed_init_method", "distributed_port", "distributed_num_procs", "nprocs_per_node",
+))  # fmt: skip
+
+
+def flags_of_run(cfg) -> Dict[str, Any]:
+    """Every flag that all processes must have alike, from a part of the run's configuration."""
+    found: Dict[str, Any] = {}
+
+    def add(values: Dict[str, Any]) -> None:
+        for name, value in values.items():
+            value = vars(value) if isinstance(value, Namespace) else value
+            if name in _OF_ONE_PROCESS:
+                continue
+            if isinstance(value, dict):
+                add(value)
+            else:
+                found[f"--{name.replace('_', '-')}"] = value
+
+    root = OmegaConf.to_container(cfg._get_root(), resolve=True, enum_to_str=True)
+    for name, section in root.items():
+        if isinstance(section, dict):
+            found[f"--{name}"] = section.pop("_name", None)
+        add({name: section})
+    return found

@@ -1,0 +1,121 @@
+"""A split as a run uses it: labels checked, with its fraction, its mixes, its teacher's copy."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, Optional
+
+from fairseq.data import Dictionary, FairseqDataset
+from omegaconf import OmegaConf
+
+from ..data.labels import check_some_labelled, read_targets, strata_of
+from ..data.mixup_dataset import DistillationDataset, PlanDrawer
+from ..data.mixup_plan import draw_plan, stratified_subset
+from ..fairseq_fixes.random_crop import draw_crops_apart
+from ..teacher.teacher_data import TeacherData
+from .flags import TERMS
+
+logger = logging.getLogger(__name__)
+
+
+def configured_weights(cfg) -> Dict[str, float]:
+    """What each term of the loss weighs, by the criterion of the run to which a task's ``cfg``
+    belongs; empty where that is none of ours, or unknown."""
+    criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
+    names = {term: f"{term}_weight" for term in TERMS}
+    if not all(name in criterion for name in names.values()):
+        return {}
+    return {term: criterion[name] for term, name in names.items()}
+
+
+def wants(weights: Dict[str, float], *terms: str) -> bool:
+    """Whether one of these terms of the loss weighs anything."""
+    return any(weights.get(term, 0) > 0 for term in terms)
+
+
+def load_split(
+    cfg,
+    split: str,
+    combine: bool,
+    load: Callable[[], FairseqDataset],
+    labels: Optional[Dictionary],
+    weights: Dict[str, float],
+    teacher_data: Optional[TeacherData],
+) -> DistillationDataset:
+    """Check the labels of a split and load it; the training split with its fraction and its mixes.
+
+    Args:
+        cfg: the task's
+        combine: whether ``split1`` and so on belong to it
+        load: fairseq's own loading
+        labels: the classes; None for regression
+        weights: of the terms of the loss
+        teacher_data: the copy that the teacher reads, if not this one
+
+    Raises:
+        ValueError: naming the split and what is wrong with it.
+    """
+    training = split == cfg.train_subset
+    unlabelled = cfg.unlabelled_examples == "allow"
+    may_lack = unlabelled and training
+    targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
+    strata = strata_of(targets)
+    _check_second_texts(cfg.data, split)
+    try:
+        dataset = load()
+        if len(dataset) and not dataset.supports_prefetch:
+            dataset[len(dataset) - 1]  # of a file that was cut off, the end is missing
+    except Exception as error:  # inputs missing, damaged, or not as many as there are labels
+        raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    draw_crops_apart(dataset)
+    lengths, teacher_lengths = dataset.sizes[0], None
+    if teacher_data is not None:
+        dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
+        teacher_lengths = dataset.teacher_lengths
+
+    # What --max-valid-steps leaves of a split is a random sample in fairseq's order, and by length
+    # the shortest texts.
+    by_length = cfg.batch_by_length == "on" and (training or not cfg.max_valid_steps)
+    indices = None
+    if training and cfg.train_fraction < 1:
+        indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
+        logger.info("training on %d of %d examples", len(indices), len(strata))
+    if may_lack:
+        check_some_labelled(strata if indices is None else strata[indices], weights)
+    return DistillationDataset(
+        split,
+        dataset,
+        lengths=lengths,
+        indices=indices,
+        by_length=by_length,
+        length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
+        draw_plan=_plan_drawer(cfg) if training and wants(weights, "sm", "tmkd") else None,
+        classes=strata,
+        clean_rows=wants(weights, "mle", "kd"),
+        count_labelled=unlabelled,
+        keep_every_example=by_length or not training,
+        teacher_lengths=teacher_lengths,
+        combined=combine,
+    )
+
+
+def _check_second_texts(data: str, split: str) -> None:
+    """fairseq would read the first texts alone where the second ones of a split are missing."""
+    second = Path(data, "input1")
+    missing = [f for f in (f"{split}.bin", f"{split}.idx") if not (second / f).exists()]
+    if missing and any(second.glob("*.idx")):
+        raise ValueError(
+            f"split {split!r} of {data} must have a second text like the others, got no "
+            f"input1/{missing[0]}"
+        )
+
+
+def _plan_drawer(cfg) -> PlanDrawer:
+    return partial(
+        draw_plan,
+        ratio=cfg.mixup_ratio,
+        alpha=cfg.mixup_alpha,
+        pairing=str(cfg.mixup_pairing),
+        period=cfg.mixup_period,
+        seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
+    )

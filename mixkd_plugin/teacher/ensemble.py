@@ -1,0 +1,204 @@
+"""The teacher: a frozen ensemble that trainer, optimizer and checkpoints cannot reach.
+
+A plain object, held by the task. fairseq wraps, saves, optimises and calls ``train()`` on whatever
+module it finds; it does not find this one.
+"""
+
+import contextlib
+import logging
+import math
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from .. import distributed
+from ..checkpoints import checks
+from ..checkpoints.configured import read_configured, sentence_task
+from ..mixup import Mix
+from ..models.encode import encode
+from ..models.rebuild import build, model_class
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class Reads(NamedTuple):
+    """The data that the teacher reads, and how its texts are laid out."""
+
+    data: str  # a binarised folder
+    dictionary: object
+    init_token: Optional[int]
+    separator_token: Optional[int]
+    flag: Optional[str] = None  # that names the folder in errors; None: the student's data
+
+
+class Expected(NamedTuple):
+    """What a teacher must agree with; see :mod:`mixkd_plugin.checkpoints.checks`."""
+
+    reads: Reads
+    labels: Optional[object]  # None for regression
+    head: str
+    num_classes: int
+    longest: int  # tokens of the longest example
+
+
+class Teacher:
+    """Weighted mean of the logits of frozen models.
+
+    Args:
+        models: those that :mod:`mixkd_plugin.models.encode` knows
+        weights: one for each model, summing to 1
+        head: name of their classification head
+        padding_free: compute no padding, where the model allows it
+    """
+
+    def __init__(
+        self,
+        models: Sequence[torch.nn.Module],
+        weights: Sequence[float],
+        head: str,
+        padding_free: bool,
+    ):
+        for model in models:
+            model.eval()
+            model.requires_grad_(False)
+        self._models = list(models)
+        self._weights = list(weights)
+        self._head = head
+        self._padding_free = padding_free
+
+    @torch.no_grad()  # not inference_mode, whose tensors no loss can use
+    def logits(self, tokens: Tensor, mix: Optional[Mix] = None, with_clean: bool = True) -> Tensor:
+        """Logits (R, C) in float32, of the rows that :func:`encoding.encode` describes."""
+        total = 0
+        with torch.autocast(tokens.device.type, enabled=False):  # --teacher-dtype alone decides
+            for model, weight in zip(self._models, self._weights):
+                logits = encode(model, self._head, tokens, mix, with_clean, self._padding_free)
+                total = total + weight * logits.float()
+        return total
+
+
+def parse_weights(weights: Optional[str], count: int) -> List[float]:
+    """``0.7:0.3`` -> [0.7, 0.3], scaled to sum 1; equal weights for None.
+
+    Raises:
+        ValueError: for another number of weights than teachers, or weights that cannot be.
+    """
+    if weights is None:
+        return [1 / count] * count
+    try:
+        values = [float(w) for w in weights.split(":")]
+    except ValueError:
+        values = []
+    if not values or not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) == 0:
+        raise ValueError(
+            f"--teacher-weights {weights}: allowed are non-negative numbers, not all zero, "
+            "separated by colons"
+        )
+    if len(values) != count:
+        raise ValueError(
+            f"--teacher-weights {weights}: {len(values)} weights for {count} teacher"
+            f"{'s' if count > 1 else ''} in --teacher-path"
+        )
+    return [v / sum(values) for v in values]
+
+
+def load_teacher(
+    paths: Sequence[str],
+    weights: Optional[str],
+    expected: Expected,
+    dtype: torch.dtype,
+    device: torch.device,
+    padding_free: bool,
+    circle: distributed.Circle,
+) -> Teacher:
+    """Load and check an ensemble: read by one rank of the circle, and sent to the others.
+
+    Raises:
+        ValueError: on every rank, naming the file and what is wrong with it.
+    """
+    normalised = parse_weights(weights, len(paths))
+    models = []
+    for path in paths:
+        with distributed.together():
+            state = _read(path, expected) if circle.reads else None
+        state = _shared(circle, state)
+        with distributed.together(), distributed.alone(), _named(path, expected):
+            model = _build(state, expected).to(device=device, dtype=dtype)
+            if circle.reads:
+                checks.check_finite(model, dtype)
+        circle.share_tensors([*model.parameters(), *model.buffers()])
+        models.append(model)
+        size = sum(p.numel() for p in model.parameters())
+        logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
+    return Teacher(models, normalised, expected.head, padding_free)
+
+
+@contextlib.contextmanager
+def _named(path: str, expected: Expected):
+    """Errors in its context say which teacher they are about, and which data it reads."""
+    try:
+        yield
+    except ValueError as error:
+        flag = expected.reads.flag
+        data = f" ({flag})" if flag else ""
+        raise ValueError(f"--teacher-path {path}{data}: {error}") from error
+
+
+def read_state(path: str) -> Dict[str, Any]:
+    """A checkpoint, as :func:`configured.read_configured` has it.
+
+    Raises:
+        ValueError: where it cannot be read.
+    """
+    try:
+        return read_configured(path)
+    except ValueError as error:  # names the path itself
+        raise ValueError(f"--teacher-path: {error}") from error
+
+
+def _read(path: str, expected: Expected) -> Dict[str, Any]:
+    """A checkpoint, checked against the data."""
+    state = read_state(path)
+    cfg, labels = state["cfg"], expected.labels
+    with _named(path, expected):
+        model_class(cfg["model"])
+        checks.check_regression(cfg, labels is None)
+        checks.check_head(state["model"], expected.head, expected.num_classes)
+        checks.check_layout(cfg, expected.reads)
+        checks.check_inputs(state, expected.reads.data)
+        checks.check_vocabulary(path, state, expected.reads.dictionary, labels)
+    return state
+
+
+def _shared(circle: distributed.Circle, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    """The checkpoint on every rank; where it was not read, with zeros that take no memory."""
+    if circle.group is None:
+        return state
+    small = shapes = None
+    if circle.reads:
+        small = {"cfg": state["cfg"]}
+        shapes = {name: (tuple(v.shape), v.dtype) for name, v in state["model"].items()}
+    small, shapes = circle.share((small, shapes))
+    if circle.reads:
+        return state
+    zeros = {
+        name: torch.zeros((), dtype=dtype).expand(shape) for name, (shape, dtype) in shapes.items()
+    }
+    return {**small, "model": zeros}
+
+
+def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
+    """The model of a checkpoint, on the data that it reads."""
+    cfg, reads = state["cfg"], expected.reads
+    regression = expected.labels is None
+    task = sentence_task(cfg["task"], reads.data, expected.head, expected.num_classes, regression)
+    model = build(cfg["model"], state["model"], expected.head, expected.num_classes, task)
+    checks.check_positions(model.max_positions(), expected.longest, reads.flag)
+    return model

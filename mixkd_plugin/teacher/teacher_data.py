@@ -1,0 +1,230 @@
+"""A copy of the data in the teacher's own vocabulary: ``--teacher-data``.
+
+The student's split decides about order, batches and mixes. The copy adds to each of its examples
+what the teacher reads of the same text, laid out as when the teacher was trained.
+"""
+
+import contextlib
+import logging
+import os
+from argparse import Namespace
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+from fairseq.data import BaseWrapperDataset, Dictionary, FairseqDataset
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+from omegaconf import OmegaConf
+
+from .. import distributed
+from ..checkpoints.checks import check_dictionaries, class_names, fingerprint
+from ..checkpoints.settings import integer
+from ..data.labels import read_targets, strata_of
+from ..data.text_digests import FILE, read_digests
+from ..fingerprints import INPUTS, parts_of_split
+from .ensemble import Reads, read_state
+from .files import TeacherFiles
+
+logger = logging.getLogger(__name__)
+
+
+class Layout(NamedTuple):
+    """How texts were laid out when a teacher was trained: flags of its task."""
+
+    init_token: Optional[int]
+    separator_token: Optional[int]
+    max_positions: int
+
+
+def read_layout(files: TeacherFiles) -> Layout:
+    """That of all teachers, on every rank: the checkpoints know it, whoever made the copy.
+
+    Raises:
+        ValueError: on every rank, where a checkpoint does not say, or two do not agree.
+    """
+    with distributed.one_reader(files.read_by) as circle:
+        with distributed.together():
+            layout = _agreed(files.paths) if circle.reads else None
+        return circle.share(layout)
+
+
+def _agreed(paths: Sequence[str]) -> Layout:
+    layouts = {path: _layout_of(path) for path in paths}
+    if len({layout[:2] for layout in layouts.values()}) > 1:
+        found = "; ".join(
+            f"{path}: {layout.init_token}, {layout.separator_token}"
+            for path, layout in layouts.items()
+        )
+        raise ValueError(
+            "--teacher-data: its texts are laid out for all teachers alike, and those of "
+            f"--teacher-path were trained with other --init-token, --separator-token ({found})"
+        )
+    shortest = min(layout.max_positions for layout in layouts.values())
+    return next(iter(layouts.values()))._replace(max_positions=shortest)
+
+
+def _layout_of(path: str) -> Layout:
+    task = read_state(path)["cfg"]["task"]
+    missing = [name for name in Layout._fields if name not in task]
+    if not missing and task["max_positions"] is None:
+        missing = ["max_positions"]
+    if missing:
+        flag = missing[0].replace("_", "-")
+        raise ValueError(
+            f"--teacher-path {path}: it does not say how its texts are laid out, as --teacher-data "
+            f"needs to know: its task {task.get('_name')} has no --{flag}"
+        )
+    try:
+        return Layout(*(integer(task, name) for name in Layout._fields))
+    except ValueError as error:
+        raise ValueError(f"--teacher-path {path}: {error}") from error
+
+
+class WithTeacherTokens(BaseWrapperDataset):
+    """A split whose batches have ``teacher_tokens``, (B, T'): the same texts, for the teacher.
+
+    Args:
+        dataset: as fairseq's task loads it
+        tokens: of each of its examples, with a collater that pads
+    """
+
+    def __init__(self, dataset: FairseqDataset, tokens: FairseqDataset):
+        super().__init__(dataset)
+        self._tokens = tokens
+
+    @property
+    def teacher_lengths(self) -> np.ndarray:
+        return np.asarray(self._tokens.sizes)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        return {**self.dataset[index], "teacher_tokens": self._tokens[index]}
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        batch = self.dataset.collater(samples)
+        if samples:
+            batch["teacher_tokens"] = self._tokens.collater([s["teacher_tokens"] for s in samples])
+        return batch
+
+
+class TeacherData:
+    """The copy, compared with the student's data.
+
+    Args:
+        cfg: the student's task's
+        layout: how its texts are laid out
+        labels: the student's classes; None for regression
+
+    Raises:
+        ValueError: naming ``--teacher-data``, where it lacks a dictionary or has other classes.
+    """
+
+    def __init__(self, cfg, layout: Layout, labels: Optional[Dictionary]):
+        self.folder: str = cfg.teacher_data
+        self._flag = f"--teacher-data {self.folder}"
+        self._student: str = cfg.data
+        check_dictionaries(self._flag, self.folder, labels is None)
+        settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        settings.update(layout._asdict(), data=self.folder)
+        # positions stay those of the binarised split, and the student alone has targets
+        settings.update(no_shuffle=True, add_prev_output_tokens=False, d2v2_multi=False)
+        self._task = SentencePredictionTask.setup_task(Namespace(**settings))
+        self._labels = None if labels is None else self._task.label_dictionary
+        self.reads = Reads(self.folder, self._task.dictionary, *layout[:2], flag=self._flag)
+        if labels is not None and class_names(self._labels) != class_names(labels):
+            raise ValueError(
+                f"{self._flag}: its classes are {class_names(self._labels)}; allowed are those of "
+                f"{cfg.data} in their order, {class_names(labels)}"
+            )
+
+    @classmethod
+    def open(cls, cfg, files: TeacherFiles, labels: Optional[Dictionary]) -> "TeacherData":
+        """The copy that the teachers of ``files`` read; the same one on every rank.
+
+        Raises:
+            ValueError: on every rank.
+        """
+        layout = read_layout(files)
+        with distributed.together():
+            data = cls(cfg, layout, labels)
+        known = fingerprint(data.reads.dictionary, data._labels)
+        distributed.check_equal({f"{what} of --teacher-data": v for what, v in known.items()})
+        return data
+
+    def add_to(
+        self,
+        dataset: FairseqDataset,
+        split: str,
+        combine: bool,
+        targets: np.ndarray,
+        unlabelled: bool,
+    ) -> WithTeacherTokens:
+        """The student's split, and what the teacher reads of each of its examples.
+
+        Args:
+            combine: whether ``split1`` and so on belong to it
+            targets: of the student's examples, as :func:`labels.read_targets` has them
+            unlabelled: whether an example may have no label
+
+        Raises:
+            ValueError: naming ``--teacher-data``, the split and what differs.
+        """
+        with self._named(split):
+            whole = self._task.load_dataset(split, combine)
+            classes = self._task.cfg.num_classes
+            theirs = read_targets(self.folder, split, self._labels, classes, combine, unlabelled)
+            self._check_labels(targets, theirs)
+            self._check_texts(split, combine)
+        return WithTeacherTokens(dataset, whole.defn["net_input.src_tokens"])
+
+    @contextlib.contextmanager
+    def _named(self, split: str):
+        try:
+            yield
+        except (AssertionError, ValueError) as error:  # fairseq asserts that inputs are there
+            raise ValueError(f"{self._flag}: split {split!r}: {error}") from error
+
+    def _check_labels(self, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Row by row; one that has no label in one of the copies says nothing."""
+        if len(ours) != len(theirs):
+            raise ValueError(f"{len(theirs)} examples; {self._student} has {len(ours)}")
+        differ = ~np.isclose(ours, theirs)
+        differ = differ if differ.ndim == 1 else differ.any(axis=1)
+        bad = np.flatnonzero(differ & (strata_of(ours) >= 0) & (strata_of(theirs) >= 0))
+        if len(bad):
+            raise ValueError(
+                f"example {bad[0]} has the label {self._shown(theirs[bad[0]])}, in "
+                f"{self._student} it has {self._shown(ours[bad[0]])} ({len(bad)} such examples): "
+                "the same texts in the same order are wanted"
+            )
+
+    def _shown(self, target) -> str:
+        if self._labels is None:
+            return " ".join(f"{value:g}" for value in target)
+        return repr(self._labels[target + self._labels.nspecial])
+
+    def _check_texts(self, split: str, combine: bool) -> None:
+        """By the number in an example, and by their digests where both folders have them."""
+        folders = (self._student, self.folder)
+        ours, theirs = (_columns(folder, split) for folder in folders)
+        if ours != theirs:
+            raise ValueError(
+                f"it has {' and '.join(theirs)}; {self._student} has {' and '.join(ours)}"
+            )
+        parts = list(parts_of_split(os.path.join(self._student, "input0"), split, combine))
+        ours, theirs = (read_digests(folder) for folder in folders)
+        for part in parts:
+            if part in ours and part in theirs and ours[part] != theirs[part]:
+                raise ValueError(
+                    f"other texts than in {self._student}, by {FILE} of both folders"
+                    f"{f' ({part})' if len(parts) > 1 else ''}"
+                )
+        if not all(part in ours and part in theirs for part in parts):
+            logger.warning(
+                "%s: the texts of split %r were not compared with those of %s: both folders need "
+                "the %s that mixkd_plugin.tools.encode leaves",
+                *(self._flag, split, self._student, FILE),
+            )
+
+
+def _columns(folder: str, split: str) -> List[str]:
+    paths = {column: os.path.join(folder, column, f"{split}.idx") for column in INPUTS}
+    return [column for column, path in paths.items() if os.path.exists(path)]

@@ -1,0 +1,3 @@
+from .encode import main
+
+main()

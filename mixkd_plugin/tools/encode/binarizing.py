@@ -1,0 +1,161 @@
+"""Texts and labels to the files of fairseq's data folders, by fairseq's own writer."""
+
+import os
+from typing import Iterable, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, indexed_dataset
+from tqdm import tqdm
+
+from ...files import check_regular
+from ..texts.examples import Example, Targets
+from ..texts.likeness import is_blank
+from ..tokenizers.subwords import Tokenizer
+
+BATCH = 1000  # examples that are cut up together, in the tokenizer library's threads
+
+
+class Column(NamedTuple):
+    """Of the texts of a split in one column."""
+
+    subwords: int
+    unknown: int  # of them <unk>
+
+
+class Counts(NamedTuple):
+    """Of the examples of a split."""
+
+    cut: int
+    empty: int  # in a text of which nothing can be seen, or without a subword
+    lost: int  # with nothing but <unk>
+    columns: Tuple[Column, ...]
+
+
+def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
+    """How many subwords the texts of an example may have.
+
+    Raises:
+        ValueError: if that is less than one a text.
+    """
+    # <s>, one </s> a text, and what the pair layout puts between them
+    limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
+    if limit < inputs:
+        raise ValueError(f"--max-tokens {max_tokens} leaves no room for text")
+    return limit
+
+
+def truncate(pieces: Sequence[Sequence[str]], limit: int) -> List[List[str]]:
+    """Shorten the longest text, piece by piece from its end, until all have at most ``limit``."""
+    pieces = [list(p) for p in pieces]
+    while sum(map(len, pieces)) > limit:
+        max(pieces, key=len).pop()
+    return pieces
+
+
+def read_dictionary(path: str) -> Dictionary:
+    """The dictionary of a model.
+
+    Raises:
+        ValueError: naming the file, if fairseq cannot read it.
+    """
+    if not os.path.exists(path):
+        raise ValueError(f"no dictionary {path}: name the model's dict.txt with --dict")
+    try:
+        check_regular(path)
+        dictionary = Dictionary.load(path)
+    except Exception as error:  # fairseq raises this very kind, among others
+        raise ValueError(f"--dict {path}: {error}") from error
+    if len(dictionary) == dictionary.nspecial:
+        raise ValueError(f"--dict {path} has no symbol")
+    return dictionary
+
+
+class Writer:
+    """Writes PREFIX.bin and PREFIX.idx as fairseq-preprocess does, row by row."""
+
+    def __init__(self, prefix: str, dictionary: Dictionary):
+        self._prefix = prefix
+        self._builder = indexed_dataset.make_builder(
+            indexed_dataset.data_file_path(prefix), "mmap", vocab_size=len(dictionary)
+        )
+
+    def add(self, row: Sequence[int]) -> None:
+        self._builder.add_item(torch.from_numpy(np.array(row, dtype=np.int64)))
+
+    def close(self) -> None:
+        self._builder.finalize(indexed_dataset.index_file_path(self._prefix))
+
+
+def write_texts(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    dictionary: Dictionary,
+    limit: int,
+    folder: str,
+    split: str,
+    title: str,
+) -> Counts:
+    """Write FOLDER/input0/SPLIT and so on, one a text of an example.
+
+    Raises:
+        ValueError: beginning with ``title`` and the line, for a text that cannot be encoded.
+    """
+    inputs = len(examples[0].texts)
+    writers = [Writer(os.path.join(folder, f"input{i}", split), dictionary) for i in range(inputs)]
+    find, unknown, end = dictionary.indices.get, dictionary.unk(), dictionary.eos()
+    unknowns = {unknown, find(dictionary.unk_word)}  # another one where dict.txt overwrites it
+    cut, empty, lost, subwords, unk = 0, 0, 0, [0] * inputs, [0] * inputs
+    # no bar where stderr is no terminal
+    with tqdm(total=len(examples), desc=split, unit=" examples", disable=None) as bar:
+        for start in range(0, len(examples), BATCH):
+            batch = examples[start : start + BATCH]
+            columns = zip(*(e.texts for e in batch))
+            try:
+                columns = [tokenizer.encode_batch(list(texts)) for texts in columns]
+            except ValueError:
+                raise _first_error(batch, tokenizer, title) from None
+            for example, pieces in zip(batch, zip(*columns)):
+                kept = truncate(pieces, limit) if sum(map(len, pieces)) > limit else pieces
+                cut += kept is not pieces
+                found = []
+                for i, text in enumerate(kept):
+                    # as fairseq reads a line of them
+                    row = [find(piece, unknown) for piece in " ".join(text).split()]
+                    found.append(sum(index in unknowns for index in row))
+                    subwords[i] += len(row)
+                    unk[i] += found[i]
+                    writers[i].add([*row, end])
+                empty += not all(kept) or any(map(is_blank, example.texts))
+                lost += 0 < sum(map(len, kept)) == sum(found)
+            bar.update(len(batch))
+    for writer in writers:
+        writer.close()
+    return Counts(cut, empty, lost, tuple(map(Column, subwords, unk)))
+
+
+def _first_error(examples: Iterable[Example], tokenizer: Tokenizer, title: str) -> ValueError:
+    for example in examples:
+        try:
+            tokenizer.encode_batch(list(example.texts))
+        except ValueError as error:
+            return ValueError(f"{title}, line {example.line}: {error}")
+    raise AssertionError("it is an error of one of them")
+
+
+def write_labels(examples: Iterable[Example], targets: Targets, folder: str, split: str) -> None:
+    """FOLDER/label/SPLIT: classes numbered in their order, or numbers as text."""
+    folder = os.path.join(folder, "label")
+    os.makedirs(folder, exist_ok=True)
+    if targets.classes is None:
+        with open(os.path.join(folder, f"{split}.label"), "w", encoding="utf-8") as file:
+            file.writelines(f"{example.label}\n" for example in examples)
+        return
+    dictionary = Dictionary()
+    for name in targets.classes:
+        dictionary.add_symbol(name)
+    dictionary.save(os.path.join(folder, "dict.txt"))
+    writer = Writer(os.path.join(folder, split), dictionary)
+    for example in examples:
+        writer.add([dictionary.index(example.label), dictionary.eos()])
+    writer.close()

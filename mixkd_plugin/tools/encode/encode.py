@@ -1,0 +1,284 @@
+"""Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does.
+
+    python -m mixkd_plugin.tools.encode --glue DIR --task SST-2 \
+        --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
+    python -m mixkd_plugin.tools.encode --train train.csv --valid dev.csv --text question,answer \
+        --label relevant --tokenizer gpt2:MODEL_DIR --out DATA_DIR
+
+The first reads GLUE's own files: train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv).
+The second reads any files of single texts or pairs: tab-separated (.tsv, where a quotation mark is
+a character like any other), CSV (.csv) or JSON lines (.jsonl), in UTF-8. DATA_DIR gets `input0
+[input1] label` with the splits train and valid (and valid1, ...), and `train_flags.txt`, the flags
+that the data asks for: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right.
+`texts.json` holds a digest of each split's texts: by it `--teacher-data` knows the same texts in
+another vocabulary.
+
+Labels are numbered in the order of glue.py or --labels, by default in their own, never by
+frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
+index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
+<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is no error: it is </s> alone.
+A label that is missing, or that looks like another one, is an error that names the line.
+"""
+
+import argparse
+import math
+import os
+import shutil
+from typing import Dict, List, Optional, Tuple
+
+from ...data.text_digests import digest_of_texts, write_digests
+from ..cli import run_cli
+from ..output import FULL, check_folder, work_folder
+from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
+from ..texts.glue import TASKS
+from ..texts.reading import ALLOWED, read_table
+from ..tokenizers.library import MASK
+from ..tokenizers.subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
+from .sources import Source, source_of
+
+MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
+MAX_LOST = 0.5  # share of examples with nothing else
+MANY_CLASSES = 20  # more may not be meant, where they are half as many as examples
+
+
+def encode(
+    source: Source,
+    tokenizer_spec: str,
+    out: str,
+    dictionary: Optional[str] = None,
+    max_tokens: int = 128,
+    skip_bad_lines: bool = False,
+    unlabelled: bool = False,
+    workers: Optional[int] = None,
+    max_unknown: float = MAX_UNKNOWN,
+) -> str:
+    """Write the data folder ``out``, all or nothing; return the flags that it asks for.
+
+    Args:
+        unlabelled: a missing label of the training file is an example without a gold label
+        workers: threads of the tokenizer; ``out`` is the same for any number
+        max_unknown: the largest share of <unk> among the subwords of a column of a split
+
+    Raises:
+        ValueError: for bad arguments or input.
+        OSError: for a disk that is full or cannot be read. Nothing is written in both cases.
+    """
+    check_out(out)
+    if workers is not None:
+        if workers < 1:
+            raise ValueError(f"--workers {workers}; allowed: 1 and more")
+        os.environ["RAYON_NUM_THREADS"] = str(workers)  # of `tokenizers`, when it begins
+    if not 0 <= max_unknown <= 1:
+        raise ValueError(f"--max-unknown {max_unknown}; allowed: a share from 0 to 1")
+    tokenizer = build_tokenizer(tokenizer_spec)
+    limit = room(tokenizer, len(source.columns.texts), max_tokens)
+    dictionary = dictionary or tokenizer.dictionary
+
+    symbols = read_dictionary(dictionary)
+    symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
+    targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
+    flags = train_flags(source, targets, tokenizer, unlabelled)
+
+    out = os.path.realpath(out)
+    with work_folder(os.path.dirname(out), ".encode-") as data:
+        for i in range(len(source.columns.texts)):
+            os.makedirs(os.path.join(data, f"input{i}"))
+            # as it is: fairseq's own copy would lack flags such as #fairseq:overwrite
+            shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
+        for split, of_split in examples.items():
+            title = source.title(split)
+            counts = write_texts(of_split, tokenizer, symbols, limit, data, split, title)
+            write_labels(of_split, targets, data, split)
+            no_label = targets.no_label(len(source.columns.labels))
+            without = sum(example.label == no_label for example in of_split)
+            print(
+                f"{title}: {len(of_split)} examples, "
+                f"{f'{without} of them without a label, ' if without else ''}"
+                f"{f'{counts.empty} of them with an empty text, ' if counts.empty else ''}"
+                f"{counts.cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out; "
+                f"{shares(counts, source)}",
+                flush=True,
+            )
+            if sum(column.subwords for column in counts.columns) == 0:
+                raise ValueError(f"{title}: every text is empty; does --text name the column?")
+            check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
+        digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
+        write_digests(data, digests)
+        with open(os.path.join(data, "train_flags.txt"), "w") as f:
+            f.write(flags + "\n")
+        check_out(out)  # another process may have written it
+        if os.path.isdir(out):
+            os.rmdir(out)
+        os.rename(data, out)
+    return flags
+
+
+def check_out(out: str) -> None:
+    """Raise ValueError where the data folder cannot be written, or could not be read."""
+    if not out or "\0" in out:
+        raise ValueError(f"--out must be a folder, got {out!r}")
+    if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
+        raise ValueError(f"--out {out} is not empty: name another folder, or remove this one")
+    check_folder(out)
+    check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
+    if os.path.ismount(out):  # as a volume of Docker is
+        raise ValueError(f"--out {out} is a mount point, and so cannot be moved to: add a name")
+    if os.pathsep in out:
+        better = out.replace(os.pathsep, "-")
+        raise ValueError(
+            f"--out {out}: fairseq-train splits the name of its data folder at {os.pathsep!r} and "
+            f"cannot read this one; choose another name, such as {better}"
+        )
+
+
+def shares(counts: Counts, source: Source) -> str:
+    """What is printed of the subwords that the dictionary does not know."""
+    columns = zip(source.columns.texts, counts.columns)
+    text = ", ".join(f"{c.unknown / max(c.subwords, 1):.2%} of {name}" for name, c in columns)
+    lost = f"; {counts.lost} examples are nothing but <unk>" if counts.lost else ""
+    return f"<unk> is {text}{lost}"
+
+
+def check_known(
+    counts: Counts, examples: int, title: str, bound: float, dictionary: str, tokenizer: str
+) -> None:
+    """Raise ValueError where the dictionary knows too little of a split."""
+    share = max(column.unknown / max(column.subwords, 1) for column in counts.columns)
+    lost = counts.lost / examples
+    if share > bound or lost > max(bound, MAX_LOST):
+        enough = math.ceil(100 * max(share, lost if lost > MAX_LOST else 0)) / 100
+        raise ValueError(
+            f"{title}: {share:.0%} of the subwords of a column are <unk>, and {lost:.0%} of the "
+            f"examples nothing else: does {dictionary} belong to --tokenizer {tokenizer}, and does "
+            f"it know the script of the texts? If so, --max-unknown {enough:g} in place of "
+            f"--max-unknown {bound:g} allows it"
+        )
+
+
+def read_splits(
+    source: Source, skip_bad_lines: bool, unlabelled: bool
+) -> Tuple[Targets, Dict[str, List[Example]], Dict[str, int]]:
+    """What labels may be; the examples of each split, and how many lines of it were left out.
+
+    Prints the classes, and warnings about words that may stand for missing values.
+
+    Raises:
+        ValueError: for bad input.
+    """
+    targets, examples, bad = source.targets, {}, {}
+    for split, path in source.files.items():
+        table = read_table(path, source.columns, source.kind, skip_bad_lines)
+        targets = targets or Targets(find_classes(table))
+        may_lack = unlabelled and split == "train"
+        examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
+        bad[split] = table.bad + len(table.lines) - len(examples[split])
+        words = missing_words(table, table.texts)
+        if words:
+            print(f"WARNING: {split}: texts: {words}, encoded as it stands: is it a missing value?")
+        words = missing_words(table, table.labels, targets.classes or ())
+        if words:
+            print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
+    if targets.classes is not None:
+        count, found = len(targets.classes), len(examples["train"])
+        if source.targets is None and count > max(found / 2, MANY_CLASSES):
+            print(
+                f"WARNING: {count} classes in {found} training examples: does --label name the "
+                "column? Numbers that are no classes need --regression"
+            )
+        shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
+        if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
+            print("WARNING: train: labels: -1 is a class; data sets write it for no label, too")
+        print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
+    return targets, examples, bad
+
+
+def train_flags(
+    source: Source, targets: Targets, tokenizer: Tokenizer, unlabelled: bool = False
+) -> str:
+    """What `fairseq-train` must be told about the data."""
+    regression = targets.classes is None
+    outputs = len(source.columns.labels if regression else targets.classes)
+    flags = f"--num-classes {outputs} --init-token 0"  # <s>
+    if len(source.columns.texts) == 2 and tokenizer.separators:
+        flags += " --separator-token 2"  # </s>
+    if unlabelled:
+        flags += " --unlabelled-examples allow"
+    if regression:
+        flags += " --regression-target"
+    return f"{flags} {source.flags}".strip()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument_group("GLUE's files").add_argument
+    add("--glue", metavar="DIR", help="folder with the task's train.tsv and dev.tsv")
+    add("--task", metavar="NAME", help=", ".join(TASKS))
+    add = parser.add_argument_group("or files of your own").add_argument
+    add("--train", metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
+    add("--valid", metavar="FILE[,FILE...]", help="become valid, valid1, ...")
+    add("--text", metavar="COLUMN[,COLUMN]", help="one; two for pairs")
+    add("--label", metavar="COLUMN", help="with --regression, A,B: several targets")
+    add("--regression", action="store_true", help="labels are numbers, written as they are")
+    add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
+    add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")
+    add = parser.add_argument_group("for both").add_argument
+    add(
+        "--labels",
+        metavar="A,B,...",
+        help="the classes, in the order of their indices (--labels=-1,1 where a minus is first)",
+    )
+    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
+    add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
+    add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
+    add("--max-tokens", type=int, default=128, help="longest example, with <s> and </s>")
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="leave out lines with missing fields, or without a label where one is needed",
+    )
+    add(
+        "--unlabelled",
+        action="store_true",
+        help="an empty label of training is an example without a gold label, not an error",
+    )
+    add(
+        "--max-unknown",
+        type=float,
+        default=MAX_UNKNOWN,
+        metavar="SHARE",
+        help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads of the tokenizer (default: the CPUs that this process may use)",
+    )
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    try:
+        flags = encode(
+            source_of(args),
+            args.tokenizer,
+            args.out,
+            args.dict,
+            args.max_tokens,
+            args.skip_bad_lines,
+            args.unlabelled,
+            args.workers,
+            args.max_unknown,
+        )
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(f"--out {args.out} cannot be written: {error.strerror}") from error
+    print(f"{args.out}: {flags}")
+
+
+def main(argv=None):
+    run_cli("encode", build_parser, work, argv)

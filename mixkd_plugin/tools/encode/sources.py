@@ -1,0 +1,147 @@
+"""Where examples come from: the files of a GLUE task, or files of one's own."""
+
+import argparse
+import os
+from typing import Dict, NamedTuple, Optional, Sequence
+
+from ..texts.examples import Targets, check_classes
+from ..texts.glue import TASKS
+from ..texts.names import HINT, join_names, split_names
+from ..texts.reading import ALLOWED, FORMATS, Columns, format_of
+
+
+class Source(NamedTuple):
+    """Files and what is in them."""
+
+    files: Dict[str, str]  # of the splits train, valid, valid1, ...
+    columns: Columns
+    targets: Optional[Targets]  # None: the classes are those of the training file
+    kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
+    flags: str = ""  # of fairseq-train, for metrics
+    task: Optional[str] = None  # of GLUE
+
+    def title(self, split: str) -> str:
+        """What a split is called in what is printed."""
+        return f"{self.task} {split}" if self.task else f"{split} ({self.files[split]})"
+
+
+def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = None) -> Source:
+    """A GLUE task; ``labels`` are its classes in another order of their indices.
+
+    Raises:
+        ValueError: for an unknown task or classes that are not its own.
+    """
+    if task_name not in TASKS:
+        raise ValueError(f"--task {task_name!r}; allowed: {', '.join(TASKS)}")
+    task = TASKS[task_name]
+    targets = task.targets
+    if labels is not None:
+        if targets.classes is None:
+            raise ValueError(f"--labels {join_names(labels)}: {task_name} has scores, not classes")
+        if sorted(labels) != sorted(targets.classes):
+            raise ValueError(
+                f"--labels {join_names(labels)}: {task_name} has the classes "
+                f"{join_names(targets.classes)}, allowed are these in any order"
+            )
+        targets = targets._replace(classes=tuple(labels))
+    files = _splits(*(os.path.join(folder, name) for name in ("train.tsv", *task.valid)))
+    return Source(files, task.columns, targets, "tsv", task.flags, task_name)
+
+
+def file_source(
+    train: str,
+    valid: Sequence[str],
+    texts: Sequence[str],
+    labels: Sequence[str],
+    classes: Optional[Sequence[str]] = None,
+    regression: bool = False,
+    header: bool = True,
+    kind: Optional[str] = None,
+) -> Source:
+    """Files of one's own, with the columns ``texts`` (one or two) and ``labels``.
+
+    ``labels`` is one column of classes, numbered in the order of ``classes``, or with
+    ``regression`` the columns of its targets. Without ``header`` columns are positions from 0, as
+    text.
+
+    Raises:
+        ValueError: naming the flag of `encode` whose value is not allowed.
+    """
+    if not 1 <= len(texts) <= 2:
+        raise ValueError(
+            f"--text {join_names(texts)}; allowed: one column, or the two of a pair ({HINT})"
+        )
+    if len(labels) > 1 and not regression:
+        raise ValueError(
+            f"--label {join_names(labels)}; allowed: one column, or with --regression several "
+            f"({HINT})"
+        )
+    if kind is not None and kind not in FORMATS:
+        raise ValueError(f"--format {kind!r}; allowed: {ALLOWED}")
+    files = _splits(train, *valid)
+    if header:
+        columns = Columns(tuple(texts), tuple(labels))
+    else:
+        for path in files.values():
+            if (kind or format_of(path)) == "jsonl":
+                raise ValueError(f"--no-header: {path} is JSON lines, whose columns have names")
+        columns = Columns(_positions("--text", texts), _positions("--label", labels))
+    if regression:
+        if classes is not None:
+            raise ValueError(
+                f"--labels {join_names(classes)}: not with --regression, numbers alone"
+            )
+        targets = Targets(None)
+    else:
+        targets = Targets(check_classes(classes, "--labels")) if classes is not None else None
+    return Source(files, columns, targets, kind)
+
+
+def _splits(train: str, *valid: str) -> Dict[str, str]:
+    """As fairseq calls them."""
+    names = ["valid", *(f"valid{i}" for i in range(1, len(valid)))]
+    return {"train": train, **dict(zip(names, valid))}
+
+
+def _positions(flag: str, columns: Sequence[str]):
+    for column in columns:
+        if not (column.isascii() and column.isdigit()):
+            raise ValueError(f"{flag} {column!r}; allowed with --no-header: positions from 0")
+    return tuple(map(int, columns))
+
+
+# what goes with each of the two flags that name a source: the needed ones, the others
+SOURCES = {
+    "glue": (("task",), ()),
+    "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
+}
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    """The source that the command line names.
+
+    Raises:
+        ValueError: unless that is one, with all that it needs and nothing of the other.
+    """
+    chosen = [name for name in SOURCES if vars(args)[name] is not None]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{' and '.join(f'--{name}' for name in chosen) or 'no source'}: allowed is either "
+            "--glue DIR --task NAME or --train FILE --valid FILE --text COLUMN --label COLUMN"
+        )
+    (chosen,) = chosen
+    for name, (needed, others) in SOURCES.items():
+        for flag in (*needed, *others):
+            given = vars(args)[flag] not in (None, False)
+            if name != chosen and given:
+                raise ValueError(f"--{flag.replace('_', '-')} goes with --{name}, not --{chosen}")
+            if name == chosen and flag in needed and not given:
+                raise ValueError(f"--{chosen} needs --{flag}")
+    lists = {name: vars(args)[name] for name in ("valid", "text", "label", "labels")}
+    lists = {name: v if v is None else split_names(v) for name, v in lists.items()}
+    if chosen == "glue":
+        return glue_source(args.glue, args.task, lists["labels"])
+    if os.path.isfile(args.valid):  # one file, whose name may have a comma
+        lists["valid"] = [args.valid]
+    header = not args.no_header
+    return file_source(args.train, *lists.values(), args.regression, header, args.format)

@@ -1,0 +1,3 @@
+from .import_hf import main
+
+main()

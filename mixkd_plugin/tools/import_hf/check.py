@@ -1,0 +1,145 @@
+"""An import is compared with transformers' whole pipeline before anything of it is written.
+
+Texts in several scripts, pairs, and texts that spell every special and added token go through
+AutoTokenizer and the Hugging Face model, and through what was imported: the pieces must be equal,
+and the hidden states and logits of <s> differ by no more than TOLERANCE.
+"""
+
+from argparse import Namespace
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models.roberta import RobertaModel
+from torch import Tensor
+
+from ..hf_config import EncoderConfig
+from ..interop import library
+from ..tokenizers.library import Tokenizer
+
+TOLERANCE = 1e-4  # of a largest value, or of 1 where that is less
+MARKERS = 8  # that are spelt in one text
+MARKED = 16  # texts with markers that go through the models; all of them are cut
+TEXTS = [
+    "A charming, often affecting journey!",
+    "The SOUP was cold; the soup's bowl wasn't.",
+    "Un café très chaud, s'il vous plaît: Ünaffected naïveté, Straße, Ελλάδα ΣΊΣΥΦΟΣ, İstanbul.",
+    "日本語も少し。カフェが好き 中文没有空格的一句话 한국어 문장",
+    "Привет, мир! مرحبا بالعالم שלום नमस्ते สวัสดี",
+    "emoji 👍🏽 👨‍👩‍👧 🇩🇪, ﬁ ½ ², zero\u200bwidth, soft\u00adhyphen, ｆｕｌｌ, e\u0301",
+    "numbers 1234567 and 3.14, e-mails (me@here.org) & #tags http://a.b/c?d=e#f",
+    "  two  blanks,  and\tmore ",
+    "x",
+]
+
+
+class Difference(NamedTuple):
+    """texts: how many were compared; pairs: the logits' difference on pairs, types and all"""
+
+    texts: int
+    pairs: float
+
+
+def marked_texts(markers: Sequence[str]) -> List[str]:
+    """Texts that spell the markers: between blanks and inside words."""
+    parts = [markers[i : i + MARKERS] for i in range(0, len(markers), MARKERS)]
+    spaced = [f"the {' soup '.join(part)} was" for part in parts]
+    glued = [f"The{'soup'.join(part)}s, {part[0].upper()} {part[0].lower()}" for part in parts]
+    return spaced + glued
+
+
+def compare_with_transformers(
+    folder: str,
+    imported: Dict[str, Any],
+    dictionary: Dictionary,
+    theirs: Any,
+    ours: Tokenizer,
+    rows: List[int],
+    config: EncoderConfig,
+    head: Optional[str],
+) -> Difference:
+    """Compare an import with the model in ``folder``.
+
+    Args:
+        imported: the checkpoint
+        dictionary: its words, without <mask>
+        theirs, ours: the tokenizers
+        rows: the source's index of each symbol of the dictionary
+        head: name of the classification head; None: without one
+
+    Raises:
+        ValueError: where they differ.
+    """
+    transformers = library("transformers")
+    roberta = _build(imported, dictionary)
+    dictionary = roberta.encoder.dictionary
+    marked = marked_texts(ours.markers)
+    single = [(text,) for text in TEXTS + marked]
+    pairs = list(zip(TEXTS, TEXTS[3:] + TEXTS[:3])) + [(t, TEXTS[0]) for t in marked[:MARKED]]
+    cut = {}
+    for texts in single + pairs:
+        batch = theirs(*texts)
+        tokens = [dictionary.bos()]
+        for i, pieces in enumerate(ours.encode_batch(list(texts))):
+            tokens += [dictionary.eos()] * (ours.separators if i else 0)
+            tokens += [*map(dictionary.index, pieces), dictionary.eos()]
+        if batch["input_ids"] != [rows[token] for token in tokens]:
+            shown = theirs.convert_ids_to_tokens(batch["input_ids"])
+            raise ValueError(
+                f"the tokenizer cannot be followed: {texts!r} is {shown[:40]} in transformers, and "
+                f"{[dictionary[token] for token in tokens][:40]} here"
+            )
+        if len(tokens) > config.longest:
+            tokens = [*tokens[: config.longest - 1], dictionary.eos()]
+        cut[texts] = batch.get("token_type_ids", [])[: len(tokens)], tokens
+    auto = "AutoModelForSequenceClassification" if head else "AutoModel"
+    model = getattr(transformers, auto).from_pretrained(
+        folder, config=config.theirs, dtype=torch.float32, trust_remote_code=False,
+        local_files_only=True,
+    ).eval()  # fmt: skip
+    compared, of_pairs = single[: len(TEXTS) + MARKED] + pairs, 0.0
+    for texts in compared:
+        types, tokens = cut[texts]
+        batch = {"input_ids": torch.tensor([[rows[token] for token in tokens]])}
+        with torch.no_grad():
+            features, _ = roberta(torch.tensor([tokens]), features_only=True)
+            found = {"hidden states": features[:, 0]}
+            if head:
+                found["logits"] = roberta.classification_heads[head](features)
+            wanted = _outputs(model, batch, bool(head))
+            for what, values in found.items():
+                _check_close(what, texts, values, wanted[what])
+            if head and config.type_vocab_size > 1 and any(types):
+                typed = _outputs(model, {**batch, "token_type_ids": torch.tensor([types])}, True)
+                of_pairs = max(of_pairs, (typed["logits"] - found["logits"]).abs().max().item())
+    return Difference(len(compared), of_pairs)
+
+
+def _build(imported: Dict[str, Any], dictionary: Dictionary) -> RobertaModel:
+    """The model of a checkpoint, by its architecture: fairseq's own loader takes seconds more."""
+    args = Namespace(**vars(imported["args"]), load_checkpoint_heads=True)
+    words = Dictionary()
+    for symbol in (*dictionary.symbols, "<mask>"):
+        words.add_symbol(symbol)
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    task = Namespace(source_dictionary=words)
+    model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
+    model.load_state_dict(dict(imported["model"]))
+    return model.eval()
+
+
+def _outputs(model: Any, batch: Dict[str, Tensor], head: bool) -> Dict[str, Tensor]:
+    output = model(**batch, output_hidden_states=True)
+    found = {"hidden states": output.hidden_states[-1][:, 0]}
+    return {**found, "logits": output.logits} if head else found
+
+
+def _check_close(what: str, texts: Tuple[str, ...], ours: Tensor, theirs: Tensor) -> None:
+    bound = TOLERANCE * max(1.0, theirs.abs().max().item())
+    difference = (ours - theirs).abs().max().item()
+    if not difference <= bound:
+        raise ValueError(
+            f"the model cannot be followed: the {what} of {texts!r} differ from transformers' by "
+            f"{difference:.1e}; allowed is {bound:.1e}"
+        )

@@ -1,0 +1,168 @@
+"""What the head of a Hugging Face model is: its architecture decides, and what it declares.
+
+The weights of a tagger or of multiple choice have the names of a classifier's, and are no head that
+sentence prediction knows.
+"""
+
+import re
+from typing import List, NamedTuple, Optional
+
+from ..hf_config import FAMILIES, EncoderConfig
+from ..interop import library
+from ..texts.examples import class_name
+from ..texts.names import join_names
+from ..tokenizers.library import FAIRSEQ_SPECIAL
+
+# Of `architectures`, after the family's name: an encoder, under a head of pre-training or none.
+HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")
+ENCODER_ONLY = "--encoder-only imports the encoder without a head"
+
+
+class Head(NamedTuple):
+    outputs: int
+    names: Optional[List[str]]  # of the classes, as in fairseq's dict.txt; None: regression
+
+    def __str__(self) -> str:
+        if self.names is None:
+            return f"{self.outputs} targets of a regression, without an activation"
+        return f"{self.outputs} classes, softmax: {', '.join(self.names)}"
+
+
+def is_classifier(config: EncoderConfig, has_weights: bool) -> bool:
+    """Whether the model has a classification head; ``has_weights``: by the names of its weights.
+
+    Raises:
+        ValueError: where it has another head, or does not say which.
+    """
+    names = config.raw.get("architectures")
+    if not names:
+        if has_weights:
+            raise ValueError(
+                "config.json must say in architectures what head the weights have, got nothing: "
+                f"add it, or {ENCODER_ONLY}"
+            )
+        return False
+    transformers = library("transformers")
+    classifiers = transformers.models.auto.modeling_auto
+    classifiers = classifiers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    kinds = [kind for kind, family in FAMILIES.items() if family is config.family]
+    known = {classifiers[kind] for kind in kinds}
+    if names in [[name] for name in known]:
+        return True
+    stems = tuple(name[: -len("ForSequenceClassification")] for name in known)
+    if names not in [[f"{stem}{head}"] for stem in stems for head in HEADLESS]:
+        raise ValueError(
+            f"architectures must be {' or '.join(sorted(known))}, or a model without a head of its "
+            f"own ({', '.join(stem + 'Model' for stem in sorted(stems))}), got {names!r:.100}: "
+            f"{ENCODER_ONLY}"
+        )
+    return False
+
+
+def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) -> Head:
+    """The head of a classifier.
+
+    Args:
+        outputs: of its weights
+        labels: names of the classes that replace the source's
+
+    Raises:
+        ValueError: where it is none that can be served, or the names are not those of its outputs.
+    """
+    problem = config.raw.get("problem_type")
+    if problem not in (None, "single_label_classification", "regression"):
+        raise ValueError(
+            "problem_type must be single_label_classification or regression, got "
+            f"{problem!r}: several labels for a text cannot be taught"
+        )
+    if outputs == 1:
+        declared = _one_output(config)
+        if declared is not None:
+            raise ValueError(
+                f"a head of one output must be a regression without an activation, got {declared}: "
+                "fairseq's classifiers have an output for each class"
+            )
+    if labels is None:
+        _check_declared(config, outputs)
+    if problem == "regression" or outputs == 1:  # as transformers takes it
+        if labels is not None:
+            raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
+        return Head(outputs, None)
+    if labels is not None:
+        names = _checked(labels, outputs, "--labels")
+        _check_order(config, outputs, names)
+        return Head(outputs, names)
+    return Head(outputs, _checked(_declared_names(config, outputs), outputs, "id2label"))
+
+
+def _one_output(config: EncoderConfig) -> Optional[str]:
+    """What is declared of a head of one output, where transformers would train no regression."""
+    trained = config.raw.get("sentence_transformers")
+    named = trained.get("activation_fn") if isinstance(trained, dict) else None
+    named = named or config.raw.get("sbert_ce_default_activation_function")
+    if named and not str(named).endswith("Identity"):
+        return f"the activation {str(named).split('.')[-1]}"
+    problem = config.raw.get("problem_type")
+    return f"problem_type {problem}" if problem == "single_label_classification" else None
+
+
+def _check_declared(config: EncoderConfig, outputs: int) -> None:
+    labels, number = config.raw.get("id2label"), config.raw.get("num_labels", 2)
+    if labels is not None and not isinstance(labels, (dict, list)):
+        raise ValueError(f"id2label must be an object, got {labels!r:.60}: --labels replaces it")
+    declared = len(labels) if labels else number
+    if declared != outputs:
+        raise ValueError(
+            f"config.json declares {declared} outputs (id2label, num_labels), the weights have "
+            f"{outputs}: --labels A,B,... gives the names of {outputs} classes in their order"
+        )
+
+
+def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
+    """Of id2label; numbers where it has only transformers' own LABEL_0, LABEL_1, ..."""
+    labels = config.raw.get("id2label") or {}
+    if isinstance(labels, list):
+        labels = dict(zip(map(str, range(outputs)), labels))
+    if labels and sorted(labels) != sorted(map(str, range(outputs))):
+        raise ValueError(
+            f"id2label must name the outputs 0 to {outputs - 1}, got {', '.join(labels)}: "
+            "--labels A,B,... gives the names in their order"
+        )
+    names = [labels.get(str(i), i) for i in range(outputs)]
+    if not all(isinstance(name, (str, int)) for name in names):
+        raise ValueError(
+            f"id2label must have text as names, got {names!r:.100}: --labels A,B,... replaces them"
+        )
+    if names == [f"LABEL_{i}" for i in range(outputs)]:
+        return [str(i) for i in range(outputs)]
+    return [str(name) for name in names]
+
+
+def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
+    """Names of one's own may be others, but not the declared ones for other outputs."""
+    try:
+        _check_declared(config, outputs)
+        declared = _declared_names(config, outputs)
+    except ValueError:  # of which --labels is the cure
+        return
+    ours = [name.casefold() for name in names]
+    theirs = [class_name(name).casefold() for name in declared]
+    numbers = [str(i) for i in range(outputs)]  # which declare nothing
+    if theirs not in (ours, numbers) and sorted(ours) == sorted(theirs):
+        raise ValueError(
+            f"--labels must have the order of id2label, got {join_names(names)}: config.json has "
+            f"{join_names(declared)}; leave the flag out, and give that order to encode"
+        )
+
+
+def _checked(names: List[str], outputs: int, where: str) -> List[str]:
+    """Names of the classes, as they stand in a dictionary of fairseq's."""
+    written = [class_name(name) for name in names]
+    usable = {name for name in written if name} - {*FAIRSEQ_SPECIAL}
+    usable = {name for name in usable if not re.match("madeupword", name)}
+    if len(names) != outputs or len(usable) != outputs:
+        raise ValueError(
+            f"{where} must have {outputs} different names (a blank counts as _), got "
+            f"{join_names(names)}: --labels A,B,... gives others in their order"
+        )
+    return written

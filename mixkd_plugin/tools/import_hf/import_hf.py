@@ -1,0 +1,263 @@
+"""Import a Hugging Face encoder, with or without a classification head, as a fairseq checkpoint.
+
+    python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--labels NAMES] [--force]
+
+SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
+installed Python package that carries such a folder, or a name on the Hugging Face hub. Known are
+BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT, with any fast
+tokenizer of transformers. What the folder declares decides; code of its own is never run.
+
+OUT_DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:OUT_DIR`. An encoder
+is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier is a
+`--teacher-path` as it is, and a `RobertaModel.from_pretrained`; OUT_DIR/label has its classes. How
+one becomes the other is told in hf_layout.py, and hf_check.py compares them.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from argparse import Namespace
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import torch
+from fairseq.data import Dictionary
+
+from ...checkpoints.checks import ONE_TEXT
+from ...checkpoints.settings import FAIRSEQ_EPS
+from ..cli import run_cli
+from ..hf_config import EncoderConfig, read_config
+from ..interop import quiet
+from ..output import whole_output
+from ..texts.names import split_names
+from ..tokenizers import hf_tokenizer
+from ..tokenizers.library import PADDING, Tokenizer
+from .check import Difference, compare_with_transformers
+from .head import Head, is_classifier, read_head
+from .layout import Weights, convert, fairseq_order, word_embeddings
+from .source import check_files, find_source, read_weights
+
+HEAD = "sentence_classification_head"  # fairseq's default name
+PAIR_SEPARATOR = 2  # </s>
+LABELS = "label/dict.txt"
+# all that an import may have written, earlier versions' too
+OWNED = ("model.pt", "dict.txt", *hf_tokenizer.WRITTEN, "vocab.txt", "special_tokens_map.json")
+OWNED += ("input0/dict.txt", LABELS)
+
+
+class Imported(NamedTuple):
+    config: EncoderConfig
+    tokenizer: str  # for `encode --tokenizer`
+    head: Optional[Head]
+    found: List[str]  # what the tokenizer is, for people
+    difference: Difference
+
+    @property
+    def labels(self) -> Optional[List[str]]:
+        """Names of the classes; None without a head, or for regression."""
+        return self.head.names if self.head else None
+
+
+def import_encoder(
+    source: str,
+    out_dir: str,
+    force: bool = False,
+    labels: Optional[List[str]] = None,
+    encoder_only: bool = False,
+    one_token_type: bool = False,
+) -> Imported:
+    """Write OUT_DIR, all or nothing.
+
+    Args:
+        labels: names of the classes, in the order of the head's outputs; default: the source's,
+            or 0, 1, ... where it has none
+        encoder_only: leave out what is above the encoder
+        one_token_type: let a classifier of two token types read pairs, both texts with the first
+
+    Raises:
+        ValueError: saying what is wrong with the source; OUT_DIR is as it was then.
+    """
+    folder = find_source(source)
+    if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
+        raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
+    with whole_output(out_dir, OWNED, force) as work:
+        try:
+            check_files(folder)
+            config = read_config(folder)
+            with _readable("the weights"):
+                weights = Weights(read_weights(folder), config, encoder_only)
+                words = word_embeddings(weights, config)
+            outputs = None if encoder_only else weights.outputs
+            head = None
+            if not encoder_only and is_classifier(config, outputs is not None):
+                if outputs is None:
+                    raise ValueError(f"the weights lack {config.family.head[1]}.weight")
+                head = read_head(config, outputs, labels)
+                config.theirs.num_labels = outputs
+            elif labels is not None:
+                raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
+            with _readable("the tokenizer"), quiet():
+                theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
+                tokenizer = hf_tokenizer.write_tokenizer(
+                    theirs, folder, work, config.longest, config.vocab_size
+                )
+            _check_padding(config, tokenizer)
+            dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
+            with _readable("the weights"):
+                state = convert(config, weights, words, rows, HEAD, head and head.outputs)
+            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
+            if head is not None:  # what fairseq's sentence_prediction looks for
+                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
+            if head is not None and head.names is not None:
+                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
+            whole = checkpoint(config, state, head, tokenizer.separators)
+            name = HEAD if head else None
+            with quiet():
+                difference = compare_with_transformers(
+                    folder, whole, dictionary, theirs, tokenizer, rows, config, name
+                )
+            if difference.pairs > 0 and not one_token_type:
+                whole["extra_state"][ONE_TEXT] = True
+            torch.save(whole, os.path.join(work, "model.pt"))
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+    found = hf_tokenizer.describe(theirs, tokenizer)
+    return Imported(config, f"hf:{out_dir}", head, found, difference)
+
+
+@contextlib.contextmanager
+def _readable(what: str):
+    """In its context a file that is not built as such files are is one error."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
+
+
+def _check_padding(config: EncoderConfig, tokenizer: Tokenizer) -> None:
+    """Positions that are counted from the padding symbol's index must be counted from its own."""
+    (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
+    if config.pad not in (None, padding):
+        raise ValueError(f"pad_token_id must be the tokenizer's, {padding}, got {config.pad}")
+
+
+def dictionary_of(symbols: List[str]) -> Dictionary:
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
+    return dictionary
+
+
+def write_dictionary(dictionary: Dictionary, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    dictionary.save(path)
+    try:
+        read_back = Dictionary.load(path).symbols
+    except (RuntimeError, ValueError):
+        read_back = []
+    if read_back != dictionary.symbols:
+        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot hold")
+
+
+def checkpoint(
+    config: EncoderConfig, state: Dict[str, torch.Tensor], head: Optional[Head], separators: int
+) -> Dict[str, Any]:
+    """A fairseq checkpoint without an optimizer, of the kind that the RoBERTa releases are.
+
+    fairseq's own `roberta`, but where LayerNorm's epsilon is not fairseq's.
+    """
+    arguments: Dict[str, Any] = dict(
+        arch="roberta",
+        task="masked_lm",
+        criterion="masked_lm",
+        data="",
+        encoder_layers=config.num_hidden_layers,
+        encoder_embed_dim=config.hidden_size,
+        encoder_ffn_embed_dim=config.intermediate_size,
+        encoder_attention_heads=config.num_attention_heads,
+        activation_fn=config.activation,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        max_positions=config.longest,
+        tokens_per_sample=config.longest,
+    )
+    if config.layer_norm_eps != FAIRSEQ_EPS:
+        arguments.update(arch="mixkd_roberta", layer_norm_eps=config.layer_norm_eps)
+    criterion = "MaskedLmLoss"
+    if head is not None:
+        criterion = "SentencePredictionCriterion"
+        arguments.update(
+            task="sentence_prediction",
+            criterion="sentence_prediction",
+            classification_head_name=HEAD,
+            num_classes=head.outputs,
+            regression_target=head.names is None,
+            init_token=0,
+            separator_token=PAIR_SEPARATOR if separators else None,
+            pooler_activation_fn=config.family.head_activation,
+            pooler_dropout=config.head_dropout,
+        )
+    history = {
+        "criterion_name": criterion,
+        "optimizer_name": "FairseqAdam",
+        "lr_scheduler_state": {},
+        "num_updates": 0,
+    }
+    return {
+        "args": Namespace(**arguments),
+        "model": state,
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mixkd_plugin.tools.import_hf", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
+    add("out_dir", metavar="OUT_DIR", help="for model.pt, dict.txt and tokenizer.json")
+    add("--labels", metavar="A,B,...", help="names of a classifier's classes, in its own order")
+    add("--encoder-only", action="store_true", help="without the head, whatever it is")
+    add(
+        "--one-token-type",
+        action="store_true",
+        help="let a classifier of two token types read pairs, both texts with the first type",
+    )
+    add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    labels = split_names(args.labels) if args.labels is not None else None
+    done = import_encoder(
+        args.source, args.out_dir, args.force, labels, args.encoder_only, args.one_token_type
+    )
+    config, difference = done.config, done.difference
+    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.model_type}"])
+    print(
+        f"{os.path.join(args.out_dir, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
+        f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
+        f"{config.longest} positions"
+    )
+    print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
+    print("\n".join(done.found))
+    print(f"compared with transformers on {difference.texts} texts and pairs: equal")
+    if difference.pairs > 0:
+        what = "is refused as a teacher of pairs; --one-token-type lets it read them"
+        if args.one_token_type:
+            what = "reads pairs all the same (--one-token-type)"
+        print(
+            "import_hf: WARNING: this classifier has two token types, and the second text of a "
+            "pair gets the first one here: its logits of pairs differ by up to "
+            f"{difference.pairs:.2g} from transformers'. It {what}. Single texts are right.",
+            file=sys.stderr,
+        )
+    print(f"encode texts with --tokenizer {done.tokenizer}")
+
+
+def main(argv=None):
+    run_cli("import_hf", build_parser, work, argv)

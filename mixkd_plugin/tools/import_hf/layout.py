@@ -1,0 +1,232 @@
+"""How an encoder of Hugging Face's becomes fairseq's RoBERTa: order, names and shapes of weights.
+
+- Symbols are put in fairseq's order: <s> <pad> </s> <unk>, the words in their own order, and
+  <mask> last, where fairseq's tasks add it. The rows of the embedding table move along.
+- Positions start at padding index + 1 in fairseq, as in RoBERTa; BERT's table gets two more rows.
+- RoBERTa has no token types. Row 0 of the token-type table is added to every position. Mixup
+  replaces word embeddings by lam * E(x) + (1 - lam) * E(x') and pads the shorter text with zero
+  vectors, so a constant kept among the words would be scaled by lam there; a position is added
+  once, after mixing, with weight 1. The second text of a pair gets row 0 too, as in RoBERTa.
+- BERT's LayerNorm adds 1e-12 to the variance, fairseq's 1e-5. The checkpoint says which, in our
+  --layer-norm-eps. So that it is nearly right under fairseq's own `roberta`, too: within the layers
+  the variance is about 1, and the difference is 2e-5 of the hidden states; but MiniLM's embeddings
+  have a variance of 0.004, and would be off by 5e-4. LayerNorm does not see a common factor, so
+  words and positions are multiplied by a power of two (8 for MiniLM), which is exact. The
+  masked-language-model head, which shares the word embeddings, takes the factor out again.
+- The masked-language-model head comes along where the source has one. Otherwise it is RoBERTa's
+  initialisation with a fixed seed: fine-tuning never reads it, and it can predict no masked word.
+- BERT's and DistilBERT's pooler and classifier are RoBERTa's classification head, where config.json
+  names the architecture of a classifier (hf_head.py).
+"""
+
+import itertools
+import math
+import re
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from ..hf_config import EncoderConfig
+from ..tokenizers.library import FAIRSEQ_SPECIAL
+from .head import ENCODER_ONLY
+
+# The order of fairseq's Dictionary: four symbols first, <mask> last.
+*LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL
+PADDING_INDEX = 1
+
+NEGLIGIBLE_EPS = 1e-10  # beside the variance of any embedding: then a common factor is not seen
+ENOUGH_VARIANCE = 0.1  # of a word's embedding, for FAIRSEQ_EPS to change it by less than 1e-4
+
+# Not part of an encoder as fairseq has it: buffers, the embeddings again, and what sits on top.
+IGNORED_PREFIXES = (
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+    "pooler.",
+    "cls.seq_relationship.",
+    "cls.predictions.decoder.",
+    "lm_head.decoder.",
+    "vocab_projector.weight",
+    "fit_dense",  # TinyBERT's, of its own distillation
+)
+
+
+def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> Tuple[Dictionary, List[int]]:
+    """The words as fairseq's Dictionary, without <mask>; and for each index the source's row.
+
+    Rows without a symbol (padding for speed, say) get fairseq's filler names.
+
+    Args:
+        symbols: by the source's indices, all of them less than ``num_rows``
+    """
+    taken = {*symbols.values()}
+    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in taken]
+    if missing or len(taken) < len(symbols):
+        raise ValueError(f"the vocabulary repeats a symbol, or lacks {' '.join(missing)}")
+    fillers = (f"madeupword{i:04d}" for i in itertools.count())
+    unused = (name for name in fillers if name not in taken)
+    names = [symbols[row] if row in symbols else next(unused) for row in range(num_rows)]
+    rows = {symbol: row for row, symbol in enumerate(names)}
+    words = [name for name in names if name not in FAIRSEQ_SPECIAL]
+    dictionary = Dictionary()
+    for word in words:
+        dictionary.add_symbol(word)
+    return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
+
+
+def _newer(name: str) -> str:
+    """The name of a weight, where BERT's first files have TensorFlow's for LayerNorm's."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
+class Weights:
+    """The source's weights, each taken once and with the shape that it must have."""
+
+    def __init__(self, tensors: Dict[str, Tensor], config: EncoderConfig, encoder_only: bool):
+        self.family = config.family
+        prefix = self.family.prefix  # that a model with a head puts before its encoder
+        start = len(prefix)
+        whole = {k: v for k, v in tensors.items() if k.startswith(prefix)}
+        heads = {k: v for k, v in tensors.items() if k not in whole}
+        known = (*self.family.masked_lm, self.family.masked_lm_bias)
+        if encoder_only and whole:
+            heads = {k: v for k, v in heads.items() if k.startswith(known)}
+        self._left = {_newer(k): v for k, v in heads.items()}
+        self._left.update({_newer(k[start:]): v for k, v in whole.items()})
+        self._sizes = {"h": config.hidden_size, "f": config.intermediate_size}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    @property
+    def outputs(self) -> Optional[int]:
+        """Of a head with a classifier's names; None where there is none."""
+        name = f"{self.family.head[1]}.weight"
+        if name not in self._left:
+            return None
+        shape = tuple(self._left[name].shape)
+        if len(shape) != 2 or not shape[0]:
+            raise ValueError(f"{name} must have an output for each class, got the shape {shape}")
+        return shape[0]
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        if name not in self._left:
+            raise ValueError(f"the weights lack {name}")
+        tensor = self._left.pop(name)
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)} instead of {shape}")
+        dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not dense or not tensor.is_floating_point() or tensor.is_quantized:
+            raise ValueError(f"{name} must be a dense tensor of floats, got {_kind(tensor)}")
+        if tensor.untyped_storage().nbytes() < tensor.nbytes:
+            raise ValueError(f"{name} must have a value for each weight, got a repeated one")
+        tensor = tensor.float()
+        if not all(map(torch.isfinite, tensor.aminmax())):  # nan shows in both
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        return tensor
+
+    def take_module(self, source: str, target: str, shape: str) -> Dict[str, Tensor]:
+        sizes = [self._sizes[letter] for letter in shape]
+        return {
+            f"{target}.weight": self.take(f"{source}.weight", *sizes),
+            f"{target}.bias": self.take(f"{source}.bias", sizes[0]),
+        }
+
+    def check_nothing_left(self) -> None:
+        extra = sorted(name for name in self._left if not name.startswith(IGNORED_PREFIXES))
+        if extra:
+            raise ValueError(
+                f"weights that RoBERTa has no place for: {', '.join(extra[:5])}: {ENCODER_ONLY}"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.layout}, {tensor.dtype}, {tensor.device}".replace("torch.", "")
+
+
+def word_embeddings(source: Weights, config: EncoderConfig) -> Tensor:
+    """Taken first: their number is what the vocabulary's size is compared with."""
+    name = "embeddings.word_embeddings.weight"
+    return source.take(name, config.vocab_size, config.hidden_size)
+
+
+def convert(
+    config: EncoderConfig,
+    source: Weights,
+    words: Tensor,
+    rows: List[int],
+    head: str,
+    outputs: Optional[int],
+) -> Dict[str, Tensor]:
+    """The state dict of fairseq's RobertaModel.
+
+    Args:
+        words: as from :func:`word_embeddings`
+        rows: as from :func:`fairseq_order`
+        head, outputs: name and size of the classification head; ``outputs`` None: without one
+
+    Raises:
+        ValueError: naming a weight that is missing, misshapen or one too many.
+    """
+    width, family = config.hidden_size, config.family
+    positions = source.take(
+        "embeddings.position_embeddings.weight", config.max_position_embeddings, width
+    )[config.unused_positions :]
+    if config.type_vocab_size:
+        name = "embeddings.token_type_embeddings.weight"
+        positions = positions + source.take(name, config.type_vocab_size, width)[0]
+    scale = embedding_scale(config, words)
+    leading = torch.zeros(PADDING_INDEX + 1, width)
+    state = {
+        "version": torch.tensor([3.0]),  # of fairseq's TransformerEncoder
+        "embed_tokens.weight": scale * words[rows],
+        "embed_positions.weight": torch.cat([leading, scale * positions]),
+        **source.take_module("embeddings.LayerNorm", "layernorm_embedding", "h"),
+    }
+    for i in range(config.num_hidden_layers):
+        for theirs, (ours, shape) in family.modules.items():
+            state.update(
+                source.take_module(f"{family.layers}{i}.{theirs}", f"layers.{i}.{ours}", shape)
+            )
+    state = {f"encoder.sentence_encoder.{name}": tensor for name, tensor in state.items()}
+    for name, tensor in masked_lm_head(source, config, rows).items():
+        state[f"encoder.lm_head.{name}"] = tensor / scale if "layer_norm" in name else tensor
+    state["encoder.lm_head.weight"] = state["encoder.sentence_encoder.embed_tokens.weight"]  # tied
+    if outputs is not None:
+        dense, out = family.head
+        prefix = f"classification_heads.{head}"
+        state.update(source.take_module(dense, f"{prefix}.dense", "hh"))
+        state[f"{prefix}.out_proj.weight"] = source.take(f"{out}.weight", outputs, width)
+        state[f"{prefix}.out_proj.bias"] = source.take(f"{out}.bias", outputs)
+    source.check_nothing_left()
+    return state
+
+
+def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
+    """Power of two by which embeddings grow, for fairseq's LayerNorm to act as the source's."""
+    if config.layer_norm_eps > NEGLIGIBLE_EPS:
+        return 1.0
+    variance = words.var(dim=1, unbiased=False).median().item()
+    if not 0 < variance < math.inf:
+        raise ValueError("the word embeddings must differ, got constant ones")
+    return max(1.0, 2.0 ** math.ceil(0.5 * math.log2(ENOUGH_VARIANCE / variance)))
+
+
+def masked_lm_head(source: Weights, config: EncoderConfig, rows: List[int]) -> Dict[str, Tensor]:
+    """The masked-language-model head without its tied weight: the source's, or a fresh one."""
+    family, width = config.family, config.hidden_size
+    if family.masked_lm_bias not in source:
+        seed = torch.Generator().manual_seed(0)
+        return {
+            "bias": torch.zeros(len(rows)),
+            "dense.weight": torch.empty(width, width).normal_(std=0.02, generator=seed),
+            "dense.bias": torch.zeros(width),
+            "layer_norm.weight": torch.ones(width),
+            "layer_norm.bias": torch.zeros(width),
+        }
+    head = {"bias": source.take(family.masked_lm_bias, len(rows))[rows]}
+    for theirs, (ours, shape) in family.masked_lm.items():
+        head.update(source.take_module(theirs, ours, shape))
+    return head

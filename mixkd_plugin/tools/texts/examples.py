@@ -1,0 +1,205 @@
+"""Examples of a table: their texts, and their labels as classes or as numbers, checked."""
+
+import re
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..tokenizers.subwords import FAIRSEQ_SPECIAL
+from .likeness import NUMBER, is_blank, is_missing, labels_flag, likeness, listed, shown, unseen
+from .names import HINT, join_names
+from .reading import Table
+
+Texts = Tuple[str, ...]  # of one example
+NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
+LARGEST = 3.4028234663852886e38  # of float32, in which training computes
+SHOWN = 20  # classes that an error lists
+
+
+class Targets(NamedTuple):
+    """What labels may be."""
+
+    classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
+    maximum: Optional[float] = None  # scores are from 0 to it, and written divided by it
+    fixed: bool = False  # --labels can name no other class
+
+    def no_label(self, columns: int) -> str:
+        """How an example without a label is written."""
+        return " ".join([NO_SCORE] * columns) if self.classes is None else NO_CLASS
+
+
+class Example(NamedTuple):
+    texts: Texts  # without ends of lines
+    label: str  # as parse_label has it
+    line: int  # in its file, where it begins
+
+
+def read_examples(
+    table: Table, targets: Targets, unlabelled: bool = False, skip_missing: bool = False
+) -> List[Example]:
+    """The examples of a table; with ``skip_missing`` without those that lack a label.
+
+    Raises:
+        ValueError: as :func:`parse_label`.
+    """
+    examples = []
+    for number, fields in table.lines:
+        labels = [fields[c] for c in table.labels]
+        if skip_missing and _lacks(labels, targets) and not (unlabelled and _lacks_all(labels)):
+            continue
+        label = parse_label(labels, targets, table.where(number), unlabelled)
+        texts = tuple(re.sub("\r\n|\r|\n", " ", fields[c]) for c in table.texts)
+        examples.append(Example(texts, label, number))
+    if not examples:
+        raise ValueError(f"{table.path}: no example has a label")
+    return examples
+
+
+def _lacks(fields: Sequence[str], targets: Targets) -> bool:
+    named = targets.classes is not None and class_name(fields[0]) in targets.classes
+    return not named and any(map(is_missing, fields))
+
+
+def _lacks_all(fields: Sequence[str]) -> bool:
+    return all(map(is_missing, fields))
+
+
+def parse_label(
+    fields: Sequence[str], targets: Targets, where: str, unlabelled: bool = False
+) -> str:
+    """The label of a line as it is written to the data folder: a class, or numbers.
+
+    A missing one, where ``unlabelled`` allows it, is an example without a label.
+
+    Raises:
+        ValueError: beginning with ``where``, for a missing label (unless ``unlabelled``), an
+            unknown class, or what is no finite number.
+    """
+    fields, classes = [field.strip() for field in fields], targets.classes
+    if classes is not None and class_name(fields[0]) in classes:
+        return class_name(fields[0])
+    if _lacks(fields, targets):
+        if unlabelled and _lacks_all(fields):
+            return targets.no_label(len(fields))
+        word = next((field for field in fields if not is_blank(field)), "")
+        says, named = "", ""
+        if not _lacks_all(fields):
+            says = f" beside {shown(word)}"
+        elif word:
+            says = f", which is written {shown(word)}"
+            if classes is not None and not targets.fixed:
+                named = f"; if that is a class: {labels_flag([*classes, word])}"
+        raise ValueError(
+            f"{where}: empty label{says} (--skip-bad-lines leaves it out; in the training file "
+            f"--unlabelled allows it, for an example without a label{named})"
+        )
+    if classes is None:
+        return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
+    alike = [name for name in classes if likeness(name) == likeness(fields[0])]
+    hint = f"; it looks like {_apart(alike[0])}: write them alike" if alike else ""
+    hint += f" ({HINT})" if "," in fields[0] else ""
+    allowed = listed(classes[:SHOWN])
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    raise ValueError(f"{where}: label {shown(fields[0])}; allowed: {allowed}{more}{hint}")
+
+
+def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
+    if not NUMBER.fullmatch(field) and field.lstrip("+-").lower() not in ("inf", "infinity", "nan"):
+        raise ValueError(f"{where}: the score {shown(field)} is not a number")
+    value = float(field)
+    if maximum is None:
+        if not abs(value) <= LARGEST:
+            raise ValueError(f"{where}: score {field}; allowed: finite numbers of 32 bits")
+        return field
+    if not 0 <= value <= maximum:
+        raise ValueError(f"{where}: score {field}; allowed: 0 to {maximum:g}")
+    return repr(value / maximum)
+
+
+def missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
+    """What to say of fields that hold a word for a missing value; nothing where there are none."""
+    found = [
+        (number, fields[c].strip())
+        for number, fields in table.lines
+        for c in columns
+        if is_missing(fields[c]) and not is_blank(fields[c])
+    ]
+    found = [(number, word) for number, word in found if class_name(word) not in skip]
+    if not found:
+        return ""
+    return f"{len(found)} of them are a word such as {found[0][1]!r} ({table.where(found[0][0])})"
+
+
+def class_name(label: str) -> str:
+    """As it stands in fairseq's dict.txt, whose symbols hold no blanks."""
+    return "_".join(label.split())
+
+
+def find_classes(table: Table) -> Tuple[str, ...]:
+    """The classes of a table in order, by number where all are numbers, else by text.
+
+    Raises:
+        ValueError: as :func:`check_classes`, and for labels that look like one another or hold
+            what cannot be seen.
+    """
+    (column,) = table.labels
+    lines: Dict[str, int] = {}  # where each label stands first
+    for number, fields in table.lines:
+        lines.setdefault(fields[column].strip(), number)
+    polarity = {"+", "-"} <= set(lines)
+    labels = [x for x in lines if not is_missing(x) or (x == "-" and polarity)]
+    alike: Dict[str, str] = {}
+    for label in labels:
+        if unseen(label):
+            raise ValueError(
+                f"{table.where(lines[label])}: label {ascii(label)} holds {unseen(label)}, which "
+                f"cannot be seen: remove it, or name all classes with --labels if it is meant"
+            )
+        other = alike.setdefault(likeness(label), label)
+        if other != label:
+            raise ValueError(
+                f"{table.where(lines[label])}: label {_apart(label)} looks like {_apart(other)} of "
+                f"line {lines[other]}: write them alike, or, if both are classes: "
+                f"{labels_flag(_in_order(labels))}"
+            )
+    taken = [label for label in lines if label not in labels and not is_blank(label)]
+    if len(labels) < 2 and taken:
+        raise ValueError(
+            f"{table.where(lines[taken[0]])}: label {shown(taken[0])} is taken for a missing one, "
+            f"and at least 2 classes are needed; if it is a class: "
+            f"{labels_flag(_in_order([*labels, *taken]))}"
+        )
+    return check_classes(_in_order(labels), f"{table.path}: --label")
+
+
+def _in_order(labels: Sequence[str]) -> List[str]:
+    """By number where all are numbers, else by text."""
+    numbers = all(map(NUMBER.fullmatch, labels))
+    return sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
+
+
+def _apart(label: str) -> str:
+    """Two that look alike are shown by their codes where they are not of ASCII."""
+    return repr(label) if label.isascii() else ascii(label)
+
+
+def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
+    """The names of classes.
+
+    Raises:
+        ValueError: beginning with ``where``, for fewer than two, and for labels that fairseq's
+            dictionary could not tell apart from each other or from its own symbols.
+    """
+    names = [class_name(label) for label in labels]
+    if len(names) < 2:
+        raise ValueError(
+            f"{where}: {len(names)} classes ({join_names(names)}); at least 2 needed (--labels can "
+            "name one that does not occur)"
+        )
+    for i, name in enumerate(names):
+        if not name or name in FAIRSEQ_SPECIAL or name.startswith("madeupword"):
+            raise ValueError(f"{where}: {labels[i]!r} cannot be a class; it is fairseq's")
+        if name in names[:i]:
+            raise ValueError(
+                f"{where}: {labels[names.index(name)]!r} and {labels[i]!r} would be one class: "
+                f"blanks are written as in {name}"
+            )
+    return tuple(names)

@@ -1,0 +1,237 @@
+"""Files of examples as tables, with checks: TSV, CSV, JSON lines."""
+
+import csv
+import itertools
+import json
+import math
+import os
+import re
+from functools import partial
+from typing import (
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TextIO,
+    Tuple,
+    Union,
+)
+
+from ...files import check_regular
+from .likeness import listed
+from .names import HINT
+
+Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
+Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text says what is wrong
+
+
+class Columns(NamedTuple):
+    """Which columns of a file matter: all by name, or all by position."""
+
+    texts: Tuple[Column, ...]  # one, or the two of a pair
+    labels: Tuple[Column, ...]  # one; of a regression one for each target
+
+
+class Table(NamedTuple):
+    """A file's lines in fields, and which of them matter."""
+
+    path: str
+    header: List[str]  # empty where the file has none
+    lines: List[Tuple[int, List[str]]]  # (line number in the file, where it begins; fields)
+    texts: Tuple[int, ...]
+    labels: Tuple[int, ...]
+    bad: int  # lines that were left out
+
+    def where(self, number: int) -> str:
+        return f"{self.path}, line {number}"
+
+
+def read_table(
+    path: str, columns: Columns, kind: Optional[str] = None, skip_bad_lines: bool = False
+) -> Table:
+    """A file as it is, with the columns found. ``kind`` is one of FORMATS (default: the suffix).
+
+    Raises:
+        ValueError: naming file and line, for a missing file or column, or a line that cannot be
+            read or lacks a field (unless ``skip_bad_lines``).
+    """
+    rows = _read_rows(path, kind or format_of(path))
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{path} is empty")
+    if isinstance(first[1], list):
+        header, texts, labels, width = _locate(path, columns, first[1])
+        check = partial(_checked, width=width)
+        rows = rows if header else itertools.chain([first], rows)
+    else:
+        header = [*columns.texts, *columns.labels]
+        places = range(len(header))
+        texts, labels = places[: len(columns.texts)], places[len(columns.texts) :]
+        check = partial(_picked, keys=header, texts=len(texts))
+        rows = itertools.chain([first], rows)
+
+    lines, bad, reason = [], 0, ""
+    for number, row in rows:
+        row = check(row)
+        if not isinstance(row, str):
+            lines.append((number, row))
+        elif skip_bad_lines:
+            bad += 1
+            reason = reason or f": {path}, line {number}: {row}"
+        else:
+            raise ValueError(
+                f"{path}, line {number}: {row} (--skip-bad-lines leaves such lines out)"
+            )
+    if not lines:
+        raise ValueError(f"{path} holds no example{reason}")
+    return Table(path, header, lines, tuple(texts), tuple(labels), bad)
+
+
+def format_of(path: str) -> str:
+    """By its suffix.
+
+    Raises:
+        ValueError: for another suffix than those of FORMATS.
+    """
+    suffix = os.path.splitext(path)[1][1:].lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"{path}: no format has this suffix; --format says which: {ALLOWED}")
+    return suffix
+
+
+def _read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
+    if not os.path.exists(path):
+        raise ValueError(f"no file {path}")
+    check_regular(path)
+    read, newline = FORMATS[kind]
+    try:
+        # utf-8-sig: some files (MRPC) begin with a byte-order mark
+        with open(path, encoding="utf-8-sig", newline=newline) as file:
+            yield from read(path, file)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8, by line {_undecodable(path)}: save it as UTF-8, as by iconv -f "
+            f"ENCODING -t UTF-8, where ENCODING is often WINDOWS-1252 or UTF-16"
+        ) from error
+
+
+def _undecodable(path: str) -> str:
+    """The first line that is not UTF-8, by its number and bytes."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"{number} ({line[max(0, error.start - 20) : error.start + 20]!r})"
+    return "0"
+
+
+# --- TSV and CSV ---
+
+
+def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
+    """Split at tabs and nothing else: a quotation mark is a character, as in csv.QUOTE_NONE."""
+    for number, line in enumerate(file, 1):
+        yield number, line.rstrip("\r\n").split("\t")
+
+
+def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
+    """Quotation marks hold a field together, and double ones in it stand for one (RFC 4180)."""
+    csv.field_size_limit(2**31 - 1)  # in place of 128 KiB: a text may be long
+    reader, number = csv.reader(file, strict=True), 1
+    try:
+        for fields in reader:
+            if fields:  # an empty line is none, as for pandas
+                yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:  # never skipped: what follows an open quotation mark is anyone's
+        raise ValueError(f"{path}, line {number}: not CSV: {error}") from error
+
+
+def _locate(path: str, columns: Columns, first: Sequence[str]):
+    """Header, positions of texts and of labels, and width; from the first line."""
+    wanted = [*columns.texts, *columns.labels]
+    if isinstance(wanted[0], int):
+        if max(wanted) >= len(first):
+            raise ValueError(f"{path}: {len(first)} fields a line, {max(wanted) + 1} are needed")
+        return [], columns.texts, columns.labels, len(first)
+    missing = [c for c in wanted if c not in first]
+    if missing:
+        hint = f" ({HINT})" if any("," in name for name in first) else ""
+        raise ValueError(f"{path}: no column {listed(missing)}, only {listed(first)}{hint}")
+    for column in wanted:
+        if first.count(column) > 1:
+            raise ValueError(f"{path}: {first.count(column)} columns are called {column}")
+    texts, labels = ([first.index(c) for c in group] for group in columns)
+    return list(first), texts, labels, len(first)
+
+
+def _checked(fields: List[str], width: int) -> Row:
+    if len(fields) == width:
+        return fields
+    return f"{len(fields)} fields where the first line has {width}"
+
+
+# --- JSON lines ---
+
+
+def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
+    load = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+    for number, line in enumerate(file, 1):
+        try:
+            record = load(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"not JSON: {error}"
+        else:
+            yield number, record if isinstance(record, dict) else f"not an object: {_kind(record)}"
+
+
+def _object(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError(f"a name of {listed(record)} stands twice in one object")
+    return record
+
+
+def _constant(name: str) -> Optional[float]:
+    """NaN is how Python's json writes a missing value."""
+    return None if name == "NaN" else float(name)
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", dict: "an object", str: "a text", bool: "true or false"}.get(
+        type(value), "null" if value is None else f"the number {value}"
+    )
+
+
+def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
+    """The values of ``keys`` as text, of an object; what is wrong, where they cannot be had.
+
+    The first ``texts`` of them are texts, which an example must have; a label may be missing.
+    """
+    if isinstance(record, str):
+        return record
+    missing = [key for key in keys if key not in record]
+    if missing:
+        return f"no column {listed(missing)}, only {listed(record)}"
+    fields = []
+    for key in keys:
+        value = record[key]
+        if value is None:
+            if len(fields) < texts:
+                return f'{key} is null or NaN, a missing value; an empty text is ""'
+            value = ""
+        elif isinstance(value, (list, dict)) or value in (math.inf, -math.inf):
+            return f"{key} is {_kind(value)}; allowed: text, a finite number, true, false, null"
+        text = value if isinstance(value, str) else json.dumps(value)
+        if re.search("[\ud800-\udfff]", text):
+            return f"{key} is {json.dumps(text):.40}, half of a surrogate pair: no text"
+        fields.append(text)
+    return fields
+
+
+# of each format the reader, and what ends a line: in TSV and JSON lines a stray \r does not
+FORMATS = {"tsv": (_tsv, "\n"), "csv": (_csv, ""), "jsonl": (_jsonl, "\n")}
+ALLOWED = ", ".join(FORMATS)

@@ -1,0 +1,187 @@
+"""The tokenizer of a Hugging Face folder, as transformers' own AutoTokenizer reads it.
+
+What is written is that tokenizer whole, in one tokenizer.json: normaliser, pieces, special and
+added tokens of every form. `encode --tokenizer hf:DIR` cuts texts by it, with the library that cuts
+them in transformers. Where fairseq's own `--bpe gpt2` or `sentencepiece` cuts the same, its files
+are written, too.
+"""
+
+import json
+import os
+import shutil
+from typing import Any, Dict, List
+
+from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
+
+from ..interop import library
+from .library import (
+    BERT_SPECIAL,
+    FAIRSEQ_SPECIAL,
+    ROLES,
+    SENTENCEPIECE_FILE,
+    Tokenizer,
+    read_imported,
+    read_json_if_there,
+)
+
+GPT2_FILES = ("encoder.json", "vocab.bpe")  # as fairseq's --bpe gpt2 wants them
+GPT2_END_OF_TEXT = "<|endoftext|>"
+WRITTEN = ("tokenizer.json", "tokenizer_config.json", SENTENCEPIECE_FILE, *GPT2_FILES)
+
+
+def load_tokenizer(folder: str, config: Any) -> Any:
+    """transformers' fast tokenizer of the folder.
+
+    Args:
+        config: transformers' configuration of the model
+
+    Raises:
+        ValueError: where there is none, or it is a class of the model's own code.
+    """
+    settings = read_json_if_there(os.path.join(folder, "tokenizer_config.json"))
+    if settings.get("auto_map"):
+        raise ValueError(
+            f"auto_map must be absent from tokenizer_config.json, got {settings['auto_map']}: code "
+            "of a model's own is not run"
+        )
+    named = settings.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
+    auto = library("transformers.models.auto.tokenization_auto")
+    if named is not None and not _known(auto, str(named)):
+        raise ValueError(f"tokenizer_class {named!r} is none of transformers'")
+    try:
+        tokenizer = auto.AutoTokenizer.from_pretrained(
+            folder, config=config, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # of several libraries
+        reason = " ".join(str(error).split())[:300]
+        kind = f" of class {named}" if named else ""
+        raise ValueError(f"transformers cannot read the tokenizer{kind}: {reason}") from error
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"tokenizer_class {type(tokenizer).__name__} has no fast form (tokenizer.json), and "
+            "cannot be followed"
+        )
+    _check_files(folder, tokenizer)
+    if tokenizer.split_special_tokens:
+        raise ValueError("split_special_tokens must be false, got true in tokenizer_config.json")
+    _check_added(tokenizer.backend_tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _known(auto: Any, name: str) -> bool:
+    names = (name, name.removesuffix("Fast"), f"{name}Fast")
+    return any(auto.tokenizer_class_from_name(n) is not None for n in names)
+
+
+def _check_added(backend: Any) -> None:
+    """Of two that read the same in a lower-cased text, say, either may be found."""
+    forms: Dict[str, str] = {}
+    for token in backend.get_added_tokens_decoder().values():
+        if token.normalized and backend.normalizer is not None:
+            form = backend.normalizer.normalize_str(token.content)
+            other = forms.setdefault(form, token.content)
+            if other != token.content:
+                raise ValueError(
+                    f"added tokens must differ once normalised, got {other!r} and "
+                    f"{token.content!r}, both {form!r}: take one out of the tokenizer's files"
+                )
+
+
+def _check_files(folder: str, tokenizer: Any) -> None:
+    """Without its files transformers makes a tokenizer of special symbols alone, without a word."""
+    names: Dict[str, str] = dict(tokenizer.vocab_files_names)
+    whole = names.pop("tokenizer_file", "tokenizer.json")
+    if os.path.isfile(os.path.join(folder, whole)):
+        return
+    missing = [n for n in names.values() if not os.path.isfile(os.path.join(folder, n))]
+    if missing:
+        raise ValueError(f"no vocabulary: {whole}, or else {' and '.join(missing)}, is needed")
+
+
+def write_tokenizer(
+    tokenizer: Any, folder: str, out: str, longest: int, vocab_size: int
+) -> Tokenizer:
+    """Write a tokenizer, and read it again.
+
+    Raises:
+        ValueError: where the model has no row for an index, or it is laid out in another way.
+    """
+    backend, names = tokenizer.backend_tokenizer, {}
+    token, last = max(backend.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
+    if last >= vocab_size:
+        raise ValueError(
+            f"vocab_size must be above the tokenizer's last index, {last} ({token!r}), got "
+            f"{vocab_size}"
+        )
+    unknown = getattr(backend.model, "unk_token", None)
+    for role, *usual in zip(ROLES, BERT_SPECIAL, FAIRSEQ_SPECIAL):
+        found = getattr(tokenizer, role) or (unknown if role == "unk_token" else None)
+        names[role] = found or next((n for n in usual if backend.token_to_id(n) is not None), None)
+    layout = tokenizer("a")["input_ids"]
+    if len(layout) > 2:  # else the reader says what is wrong with it
+        ends = tokenizer.convert_ids_to_tokens([layout[0], layout[-1]])
+        names["cls_token"], names["sep_token"] = ends
+    backend.save(os.path.join(out, "tokenizer.json"))
+    settings = write_settings(names, out, longest)
+    write_for_fairseq(tokenizer, {*names.values()}, folder, out)
+    return read_imported(out, settings)
+
+
+def write_settings(names: Dict[str, Any], out: str, longest: int) -> Dict[str, Any]:
+    """A tokenizer_config.json by which tokenizer.json decides; ``names``: of ROLES."""
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        "bos_token": names["cls_token"],
+        "eos_token": names["sep_token"],
+        **names,
+    }
+    with open(os.path.join(out, "tokenizer_config.json"), "w", encoding="utf-8") as f:
+        json.dump(settings, f, indent=2)
+    return settings
+
+
+def write_for_fairseq(tokenizer: Any, special: set, folder: str, out: str) -> None:
+    """The files of fairseq's own `--bpe`, where it cuts texts as this tokenizer does."""
+    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = {token["content"] for token in description["added_tokens"]} - special
+    model, before = description["model"], description["pre_tokenizer"] or {}
+    pieces = os.path.join(folder, SENTENCEPIECE_FILE)
+    unused = all("NOTUSED" in token for token in added)  # CamemBERT's, which no text has
+    if model["type"] == "Unigram" and unused and os.path.isfile(pieces):
+        shutil.copyfile(pieces, os.path.join(out, SENTENCEPIECE_FILE))
+    if model["type"] != "BPE" or before.get("type") != "ByteLevel" or model["end_of_word_suffix"]:
+        return
+    # GPT-2 numbers the bytes first and then what each merge makes: for RoBERTa's the dictionary is
+    # the one that fairseq's own releases have.
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    made = [*bytes_to_unicode().values(), *("".join(m.split(" ")) for m in merges)]
+    numbers = {token: i for i, token in enumerate([*dict.fromkeys(made), GPT2_END_OF_TEXT])}
+    with open(os.path.join(out, "encoder.json"), "w", encoding="utf-8") as f:
+        json.dump(numbers, f)
+    plain = before.get("use_regex", True) and not before["add_prefix_space"]
+    if plain and description["normalizer"] is None and not added:
+        with open(os.path.join(out, "vocab.bpe"), "w", encoding="utf-8", newline="\n") as f:
+            f.write("\n".join(["#version: 0.2", *merges, ""]))
+
+
+def describe(tokenizer: Any, ours: Tokenizer) -> List[str]:
+    """What was found, for people."""
+    backend = tokenizer.backend_tokenizer
+    normalised = backend.normalizer.normalize_str("É") if backend.normalizer else "É"
+    case = "lower-cased" if normalised == normalised.lower() else "cased"
+    accents = "accents taken off" if normalised.lower() == "e" else "accents kept"
+    special = {s: backend.id_to_token(i) for i, s in ours.symbols.items() if s in FAIRSEQ_SPECIAL}
+    others = [name for name in ours.markers if name not in special.values()]
+    shown = ", ".join(map(repr, others[:8])) + (", ..." if len(others) > 8 else "")
+    between = "one separator" if not ours.separators else "two separators"
+    return [
+        f"tokenizer {type(tokenizer).__name__} ({type(backend.model).__name__}): {case}, "
+        f"{accents}; {between} between the texts of a pair",
+        "special symbols: " + ", ".join(f"{special[s]} is {s}" for s in FAIRSEQ_SPECIAL),
+        f"added tokens: {len(others)}{': ' if others else ''}{shown}",
+    ]
