@@ -1,7 +1,8 @@
 """What the processes of a run do together. One process alone communicates nothing.
 
 A rank that fails where the others go on leaves them waiting. So what can fail on one rank alone, a
-file that its host lacks or a flag that it was given by mistake, is done in :func:`together`.
+file that its host lacks or a flag that it was given by mistake, is done in
+:func:`raise_on_all_ranks`.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ from fairseq import utils
 from fairseq.distributed import utils as distributed_utils
 from torch import Tensor
 
-_alone = 0
+_no_collectives = 0
 
 
 def world_size() -> int:
-    return 1 if _alone else distributed_utils.get_global_world_size()
+    return 1 if _no_collectives else distributed_utils.get_global_world_size()
 
 
 def rank() -> int:
@@ -27,14 +28,14 @@ def rank() -> int:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def no_collectives() -> Iterator[None]:
     """In its context this rank does what others do not: it waits for nobody."""
-    global _alone
-    _alone += 1
+    global _no_collectives
+    _no_collectives += 1
     try:
         yield
     finally:
-        _alone -= 1
+        _no_collectives -= 1
 
 
 def gather(value: Any) -> List[Any]:
@@ -62,7 +63,7 @@ def merge_max(values: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """What fails in the context on one rank fails on all.
 
     Raises:
@@ -109,29 +110,30 @@ def check_equal(values: Optional[Dict[str, Any]]) -> None:
                 )
 
 
-class Circle(NamedTuple):
+class BroadcastGroup(NamedTuple):
     """Ranks of which one reads, and the others receive what it read."""
 
-    group: Any  # None for one process
+    process_group: Any  # None for one process
     source: int
-    reads: bool
+    is_source: bool
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The reader's value, on every rank. For small values: they are pickled."""
-        if self.group is None:
+        if self.process_group is None:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=self.source, group=self.group)
+        dist.broadcast_object_list(values, src=self.source, group=self.process_group)
         return values[0]
 
-    def share_tensors(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
         """The reader's tensors, in place, of equal shapes and types on every rank."""
-        if self.group is None:
+        if self.process_group is None:
             return
         # as bytes: not every backend of every torch knows bfloat16
         flat = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
         for work in [
-            dist.broadcast(part, src=self.source, group=self.group, async_op=True) for part in flat
+            dist.broadcast(part, src=self.source, group=self.process_group, async_op=True)
+            for part in flat
         ]:
             work.wait()
 
@@ -156,19 +158,19 @@ def is_first(key: Any) -> bool:
 
 
 @contextlib.contextmanager
-def one_reader(of_each: str) -> Iterator[Circle]:
+def one_reader(of_each: str) -> Iterator[BroadcastGroup]:
     """One rank reads for all others: of the ``run``, or of each ``host``."""
     readers = _readers(of_each)
     source = readers[rank()]
     if world_size() == 1:
-        yield Circle(None, 0, True)
+        yield BroadcastGroup(None, 0, True)
     elif of_each == "run":
-        yield Circle(distributed_utils.get_global_group(), source, rank() == source)
+        yield BroadcastGroup(distributed_utils.get_global_group(), source, rank() == source)
     else:
         groups = {}
         for reader in dict.fromkeys(readers):  # every rank takes part in making every group
             groups[reader] = dist.new_group([r for r, of in enumerate(readers) if of == reader])
         try:
-            yield Circle(groups[source], source, rank() == source)
+            yield BroadcastGroup(groups[source], source, rank() == source)
         finally:
             dist.destroy_process_group(groups[source])

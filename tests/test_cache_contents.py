@@ -255,5 +255,3 @@ def test_models_without_a_file_have_no_cache(tmp_path, classification, teacher, 
     with pytest.raises(ValueError, match="--teacher-cache .*cache: module __main__ has no file"):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "cache")
     accepts(classification, tmp_path / "s", *flags)
-
-

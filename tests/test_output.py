@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mixkd_plugin.tools.output import A_DAY, OWNER, whole_output, work_folder
+from mixkd_plugin.tools.output import A_DAY, OWNER, atomic_output_dir, work_folder
 
 
 def left_by_a_killed_process(parent):
@@ -60,7 +60,7 @@ def test_folders_of_others_stay(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_the_output_as_it_was(tmp_path, number):
     out = tmp_path / "new" / "out"
-    with pytest.raises(SystemExit) as error, whole_output(str(out), ["a"], False) as work:
+    with pytest.raises(SystemExit) as error, atomic_output_dir(str(out), ["a"], False) as work:
         open(os.path.join(work, "a"), "w").close()
         os.kill(os.getpid(), number)
     assert error.value.code == 128 + number
@@ -71,7 +71,7 @@ def test_an_ignored_hangup_stays_ignored(tmp_path):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with whole_output(str(tmp_path), ["a"], False) as work:
+        with atomic_output_dir(str(tmp_path), ["a"], False) as work:
             os.kill(os.getpid(), signal.SIGHUP)
             open(os.path.join(work, "a"), "w").close()
     finally:

@@ -110,7 +110,7 @@ def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch
     monkeypatch.setattr(torch, "save", fails_once)
     path = tmp_path / "x.pt"
     fairseqs = checkpoint_utils.torch_persistent_save
-    atomic_save.save_whole(fairseqs, {"value": torch.arange(9)}, str(path))
+    atomic_save.atomic_save(fairseqs, {"value": torch.arange(9)}, str(path))
     assert torch.load(path)["value"].tolist() == list(range(9))
 
 
@@ -119,10 +119,10 @@ def test_what_is_said_where_nothing_was_saved(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="no checkpoint_last.pt was saved before; .* begins anew"):
-        atomic_save._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
+        atomic_save._atomic_write(str(tmp_path / "checkpoint_1_2.pt"), fails)
     (tmp_path / "checkpoint_last.pt").touch()
     with pytest.raises(OSError, match="what was saved before is as it was; .* resumes from it"):
-        atomic_save._write_whole(str(tmp_path / "checkpoint_1_2.pt"), fails)
+        atomic_save._atomic_write(str(tmp_path / "checkpoint_1_2.pt"), fails)
 
 
 # --- a full disk ---

@@ -11,7 +11,7 @@ import toy
 from fairseq.data import Dictionary
 from faked_study import faked  # noqa: F401
 
-from mixkd_plugin.data.labels import read_targets, strata_of
+from mixkd_plugin.data.labels import class_ids, read_targets
 from mixkd_plugin.data.mixup_plan import stratified_subset
 from mixkd_plugin.tools.report import report
 from mixkd_plugin.tools.report.results import read_results
@@ -266,7 +266,7 @@ def test_examples_are_counted_by_the_log_of_a_resumed_run(tmp_path, classificati
 
 def stratified_half(data):
     classes = read_targets(str(data), "train", Dictionary.load(f"{data}/label/dict.txt"), 2, True)
-    return stratified_subset(strata_of(classes), 0.5, 1)
+    return stratified_subset(class_ids(classes), 0.5, 1)
 
 
 def test_two_at_once_lose_nothing(faked):  # noqa: F811

@@ -159,7 +159,7 @@ def find_on_every_rank(cfg: Any) -> Origin | None:
     where = flags.save_dir, flags.restore_file, flags.checkpoint_suffix or ""
     others = flags.continue_once, flags.finetune_from_model
     origin = None
-    with distributed.together():
+    with distributed.raise_on_all_ranks():
         if distributed.rank() == 0:
             origin = find(*where, *others)
     flag, path = _named(*where, *others)

@@ -128,7 +128,7 @@ def read_targets(
     return read_regression_targets(data, split, num_classes, unlabelled)
 
 
-def strata_of(targets: np.ndarray) -> np.ndarray:
+def class_ids(targets: np.ndarray) -> np.ndarray:
     """Class of each example, (n,), or 0 for regression; :data:`NO_CLASS` without a label."""
     if targets.ndim == 1:
         return targets

@@ -258,14 +258,14 @@ class DistillationDataset(BaseWrapperDataset):
         clean._draw_plan = None
         return clean
 
-    def up_to(self, longest: int) -> "DistillationDataset":
+    def filter_by_length(self, longest: int) -> "DistillationDataset":
         """Without the examples that have more tokens."""
         short = copy.copy(self)
         short._eligible = np.flatnonzero(self._lengths <= longest)
         short._plan_epoch = None
         return short
 
-    def rows_digest(self) -> str:
+    def plan_digest(self) -> str:
         """Of which rows the teacher reads: examples, partners and weights, in hexadecimal."""
         parts = [self.eligible_ids, self.teacher_lengths]
         if self._draw_plan is not None:

@@ -54,7 +54,7 @@ def supply_batcher() -> None:
         sys.modules[name] = data_utils_fast
 
 
-def _on_a_cpu_too(data_parallel, module, **options):
+def ddp_without_device_ids(data_parallel, module, **options):
     """torch's DistributedDataParallel without the device that fairseq names on a CPU as well."""
     if next(module.parameters()).device.type == "cpu":
         options.update(device_ids=None, output_device=None)
@@ -71,7 +71,7 @@ def _replace(owner, name: str, by) -> None:
 
 
 supply_batcher()
-_replace(distributed_fairseq_model, "DistributedDataParallel", _on_a_cpu_too)
+_replace(distributed_fairseq_model, "DistributedDataParallel", ddp_without_device_ids)
 _replace(distributed_utils, "call_main", launch.call_main)
 _replace(distributed_utils, "distributed_init", launch.distributed_init)
 _replace(distributed_utils, "all_gather_list", distributed.gather_list)

@@ -24,7 +24,7 @@ from .resume import Resumable, note_patience
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
 
 
-def _write_whole(path: str, write: Callable[[str], Any]) -> Any:
+def _atomic_write(path: str, write: Callable[[str], Any]) -> Any:
     """What `write` returns, called with the name of a file that is moved to `path` when complete.
 
     Raises OSError, one sentence, and leaves whatever was at `path` before.
@@ -56,7 +56,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def save_whole(
+def atomic_save(
     save: Callable[..., None], obj: Any, filename: str, async_write: bool = False
 ) -> None:
     """`checkpoint_utils.torch_persistent_save`, each of whose three attempts has a new file.
@@ -78,16 +78,16 @@ def save_whole(
                     raise
                 time.sleep(pause)
 
-    return _write_whole(filename, write)
+    return _atomic_write(filename, write)
 
 
-def copy_whole(
+def atomic_copy(
     copy: Callable[..., bool], src_path: str, dst_path: str, overwrite: bool = False
 ) -> bool:
     """`PathManager.copy`, which overwrites with a complete file or not at all."""
     if not overwrite or not PathManager.supports_rename(dst_path):
         return copy(src_path, dst_path, overwrite=overwrite)
-    return _write_whole(dst_path, lambda unfinished: copy(src_path, unfinished, overwrite=True))
+    return _atomic_write(dst_path, lambda unfinished: copy(src_path, unfinished, overwrite=True))
 
 
 def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any, **kwargs: Any):
@@ -96,7 +96,11 @@ def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any
         return save(cfg, trainer, *args, **kwargs)
     note_patience(trainer)
     persistent_save, copy = checkpoint_utils.torch_persistent_save, PathManager.copy
-    with distributed.together(), mock.patch.multiple(
-        checkpoint_utils, torch_persistent_save=partial(save_whole, persistent_save)
-    ), mock.patch.object(PathManager, "copy", staticmethod(partial(copy_whole, copy))):
+    with (
+        distributed.raise_on_all_ranks(),
+        mock.patch.multiple(
+            checkpoint_utils, torch_persistent_save=partial(atomic_save, persistent_save)
+        ),
+        mock.patch.object(PathManager, "copy", staticmethod(partial(atomic_copy, copy))),
+    ):
         return save(cfg, trainer, *args, **kwargs)

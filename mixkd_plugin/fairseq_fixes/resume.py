@@ -21,6 +21,7 @@ from .optimizer_state import complete
 
 logger = logging.getLogger(__name__)
 
+
 class Resumable:
     """A task whose runs are saved and resumed as this module and `interruption` describe.
 
@@ -65,7 +66,7 @@ def _plateau(trainer: Any) -> ReduceLROnPlateau | None:
     return schedule if isinstance(schedule, ReduceLROnPlateau) else None
 
 
-def _forget_earlier_run() -> None:
+def _reset_best_score() -> None:
     """What fairseq keeps on its functions, and never takes away."""
     for function in (checkpoint_utils.save_checkpoint, *_counters()):
         for name in ("best", "num_runs"):
@@ -102,7 +103,7 @@ def load_checkpoint(
     task = trainer.task
     if not isinstance(task, Resumable):
         return load(cfg, trainer, **passthrough_args)
-    _forget_earlier_run()
+    _reset_best_score()
     trainer._build_optimizer = partial(_build_optimizer, trainer, trainer._build_optimizer)
     trainer.load_checkpoint = partial(_load_named, trainer, trainer.load_checkpoint)
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)

@@ -7,7 +7,7 @@ import torch
 from fairseq import utils
 
 
-def one_row(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
+def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
     """A batch's first row, to compute for zero; with itself for a partner where it has none."""
     row = utils.apply_to_sample(lambda rows: rows[:1], sample)
     row["split"] = None  # no answers are known, and none matter
@@ -17,12 +17,12 @@ def one_row(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
     return row
 
 
-def nothing(value: Any) -> Any:
+def zeros_like_logging_output(value: Any) -> Any:
     """Of the value's kind, what adds nothing to others of it: all ranks must log the same kinds."""
     return torch.zeros_like(value) if torch.is_tensor(value) else type(value)()
 
 
-def fetched(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def to_cpu(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """The same values, in the computer's own memory: one wait for the device, not one for each."""
     tensors = [v for output in outputs for v in output.values() if torch.is_tensor(v)]
     if not tensors:

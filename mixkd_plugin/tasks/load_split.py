@@ -8,7 +8,7 @@ from typing import Callable, Dict, Optional
 from fairseq.data import Dictionary, FairseqDataset
 from omegaconf import OmegaConf
 
-from ..data.labels import check_some_labelled, read_targets, strata_of
+from ..data.labels import check_some_labelled, class_ids, read_targets
 from ..data.mixup_dataset import DistillationDataset, PlanDrawer
 from ..data.mixup_plan import draw_plan, stratified_subset
 from ..fairseq_fixes.random_crop import draw_crops_apart
@@ -59,7 +59,7 @@ def load_split(
     unlabelled = cfg.unlabelled_examples == "allow"
     may_lack = unlabelled and training
     targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
-    strata = strata_of(targets)
+    strata = class_ids(targets)
     _check_second_texts(cfg.data, split)
     try:
         dataset = load()

@@ -26,12 +26,12 @@ from ..fingerprints import digest_of_file, digests_of_code, digests_of_split
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls
 from ..models.student_init import initialise_student
 from ..teacher.build import set_up_teacher
-from ..teacher.ensemble import Reads
+from ..teacher.ensemble import TeacherInput
 from ..teacher.files import TeacherFiles, split_paths
 from ..teacher.logits import TeacherOutputs
 from ..teacher.teacher_data import TeacherData
 from .config import MixKDSentencePredictionConfig
-from .dummy_batch import fetched, nothing, one_row, stop_where_not_finite
+from .dummy_batch import dummy_sample, stop_where_not_finite, to_cpu, zeros_like_logging_output
 from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_criterion
 from .load_split import configured_weights, load_split, wants
 
@@ -77,7 +77,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             ValueError: naming the flag, its value and what is allowed.
         """
         if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
-            with distributed.alone():
+            with distributed.no_collectives():
                 task = cls._set_up(cfg, **kwargs)
             task._serves, task._weights = True, {}  # until a criterion of its own is built
             return task
@@ -92,7 +92,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
 
     @classmethod
     def _set_up(cls, cfg, **kwargs):
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
@@ -110,7 +110,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return wants(self._weights, *terms)
 
     @property
-    def _texts_return(self) -> bool:
+    def _inputs_are_deterministic(self) -> bool:
         return self.cfg.shorten_method != "random_crop"
 
     @property
@@ -128,7 +128,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         folders = {"the data": self.cfg.data}
         if self._teacher_data is not None:
             folders["--teacher-data"] = self._teacher_data.folder
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
                 self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
@@ -136,7 +136,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             self.datasets[split] = dataset
         if distributed.world_size() > 1:
             reads = distributed.is_first([os.path.realpath(folder) for folder in folders.values()])
-            with distributed.together():
+            with distributed.raise_on_all_ranks():
                 digests = digests_of_split(folders, split, combine) if reads else None
             distributed.check_equal(digests)
         return dataset
@@ -161,7 +161,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             if path is not None:
                 self._check_one_beginning(path)
             if path is not None and self.origin is None:  # on every rank the same
-                with distributed.together():
+                with distributed.raise_on_all_ranks():
                     initialise_student(model, path, layers)
                     digest = digest_of_file(path)[:16] if distributed.world_size() > 1 else None
                 distributed.check_equal({f"the content of --student-init-path {path}": digest})
@@ -240,13 +240,13 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if self.teacher_outputs is None:
             self.teacher_outputs = self._set_up_teacher(model)
         outputs, cfg = self.teacher_outputs, self.cfg
-        if outputs is None or not self._texts_return:
+        if outputs is None or not self._inputs_are_deterministic:
             return
         less_than_an_epoch = 0 < cfg.max_update * max(cfg.update_freq) < self._training_batches
         if less_than_an_epoch and not cfg.teacher_cache:
             return
         if self._wants("kd"):
-            outputs.prepare_clean(self._can_be_read(cfg.train_subset, model))
+            outputs.prepare_clean(self._within_max_positions(cfg.train_subset, model))
         returns = cfg.mixup_period > 0 or cfg.teacher_cache
         if self._wants("tmkd") and returns and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
@@ -273,15 +273,15 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """
         super().begin_valid_epoch(epoch, model)
         metrics.reset_meters("valid")
-        if self.teacher_outputs is None or not self._texts_return:
+        if self.teacher_outputs is None or not self._inputs_are_deterministic:
             return
         for split in self.cfg.valid_subset.split(","):
             if split in self.datasets:
-                self.teacher_outputs.prepare_clean(self._can_be_read(split, model))
+                self.teacher_outputs.prepare_clean(self._within_max_positions(split, model))
 
-    def _can_be_read(self, split: str, model) -> DistillationDataset:
+    def _within_max_positions(self, split: str, model) -> DistillationDataset:
         """The split without texts that are too long for student and teacher."""
-        return unwrapped(self.datasets[split]).up_to(
+        return unwrapped(self.datasets[split]).filter_by_length(
             min(self.max_positions(), model.max_positions())
         )
 
@@ -300,9 +300,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """
         stop_where_not_finite(model, optimizer, update_num)
         # fairseq, looking for a nan, computes its batch without ignoring it
-        for_nothing = ignore_grad or sample.get("dummy", False)
-        if for_nothing:
-            sample = one_row(sample, self._mixing)
+        is_dummy_batch = ignore_grad or sample.get("dummy", False)
+        if is_dummy_batch:
+            sample = dummy_sample(sample, self._mixing)
         elif self._mixing and "partner" not in sample:
             terms = [f"--{t}-weight {self._weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
             raise ValueError(
@@ -313,9 +313,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
-        if for_nothing:
-            sample_size = nothing(sample_size)
-            output = {name: nothing(value) for name, value in output.items()}
+        if is_dummy_batch:
+            sample_size = zeros_like_logging_output(sample_size)
+            output = {name: zeros_like_logging_output(value) for name, value in output.items()}
         self._without_gradient = [p for p in self._left_out if p.grad is None]
         return loss, sample_size, output
 
@@ -333,7 +333,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
 
     def reduce_metrics(self, logging_outputs, criterion):
-        outputs = fetched(logging_outputs)
+        outputs = to_cpu(logging_outputs)
         super().reduce_metrics(outputs, criterion)
         if criterion.training and self.cfg.train_subset in self.datasets:
             # exact, which the mean batch, `bsz`, is not: a study counts by them
@@ -345,7 +345,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     @cached_property
     def _teacher_files(self) -> TeacherFiles:
         """All ranks ask for it at the same time."""
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             paths = split_paths(self.cfg.teacher_path)
         return TeacherFiles(paths, str(self.cfg.teacher_read_by))
 
@@ -364,9 +364,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if self._teacher_data is not None:
             reads = self._teacher_data.reads
         else:
-            reads = Reads(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
+            reads = TeacherInput(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
         positions = min(self.max_positions(), student.max_positions())
         splits = map(unwrapped, self.datasets.values())
-        lengths = [split.up_to(positions).teacher_lengths for split in splits]
+        lengths = [split.filter_by_length(positions).teacher_lengths for split in splits]
         longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
         return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)

@@ -9,14 +9,14 @@ from .. import distributed
 from ..checkpoints.checks import fingerprint
 from ..fingerprints import digests_of_code
 from .disk_cache import OutputCache
-from .ensemble import DTYPES, Expected, Reads, Teacher, load_teacher
+from .ensemble import DTYPES, Teacher, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles
 from .logits import TeacherOutputs
 
 
 def set_up_teacher(
     cfg,
-    reads: Reads,
+    reads: TeacherInput,
     labels: Optional[Dictionary],
     longest: int,
     files: TeacherFiles,
@@ -34,7 +34,9 @@ def set_up_teacher(
         student: decides about device, type and padding
         num_workers: processes that load data while answers are computed
     """
-    expected = Expected(reads, labels, cfg.classification_head_name, cfg.num_classes, longest)
+    expected = TeacherRequirements(
+        reads, labels, cfg.classification_head_name, cfg.num_classes, longest
+    )
     device = next(student.parameters()).device
     dtype = _dtype(cfg, device)
     padding_free = getattr(student, "padding_free", True)
@@ -53,18 +55,18 @@ def set_up_teacher(
         }
         digests = [files.digests[path] for path in files.paths]
         cache = OutputCache(cfg.teacher_cache, digests, settings, reads.data)
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             if distributed.rank() == 0:
                 cache.make_folder()
 
     def load() -> Teacher:
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             files.check_unchanged()
-        with distributed.one_reader(files.read_by) as circle:
+        with distributed.one_reader(files.read_by) as group:
             teacher = load_teacher(
-                files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, circle
+                files.paths, cfg.teacher_weights, expected, dtype, device, padding_free, group
             )
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             files.check_unchanged()
         return teacher
 

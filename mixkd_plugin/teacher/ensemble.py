@@ -28,7 +28,7 @@ DTYPES = {
 }
 
 
-class Reads(NamedTuple):
+class TeacherInput(NamedTuple):
     """The data that the teacher reads, and how its texts are laid out."""
 
     data: str  # a binarised folder
@@ -38,10 +38,10 @@ class Reads(NamedTuple):
     flag: Optional[str] = None  # that names the folder in errors; None: the student's data
 
 
-class Expected(NamedTuple):
+class TeacherRequirements(NamedTuple):
     """What a teacher must agree with; see :mod:`mixkd_plugin.checkpoints.checks`."""
 
-    reads: Reads
+    reads: TeacherInput
     labels: Optional[object]  # None for regression
     head: str
     num_classes: int
@@ -112,13 +112,13 @@ def parse_weights(weights: Optional[str], count: int) -> List[float]:
 def load_teacher(
     paths: Sequence[str],
     weights: Optional[str],
-    expected: Expected,
+    expected: TeacherRequirements,
     dtype: torch.dtype,
     device: torch.device,
     padding_free: bool,
-    circle: distributed.Circle,
+    group: distributed.BroadcastGroup,
 ) -> Teacher:
-    """Load and check an ensemble: read by one rank of the circle, and sent to the others.
+    """Load and check an ensemble: read by one rank of the group, and sent to the others.
 
     Raises:
         ValueError: on every rank, naming the file and what is wrong with it.
@@ -126,14 +126,14 @@ def load_teacher(
     normalised = parse_weights(weights, len(paths))
     models = []
     for path in paths:
-        with distributed.together():
-            state = _read(path, expected) if circle.reads else None
-        state = _shared(circle, state)
-        with distributed.together(), distributed.alone(), _named(path, expected):
+        with distributed.raise_on_all_ranks():
+            state = _read(path, expected) if group.is_source else None
+        state = _shared(group, state)
+        with distributed.raise_on_all_ranks(), distributed.no_collectives(), _named(path, expected):
             model = _build(state, expected).to(device=device, dtype=dtype)
-            if circle.reads:
+            if group.is_source:
                 checks.check_finite(model, dtype)
-        circle.share_tensors([*model.parameters(), *model.buffers()])
+        group.broadcast_tensors([*model.parameters(), *model.buffers()])
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
         logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
@@ -141,7 +141,7 @@ def load_teacher(
 
 
 @contextlib.contextmanager
-def _named(path: str, expected: Expected):
+def _named(path: str, expected: TeacherRequirements):
     """Errors in its context say which teacher they are about, and which data it reads."""
     try:
         yield
@@ -163,7 +163,7 @@ def read_state(path: str) -> Dict[str, Any]:
         raise ValueError(f"--teacher-path: {error}") from error
 
 
-def _read(path: str, expected: Expected) -> Dict[str, Any]:
+def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     """A checkpoint, checked against the data."""
     state = read_state(path)
     cfg, labels = state["cfg"], expected.labels
@@ -177,16 +177,16 @@ def _read(path: str, expected: Expected) -> Dict[str, Any]:
     return state
 
 
-def _shared(circle: distributed.Circle, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+def _shared(group: distributed.BroadcastGroup, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
     """The checkpoint on every rank; where it was not read, with zeros that take no memory."""
-    if circle.group is None:
+    if group.process_group is None:
         return state
     small = shapes = None
-    if circle.reads:
+    if group.is_source:
         small = {"cfg": state["cfg"]}
         shapes = {name: (tuple(v.shape), v.dtype) for name, v in state["model"].items()}
-    small, shapes = circle.share((small, shapes))
-    if circle.reads:
+    small, shapes = group.broadcast((small, shapes))
+    if group.is_source:
         return state
     zeros = {
         name: torch.zeros((), dtype=dtype).expand(shape) for name, (shape, dtype) in shapes.items()
@@ -194,7 +194,7 @@ def _shared(circle: distributed.Circle, state: Optional[Dict[str, Any]]) -> Dict
     return {**small, "model": zeros}
 
 
-def _build(state: Dict[str, Any], expected: Expected) -> torch.nn.Module:
+def _build(state: Dict[str, Any], expected: TeacherRequirements) -> torch.nn.Module:
     """The model of a checkpoint, on the data that it reads."""
     cfg, reads = state["cfg"], expected.reads
     regression = expected.labels is None

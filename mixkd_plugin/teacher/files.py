@@ -28,7 +28,7 @@ class TeacherFiles:
         self.paths = list(paths)
         self.read_by = read_by
         reads = distributed.reads_for(read_by)
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             self._versions = {path: _checked_version(path) for path in self.paths} if reads else {}
             digests = {path: digest_of_file(path) for path in self.paths} if reads else None
         everyone = distributed.gather(digests)

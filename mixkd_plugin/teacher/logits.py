@@ -87,11 +87,11 @@ class TeacherOutputs:
         """Know the answers to the clean examples of a split."""
         if dataset.split not in self._clean:
             clean = dataset.without_mixes()
-            self._clean[dataset.split] = self._answers(clean, clean.rows_digest())
+            self._clean[dataset.split] = self._answers(clean, clean.plan_digest())
 
     def prepare_mixes(self, dataset: DistillationDataset, keep: bool) -> None:
         """Know the answers to the mixes of the dataset's epoch; ``keep`` those of other epochs."""
-        rows = dataset.rows_digest()
+        rows = dataset.plan_digest()
         if rows not in self._mixes:
             if not keep:
                 self._mixes.clear()
@@ -158,7 +158,7 @@ class TeacherOutputs:
         ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
         answered = (len(ids), *shape[1:])
         if self._cache is not None:
-            with distributed.together():
+            with distributed.raise_on_all_ranks():
                 stored = None
                 if distributed.rank() == 0:  # the only one to use the disk
                     stored = self._cache.load(dataset.split, rows, answered, dataset.combined)
@@ -169,7 +169,7 @@ class TeacherOutputs:
                 return answers
             answers.fill_(-np.inf)
         self.load()
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             self._compute(dataset, answers)
         distributed.merge_max(answers)
         bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]
@@ -179,7 +179,7 @@ class TeacherOutputs:
                 f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
             )
         if self._cache is not None:
-            with distributed.together():
+            with distributed.raise_on_all_ranks():
                 if distributed.rank() == 0:
                     known = answers[ids].cpu().numpy()
                     self._cache.store(dataset.split, rows, known, dataset.combined)

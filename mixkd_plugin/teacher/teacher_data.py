@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries, class_names, fingerprint
 from ..checkpoints.settings import integer
-from ..data.labels import read_targets, strata_of
+from ..data.labels import class_ids, read_targets
 from ..data.text_digests import FILE, read_digests
 from ..fingerprints import INPUTS, parts_of_split
-from .ensemble import Reads, read_state
+from .ensemble import TeacherInput, read_state
 from .files import TeacherFiles
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def read_layout(files: TeacherFiles) -> Layout:
     Raises:
         ValueError: on every rank, where a checkpoint does not say, or two do not agree.
     """
-    with distributed.one_reader(files.read_by) as circle:
-        with distributed.together():
-            layout = _agreed(files.paths) if circle.reads else None
-        return circle.share(layout)
+    with distributed.one_reader(files.read_by) as group:
+        with distributed.raise_on_all_ranks():
+            layout = _agreed(files.paths) if group.is_source else None
+        return group.broadcast(layout)
 
 
 def _agreed(paths: Sequence[str]) -> Layout:
@@ -128,7 +128,7 @@ class TeacherData:
         settings.update(no_shuffle=True, add_prev_output_tokens=False, d2v2_multi=False)
         self._task = SentencePredictionTask.setup_task(Namespace(**settings))
         self._labels = None if labels is None else self._task.label_dictionary
-        self.reads = Reads(self.folder, self._task.dictionary, *layout[:2], flag=self._flag)
+        self.reads = TeacherInput(self.folder, self._task.dictionary, *layout[:2], flag=self._flag)
         if labels is not None and class_names(self._labels) != class_names(labels):
             raise ValueError(
                 f"{self._flag}: its classes are {class_names(self._labels)}; allowed are those of "
@@ -143,7 +143,7 @@ class TeacherData:
             ValueError: on every rank.
         """
         layout = read_layout(files)
-        with distributed.together():
+        with distributed.raise_on_all_ranks():
             data = cls(cfg, layout, labels)
         known = fingerprint(data.reads.dictionary, data._labels)
         distributed.check_equal({f"{what} of --teacher-data": v for what, v in known.items()})
@@ -188,7 +188,7 @@ class TeacherData:
             raise ValueError(f"{len(theirs)} examples; {self._student} has {len(ours)}")
         differ = ~np.isclose(ours, theirs)
         differ = differ if differ.ndim == 1 else differ.any(axis=1)
-        bad = np.flatnonzero(differ & (strata_of(ours) >= 0) & (strata_of(theirs) >= 0))
+        bad = np.flatnonzero(differ & (class_ids(ours) >= 0) & (class_ids(theirs) >= 0))
         if len(bad):
             raise ValueError(
                 f"example {bad[0]} has the label {self._shown(theirs[bad[0]])}, in "

@@ -34,7 +34,7 @@ def check_folder(out: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_output(folder: str, owned: Sequence[str], force: bool) -> Iterator[str]:
+def atomic_output_dir(folder: str, owned: Sequence[str], force: bool) -> Iterator[str]:
     """A temporary folder; what is put there moves to ``folder`` when its context ends well.
 
     Args:

@@ -30,7 +30,7 @@ from ...checkpoints.configured import read_configured
 from .. import scoring
 from ..cli import add_user_dir, import_user_dir, run_cli
 from ..interop import library
-from ..output import whole_output
+from ..output import atomic_output_dir
 from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .formats import FORMATS, Student, add_rows, write_config
 from .texts import (
@@ -91,7 +91,7 @@ def export(
     folder = os.path.dirname(tokenizer.dictionary) or "."
     if os.path.isdir(out) and os.path.samefile(folder, out):
         raise ValueError(f"OUT {out} is the folder of --tokenizer; allowed is another one")
-    with whole_output(out, (form.file, *OWNED), force) as work:
+    with atomic_output_dir(out, (form.file, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
         task, dictionary = loaded.task, loaded.task.source_dictionary
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)

@@ -28,7 +28,7 @@ from ...checkpoints.settings import FAIRSEQ_EPS
 from ..cli import run_cli
 from ..hf_config import EncoderConfig, read_config
 from ..interop import quiet
-from ..output import whole_output
+from ..output import atomic_output_dir
 from ..texts.names import split_names
 from ..tokenizers import hf_tokenizer
 from ..tokenizers.library import PADDING, Tokenizer
@@ -80,7 +80,7 @@ def import_encoder(
     folder = find_source(source)
     if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
         raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
-    with whole_output(out_dir, OWNED, force) as work:
+    with atomic_output_dir(out_dir, OWNED, force) as work:
         try:
             check_files(folder)
             config = read_config(folder)

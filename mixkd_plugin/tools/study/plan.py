@@ -86,7 +86,7 @@ def all_runs(study: Mapping[str, Any]) -> List[Run]:
         teacher_of(study, run)
         _check_init(settings.get("init"), "teacher", "encoder", "scratch")
         _check_init(teacher_settings(study, run.task)["init"], "encoder", "scratch")
-    return [run for run in runs if _feels(study, run)]
+    return [run for run in runs if _variant_applies(study, run)]
 
 
 def _check_init(value: Any, *allowed: str) -> None:
@@ -94,7 +94,7 @@ def _check_init(value: Any, *allowed: str) -> None:
         raise ValueError(f"init: {value!r}; allowed: {', '.join(allowed)}")
 
 
-def _feels(study: Mapping[str, Any], run: Run) -> bool:
+def _variant_applies(study: Mapping[str, Any], run: Run) -> bool:
     """Whether a variant changes its arm, and leaves it that arm.
 
     Left out: other mixes or distances for who has none, and a weight for a term that the arm does

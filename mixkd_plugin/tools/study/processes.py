@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set
 
-LOOK_AGAIN = 0.2  # seconds between looks at what another process may have finished
+POLL_SECONDS = 0.2  # seconds between looks at what another process may have finished
 
 
 class JobFailed(Exception):
@@ -72,7 +72,7 @@ def locked(
                     yield False
                     return
             check()
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_SECONDS)
         try:
             yield True
         finally:

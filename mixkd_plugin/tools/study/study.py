@@ -31,7 +31,7 @@ from ..report.result_line import Run
 from . import plan
 from .flags import check_flags
 from .jobs import Jobs
-from .processes import LOOK_AGAIN, Device, JobFailed, check_locks
+from .processes import POLL_SECONDS, Device, JobFailed, check_locks
 from .speed import measure_speeds
 
 NEEDED = ("glue", "out", "encoder", "encode_tokenizer", "encode_flags", "devices", "jobs")
@@ -109,7 +109,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
                     if jobs.may_begin(plan.teacher_of(study, run)):
                         waiting.remove(run)
                         return run
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_SECONDS)
         return None
 
     def work(device: Device) -> None:
