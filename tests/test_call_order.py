@@ -161,7 +161,7 @@ def test_a_task_whose_data_has_no_partners(made, classification):
 
 def test_a_teacher_that_was_not_set_up(made, teacher):
     flags = ["--kd-weight", 1, "--teacher-path", teacher, *STILL]
-    with pytest.raises(ValueError, match="--kd-weight 1, --tmkd-weight 1: .* begin_epoch"):
+    with pytest.raises(ValueError, match="--kd-weight 1 and --tmkd-weight 1: .* begin_epoch"):
         made(flags=flags).step(begin=False)
 
 

@@ -56,7 +56,7 @@ def set_defaults(args) -> None:
 
 @register_model("mixkd_roberta")
 class MixKDRobertaModel(roberta.RobertaModel):
-    """RoBERTa with the mixing seam inside ``forward``, where DDP and FSDP see it.
+    """RoBERTa with mixing inside ``forward``, where DDP and FSDP see it.
 
     Parameters and checkpoints are those of ``roberta``, and so are results without mixes: to the
     last bit with ``--padding-free off``, but for rounding with ``on``.
@@ -141,22 +141,21 @@ class MixKDRobertaModel(roberta.RobertaModel):
         return_all_hiddens=False,
         classification_head_name=None,
         mix: Optional[Mix] = None,
-        with_clean: bool = True,
+        with_clean: Optional[bool] = None,
         **kwargs,
     ):
-        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] rows in one pass.
+        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] sequences in one pass.
 
-        ``with_clean=False`` leaves the clean rows out.
+        ``with_clean`` is in the place of the mix's own.
         """
-        wants_logits_alone = classification_head_name is not None and not return_all_hiddens
-        if mix is None and not (self.padding_free and wants_logits_alone):
+        if mix is not None and with_clean is not None:
+            mix = mix._replace(with_clean=with_clean)
+        logits_alone = classification_head_name is not None and not return_all_hiddens
+        if mix is None and not (self.padding_free and logits_alone):
             return super().forward(
                 src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
             )
-        logits = encode(
-            self, classification_head_name, src_tokens, mix, with_clean, self.padding_free
-        )
-        return logits, {}
+        return encode(self, classification_head_name, src_tokens, mix, self.padding_free), {}
 
 
 # layers, width, feed-forward width, attention heads

@@ -11,7 +11,7 @@ from ..fingerprints import digests_of_code
 from .disk_cache import OutputCache
 from .ensemble import DTYPES, Teacher, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles
-from .logits import TeacherOutputs
+from .logits import TeacherLogits
 
 
 def set_up_teacher(
@@ -22,7 +22,7 @@ def set_up_teacher(
     files: TeacherFiles,
     student: torch.nn.Module,
     num_workers: int,
-) -> TeacherOutputs:
+) -> TeacherLogits:
     """The teacher of a run, by its task's configuration; loaded at once where it has no cache.
 
     Args:
@@ -71,10 +71,10 @@ def set_up_teacher(
         return teacher
 
     own = cfg.teacher_data is not None
-    outputs = TeacherOutputs(load, expected.num_classes, device, num_workers, cache, own)
+    logits = TeacherLogits(load, expected.num_classes, device, num_workers, cache, own)
     if cache is None:  # whatever is wrong with the teacher is said before the first update
-        outputs.load()
-    return outputs
+        logits.load()
+    return logits
 
 
 def _digests_of_code(cfg) -> Dict[str, str]:
