@@ -2,6 +2,8 @@
 
 from typing import Any, Dict, Optional
 
+from fairseq.models import BaseFairseqModel
+
 from ..checkpoints import recovery
 from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, Origin
 from ..distributed import check_equal, raise_on_all_ranks, world_size
@@ -72,3 +74,18 @@ def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> No
                 f"--student-init-path {student_init_path} must be given without {flag}, got "
                 f"{flag} {path}: all weights would be the latter's; leave one of them out"
             )
+
+
+def check_student(cfg, model: BaseFairseqModel, mixing: bool) -> None:
+    """Raise ValueError for an encoder and decoder (BART) where the run distils: it is fine-tuned
+    alone."""
+    use = None
+    if mixing and not getattr(model, "supports_mixup", False):
+        use = "mixed examples need"
+    elif cfg.teacher_path and not isinstance(model.max_positions(), int):
+        use = "--teacher-path needs"
+    if use is not None:
+        raise ValueError(
+            f"{use} a student of --arch mixkd_roberta or one of its named architectures, or one "
+            f"that extends mixkd_plugin.MixupModel, got --arch {cfg._get_root().model._name}"
+        )

@@ -24,13 +24,10 @@ from ..fingerprints import digests_of_code, digests_of_split
 from ..losses import LossWeights
 from ..mixup import Mix
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls
-from ..teacher.build import set_up_teacher
-from ..teacher.ensemble import TeacherInput
-from ..teacher.files import TeacherFiles, split_paths
+from ..teacher.build import RunTeacher
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
-from ..teacher.teacher_data import TeacherData
-from .beginning import begin_student, continues, find_origin
+from .beginning import begin_student, check_student, continues, find_origin
 from .config import MixKDSentencePredictionConfig
 from .dummy_batch import (
     dummy_sample,
@@ -70,8 +67,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self._without_gradient: List[Parameter] = []
         self._training_split: Optional[DistillationDataset] = None
         self._training_batches = 0
-        self._teacher_files: Optional[TeacherFiles] = None
-        self._teacher_data: Optional[TeacherData] = None
+        self._run_teacher = RunTeacher(cfg, self.dictionary, self._classes)
         self._fingerprint = fingerprint(self.dictionary, self._classes)
         self.state.merge_state_dict({"fingerprint": self._fingerprint})
 
@@ -123,14 +119,15 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             ValueError: on every rank, where a rank cannot load it or has another.
         """
         if not self._serves:
-            self._open_teacher_data()
+            self._run_teacher.open_data()
         folders = {"the data": self.cfg.data}
-        if self._teacher_data is not None:
-            folders["--teacher-data"] = self._teacher_data.folder
+        teacher_data = self._run_teacher.data
+        if teacher_data is not None:
+            folders["--teacher-data"] = teacher_data.folder
         with distributed.raise_on_all_ranks():
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
-                self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
+                self.cfg, split, combine, load, self._classes, self._weights, teacher_data
             )
             self.datasets[split] = dataset
         if distributed.world_size() > 1:
@@ -158,21 +155,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         check_data_folder(self.cfg.data)
         PAIRINGS.find(str(self.cfg.mixup_pairing))
         self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
-        self._open_teacher_data()
-
-    def _open_teacher_files(self) -> TeacherFiles:
-        """All ranks call it at the same time."""
-        if self._teacher_files is None:
-            with distributed.raise_on_all_ranks():
-                paths = split_paths(self.cfg.teacher_path)
-            self._teacher_files = TeacherFiles(paths, str(self.cfg.teacher_read_by))
-        return self._teacher_files
-
-    def _open_teacher_data(self) -> None:
-        """Before the first split is loaded, so that each has what the teacher reads."""
-        if self._teacher_data is None and self.cfg.teacher_data is not None:
-            files = self._open_teacher_files()
-            self._teacher_data = TeacherData.open(self.cfg, files, self._classes)
+        self._run_teacher.open_data()
 
     def get_batch_iterator(self, dataset, *args, grouped_shuffling=None, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
@@ -217,7 +200,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """Before the first update, and at each epoch: know the teacher's logits that are needed
         more than once. Only training sets a teacher up."""
         super().begin_epoch(epoch, model)
-        self._check_student(model)
+        check_student(self.cfg, model, self._mixing)
         if self.teacher is None:
             self.teacher = self._set_up_teacher(model)
         cfg, teacher = self.cfg, self.teacher
@@ -241,20 +224,6 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     @property
     def _mixing(self) -> bool:
         return self._weights.any_positive("sm", "tmkd")
-
-    def _check_student(self, model) -> None:
-        """An encoder and decoder (BART) is fine-tuned, and not distilled into."""
-        use = None
-        if self._mixing and not getattr(model, "supports_mixup", False):
-            use = "mixed examples need"
-        elif self.cfg.teacher_path and not isinstance(model.max_positions(), int):
-            use = "--teacher-path needs"
-        if use is not None:
-            arch = self.cfg._get_root().model._name
-            raise ValueError(
-                f"{use} a student of --arch mixkd_roberta or one of its named architectures, or "
-                f"one that extends mixkd_plugin.MixupModel, got --arch {arch}"
-            )
 
     def begin_valid_epoch(self, epoch, model):
         """Know the teacher's logits of what is validated on, and forget the last validation.
@@ -380,14 +349,10 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             if flags:
                 raise ValueError(f"--teacher-path is missing: {flags} need a teacher")
             return None
-        files = self._open_teacher_files()
+        files = self._run_teacher.open_files()
         recorded = continues(cfg, self.origin)
         files.check_recorded(self.origin.task_state.get("teachers") if recorded else None)
         self.state.merge_state_dict({"teachers": files.digests})
-        if self._teacher_data is not None:
-            reads = self._teacher_data.reads
-        else:
-            reads = TeacherInput(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
         sequences = [self._sequences(split, student) for split in self.datasets]
         longest = max((int(of_split.lengths.max(initial=0)) for of_split in sequences), default=0)
-        return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)
+        return self._run_teacher.set_up(student, longest, self._num_workers)
