@@ -9,6 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.logging import metrics
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..fairseq_fixes.refused_flags import check_best_metric
@@ -56,6 +57,8 @@ class MixKDCriterion(SentencePredictionCriterion):
                 "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, "
                 f"got --task {task.cfg._name}"
             )
+        if not OmegaConf.is_config(cfg):
+            cfg = OmegaConf.structured(cfg)
         check_criterion_flags(cfg, task.cfg.mixup_ratio)
         if task.trains:
             check_distance(cfg)

@@ -3,13 +3,14 @@
 import logging
 import os
 from functools import partial
+from inspect import signature
 from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -39,6 +40,8 @@ from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_
 from .load_split import configured_weights, load_split
 
 logger = logging.getLogger(__name__)
+
+_ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
@@ -82,6 +85,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
+        if not OmegaConf.is_config(cfg):  # a program's that has the flags as argparse leaves them
+            cfg = OmegaConf.structured(MixKDSentencePredictionConfig.from_namespace(cfg))
         if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with distributed.no_collectives():
                 task = cls._set_up(cfg, **kwargs)
@@ -130,6 +135,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
                 self.cfg, split, combine, load, self._classes, self._weights, teacher_data
             )
             self.datasets[split] = dataset
+        if self.teacher is not None:
+            self.teacher.forget(split)
         if distributed.world_size() > 1:
             reads = distributed.is_first([os.path.realpath(folder) for folder in folders.values()])
             with distributed.raise_on_all_ranks():
@@ -157,25 +164,21 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
         self._run_teacher.open_data()
 
-    def get_batch_iterator(self, dataset, *args, grouped_shuffling=None, **kwargs):
+    def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
 
         Else validating on the training split would set the mixes of training back to epoch 1, or
         take batches out of training's own iterator, which fairseq keeps by dataset.
-
-        Args:
-            grouped_shuffling: fairseq's trainer passes it where it trains, and only there
         """
-        trains = grouped_shuffling is not None
+        kwargs.update(zip(_ITERATOR_ARGUMENTS, args))
+        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it to train alone
         split = unwrapped(dataset)
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
-        iterator = super().get_batch_iterator(
-            dataset, *args, grouped_shuffling=bool(grouped_shuffling), **kwargs
-        )
+        iterator = super().get_batch_iterator(dataset, **kwargs)
         check_wrapper(dataset, kwargs.get("epoch", split.epoch))
         self._num_workers = kwargs.get("num_workers", 0)
         if trains:
@@ -216,6 +219,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             # the iterator of this epoch was made over this copy of the split a moment ago
             mixes = TeacherSequences.mixed(self._training_split)
             teacher.prepare_mixed(mixes, keep=cfg.mixup_period > 0)
+        elif self._weights.any_positive("tmkd"):
+            teacher.load()
 
     @property
     def _inputs_are_deterministic(self) -> bool:

@@ -59,7 +59,7 @@ class TeacherLogits:
         self._own_tokens = own_tokens
         self._clean: Dict[str, Tensor] = {}  # split -> (n, 1, C)
         self._mixed: Dict[str, Tensor] = {}  # digest of an epoch's mixes -> (n, ratio, C)
-        self._epoch: Optional[str] = None  # digest of the current epoch's mixes, where known
+        self._digests: Dict[int, str] = {}  # epoch -> digest of its mixes
 
     def load(self) -> None:
         """Load the teacher, if it is not there yet; all ranks at the same time."""
@@ -73,11 +73,18 @@ class TeacherLogits:
 
     def prepare_mixed(self, sequences: TeacherSequences, keep: bool) -> None:
         """Know the logits of an epoch's mixes; ``keep`` those of other epochs."""
-        self._epoch = sequences.digest()
-        if self._epoch not in self._mixed:
+        if not keep:
+            self._digests.clear()
+        digest = self._digests[sequences.epoch] = sequences.digest()
+        if digest not in self._mixed:
             if not keep:
                 self._mixed.clear()
-            self._mixed[self._epoch] = self._known(sequences)
+            self._mixed[digest] = self._known(sequences)
+
+    def forget(self, split: str) -> None:
+        """A split that is loaded anew may have other examples."""
+        self._clean.pop(split, None)
+        self._digests.clear()
 
     def add_to(
         self, sample: Dict[str, Any], clean: bool, mixed: bool
@@ -96,10 +103,11 @@ class TeacherLogits:
         not_finite = ids.new_zeros(())
         if clean and split in self._clean:
             of_clean = _look_up(self._clean[split], ids)
-        if mixed and self._epoch is not None:
-            of_mixed = _look_up(self._mixed[self._epoch], ids)
+        if mixed and sample["epoch"] in self._digests:
+            of_mixed = _look_up(self._mixed[self._digests[sample["epoch"]]], ids)
         ask_clean, ask_mixed = clean and of_clean is None, mixed and of_mixed is None
         if ask_clean or ask_mixed:  # one pass for both
+            self.load()
             tokens, mix = self._inputs(sample, ask_clean, ask_mixed, ids.device)
             logits = self.ensemble.logits(tokens, mix)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)

@@ -26,6 +26,7 @@ class TeacherSequences(Dataset):
         own = isinstance(inner, WithTeacherTokens)
         self._lengths = inner.teacher_lengths if own else dataset.split_lengths
         self.split, self.combined = dataset.split, dataset.combined
+        self.epoch = dataset.epoch
         self.split_size = len(inner)
         self.ids = dataset.ids[self._kept]  # (k,) positions in the split
 
