@@ -71,6 +71,8 @@ def take_from_criterion(cfg) -> None:
         if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
             with open_dict(task):
                 task[name] = given
+
+
 def check_data_folder(folder: str) -> None:
     """Where training begins: fairseq cannot train on a folder whose name it splits."""
     if os.pathsep in folder and "://" not in folder:

@@ -48,13 +48,14 @@ class Resumable:
 
 
 def settings_of_run(cfg: Any) -> dict[str, Any]:
-    """What fairseq cannot resume with another value of, by flag.
+    """What a run cannot go on with another value of, by flag.
 
     Args:
         cfg: a whole configuration, of a checkpoint (a dict) or of a run
     """
     names = {
         "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
+        "task": {name: f"--{name.replace('_', '-')}" for name in _OF_TASK},
         "optimizer": {"_name": "--optimizer"},
         "lr_scheduler": {"_name": "--lr-scheduler"},
         "criterion": {"_name": "--criterion"},
@@ -64,7 +65,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
     found = {}
     for section, keys in names.items():
         values = cfg.get(section) or {}
-        values = values if hasattr(values, "get") else vars(values)
+        values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
         if section == "model":
             found[LAYER_NORM_EPS] = values.get("layer_norm_eps") or FAIRSEQ_EPS
@@ -73,8 +74,9 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
 
 _SIZES = (
     "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads",
-    "max_positions", "untie_weights_roberta",
+    "max_positions", "untie_weights_roberta", "activation_fn", "pooler_activation_fn",
 )  # fmt: skip
+_OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head_name")
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from fairseq.file_io import PathManager
 
 from . import ranks
-from .model import FAIRSEQ_EPS
 from .restart import FINETUNE, LAYER_NORM_EPS, Origin, settings_of_run
 from .safe_reading import RefusedError, read_checkpoint
 
@@ -69,9 +68,9 @@ def find(
     flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
     if PathManager.path_requires_pathmanager(path):
         return None  # in a store that only fairseq knows
-    if not os.path.isfile(path):
-        if flag == "--save-dir":
-            return None
+    if not os.path.isfile(path) and flag == "--save-dir":
+        return None
+    if not os.path.exists(path):
         raise ValueError(
             f"{flag} must be a checkpoint, got {path}, which does not exist (a path that is not "
             "absolute begins at the current folder): leave the flag out to train from the "
@@ -93,11 +92,9 @@ def find(
 
 
 def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
-    if state.get("cfg"):
-        settings = settings_of_run(state["cfg"])
-    else:  # of fairseq before 0.11, or an import
-        eps = getattr(state["args"], "layer_norm_eps", None)
-        settings = {LAYER_NORM_EPS: eps or FAIRSEQ_EPS}
+    # settings are args in those of fairseq before 0.11, and in imports
+    settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
+    settings = {flag: value for flag, value in settings.items() if value is not None}
     return Origin(flag, path, state.get("task_state", {}), settings)
 
 
@@ -147,6 +144,36 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
                 f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
             )
         logger.warning("%s: its classification head, if taken, answers in the former's order", text)
+
+
+def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
+    """Weights of equal shapes must go on computing what they did, from texts as they were.
+
+    Args:
+        ours: this run's, as :func:`mixkd_plugin.restart.settings_of_run` has them
+        goes_on: see :func:`check_content`
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
+    ours_too = "fingerprint" in origin.task_state  # then what is not there was not given
+    for flag in flags:
+        theirs, here = origin.settings.get(flag), ours.get(flag)
+        known = theirs is not None or (ours_too and flag in _OF_TEXTS)
+        if known and theirs != here:
+            raise ValueError(
+                f"{flag} must be {theirs}, with which {origin.path} ({origin.flag}) was trained, "
+                f"got {here}: give the former, or another checkpoint or --save-dir"
+            )
+
+
+_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS)
+_OF_TEXTS = ("--init-token", "--separator-token")
+_OF_HEAD_AND_TEXTS = (
+    *("--pooler-activation-fn", "--num-classes", "--classification-head-name"),
+    *_OF_TEXTS,
+)
 
 
 def _names(fingerprint: dict[str, Any]) -> str:

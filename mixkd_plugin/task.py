@@ -21,7 +21,7 @@ from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
 from .preflight import check_dictionaries, fingerprint
-from .restart import FINETUNE, LAYER_NORM_EPS, Resumable
+from .restart import FINETUNE, LAYER_NORM_EPS, Resumable, settings_of_run
 from .splits import configured_weights, load_split, wants
 from .steps import WithMarkedDummy, fetched, nothing, one_row, stop_where_not_finite
 from .student_init import initialise_student
@@ -53,6 +53,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self.teacher_outputs: Optional[TeacherOutputs] = None
         self.trains = False
         self._serves = False
+        self._goes_on = False
         self._weights = configured_weights(cfg)
         self._num_workers = 0
         self._left_out: List[Parameter] = []
@@ -163,6 +164,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
                     initialise_student(model, path, layers)
                     digest = digest_of_file(path)[:16] if ranks.world_size() > 1 else None
                 ranks.check_equal({f"the content of --student-init-path {path}": digest})
+        if not from_checkpoint and self.origin is not None:
+            ours = settings_of_run({"model": getattr(model, "args", None), "task": self.cfg})
+            resume.check_settings(self.origin, ours, self._goes_on)
         return model
 
     def _open_teacher_data(self) -> None:
@@ -180,9 +184,10 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self.origin = origin = resume.find_on_every_rank(run)
         if origin is not None:
             reset = self.cfg.reset_optimizer or self.cfg.reset_dataloader  # then it is another run
-            goes_on = not reset and origin.flag != FINETUNE
-            resume.check_content(origin, fingerprint(self.dictionary, self._classes), goes_on)
-            if goes_on:
+            self._goes_on = not reset and origin.flag != FINETUNE
+            known = fingerprint(self.dictionary, self._classes)
+            resume.check_content(origin, known, self._goes_on)
+            if self._goes_on:
                 self._recorded_teachers = origin.task_state.get("teachers")
 
     def _check_one_beginning(self, student_init_path: str) -> None:

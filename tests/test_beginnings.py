@@ -65,6 +65,49 @@ def test_other_flags_than_the_checkpoints(folder, classification, flags, there, 
             )
 
 
+@pytest.mark.parametrize(
+    "flag, there, here, a_new_run_may",
+    [
+        ("--encoder-attention-heads", 4, 2, False),
+        ("--activation-fn", "gelu", "relu", False),
+        ("--layer-norm-eps", 1e-05, 0.001, False),
+        ("--pooler-activation-fn", "tanh", "relu", True),
+        ("--classification-head-name", "sentence_classification_head", "other", True),
+        ("--init-token", 0, 2, True),
+        ("--separator-token", None, 2, True),
+    ],
+)
+def test_equal_shapes_that_would_compute_otherwise(
+    tmp_path, folder, classification, flag, there, here, a_new_run_may
+):
+    """fairseq loads the weights, and goes on from an untrained head or another function."""
+    last = folder / "checkpoint_last.pt"
+    text = refusal(classification, folder, *FINE_TUNE, flag, here)
+    assert text.startswith(f"{flag} must be {there}, with which {last} (--save-dir) was trained")
+    new = [*FINE_TUNE, flag, here, "--finetune-from-model", last]
+    if a_new_run_may:
+        with pytest.raises(inprocess.ReachedFirstUpdateError):
+            inprocess.start_training(toy.train_flags(classification, tmp_path / "new", *new))
+    else:
+        text = refusal(classification, tmp_path / "new", *new)
+        assert text.startswith(f"{flag} must be {there}, with which {last} (--finetune")
+
+
+def test_a_regression_of_other_targets(tmp_path):
+    data = toy.make_data(tmp_path / "data", {"train": 20, "valid": 8}, targets=2)
+    flags = [*FINE_TUNE, "--regression-target", "--num-classes", 2]
+    inprocess.run_training(toy.train_flags(data, tmp_path / "run", *flags, "--max-epoch", 1))
+    data = toy.make_data(tmp_path / "one", {"train": 20, "valid": 8}, targets=1)
+    flags[-1] = 1
+    text = refusal(data, tmp_path / "run", *flags)
+    assert text.startswith("--num-classes must be 2, with which")
+
+
+def test_a_folder_is_no_checkpoint(tmp_path, folder, classification):
+    text = refusal(classification, tmp_path / "new", *FINE_TUNE, "--restore-file", folder)
+    assert text.startswith(f"--restore-file: {folder} is a folder")
+
+
 def turned(data, target, name):
     """The same data but for the order of two symbols."""
     toy.copy_data(data, target)
