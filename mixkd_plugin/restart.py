@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .model import FAIRSEQ_EPS
 from .optimizer_state import complete
+from .settings import real
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
         if section == "model":
-            found[LAYER_NORM_EPS] = values.get("layer_norm_eps") or FAIRSEQ_EPS
+            found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
     return found
 
 

@@ -12,6 +12,7 @@ from fairseq.file_io import PathManager
 from . import ranks
 from .restart import FINETUNE, LAYER_NORM_EPS, Origin, settings_of_run
 from .safe_reading import RefusedError, read_checkpoint
+from .settings import shown_names
 
 logger = logging.getLogger(__name__)
 
@@ -92,10 +93,16 @@ def find(
 
 
 def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
-    # settings are args in those of fairseq before 0.11, and in imports
-    settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
+    task_state = state.get("task_state", {})
+    try:  # settings are args in those of fairseq before 0.11, and in imports
+        settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
+        if "fingerprint" in task_state:
+            _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
+    except (ValueError, TypeError, KeyError) as error:
+        reason = error if isinstance(error, ValueError) else "its fingerprint is none of ours"
+        raise ValueError(f"{path} is damaged: {reason}") from error
     settings = {flag: value for flag, value in settings.items() if value is not None}
-    return Origin(flag, path, state.get("task_state", {}), settings)
+    return Origin(flag, path, task_state, settings)
 
 
 def find_on_every_rank(cfg: Any) -> Origin | None:
@@ -163,7 +170,8 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
         known = theirs is not None or (ours_too and flag in _OF_TEXTS)
         if known and theirs != here:
             raise ValueError(
-                f"{flag} must be {theirs}, with which {origin.path} ({origin.flag}) was trained, "
+                f"{flag} must be {shown_names([str(theirs)])}, with which {origin.path} "
+                f"({origin.flag}) was trained, "
                 f"got {here}: give the former, or another checkpoint or --save-dir"
             )
 

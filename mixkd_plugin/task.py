@@ -20,7 +20,7 @@ from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_
 from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
-from .preflight import check_dictionaries, fingerprint
+from .preflight import check_dictionaries, check_special_tokens, fingerprint
 from .restart import FINETUNE, LAYER_NORM_EPS, Resumable, settings_of_run
 from .splits import configured_weights, load_split, wants
 from .steps import WithMarkedDummy, fetched, nothing, one_row, stop_where_not_finite
@@ -95,7 +95,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
-            return super().setup_task(cfg, **kwargs)
+            task = super().setup_task(cfg, **kwargs)
+            check_special_tokens(cfg, task.dictionary)
+            return task
 
     def declare_weights(self, weights: Dict[str, float]) -> None:
         """Called by the criterion: what each term of the loss weighs.

@@ -103,6 +103,36 @@ def test_a_regression_of_other_targets(tmp_path):
     assert text.startswith("--num-classes must be 2, with which")
 
 
+@pytest.mark.parametrize(
+    "where, value",
+    [
+        ("cfg", 3),
+        ("cfg model layer_norm_eps", "x"),
+        ("cfg model encoder_attention_heads", "x\ny"),
+        ("task_state fingerprint", 3),
+        ("task_state fingerprint", {}),
+        ("task_state fingerprint labels", 7),
+    ],
+)
+def test_contents_that_no_run_writes(tmp_path, run, classification, where, value):
+    state = inprocess.checkpoint(run)
+    *path, last = where.split()
+    part = state
+    for name in path:
+        part = part[name] if isinstance(part, dict) else vars(part)[name]
+    (part if isinstance(part, dict) else vars(part))[last] = value
+    torch.save(state, tmp_path / "x.pt")
+    flags = [*FINE_TUNE, "--finetune-from-model", tmp_path / "x.pt"]
+    assert str(tmp_path / "x.pt") in refusal(classification, tmp_path / "new", *flags)
+
+
+@pytest.mark.parametrize("flag", ["--init-token", "--separator-token"])
+@pytest.mark.parametrize("index", [45, -1])
+def test_a_symbol_that_no_dictionary_has(tmp_path, classification, flag, index):
+    text = refusal(classification, tmp_path, *FINE_TUNE, flag, index)
+    assert text == f"{flag} must be an index of the dictionary, 0 to 44, got {index}"
+
+
 def test_a_folder_is_no_checkpoint(tmp_path, folder, classification):
     text = refusal(classification, tmp_path / "new", *FINE_TUNE, "--restore-file", folder)
     assert text.startswith(f"--restore-file: {folder} is a folder")
