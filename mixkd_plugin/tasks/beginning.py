@@ -40,6 +40,13 @@ def continues(cfg, origin: Optional[Origin]) -> bool:
     return origin is not None and not reset and origin.flag != FINETUNE
 
 
+def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> None:
+    """Raise ValueError where the student would compute otherwise than the checkpoint's did."""
+    if origin is not None:
+        ours = recovery.settings_of_run({"model": getattr(model, "args", None), "task": cfg})
+        recovery.check_settings(origin, ours, continues(cfg, origin))
+
+
 def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> None:
     """Initialise a new run's student; in one that resumes, its file may be gone.
 

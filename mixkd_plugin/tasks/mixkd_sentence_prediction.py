@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .. import distributed
-from ..checkpoints.checks import check_dictionaries, fingerprint
+from ..checkpoints.checks import check_dictionaries, check_special_tokens, fingerprint
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
@@ -28,7 +28,7 @@ from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls
 from ..teacher.build import RunTeacher
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
-from .beginning import begin_student, check_student, continues, find_origin
+from .beginning import begin_student, check_settings, check_student, continues, find_origin
 from .config import MixKDSentencePredictionConfig
 from .dummy_batch import (
     dummy_sample,
@@ -106,7 +106,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
-            return super().setup_task(cfg, **kwargs)
+            task = super().setup_task(cfg, **kwargs)
+            check_special_tokens(cfg, task.dictionary)
+            return task
 
     def declare_weights(self, weights: LossWeights) -> None:
         """Called by the criterion.
@@ -154,6 +156,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
             begin_student(self.cfg, model, self.origin)
+        check_settings(self.cfg, model, self.origin)
         return model
 
     def _begin_training(self, model_cfg) -> None:
