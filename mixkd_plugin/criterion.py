@@ -9,6 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional, Set
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.logging import metrics
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from . import metrics as quality
@@ -50,6 +51,8 @@ class MixKDCriterion(SentencePredictionCriterion):
                 "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, "
                 f"got --task {task.cfg._name}"
             )
+        if not OmegaConf.is_config(cfg):
+            cfg = OmegaConf.structured(cfg)
         check_criterion_flags(cfg, task.cfg.mixup_ratio)
         if task.trains:
             check_distance(cfg)
@@ -99,6 +102,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         training = model.training
         mix = None
         if training and self._wants("sm", "tmkd"):
+            self._check_partners(sample)
             mix = Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
         with_clean = mix is None or self._wants("mle", "kd")
         n = sample["id"].numel()
@@ -149,6 +153,16 @@ class MixKDCriterion(SentencePredictionCriterion):
             loss=loss.data, ntokens=sample["ntokens"], nsentences=n, sample_size=sample_size
         )
         return loss, sample_size, logging_output
+
+    def _check_partners(self, sample) -> None:
+        if "partner" not in sample:
+            weights = self.weights
+            terms = [f"--{t}-weight {weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
+            raise ValueError(
+                f"{' and '.join(terms)}: a batch of training examples has no mixing partners; load "
+                f"split {self.task.cfg.train_subset!r} by this task's load_dataset, after the "
+                "criterion was built"
+            )
 
     def extra_terms(
         self, sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]

@@ -211,6 +211,7 @@ class DistillationDataset(BaseWrapperDataset):
         if samples and self._draw_plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self._collated([p for column in columns for p in column])
+            batch["epoch"] = self._epoch
             batch["lam"] = torch.from_numpy(np.stack([s["lam"] for s in samples], axis=1).ravel())
         return batch
 

@@ -3,13 +3,14 @@
 import logging
 import os
 from functools import cached_property, partial
+from inspect import signature
 from typing import Dict, List, Optional
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from torch.nn import Parameter
 
 from . import ranks, resume
@@ -34,6 +35,8 @@ from .teacher_setup import set_up_teacher
 from .wrapped import check_wrapper, own_copy, unwrapped
 
 logger = logging.getLogger(__name__)
+
+_ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
@@ -74,6 +77,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
+        if not OmegaConf.is_config(cfg):  # a program's that has the flags as argparse leaves them
+            cfg = OmegaConf.structured(MixKDSentencePredictionConfig.from_namespace(cfg))
         if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with ranks.alone():
                 task = cls._set_up(cfg, **kwargs)
@@ -100,7 +105,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """Called by the criterion: what each term of the loss weighs.
 
         A run's configuration says so before there is a criterion. Where it does not, a training
-        split that was loaded earlier has no mixes, and :meth:`train_step` refuses its batches.
+        split that was loaded earlier has no mixes, and the criterion refuses its batches.
         """
         self._weights = weights
 
@@ -132,6 +137,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
                 self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
             )
             self.datasets[split] = dataset
+        if self.teacher_outputs is not None:
+            self.teacher_outputs.forget(split)
         if ranks.world_size() > 1:
             reads = ranks.is_first([os.path.realpath(folder) for folder in folders.values()])
             with ranks.together():
@@ -204,6 +211,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Else validating on the training split would set the mixes of training back to epoch 1, or
         take batches out of training's own iterator, which fairseq keeps by dataset.
         """
+        kwargs.update(zip(_ITERATOR_ARGUMENTS, args))
         trains = "grouped_shuffling" in kwargs  # else it validates, maybe on the same split
         split = unwrapped(dataset)
         kept = self.dataset_to_epoch_iter.get(dataset)
@@ -211,7 +219,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
-        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        iterator = super().get_batch_iterator(dataset, **kwargs)
         check_wrapper(dataset, kwargs.get("epoch", split.epoch))
         if not trains and type(iterator) is EpochBatchIterator:
             iterator.__class__ = WithMarkedDummy
@@ -249,6 +257,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if self._wants("tmkd") and returns and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
             outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
+        elif self._wants("tmkd"):
+            outputs.load()
 
     def _check_student(self, model) -> None:
         """An encoder and decoder (BART) is fine-tuned, and not distilled into."""
@@ -292,22 +302,12 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         One row of it is enough. It is of a validation batch once a validation iterator was made,
         without a partner: it then mixes with itself, so that the rank computes and logs the terms
         the others do.
-
-        Raises:
-            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
         """
         stop_where_not_finite(model, optimizer, update_num)
         # fairseq, looking for a nan, computes its batch without ignoring it
         for_nothing = ignore_grad or sample.get("dummy", False)
         if for_nothing:
             sample = one_row(sample, self._mixing)
-        elif self._mixing and "partner" not in sample:
-            terms = [f"--{t}-weight {self._weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
-            raise ValueError(
-                f"{' and '.join(terms)}: a batch of training examples has no mixing partners; load "
-                f"split {self.cfg.train_subset!r} by this task's load_dataset, after the criterion "
-                "was built"
-            )
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )

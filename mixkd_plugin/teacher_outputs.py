@@ -77,6 +77,7 @@ class TeacherOutputs:
         self._clean: Dict[str, Tensor] = {}  # split -> (n, 1, C)
         self._mixes: Dict[str, Tensor] = {}  # rows -> (n, ratio, C)
         self._current_mixes: Logits = None
+        self._current_epoch = 0  # of those
 
     def load(self) -> None:
         """Load the teacher, if it is not there yet; all ranks at the same time."""
@@ -96,7 +97,12 @@ class TeacherOutputs:
             if not keep:
                 self._mixes.clear()
             self._mixes[rows] = self._answers(dataset, rows)
-        self._current_mixes = self._mixes[rows]
+        self._current_mixes, self._current_epoch = self._mixes[rows], dataset.epoch
+
+    def forget(self, split: str) -> None:
+        """A split that is loaded anew may have other examples."""
+        self._clean.pop(split, None)
+        self._current_mixes = None
 
     def logits(self, sample: dict, clean: bool, mixed: bool) -> Answers:
         """What the teacher says to a batch, and to its mixes; zeros for a sample of no split."""
@@ -112,9 +118,10 @@ class TeacherOutputs:
             )
         if clean and split in self._clean:
             clean_logits, clean = self._look_up(self._clean[split], ids), False
-        if mixed and self._current_mixes is not None:
+        if mixed and self._current_mixes is not None and sample["epoch"] == self._current_epoch:
             mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
         if clean or mixed:  # one pass for both
+            self.load()
             tokens, mix = self._read(sample, mixed, ids.device)
             logits = self.teacher.logits(tokens, mix, with_clean=clean)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
