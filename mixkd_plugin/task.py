@@ -21,7 +21,7 @@ from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_
 from .model import MixKDRobertaModel, drop_nulls
 from .pairing import PAIRINGS
 from .position import ResumableBatches
-from .preflight import check_dictionaries, fingerprint
+from .preflight import check_dictionaries, check_inputs, fingerprint
 from .restart import FINETUNE, LAYER_NORM_EPS, Resumable
 from .splits import configured_weights, load_split, wants
 from .steps import WithMarkedDummy, fetched, nothing, one_row, stop_where_not_finite
@@ -137,6 +137,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
                 self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
             )
             self.datasets[split] = dataset
+            check_inputs({"extra_state": self.state.state_dict}, self.cfg.data)
         if self.teacher_outputs is not None:
             self.teacher_outputs.forget(split)
         if ranks.world_size() > 1:
@@ -155,6 +156,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             self._open_teacher_data()
         drop_nulls(cfg)
         model = super().build_model(cfg, from_checkpoint)
+        if from_checkpoint and isinstance(model, MixKDRobertaModel):
+            model.needs_head = (self.cfg.classification_head_name, self.cfg.num_classes)
         # a checkpoint's student is complete, also in a run that resumes: the file it began from may
         # be gone
         if not from_checkpoint and isinstance(model, MixKDRobertaModel):

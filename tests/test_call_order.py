@@ -133,6 +133,26 @@ def test_a_students_task_that_trains(tmp_path, made, classification):
         late.step()
 
 
+@pytest.mark.parametrize(
+    "flags, cause",
+    [
+        (["--num-classes", 3], "has 2 classes, --num-classes is 3"),
+        (["--classification-head-name", "other"], "has no classification head 'other'"),
+    ],
+)
+def test_a_student_is_not_validated_with_a_random_head(tmp_path, classification, flags, cause):
+    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+    command = [
+        classification, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--path",
+        tmp_path / "checkpoint_last.pt", "--batch-size", 16, "--cpu", "--num-workers", 0,
+    ]  # fmt: skip
+    assert "accuracy" in inprocess.validate(*command)
+    with pytest.raises(ValueError, match=f"the student's checkpoint: it.* {cause}"):
+        inprocess.validate(*command, *flags)
+    run = ["--finetune-from-model", command[6], *MIXUP, *flags, "--max-update", 1]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "other", *run))  # a new head
+
+
 class LoadsInitially(MixKDSentencePredictionTask):
     def __init__(self, *args):
         super().__init__(*args)
