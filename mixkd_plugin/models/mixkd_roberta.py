@@ -1,7 +1,7 @@
 """The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
 
 import contextlib
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from fairseq.models import (
     MODEL_DATACLASS_REGISTRY,
@@ -13,6 +13,7 @@ from fairseq.utils import safe_getattr
 from omegaconf import OmegaConf, open_dict
 from torch.nn import Parameter
 
+from ..checkpoints.checks import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
 from .encode import encode
@@ -63,6 +64,17 @@ class MixKDRobertaModel(roberta.RobertaModel):
     """
 
     supports_mixup = True
+    needs_head: Optional[Tuple[str, int]] = None  # its name and classes, of a checkpoint to be used
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """fairseq's, which gives a random head in the place of one that is missing or of another
+        size: to be trained, not to be used."""
+        if self.needs_head is not None:
+            try:
+                check_head(state_dict, *self.needs_head)
+            except ValueError as error:
+                raise ValueError(f"the student's checkpoint: {error}") from error
+        super().upgrade_state_dict_named(state_dict, name)
 
     def leave_language_model_head_out(self) -> None:
         """Declare that no loss has a gradient for it.

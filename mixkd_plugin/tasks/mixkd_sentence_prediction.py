@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .. import distributed
-from ..checkpoints.checks import check_dictionaries, check_special_tokens, fingerprint
+from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens, fingerprint
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
@@ -137,6 +137,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
                 self.cfg, split, combine, load, self._classes, self._weights, teacher_data
             )
             self.datasets[split] = dataset
+            check_inputs({"extra_state": self.state.state_dict}, self.cfg.data)
         if self.teacher is not None:
             self.teacher.forget(split)
         if distributed.world_size() > 1:
@@ -149,7 +150,10 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def build_model(self, cfg, from_checkpoint=False):
         drop_nulls(cfg)
         if from_checkpoint:
-            return super().build_model(cfg, from_checkpoint)
+            model = super().build_model(cfg, from_checkpoint)
+            if isinstance(model, MixKDRobertaModel):
+                model.needs_head = (self.cfg.classification_head_name, self.cfg.num_classes)
+            return model
         self._begin_training(cfg)
         model = super().build_model(cfg)
         if isinstance(model, MixKDRobertaModel):
