@@ -6,7 +6,7 @@ import torch
 from fairseq.data import Dictionary
 
 from . import ranks
-from .digests import digests_of_code
+from .digests import READ, digests_of_code, digests_of_imports
 from .output_cache import OutputCache
 from .preflight import fingerprint
 from .teacher import DTYPES, Expected, Reads, Teacher, load_teacher
@@ -48,11 +48,12 @@ def set_up_teacher(
             "num_classes": expected.num_classes,
             "init_token": reads.init_token,
             "separator_token": reads.separator_token,
-            "code": _digests_of_code(cfg),
             **fingerprint(reads.dictionary, labels),
         }
         digests = [files.digests[path] for path in files.paths]
-        cache = OutputCache(cfg.teacher_cache, digests, settings, reads.data)
+        cache = OutputCache(
+            cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
+        )
         with ranks.together():
             if ranks.rank() == 0:
                 cache.make_folder()
@@ -80,7 +81,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
 
     Ours keeps its answers from one version to the next; ``output_cache.FORMAT`` says when not.
     """
-    digests = digests_of_code(cfg.user_dir)
+    digests = digests_of_code(cfg.user_dir, (".py", *READ))
     digests.pop(__name__.partition(".")[0], None)
     unknown = [name for name, digest in digests.items() if not digest]
     if unknown:
@@ -88,7 +89,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
             f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
             "models' answers could not be told from another version's; put them into a package"
         )
-    return digests
+    return {**digests_of_imports(), **digests} if digests else {}
 
 
 def _dtype(cfg, device: torch.device) -> torch.dtype:

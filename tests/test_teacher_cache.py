@@ -17,7 +17,7 @@ from mixkd_plugin import output_cache, teacher_outputs, teacher_setup
 def no_other_package():
     """Other tests of this process register models, whose code would count in a file's name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher_setup, "digests_of_code", lambda _: {})
+        patch.setattr(teacher_setup, "digests_of_code", lambda *_: {})
         yield
 
 
