@@ -89,7 +89,10 @@ def _digests_of_code(cfg) -> Dict[str, str]:
             f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
             "models' answers could not be told from another version's; put them into a package"
         )
-    return {**digests_of_imports(), **digests} if digests else {}
+    if not digests:
+        return {}
+    imports = digests_of_imports().items()
+    return {**{n: d for n, d in imports if n.partition(".")[0] not in digests}, **digests}
 
 
 def _dtype(cfg, device: torch.device) -> torch.dtype:
