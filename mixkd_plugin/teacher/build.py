@@ -7,7 +7,7 @@ from fairseq.data import Dictionary
 
 from .. import distributed
 from ..checkpoints.checks import fingerprint
-from ..fingerprints import digests_of_code
+from ..fingerprints import READ, digests_of_code, digests_of_imports
 from .disk_cache import OutputCache
 from .ensemble import DTYPES, Teacher, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles, split_paths
@@ -75,11 +75,12 @@ class RunTeacher:
                 "num_classes": required.num_classes,
                 "init_token": reads.init_token,
                 "separator_token": reads.separator_token,
-                "code": _digests_of_code(cfg),
                 **fingerprint(reads.dictionary, labels),
             }
             digests = [files.digests[path] for path in files.paths]
-            cache = OutputCache(cfg.teacher_cache, digests, settings, reads.data)
+            cache = OutputCache(
+                cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
+            )
             with distributed.raise_on_all_ranks():
                 if distributed.rank() == 0:
                     cache.make_folder()
@@ -107,7 +108,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
 
     Ours keeps its answers from one version to the next; ``output_cache.FORMAT`` says when not.
     """
-    digests = digests_of_code(cfg.user_dir)
+    digests = digests_of_code(cfg.user_dir, (".py", *READ))
     digests.pop(__name__.partition(".")[0], None)
     unknown = [name for name, digest in digests.items() if not digest]
     if unknown:
@@ -115,7 +116,10 @@ def _digests_of_code(cfg) -> Dict[str, str]:
             f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
             "models' answers could not be told from another version's; put them into a package"
         )
-    return digests
+    if not digests:
+        return {}
+    imports = digests_of_imports().items()
+    return {**{n: d for n, d in imports if n.partition(".")[0] not in digests}, **digests}
 
 
 def _dtype(cfg, device: torch.device) -> torch.dtype:
