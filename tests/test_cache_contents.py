@@ -14,7 +14,7 @@ from refusals import accepts
 from same_end import assert_same_end
 from test_teacher_outputs import run
 
-from mixkd_plugin.teacher import build
+from mixkd_plugin.teacher import build, disk_cache
 from mixkd_plugin.teacher.disk_cache import OutputCache
 from mixkd_plugin.teacher.files import TeacherFiles
 
