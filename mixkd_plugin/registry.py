@@ -23,7 +23,7 @@ class Registry(Generic[Entry]):
             ValueError: where the name is taken: of two packages one would silently lose.
         """
         if name in self._entries:
-            raise ValueError(f"{self._flag} {name}: is registered already; allowed is another name")
+            raise ValueError(f"{self._flag} {name} is registered already: give it another name")
         self._entries[name] = entry
 
     def find(self, name: str) -> Entry:
@@ -33,7 +33,7 @@ class Registry(Generic[Entry]):
             ValueError: for an unknown name, with those that are known.
         """
         if name not in self._entries:
-            raise ValueError(f"{self._flag} {name}: allowed is {', '.join(self._entries)}")
+            raise ValueError(f"{self._flag} must be one of {', '.join(self._entries)}, got {name}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,45 +7,43 @@ from refusals import FINE_TUNE, KD, assert_matches, refusal
 
 # --- flags ---
 
-WEIGHTS_RULE = "allowed is a number of 0 or more"
-
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--mixup-alpha", 0], "--mixup-alpha 0.0: allowed is a number above 0"),
-        (["--mixup-alpha", -1], "--mixup-alpha -1.0: allowed is a number above 0"),
-        (["--mixup-alpha", "nan"], "--mixup-alpha nan: allowed is a number above 0"),
-        (["--mixup-alpha", "inf"], "--mixup-alpha inf: allowed is a number above 0"),
-        (["--mixup-ratio", -1], "--mixup-ratio -1: allowed is 0 or more"),
+        (["--mixup-alpha", 0], "--mixup-alpha .*, got 0.0"),
+        (["--mixup-alpha", -1], "--mixup-alpha .*, got -1.0"),
+        (["--mixup-alpha", "nan"], "--mixup-alpha .*, got nan"),
+        (["--mixup-alpha", "inf"], "--mixup-alpha .*, got inf"),
+        (["--mixup-ratio", -1], "--mixup-ratio .*, got -1"),
         (["--mixup-ratio", 0, "--tmkd-weight", 0], "--mixup-ratio 0 .* --sm-weight 1"),
         (["--mixup-ratio", 0], "--mixup-ratio 0 .* --sm-weight 1 and --tmkd-weight 1"),
-        (["--train-fraction", 0], r"--train-fraction 0.0: allowed is a number in \(0, 1\]"),
-        (["--train-fraction", 1.1], r"--train-fraction 1.1: allowed is a number in \(0, 1\]"),
-        (["--train-fraction", "nan"], r"--train-fraction nan: allowed is a number in \(0, 1\]"),
-        (["--mle-weight", -0.5], f"--mle-weight -0.5: {WEIGHTS_RULE}"),
-        (["--kd-weight", -1], f"--kd-weight -1.0: {WEIGHTS_RULE}"),
-        (["--sm-weight", "nan"], f"--sm-weight nan: {WEIGHTS_RULE}"),
-        (["--tmkd-weight", "inf"], f"--tmkd-weight inf: {WEIGHTS_RULE}"),
-        ([*FINE_TUNE, "--mle-weight", 0], "--mle-weight, --kd-weight, --sm-weight, .* all 0"),
+        (["--train-fraction", 0], "--train-fraction .*, got 0.0"),
+        (["--train-fraction", 1.1], "--train-fraction .*, got 1.1"),
+        (["--train-fraction", "nan"], "--train-fraction .*, got nan"),
+        (["--mle-weight", -0.5], "--mle-weight .*, got -0.5"),
+        (["--kd-weight", -1], "--kd-weight .*, got -1.0"),
+        (["--sm-weight", "nan"], "--sm-weight .*, got nan"),
+        (["--tmkd-weight", "inf"], "--tmkd-weight .*, got inf"),
+        ([*FINE_TUNE, "--mle-weight", 0], "--mle-weight.* must be > 0, got 0 for all"),
         (
             ["--distill-distance", "kl", "--distill-temperature", 0],
-            "--distill-temperature 0.0: allowed is a number above 0",
+            "--distill-temperature .*, got 0.0",
         ),
         (
             ["--distill-distance", "ce", "--distill-temperature", -2],
-            "--distill-temperature -2.0: allowed is a number above 0",
+            "--distill-temperature .*, got -2.0",
         ),
         (
             ["--distill-temperature", 2],
-            "--distill-temperature 2.0: allowed is 1 for --distill-distance mse",
+            "--distill-temperature .*, got 2.0",
         ),
-        (["--num-classes", 0], "--num-classes 0: allowed is 1 or more"),
-        (["--num-classes", -1], "--num-classes -1: allowed is 1 or more"),
-        (["--teacher-weights", "0.7:0.3"], "--teacher-weights 0.7:0.3: --teacher-path is missing"),
+        (["--num-classes", 0], "--num-classes .*, got 0"),
+        (["--num-classes", -1], "--num-classes .*, got -1"),
+        (["--teacher-weights", "0.7:0.3"], "--teacher-weights 0.7:0.3 needs --teacher-path"),
         (
             ["--report-pearson-and-spearman"],
-            "--report-pearson-and-spearman is allowed with --regression",
+            "--report-pearson-and-spearman must be given with --regression",
         ),
         (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
         (["--kd-weight", 1], "--teacher-path is missing: --kd-weight 1 and --tmkd-weight 1 need"),
@@ -59,10 +57,10 @@ def test_flags(tmp_path, classification, flags, message):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--distill-distance", "kl"], "--distill-distance kl: allowed is mse, where --regression"),
-        (["--distill-distance", "ce"], "--distill-distance ce: allowed is mse, where --regression"),
-        (["--report-mcc"], "--report-mcc is allowed without --regression-target"),
-        (["--report-acc-and-f1"], "--report-acc-and-f1 is allowed without --regression-target"),
+        (["--distill-distance", "kl"], "--distill-distance .*, got kl"),
+        (["--distill-distance", "ce"], "--distill-distance .*, got ce"),
+        (["--report-mcc"], "--report-mcc must be given without --regression-target"),
+        (["--report-acc-and-f1"], "--report-acc-and-f1 must be given without --regression-target"),
         (["--num-classes", 2], r"label/(valid|train).label, line 1: .* not 2 finite numbers"),
     ],
 )
@@ -79,9 +77,9 @@ def test_flags_of_regression(tmp_path, regression, flags, message):
     [
         (["--student-init-layers", "0,3"], "--student-init-layers 0,3: layer 3 does not exist"),
         (["--student-init-layers", "0"], "--student-init-layers 0: 1 layers for a student of 2"),
-        (["--student-init-layers", "top"], "--student-init-layers 'top': allowed are first"),
+        (["--student-init-layers", "top"], "--student-init-layers must be first.*, got 'top'"),
         (["--encoder-embed-dim", 48], "--student-init-path .* width"),
-        (["--encoder-layers", 4], "--student-init-path has 3 layers, the student has 4"),
+        (["--encoder-layers", 4], "3 layers of --student-init-path, got 4"),
         (["--max-positions", 32], "--student-init-path .* --max-positions"),
     ],
 )

@@ -9,18 +9,18 @@ import toy
 from refusals import FINE_TUNE, KD, accepts, assert_matches, refusal
 from two_vocabularies import add_second_text
 
-ENSEMBLE_RULE = "allowed are non-negative numbers, not all zero, separated by colons"
+ENSEMBLE_RULE = "--teacher-weights must be numbers >= 0, not all 0, .*, got"
 
 
 @pytest.mark.parametrize(
     "weights, message",
     [
-        ("0.5:0.5", "--teacher-weights 0.5:0.5: 2 weights for 1 teacher in --teacher-path"),
-        ("-1", f"--teacher-weights -1: {ENSEMBLE_RULE}"),
-        ("0", f"--teacher-weights 0: {ENSEMBLE_RULE}"),
-        ("heavy", f"--teacher-weights heavy: {ENSEMBLE_RULE}"),
-        ("nan", f"--teacher-weights nan: {ENSEMBLE_RULE}"),
-        ("", f"--teacher-weights : {ENSEMBLE_RULE}"),
+        ("0.5:0.5", "--teacher-weights must .* each of the 1 teachers .* got 0.5:0.5"),
+        ("-1", f"{ENSEMBLE_RULE} -1"),
+        ("0", f"{ENSEMBLE_RULE} 0"),
+        ("heavy", f"{ENSEMBLE_RULE} heavy"),
+        ("nan", f"{ENSEMBLE_RULE} nan"),
+        ("", f"{ENSEMBLE_RULE} "),
     ],
 )
 def test_weights_of_the_ensemble(tmp_path, classification, teacher, weights, message):
@@ -31,7 +31,7 @@ def test_weights_of_the_ensemble(tmp_path, classification, teacher, weights, mes
 def test_fewer_weights_than_teachers(tmp_path, classification, teacher):
     flags = [*KD, "--teacher-path", f"{teacher}:{teacher}", "--teacher-weights", "1"]
     message = refusal(classification, tmp_path, *flags)
-    assert "--teacher-weights 1: 1 weights for 2 teachers" in message
+    assert "--teacher-weights must" in message and "each of the 2 teachers" in message
 
 
 # --- the teacher's file ---

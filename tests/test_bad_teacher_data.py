@@ -41,14 +41,14 @@ def case(tmp_path, words):
 
 def test_without_a_teacher(tmp_path, words):
     flags = toy.train_flags(words.data, tmp_path, *KD, "--teacher-data", words.copy)
-    with pytest.raises(ValueError, match=f"--teacher-data {words.copy}: --teacher-path is missing"):
+    with pytest.raises(ValueError, match=f"--teacher-data {words.copy} needs --teacher-path"):
         inprocess.start_training(flags)
 
 
 def test_texts_that_are_cropped_at_random(tmp_path, words):
     message = refusal(words, tmp_path, "--shorten-method", "random_crop")
     assert_matches(
-        "--teacher-data .*: with --shorten-method random_crop .*allowed is none", message
+        "--shorten-method must be none .* with --teacher-data .*, got random_crop", message
     )
 
 
@@ -130,8 +130,8 @@ def test_one_text_instead_of_two(tmp_path, pairs):
 )
 def test_other_classes(tmp_path, case, names, shown):
     relabel(case, list, names)
-    message = f"--teacher-data {case.copy}: its classes are {shown}; allowed are those of "
-    assert_matches(message + rf"{case.data} in their order, \['0', '1'\]", refusal(case, tmp_path))
+    message = rf"--teacher-data {case.copy}: .* {case.data}, .* \['0', '1'\], got {shown}"
+    assert_matches(message, refusal(case, tmp_path))
 
 
 def test_another_number_of_examples(tmp_path, case):

@@ -205,7 +205,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
     [
         (
             [*THEIRS, "--distill-distance", "cosinus"],
-            "--distill-distance cosinus: allowed is mse, kl, ce, cosine$",
+            "--distill-distance must be one of mse, kl, ce, cosine, got cosinus$",
         ),
         (
             [*THEIRS, "--mixup-pairing", "other"],
@@ -226,7 +226,7 @@ def test_regression_has_neither(tmp_path, regression, regression_teacher):
     common = ["--num-classes", 1, "--regression-target", "--user-dir", MINE]
     common += ["--teacher-path", regression_teacher]
     error = refusal(regression, tmp_path, *common, "--distill-distance", "cosine")
-    assert_matches("--distill-distance cosine: allowed is mse, where --regression", error)
+    assert_matches("--distill-distance must be mse with --regression-target, got cosine", error)
     # said by the main process, in one sentence, though loader workers would draw as well
     flags = [*common, "--mixup-pairing", "other-label", "--num-workers", 1]
     error = refusal(regression, tmp_path, *flags)

@@ -128,7 +128,9 @@ def test_weights_that_would_compute_something_else_are_refused(tmp_path, flag, t
     path = save(build(RobertaModel, 0), tmp_path / "deep.pt", **{name: theirs})
     student = build(MixKDRobertaModel, 1)
     setattr(student.args, name, ours)
-    with pytest.raises(ValueError, match=f"{flag} {ours}: --student-init-path .* has {theirs}"):
+    with pytest.raises(
+        ValueError, match=f"{flag} must be {theirs}, as in --student-init-path .*, got {ours}"
+    ):
         initialise_student(student, path, "first")
     setattr(student.args, name, theirs)
     initialise_student(student, path, "first")

@@ -20,12 +20,11 @@ OmegaConf.register_new_resolver("mixkd_task", _of_task, replace=True)
 class MixKDCriterionConfig(SentencePredictionConfig):
     classification_head_name: str = "${mixkd_task:classification_head_name}"
     regression_target: bool = "${mixkd_task:regression_target}"
-    # fairseq's own three, which 0.12.2 does not have yet
     report_mcc: bool = field(default=False, metadata={"help": "log the Matthews correlation"})
     report_acc_and_f1: bool = field(
         default=False,
         metadata={
-            "help": "log F1 (of class 1, where there are two and one is named so; else macro)"
+            "help": "log F1: that of class 1 of two classes with such a name, else the macro average"
         },
     )
     report_pearson_and_spearman: bool = field(
@@ -33,26 +32,28 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     )
 
     mle_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_MLE: gold labels on clean examples"}
+        default=1.0, metadata={"help": "weight, >= 0, of L_MLE: labels, clean examples"}
     )
     kd_weight: float = field(
-        default=0.0, metadata={"help": "weight of L_KD: the teacher on clean examples"}
+        default=0.0, metadata={"help": "weight, >= 0, of L_KD: teacher logits, clean examples"}
     )
     sm_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_SM: mixed gold labels on mixed examples"}
+        default=1.0, metadata={"help": "weight, >= 0, of L_SM: mixed labels, mixed examples"}
     )
     tmkd_weight: float = field(
-        default=1.0, metadata={"help": "weight of L_TMKD: the teacher on mixed examples"}
+        default=1.0, metadata={"help": "weight, >= 0, of L_TMKD: teacher logits, mixed examples"}
     )
     distill_distance: str = field(
         default="mse",
         metadata={
-            "help": "of student from teacher: mse (of the logits), kl (divergence, teacher to "
-            "student), ce (cross-entropy under the teacher), or a registered one; regression has "
-            "mse alone"
+            "help": "distance between student and teacher logits: mse, kl (KL(teacher || student)), "
+            "ce (cross-entropy with the teacher's probabilities), or a registered one; regression "
+            "has mse alone"
         },
     )
     distill_temperature: float = field(
         default=1.0,
-        metadata={"help": "temperature T > 0 of kl and ce; the loss is scaled by T squared"},
+        metadata={
+            "help": "temperature T > 0 of kl and ce; the distance is multiplied by T squared"
+        },
     )

@@ -181,10 +181,10 @@ class DistillationDataset(BaseWrapperDataset):
             if needed > max_tokens:
                 mixes = self.plan is not None
                 flag = "--max-tokens" if mixes else "--max-tokens or --max-tokens-valid"
-                rows = " whose rows, mixed ones included, are" if mixes else " of"
+                what = "with its mixes" if mixes else "alone"
                 raise ValueError(
-                    f"{flag} {max_tokens}: split {self.split!r} has an example{rows} {needed} "
-                    f"tokens; allowed is {needed} or more"
+                    f"{flag} must be >= {needed}, got {max_tokens}: an example of split "
+                    f"{self.split!r} {what} has so many tokens"
                 )
         return super(BaseWrapperDataset, self).batch_by_size(
             indices, max_tokens, max_sentences, multiple

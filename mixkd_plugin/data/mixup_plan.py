@@ -116,8 +116,8 @@ def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
     else:
         return partners
     raise ValueError(
-        f"--mixup-pairing {pairing}: the rule gave {found}; allowed are positions 0 to {n - 1}, "
-        f"integers of shape ({n},), that depend on its arguments alone"
+        f"--mixup-pairing {pairing}: the rule must give positions 0 to {n - 1}, integers of shape "
+        f"({n},), that depend on its arguments alone, got {found}"
     )
 
 

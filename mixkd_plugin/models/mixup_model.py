@@ -67,8 +67,8 @@ class MixupModel(BaseFairseqModel):
         features = self.features(embeddings.masked_fill(~mask.unsqueeze(-1), 0), mask)
         if features.shape != (len(tokens), self.width):
             raise ValueError(
-                f"{type(self).__name__}.features gave values of shape {tuple(features.shape)}; "
-                f"allowed is (rows, width), {(len(tokens), self.width)}"
+                f"{type(self).__name__}.features must give the shape (rows, width), "
+                f"{(len(tokens), self.width)}, got {tuple(features.shape)}"
             )
         return self.classification_heads[head](features)
 

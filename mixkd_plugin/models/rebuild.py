@@ -52,8 +52,8 @@ def model_class(settings: Section) -> Type[nn.Module]:
     if ours or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
         return found
     raise SettingsError(
-        f"it is a {found.__name__} (--arch {shown(name)}); allowed are fairseq's RobertaModel, and "
-        "what extends it or mixkd_plugin.MixupModel in the package of --user-dir"
+        "it must be fairseq's RobertaModel, or extend it or mixkd_plugin.MixupModel in the package "
+        f"of --user-dir, got a {found.__name__} (--arch {shown(name)})"
     )
 
 
@@ -152,7 +152,7 @@ def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
         if action.choices is not None and value is not None and value not in action.choices:
             raise SettingsError(f"its setting {name} is {shown(value)}, not one of the flag's")
         if isinstance(value, str) and not (text_is_meant or action.choices):
-            raise SettingsError(f"its setting {name} is {shown(value)}; allowed is no text")
+            raise SettingsError(f"its setting {name} must be no text, got {shown(value)}")
         values[name] = value
     return values
 

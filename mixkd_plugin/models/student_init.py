@@ -42,14 +42,14 @@ def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
     if spec in ("first", "spaced"):
         if shallow > deep:
             raise ValueError(
-                f"--student-init-path has {deep} layers, the student has {shallow}; allowed are at "
-                f"most {deep} (--arch, --encoder-layers)"
+                f"the student must have at most the {deep} layers of --student-init-path, got "
+                f"{shallow}: lower --encoder-layers, or choose another --arch"
             )
         return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
     try:
         layers = [int(i) for i in spec.split(",")]
     except ValueError:
-        raise ValueError(f"--student-init-layers {spec!r}: allowed are {INIT_LAYERS}") from None
+        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
     for layer in layers:
         if not 0 <= layer < deep:
             raise ValueError(
@@ -92,7 +92,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     settings.update(checkpoint["cfg"]["model"])
     kind = model_class(settings)
     if not issubclass(kind, RobertaModel):
-        raise ValueError(f"it is a {kind.__name__}; allowed is a RoBERTa, as the student is")
+        raise ValueError(f"it must be a RoBERTa, as the student is, got a {kind.__name__}")
     check_pretraining(checkpoint["cfg"]["task"])
     theirs = roberta_settings(kind, settings, source, dictionary.pad())
     layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
@@ -134,8 +134,8 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
             model.set_layer_norm_eps(value)
         elif ours != value:
             raise ValueError(
-                f"--{name.replace('_', '-')} {ours}: --student-init-path {path} has {value}; "
-                "allowed is the same"
+                f"--{name.replace('_', '-')} must be {value}, as in --student-init-path {path}, "
+                f"got {ours}"
             )
 
 

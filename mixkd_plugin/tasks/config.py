@@ -16,7 +16,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     # The task owns these two and the criterion points here (fairseq has it the other way round, so
     # that fairseq-validate, which knows no criterion when it reads the task's flags, fails).
     regression_target: bool = field(
-        default=False, metadata={"help": "regression with --num-classes targets"}
+        default=False,
+        metadata={"help": "predict --num-classes numbers for each text instead of a class"},
     )
     classification_head_name: str = field(
         default="sentence_classification_head",
@@ -39,86 +40,94 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
 
     rendezvous_timeout: int = field(
         default=300,
-        metadata={"help": "seconds that processes wait for each other at the start"},
+        metadata={
+            "help": "seconds, > 0, that the processes of a run wait for each other at the start"
+        },
     )
     teacher_path: Optional[str] = field(
         default=None,
-        metadata={"help": "checkpoints of the frozen teacher ensemble, A.pt or A.pt:B.pt:..."},
+        metadata={
+            "help": "checkpoint of the frozen teacher; several, A.pt:B.pt:..., are an ensemble"
+        },
     )
     teacher_data: Optional[str] = field(
         default=None,
         metadata={
-            "help": "the teacher's binarised copy of the data, in its own vocabulary: the same "
-            "examples in the same order (default: the student's data)"
+            "help": "data folder that the teacher reads: the same examples in the same order, in "
+            "the teacher's vocabulary (default: the student's data folder)"
         },
     )
     teacher_weights: Optional[str] = field(
         default=None,
-        metadata={"help": "weights of the teachers' logits, 0.7:0.3 (default: equal)"},
+        metadata={
+            "help": "weights, >= 0, of the teachers' logits, such as 0.7:0.3 (default: equal weights)"
+        },
     )
     teacher_dtype: ChoiceEnum(["auto", *DTYPES]) = field(
         default="auto",
-        metadata={"help": "type the teacher computes in; auto is the student's"},
+        metadata={"help": "data type in which the teacher computes; auto: that of the student"},
     )
     teacher_read_by: ChoiceEnum(READERS) = field(
         default="run",
         metadata={
-            "help": "who reads --teacher-path and sends it to the others: one process of the run, "
+            "help": "processes that read --teacher-path and send it to the others: one of the run, "
             "or one of each host"
         },
     )
     teacher_cache: Optional[str] = field(
         default=None,
         metadata={
-            "help": "folder that keeps the teacher's answers for later runs: with the same "
-            "teacher, data and mixes they do not load it"
+            "help": "folder that keeps teacher logits for later runs: a run with the same "
+            "teacher, data and mixes does not load the teacher"
         },
     )
     mixup_alpha: float = field(
         default=0.4,
-        metadata={"help": "each mixed example's weight lam ~ Beta(alpha, alpha), alpha > 0"},
+        metadata={
+            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn"
+        },
     )
     mixup_ratio: int = field(
-        default=1, metadata={"help": "mixed examples per clean example; 0 is off"}
+        default=1, metadata={"help": "mixes per example, >= 0; 0 turns mixing off"}
     )
     mixup_pairing: str = field(
         default="random",
         metadata={
-            "help": "partners: random (any other example), length (one of similar length, for less "
-            "padding), or a registered rule"
+            "help": "how partners are chosen: random (any other example), length (one of similar "
+            "length, for less padding), or a registered rule"
         },
     )
     mixup_period: int = field(
         default=0,
         metadata={
-            "help": "mixes return after so many epochs, and the teacher's answers with them; "
-            "0: never"
+            "help": "repeat the mixup plan every N epochs, so that teacher logits of mixes are "
+            "computed once (0: new mixes every epoch)"
         },
     )
     mixup_seed: Optional[int] = field(
-        default=None, metadata={"help": "seed of the mixes (default: --seed)"}
+        default=None, metadata={"help": "seed of the mixup plan (default: --seed)"}
     )
     train_fraction: float = field(
         default=1.0,
         metadata={
-            "help": "train on this random part, in (0, 1], with the classes' proportions; "
-            "smaller parts are inside larger ones"
+            "help": "part of the training examples to use, in (0, 1]: a random subset with the "
+            "same proportions of classes; smaller subsets are inside larger ones"
         },
     )
     train_fraction_seed: int = field(
-        default=1, metadata={"help": "seed of the choice of --train-fraction"}
+        default=1, metadata={"help": "seed of the subset of --train-fraction"}
     )
     unlabelled_examples: ChoiceEnum(["refuse", "allow"]) = field(
         default="refuse",
         metadata={
-            "help": "training examples without a gold label (<unk>, or nan for regression): allow "
-            "them for the teacher's terms alone, or refuse them as errors"
+            "help": "training examples without a label (<unk>, or nan for regression): refuse them "
+            "as errors, or allow them for the teacher's terms of the loss"
         },
     )
     batch_by_length: ChoiceEnum(["on", "off"]) = field(
         default="on",
         metadata={
-            "help": "batches of similar length, drawn anew each epoch (with --no-shuffle the same "
-            "in each); off: fairseq's random ones"
+            "help": "on: batches of texts of similar length, drawn anew each epoch (with "
+            "--no-shuffle the same in each); off: fairseq's random batches"
         },
     )

@@ -1,4 +1,4 @@
-"""Values of flags that cannot be meant: one error each, with flag, value and what is allowed."""
+"""Checks of flag values: one error each, with the flag, the rule and the value."""
 
 import math
 import os
@@ -13,25 +13,25 @@ from ..losses import DISTANCES, TERMS, LossWeights
 
 def _check(allowed: bool, name: str, value, rule: str) -> None:
     if not allowed:
-        raise ValueError(f"--{name.replace('_', '-')} {value}: allowed is {rule}")
+        raise ValueError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
 
 
 def check_task_flags(cfg) -> None:
     """Check the task's configuration; see ``MixKDSentencePredictionConfig``."""
     classes, alpha, ratio = cfg.num_classes, cfg.mixup_alpha, cfg.mixup_ratio
-    rule = "1 or more (classes, or regression targets): train_flags.txt of the data folder has it"
+    rule = ">= 1, the classes or regression targets (train_flags.txt of the data folder has it)"
     _check(classes > 0, "num_classes", classes, rule)
-    rule = "a number above 0 (for no mixing use --mixup-ratio 0)"
+    rule = "> 0 (--mixup-ratio 0 turns mixing off)"
     _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
-    _check(ratio >= 0, "mixup_ratio", ratio, "0 or more")
+    _check(ratio >= 0, "mixup_ratio", ratio, ">= 0")
     period = cfg.mixup_period
-    _check(period >= 0, "mixup_period", period, "0 (mixes never return) or a number of epochs")
+    _check(period >= 0, "mixup_period", period, ">= 0 epochs (0: new mixes every epoch)")
     seconds = cfg.rendezvous_timeout
-    _check(seconds > 0, "rendezvous_timeout", seconds, "a number of seconds above 0")
+    _check(seconds > 0, "rendezvous_timeout", seconds, "> 0 seconds")
     for name in ("teacher_weights", "teacher_data", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} {cfg[name]}: --teacher-path is missing")
+            raise ValueError(f"--{flag} {cfg[name]} needs --teacher-path, which is missing")
     cropped = {
         "teacher_data": "student and teacher would see other parts of a text",
         "teacher_cache": "no text returns",
@@ -39,13 +39,13 @@ def check_task_flags(cfg) -> None:
     for name, reason in cropped.items():
         if cfg[name] is not None and cfg.shorten_method == "random_crop":
             raise ValueError(
-                f"--{name.replace('_', '-')} {cfg[name]}: with --shorten-method random_crop "
-                f"{reason}; allowed is none or truncate"
+                f"--shorten-method must be none or truncate with --{name.replace('_', '-')} "
+                f"{cfg[name]}, got random_crop: {reason}"
             )
     if cfg.get("d2v2_multi"):
         raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
     fraction = cfg.train_fraction
-    _check(0 < fraction <= 1, "train_fraction", fraction, "a number in (0, 1]")
+    _check(0 < fraction <= 1, "train_fraction", fraction, "in (0, 1]")
 
 
 def take_from_criterion(cfg) -> None:
@@ -84,9 +84,11 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
     """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
     weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
     for term, weight in weights._asdict().items():
-        _check(0 <= weight < math.inf, f"{term}_weight", weight, "a number of 0 or more")
+        _check(0 <= weight < math.inf, f"{term}_weight", weight, ">= 0")
     if not weights.any_positive(*TERMS):
-        raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
+        raise ValueError(
+            "--mle-weight, --kd-weight, --sm-weight or --tmkd-weight must be > 0, got 0 for all"
+        )
     mixed = weights.flags("sm", "tmkd")
     if mixed and mixup_ratio == 0:
         raise ValueError(
@@ -99,20 +101,22 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
         wrong, needs = ("report_pearson_and_spearman",), "with"
     for name in wrong:
         if cfg[name]:
-            raise ValueError(f"--{name.replace('_', '-')} is allowed {needs} --regression-target")
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be given {needs} --regression-target"
+            )
 
 
 def check_distance(cfg) -> None:
     """Check the criterion's distance, where training begins: a trained student needs none."""
     kind, temperature = cfg.distill_distance, cfg.distill_temperature
     has_temperature = DISTANCES.find(kind).has_temperature
-    rule = "a number above 0"
+    rule = "> 0"
     if not has_temperature:
-        rule = f"1 for --distill-distance {kind}, which has none"
+        rule = f"1 with --distill-distance {kind}, which has no temperature"
     fits = 0 < temperature < math.inf if has_temperature else temperature == 1
     _check(fits, "distill_temperature", temperature, rule)
     if cfg.regression_target:
-        _check(kind == "mse", "distill_distance", kind, "mse, where --regression-target is given")
+        _check(kind == "mse", "distill_distance", kind, "mse with --regression-target")
 
 
 # What may differ between the processes of a run: who and where each is, and what it prints. Data is

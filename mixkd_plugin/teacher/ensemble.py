@@ -98,13 +98,12 @@ def parse_weights(weights: Optional[str], count: int) -> List[float]:
         values = []
     if not values or not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) == 0:
         raise ValueError(
-            f"--teacher-weights {weights}: allowed are non-negative numbers, not all zero, "
-            "separated by colons"
+            f"--teacher-weights must be numbers >= 0, not all 0, separated by colons, got {weights}"
         )
     if len(values) != count:
         raise ValueError(
-            f"--teacher-weights {weights}: {len(values)} weights for {count} teacher"
-            f"{'s' if count > 1 else ''} in --teacher-path"
+            f"--teacher-weights must have one weight for each of the {count} teachers of "
+            f"--teacher-path, got {weights}"
         )
     return [v / sum(values) for v in values]
 

@@ -131,8 +131,8 @@ class TeacherData:
         self.reads = TeacherInput(self.folder, self._task.dictionary, *layout[:2], flag=self._flag)
         if labels is not None and class_names(self._labels) != class_names(labels):
             raise ValueError(
-                f"{self._flag}: its classes are {class_names(self._labels)}; allowed are those of "
-                f"{cfg.data} in their order, {class_names(labels)}"
+                f"{self._flag}: its classes must be those of {cfg.data}, in their order, "
+                f"{class_names(labels)}, got {class_names(self._labels)}"
             )
 
     @classmethod
