@@ -46,7 +46,7 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     distill_distance: str = field(
         default="mse",
         metadata={
-            "help": "distance between student and teacher logits: mse, kl (KL(teacher || student)), "
+            "help": "distance between student and teacher logits: mse, kl (teacher from student), "
             "ce (cross-entropy with the teacher's probabilities), or a registered one; regression "
             "has mse alone"
         },

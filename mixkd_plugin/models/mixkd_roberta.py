@@ -103,28 +103,29 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--student-init-path",
             metavar="FILE",
-            help="initialise the student from this deeper checkpoint of the same width: "
-            "embeddings, some of its layers, and its classification head where shapes agree",
+            help="checkpoint of the same width, with as many layers or more, from which the student "
+            "begins: embeddings, some of the layers, and the classification head where shapes agree",
         )
         parser.add_argument(
             "--student-init-layers",
             metavar="SPEC",
             default="first",
-            help=f"which of its layers: {INIT_LAYERS} (default: first)",
+            help=f"layers of --student-init-path to take: {INIT_LAYERS} (default: first)",
         )
         parser.add_argument(
             "--padding-free",
             choices=PADDING_FREE,
             default="on",
-            help="on: student and teacher compute no padding, and their last layer for the first "
-            "token alone (the same logits but for rounding); off: fairseq's own pass (default: on)",
+            help="on: student and teacher compute nothing for padding, and their last layer for the "
+            "first token alone (the same logits but for rounding); off: fairseq's own pass "
+            "(default: on)",
         )
         parser.add_argument(
             "--layer-norm-eps",
             type=float,
             metavar="E",
-            help="what LayerNorm adds to the variance; BERT's is 1e-12 (default: that of the "
-            f"checkpoint which the student begins with, else {FAIRSEQ_EPS})",
+            help="epsilon of LayerNorm, > 0; BERT has 1e-12 (default: that of the checkpoint from "
+            f"which the student begins, else {FAIRSEQ_EPS})",
         )
 
     @classmethod

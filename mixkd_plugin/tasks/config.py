@@ -60,7 +60,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_weights: Optional[str] = field(
         default=None,
         metadata={
-            "help": "weights, >= 0, of the teachers' logits, such as 0.7:0.3 (default: equal weights)"
+            "help": "weights, >= 0, of the teachers' logits, such as 0.7:0.3 (default: equal)"
         },
     )
     teacher_dtype: ChoiceEnum(["auto", *DTYPES]) = field(
