@@ -42,7 +42,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def labelled_rows(targets: Tensor) -> Tensor:
-    """True where there is a gold label: an index of 0 or more, or values (R, C) without a nan."""
+    """True where there is a label: an index of 0 or more, or values (R, C) without a nan."""
     if targets.is_floating_point():
         return ~targets.isnan().any(dim=-1)
     return targets >= 0

@@ -137,7 +137,7 @@ def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, models, t
     log = inprocess.run_training(
         toy.train_flags(data, tmp_path / "student", "--kd-weight", 1, *teacher, *flags)
     )
-    assert f"60 of {60 + len(copies)} training examples have a gold label" in log
+    assert f"60 of {60 + len(copies)} training examples have a label" in log
     figures = toy.last_values(log, "train")
     assert figures["kd_loss"] > 0 and figures["sm_loss"] > 0 and "accuracy" in figures
 

@@ -112,8 +112,8 @@ def test_columns_and_epochs_draw_from_streams_of_their_own():
         (lambda e, rng: rng.rand(N), r"float64 of shape \(7,\)"),
         (lambda e, rng: rng.permutation(N) + 1, "1 to 7"),
         (lambda e, rng: rng.permutation(N) - 1, "-1 to 5"),
-        (lambda e, rng: np.random.permutation(N), "other partners when asked again"),
-        (lambda e, rng: e.lengths.__iadd__(1) % N, "other partners when asked again"),
+        (lambda e, rng: np.random.permutation(N), "other partners when called again"),
+        (lambda e, rng: e.lengths.__iadd__(1) % N, "other partners when called again"),
     ],
     ids=["short", "columns", "floats", "too high", "negative", "own random numbers", "in place"],
 )

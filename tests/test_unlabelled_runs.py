@@ -59,7 +59,7 @@ def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
     several = toy.two_processes(
         "fairseq_cli.train", toy.train_flags(partly, tmp_path / "several", *flags)
     )
-    assert "51 of 101 training examples have a gold label" in one
+    assert "51 of 101 training examples have a label" in one
     a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "several"))
     for name, parameter in a.items():
         torch.testing.assert_close(parameter, b[name], rtol=0, atol=1e-6)

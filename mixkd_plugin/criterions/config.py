@@ -24,7 +24,8 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     report_acc_and_f1: bool = field(
         default=False,
         metadata={
-            "help": "log F1: that of class 1 of two classes with such a name, else the macro average"
+            "help": "log F1: of class 1, where there are two and one has this name, else the macro "
+            "average"
         },
     )
     report_pearson_and_spearman: bool = field(

@@ -45,7 +45,7 @@ class MixKDCriterion(SentencePredictionCriterion):
     """Weighted sum of the four terms, each summed over rows; the sample size is fairseq's.
 
     A mixed term is divided by the number of mixed rows per example, so that its weight means the
-    same under any ``--mixup-ratio``. An example without a gold label adds nothing to L_MLE, nor to
+    same under any ``--mixup-ratio``. An example without a label adds nothing to L_MLE, nor to
     L_SM as example or partner, and counts in the sample size like any other: a batch's loss stays
     the sum of its examples'. In evaluation the loss is L_MLE, whatever the weights: it needs no
     teacher and compares between runs.

@@ -1,6 +1,6 @@
 """Reading and checking the labels of a split.
 
-An example without a gold label has the class symbol ``<unk>``, or ``nan`` for each regression
+An example without a label has the class symbol ``<unk>``, or ``nan`` for each regression
 target. fairseq makes the former of any symbol that the label dictionary does not know, a typing
 error too: so neither is taken for "no label" unless ``unlabelled`` says that it may be.
 """
@@ -137,16 +137,16 @@ def class_ids(targets: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(targets).any(axis=1), NO_CLASS, 0)
 
 
-def check_some_labelled(strata: np.ndarray, weights: LossWeights) -> None:
+def check_some_labelled(classes: np.ndarray, weights: LossWeights) -> None:
     """Log how many of the training examples have a label.
 
     Raises:
         ValueError: where none has, and a term of the labels has a weight above 0.
     """
-    labelled = int((strata != NO_CLASS).sum())
-    logger.info("%d of %d training examples have a gold label", labelled, len(strata))
+    labelled = int((classes != NO_CLASS).sum())
+    logger.info("%d of %d training examples have a label", labelled, len(classes))
     flags = weights.flags("mle", "sm")
     if labelled == 0 and flags:
         raise ValueError(
-            f"{flags} must be 0: no training example has a gold label (--unlabelled-examples allow)"
+            f"{flags} must be 0: no training example has a label (--unlabelled-examples allow)"
         )

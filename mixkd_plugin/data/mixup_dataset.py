@@ -39,7 +39,7 @@ class DistillationDataset(BaseWrapperDataset):
         draw_plan: draws the mixes of an epoch; None mixes nothing
         classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
         with_clean: whether the loss needs a batch's clean examples beside its mixes
-        count_labelled: add ``nlabelled``, how many examples of a batch have a gold label
+        count_labelled: add ``nlabelled``, how many examples of a batch have a label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
         combined: whether ``split1`` and so on are part of it
     """
@@ -115,7 +115,7 @@ class DistillationDataset(BaseWrapperDataset):
 
     @property
     def classes(self) -> np.ndarray:
-        """(n,) class of each example, -1 without a gold label; of a regression 0."""
+        """(n,) class of each example, -1 without a label; of a regression 0."""
         return self._classes[self.ids]
 
     @property

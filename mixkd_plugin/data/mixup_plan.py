@@ -24,7 +24,7 @@ class Examples(NamedTuple):
 
     ids: (n,) their positions in the binarised split
     lengths: (n,) tokens
-    labels: (n,) class, -1 without a gold label; for regression 0, or -1
+    labels: (n,) class, -1 without a label; for regression 0, or -1
     """
 
     ids: np.ndarray
@@ -104,15 +104,15 @@ def draw_plan(
 
 def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
     rule, n = PAIRINGS.find(pairing), len(examples.lengths)
-    # Twice: a rule with random numbers of its own would mix otherwise in each process, and the
-    # teacher's answers to known mixes would be answers to others.
+    # Twice: a rule with random numbers of its own would mix otherwise in each process, and known
+    # teacher logits would be those of other mixes.
     partners, again = (np.asarray(rule(examples, _stream(*key))) for _ in range(2))
     if partners.shape != (n,) or partners.dtype.kind not in "iu":
         found = f"{partners.dtype} of shape {partners.shape}"
     elif n and not (partners.min() >= 0 and partners.max() < n):
         found = f"{partners.min()} to {partners.max()}"
     elif not np.array_equal(partners, again):
-        found = "other partners when asked again"
+        found = "other partners when called again"
     else:
         return partners
     raise ValueError(

@@ -103,8 +103,9 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--student-init-path",
             metavar="FILE",
-            help="checkpoint of the same width, with as many layers or more, from which the student "
-            "begins: embeddings, some of the layers, and the classification head where shapes agree",
+            help="checkpoint of the same width, with as many layers or more, from which the "
+            "student begins: embeddings, some of the layers, and the classification head where "
+            "shapes agree",
         )
         parser.add_argument(
             "--student-init-layers",
@@ -116,8 +117,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
             "--padding-free",
             choices=PADDING_FREE,
             default="on",
-            help="on: student and teacher compute nothing for padding, and their last layer for the "
-            "first token alone (the same logits but for rounding); off: fairseq's own pass "
+            help="on: student and teacher compute nothing for padding, and their last layer for "
+            "the first token alone (the same logits but for rounding); off: fairseq's own pass "
             "(default: on)",
         )
         parser.add_argument(

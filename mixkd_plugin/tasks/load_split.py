@@ -54,7 +54,7 @@ def load_split(
     unlabelled = cfg.unlabelled_examples == "allow"
     may_lack = unlabelled and training
     targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
-    strata = class_ids(targets)
+    classes = class_ids(targets)
     _check_second_texts(cfg.data, split)
     try:
         dataset = load()
@@ -72,10 +72,10 @@ def load_split(
     by_length = cfg.batch_by_length == "on" and (training or not cfg.max_valid_steps)
     indices = None
     if training and cfg.train_fraction < 1:
-        indices = stratified_subset(strata, cfg.train_fraction, cfg.train_fraction_seed)
-        logger.info("training on %d of %d examples", len(indices), len(strata))
+        indices = stratified_subset(classes, cfg.train_fraction, cfg.train_fraction_seed)
+        logger.info("training on %d of %d examples", len(indices), len(classes))
     if may_lack:
-        check_some_labelled(strata if indices is None else strata[indices], weights)
+        check_some_labelled(classes if indices is None else classes[indices], weights)
     return DistillationDataset(
         split,
         dataset,
@@ -84,7 +84,7 @@ def load_split(
         by_length=by_length,
         length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
         draw_plan=_plan_drawer(cfg) if training and weights.any_positive("sm", "tmkd") else None,
-        classes=strata,
+        classes=classes,
         with_clean=weights.any_positive("mle", "kd"),
         count_labelled=unlabelled,
         keep_every_example=by_length or not training,

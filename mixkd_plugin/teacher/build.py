@@ -104,9 +104,9 @@ class RunTeacher:
 
 
 def _digests_of_code(cfg) -> Dict[str, str]:
-    """Of other packages that may compute an answer: edited, they must not find those of before.
+    """Of other packages that may compute logits: edited, they must not find those of before.
 
-    Ours keeps its answers from one version to the next; ``output_cache.FORMAT`` says when not.
+    Those of ours outlive a version; ``disk_cache.FORMAT`` says when not.
     """
     digests = digests_of_code(cfg.user_dir, (".py", *READ))
     digests.pop(__name__.partition(".")[0], None)
@@ -114,7 +114,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
     if unknown:
         raise ValueError(
             f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
-            "models' answers could not be told from another version's; put them into a package"
+            "models' logits could not be told from another version's; put them into a package"
         )
     if not digests:
         return {}

@@ -1,4 +1,4 @@
-"""Teacher outputs on disk, for the next run of a sweep.
+"""Teacher logits on disk, for the next run of a sweep.
 
 A file's name is a digest of all that its numbers depend on: teachers and how they are averaged,
 code, data, rows. A file is complete or absent: it is written under another name and moved into
@@ -37,9 +37,9 @@ class OutputCache:
     Args:
         folder: made where it does not exist
         teachers: digests of the checkpoints: their content counts and not their names
-        settings: whatever else decides what the teacher answers; JSON values
+        settings: whatever else decides about the logits; JSON values
         data: the binarised data folder
-        code: digests of what may compute an answer and is not of this package, as they are now
+        code: digests of what may compute logits and is not of this package, as they are now
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class OutputCache:
             ) from error
 
     def _digest(self, path: str) -> str:
-        """Of the content when the run first asked."""
+        """Of the content when it is first needed in a run."""
         if path not in self._digests:
             self._digests[path] = digest_of_file(path)
         return self._digests[path]

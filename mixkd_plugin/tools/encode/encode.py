@@ -56,7 +56,7 @@ def encode(
     """Write the data folder ``out``, all or nothing; return the flags that it asks for.
 
     Args:
-        unlabelled: a missing label of the training file is an example without a gold label
+        unlabelled: a missing label of the training file is an example without a label
         workers: threads of the tokenizer; ``out`` is the same for any number
         max_unknown: the largest share of <unk> among the subwords of a column of a split
 
@@ -258,7 +258,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--unlabelled",
         action="store_true",
-        help="an empty label of training is an example without a gold label, not an error",
+        help="an empty label of training is an example without a label, not an error",
     )
     add(
         "--max-unknown",

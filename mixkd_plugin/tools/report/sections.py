@@ -99,7 +99,7 @@ def _mean(seeds: Mapping[int, float]) -> float:
 
 
 def baseline_label(baseline: str, found: Sequence[str]) -> Optional[str]:
-    """The label of a baseline's arm: on gold labels, or else on the data it has."""
+    """The label of a baseline's arm: on labels, or else on the data it has."""
     if baseline in found:
         return baseline
     return next((label for label in found if label.startswith(f"{baseline}, ")), None)
