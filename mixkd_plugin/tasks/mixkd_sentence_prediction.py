@@ -5,7 +5,6 @@ import os
 from functools import cached_property, partial
 from typing import Dict, List, Optional
 
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -19,7 +18,8 @@ from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
-from ..fairseq_fixes.epoch_position import ResumableBatches, WithMarkedDummy
+from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
+from ..fairseq_fixes.epoch_position import ResumableBatches
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fairseq_fixes.resume import Resumable
 from ..fingerprints import digest_of_file, digests_of_code, digests_of_split
@@ -215,8 +215,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             split = unwrapped(dataset)
         iterator = super().get_batch_iterator(dataset, *args, **kwargs)
         check_wrapper(dataset, kwargs.get("epoch", split.epoch))
-        if not trains and type(iterator) is EpochBatchIterator:
-            iterator.__class__ = WithMarkedDummy
+        if not trains:
+            mark_dummy_batch(iterator)
         if trains:
             self._training_split, self._training_batches = split, len(iterator)
             processes = kwargs.get("num_shards", 1)
