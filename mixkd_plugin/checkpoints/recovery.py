@@ -66,13 +66,6 @@ _SIZES = (
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
-def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:
-    """The file that training resumes from where there is one; arguments as for :func:`find`."""
-    if restore_file != DEFAULT:
-        return restore_file.replace(".pt", suffix + ".pt")
-    return os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
-
-
 def _named(
     save_dir: str,
     restore_file: str,
@@ -81,9 +74,9 @@ def _named(
     finetune_from_model: str | None,
 ) -> tuple[str, str]:
     """The flag that counts, as fairseq has it, and its file; of --save-dir there may be none."""
-    path = path_of(save_dir, restore_file, suffix)
     if restore_file != DEFAULT:
-        return "--restore-file", path
+        return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
+    path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
     if not PathManager.exists(path):
         if continue_once is not None:
             return "--continue-once", continue_once
