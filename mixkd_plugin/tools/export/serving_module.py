@@ -21,7 +21,7 @@ class ServedStudent(nn.Module):
 
     def __init__(self, model: RobertaModel, head: str):
         super().__init__()
-        reason = packed_encoder.obstacle(model, head)
+        reason = packed_encoder.unsupported_reason(model, head)
         if reason is not None:
             raise ValueError(f"{reason} cannot be exported")
         self.encoder = model.encoder.sentence_encoder

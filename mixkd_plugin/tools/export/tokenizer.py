@@ -24,6 +24,7 @@ class Exported(NamedTuple):
     tokenizer: Any  # tokenizers.Tokenizer
     rows: List[int]  # of the dictionary: what the indices after its last stand for
     special: Dict[str, str]  # the tokenizer's names of fairseq's special symbols
+    side: str  # of truncation
 
 
 def export_tokenizer(
@@ -78,14 +79,14 @@ def export_tokenizer(
     for token in description["added_tokens"]:
         if tokenizer.token_to_id(token["content"]) != token["id"]:
             raise ValueError(f"--tokenizer {spec}: {token['content']} would get another index")
-    return Exported(tokenizer, rows, special)
+    return Exported(tokenizer, rows, special, trained.truncation_side)
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
     """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
     exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
     names = {role: exported.special[symbol] for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
-    write_settings(names, folder, longest)
+    write_settings(names, folder, longest, exported.side)
 
 
 class _Numbering:
