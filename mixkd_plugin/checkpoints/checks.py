@@ -117,8 +117,8 @@ def check_layout(cfg, reads) -> None:
         ours, theirs = getattr(reads, name), integer(cfg["task"], name)
         if name in cfg["task"] and theirs != ours:
             raise ValueError(
-                f"it was trained with --{name.replace('_', '-')} {theirs}, this run has "
-                f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
+                f"--{name.replace('_', '-')} must be {theirs}, with which it was trained, got "
+                f"{ours}: give the former, or --teacher-data, which is read as it was trained"
             )
 
 
@@ -190,8 +190,8 @@ def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
         said = "recorded" if not where else "there"
         raise ValueError(
             f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
-            f"{ours!r:.2000}; allowed are the same classes in the same order: --labels of "
-            "mixkd_plugin.tools.encode, and of import_hf, gives their order"
+            f"{ours!r:.2000}: give data with the same classes in the same order (--labels of "
+            "mixkd_plugin.tools.encode, and of import_hf)"
         )
     if found is None and recorded is None:
         _warn(path, "labels")

@@ -82,8 +82,8 @@ def sentence_task(
     own = not kind.__module__.startswith("fairseq.") and issubclass(kind, SentencePredictionTask)
     if kind is not SentencePredictionTask and not own:
         raise SettingsError(
-            f"its settings have --task {shown(name)}; allowed are sentence_prediction and what "
-            "extends it here or in the package of --user-dir"
+            "its --task must be sentence_prediction, or what extends it here or in the package of "
+            f"--user-dir, got {shown(name)}"
         )
     dataclass = TASK_DATACLASS_REGISTRY[name]
     ours = TASK_DATACLASS_REGISTRY["mixkd_sentence_prediction"].__dataclass_fields__
@@ -123,6 +123,6 @@ def check_pretraining(section: Section) -> None:
     known = kind is not None and kind.__module__.startswith("fairseq.")
     if known and name not in (*_PRETRAINING, "sentence_prediction"):
         raise SettingsError(
-            f"its settings have --task {shown(name)}; allowed are {', '.join(_PRETRAINING)} and "
-            "sentence_prediction"
+            f"its --task must be {', '.join(_PRETRAINING)} or sentence_prediction, got "
+            f"{shown(name)}"
         )

@@ -101,7 +101,7 @@ def _get(
     if value is None:
         return default
     if not fits(value):
-        raise SettingsError(f"its setting {name} is {shown(value)}; allowed is {allowed}")
+        raise SettingsError(f"its setting {name} must be {allowed}, got {shown(value)}")
     return value
 
 
@@ -152,6 +152,6 @@ def harmless(name: str, value: Any) -> Any:
     if value is None or number or (word and (_TEXT.fullmatch(value) or _NUMBERS.fullmatch(value))):
         return value
     raise SettingsError(
-        f"its setting {shown(name)} is {shown(value)}; allowed are numbers, and texts of letters, "
-        "digits and . , : ; / + - = @ % ~ |"
+        f"its setting {shown(name)} must be numbers, or texts of letters, digits and "
+        f". , : ; / + - = @ % ~ |, got {shown(value)}"
     )
