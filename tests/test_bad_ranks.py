@@ -152,16 +152,18 @@ def test_another_number_of_processes_or_another_task(tmp_path, classification, w
     assert other.startswith(f"rank 1 was started with {two}, rank 0 with {one}")
 
 
-def test_a_rank_that_is_missing_among_others(tmp_path, classification):
+@pytest.mark.parametrize("sizes", [(3, 3), (3, 2)])
+def test_a_rank_that_is_missing_among_others(tmp_path, classification, sizes):
     """Both that came name the flag of the time limit, and how many are wanted."""
     flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--rendezvous-timeout", 4)
     address = f"tcp://127.0.0.1:{toy.free_port()}"
     commands = [at_address(address, rank, *flags) for rank in range(2)]
-    for command in commands:
-        command[command.index("--distributed-world-size") + 1] = 3
+    for command, size in zip(commands, sizes):
+        command[command.index("--distributed-world-size") + 1] = size
     start = time.monotonic()
     for rank, said in enumerate(errors(*forked.run(*commands))):
-        assert_matches(f"rank {rank} did not meet all 3 ranks .*--rendezvous-timeout", said)
+        assert_matches(f"rank {rank} did not meet all {sizes[rank]} ranks", said)
+        assert_matches(f"--rendezvous-timeout.*--distributed-world-size {sizes[rank]}", said)
     assert time.monotonic() - start < 45
 
 

@@ -142,7 +142,7 @@ def _newest_complete(folder: str, suffix: str) -> str | None:
     newest, most = None, -1
     for path in (os.path.join(folder, f) for f in sorted(os.listdir(folder))):
         if re.fullmatch(name, os.path.basename(path)):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):
                 state = read_checkpoint(path)
                 updates = state["optimizer_history"][-1].get("num_updates", 0)
                 if state.get("last_optimizer_state") is not None and updates > most:

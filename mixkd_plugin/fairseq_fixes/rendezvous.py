@@ -12,6 +12,7 @@ import warnings
 from datetime import timedelta
 from typing import Callable
 
+import torch
 import torch.distributed as dist
 from omegaconf import DictConfig
 from torch.distributed.constants import default_pg_timeout
@@ -54,6 +55,8 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
         dist.init_process_group(
             training.distributed_backend, store=store, world_size=world_size, rank=rank
         )
+        if torch.cuda.is_available():  # as fairseq does where it initialises itself
+            dist.all_reduce(torch.zeros(1).cuda())
     except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
