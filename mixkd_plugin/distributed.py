@@ -8,11 +8,10 @@ file that its host lacks or a flag that it was given by mistake, is done in
 import contextlib
 import hashlib
 import socket
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.distributed as dist
-from fairseq import utils
 from fairseq.distributed import utils as distributed_utils
 from torch import Tensor
 
@@ -40,15 +39,11 @@ def no_collectives() -> Iterator[None]:
 
 def gather(value: Any) -> List[Any]:
     """Every rank's value, in the order of ranks. For small values: they are pickled."""
-    return [value] if world_size() == 1 else _gather(value)
+    return [value] if world_size() == 1 else gather_objects(value)
 
 
-def gather_list(_fairseqs: Callable, data: Any, group=None, max_size: int = 0) -> List[Any]:
-    """fairseq's ``all_gather_list`` of any size, and without a GPU too."""
-    return _gather(utils.move_to_cpu(data), group)
-
-
-def _gather(value: Any, group=None) -> List[Any]:
+def gather_objects(value: Any, group=None) -> List[Any]:
+    """Every rank's value, in a group of processes (None: all of them)."""
     if group is None:
         group = distributed_utils.get_global_group()
     values = [None] * distributed_utils.get_world_size(group)

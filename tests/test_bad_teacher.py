@@ -184,13 +184,13 @@ def test_texts_that_are_laid_out_in_another_way(tmp_path, classification, teache
     state["cfg"]["task"].update(init_token=5, separator_token=7)
     torch.save(state, path)
     message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
-    assert f"--teacher-path {path}: it was trained with --init-token 5, this run has 0" in message
+    assert f"--teacher-path {path}: --init-token must be 5" in message and "got 0" in message
     state["cfg"]["task"].update(init_token=0)
     torch.save(state, path)
     accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)  # no text has two parts
     pairs = add_second_text(toy.copy_data(classification, tmp_path / "pairs"))
     message = refusal(pairs, tmp_path / "s", *KD, "--teacher-path", path)
-    assert "--separator-token 7, this run has None" in message
+    assert "--separator-token must be 7" in message and "got None" in message
 
 
 def test_head_of_another_name(tmp_path, classification, teacher):
@@ -233,4 +233,4 @@ def test_unknown_task_of_the_teacher(tmp_path, classification, teacher):
     torch.save(state, tmp_path / "other.pt")
     flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
     message = refusal(classification, tmp_path / "student", *flags)
-    assert "other.pt: its settings have --task 'a_task_of_some_plugin'" in message
+    assert "other.pt: its --task must be" in message and "got 'a_task_of_some_plugin'" in message

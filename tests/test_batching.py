@@ -90,12 +90,8 @@ def test_same_batches_as_recorded():
     for case in RECORDED:
         lengths = np.array(case["lengths"], dtype=np.int64)
         indices = np.arange(len(lengths))
-        if "shapes" in case:
-            shapes = np.array(case["shapes"], dtype=np.int64)
-            batches = data_utils_fast.batch_fixed_shapes_fast(indices, lengths.__getitem__, shapes)
-        else:
-            limits = case["max_tokens"], case["max_sentences"], case["multiple"]
-            batches = data_utils_fast.batch_by_size_vec(indices, lengths, *limits)
+        limits = case["max_tokens"], case["max_sentences"], case["multiple"]
+        batches = data_utils_fast.batch_by_size_vec(indices, lengths, *limits)
         assert [len(batch) for batch in batches] == case["batch_sizes"], case
         assert [i for batch in batches for i in batch] == indices.tolist()
 
@@ -112,15 +108,9 @@ def test_same_batches_as_the_compiled_one(compiled):
         assert as_lists(batches) == expected, case
 
 
-def test_same_fixed_shapes_as_the_compiled_one(compiled):
-    rng = random.Random(2)
-    for _ in range(3000):
-        indices, lengths, *_ = random_case(rng)
-        by_index = dict(zip(indices.tolist(), lengths.tolist()))
-        shapes = sorted([rng.randint(1, 8), rng.randint(1, 55)] for _ in range(rng.randint(1, 4)))
-        arguments = indices, by_index.__getitem__, np.array(shapes, dtype=np.int64)
-        expected = compiled.batch_fixed_shapes_fast(*arguments)
-        assert data_utils_fast.batch_fixed_shapes_fast(*arguments) == expected, (lengths, shapes)
+def test_batches_of_fixed_shapes_are_for_the_compiled_one():
+    with pytest.raises(NotImplementedError, match="--num-batch-buckets"):
+        data_utils_fast.batch_fixed_shapes_fast(np.arange(2), len, np.ones((1, 2)))
 
 
 def test_every_example_once_in_order_within_limits():

@@ -1,7 +1,5 @@
 """What a run begins from fits it, or is refused before training with the flag and the value."""
 
-import shutil
-
 import inprocess
 import pytest
 import torch
@@ -193,15 +191,16 @@ def test_any_bit_of_the_zips_headers(folder, classification, place):
     good = path.read_bytes()
     at = good.rfind(b"PK\x01\x02") if place == "directory" else good.rfind(b"PK\x03\x04")
     origin = recovery.find(str(folder), recovery.DEFAULT)
-    shutil.copy(path, folder / "checkpoint1.pt")
     for byte in range(at + 4, at + 30):
         for bit in (0, 3, 6):
             content = bytearray(good)
             content[byte] ^= 1 << bit
             path.write_bytes(content)
-            found = recovery.find(str(folder), recovery.DEFAULT)
-            assert found == origin
-            path.write_bytes(good)
+            try:
+                assert recovery.find(str(folder), recovery.DEFAULT) == origin
+            except ValueError as error:
+                assert str(path) in str(error)
+    path.write_bytes(good)
 
 
 @pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])

@@ -8,7 +8,7 @@ import types
 import pytest
 from toy import ROOT
 
-from mixkd_plugin.fairseq_fixes import apply
+from mixkd_plugin.fairseq_fixes import apply, import_error
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def test_says_what_to_install_where_fairseq_cannot_be_imported(tmp_path, fake):
 
 def test_an_older_python_or_torch_is_refused_in_one_sentence(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(apply, "TORCH_VERSION", (2, 5))
+        patch.setattr(import_error, "TORCH_VERSION", (2, 5))
         with pytest.raises(ImportError, match=r"needs torch >= 2.6, got \S+: run .*torch`\.$"):
-            apply._require_fairseq()
+            import_error.check_versions()
     with monkeypatch.context() as patch:
-        patch.setattr(apply.sys, "version_info", (3, 10, 12))
+        patch.setattr(import_error.sys, "version_info", (3, 10, 12))
         with pytest.raises(ImportError, match="needs Python >= 3.11"):
-            apply._require_fairseq()
-    apply._require_fairseq()
+            import_error.check_versions()
+    import_error.check_versions()
 
 
 def test_compiled_batcher_is_left_alone(monkeypatch):

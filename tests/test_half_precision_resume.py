@@ -7,7 +7,7 @@ import toy
 from fairseq.optim import AMPOptimizer
 from same_end import assert_same_end
 
-from mixkd_plugin.fairseq_fixes import optimizer_state
+from mixkd_plugin.fairseq_fixes import half_precision_state
 
 FLAGS = ["--tmkd-weight", 0, "--max-epoch", 2, "--lr", 1e-4]
 FP16 = ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", 4, "--fp16-scale-window", 4]
@@ -40,7 +40,7 @@ def test_resumes_to_the_last_bit(tmp_path, classification, precision):
     assert "@ 5 updates" in log and "to the last bit" not in log
     assert_same_end(tmp_path / "straight", tmp_path / "parts")
     one, other = (inprocess.checkpoint(tmp_path / f) for f in ("straight", "parts"))
-    kept, again = (s["last_optimizer_state"][optimizer_state.KEY] for s in (one, other))
+    kept, again = (s["last_optimizer_state"][half_precision_state.KEY] for s in (one, other))
     assert kept["scaler"] == again["scaler"]
     if "memory" not in precision:
         rounded = [v for k, v in one["model"].items() if k.endswith("out_proj.weight")]
@@ -65,7 +65,7 @@ def test_a_checkpoint_without_the_copy_is_resumed_with_a_warning(tmp_path, class
     flags = toy.train_flags(classification, tmp_path, *FLAGS, "--bf16")
     inprocess.run_training([*flags, "--max-update", 3])
     state = inprocess.checkpoint(tmp_path)
-    del state["last_optimizer_state"][optimizer_state.KEY]
+    del state["last_optimizer_state"][half_precision_state.KEY]
     torch.save(state, tmp_path / "checkpoint_last.pt")
     log = inprocess.run_training([*flags, "--max-update", 5])
     assert "the checkpoint has no float32 copy" in log
@@ -80,7 +80,7 @@ def test_fairseqs_own_runs_save_what_fairseq_saves(tmp_path, classification):
     config.common.tpu = False  # which fairseq's command line takes --bf16 for
     inprocess.run_config(config)
     state = inprocess.checkpoint(tmp_path)["last_optimizer_state"]
-    assert optimizer_state.KEY not in state
+    assert half_precision_state.KEY not in state
 
 
 class _Scaler:
@@ -105,8 +105,8 @@ def test_the_loss_scale_of_amp(monkeypatch):
         parameter = torch.nn.Parameter(torch.ones(2))
         made._grad_scaler = _Scaler(scale, growth)
         made.fp32_optimizer = type("Of", (), {"optimizer": torch.optim.SGD([parameter], lr=1.0)})
-        optimizer_state.complete(made)
-        optimizer_state.complete(made)
+        half_precision_state.complete(made)
+        half_precision_state.complete(made)
         return made
 
     saved = optimizer(512.0, 7).state_dict()

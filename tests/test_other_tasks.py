@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from pathlib import Path
 from unittest import mock
 
 import forked
@@ -10,14 +11,16 @@ import pytest
 import torch
 import toy
 from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 from fairseq.models import distributed_fairseq_model
+from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 from same_end import assert_same_end
 
-from mixkd_plugin.fairseq_fixes import apply
+from mixkd_plugin.fairseq_fixes import apply, atomic_save, launch
 
 LOADED = {"train_iterator": {"epoch": 2, "iterations_in_epoch": 0}, "best": 1.5, "val_loss": 2.0}
 
@@ -54,16 +57,19 @@ def test_loading_is_fairseqs(tmp_path, monkeypatch, task):
 
 
 def test_saving_is_fairseqs(tmp_path):
+    """With our task in between it would be another way of writing."""
     inside = []
 
-    def looks(cfg, trainer, *args):
-        inside.append((checkpoint_utils.torch_persistent_save, PathManager.copy))
+    def save(path, extra_state):
+        inside.append(atomic_save._saving.get())
+        Path(path).touch()
 
-    save, *_ = checkpoint_utils.save_checkpoint.args  # by our replacement
-    before = checkpoint_utils.torch_persistent_save, PathManager.copy
-    replaced = checkpoint_utils.save_checkpoint.func
-    replaced(looks, checkpoint_flags(tmp_path), other_trainer(object()), None, 1.0)
-    assert inside == [before] and save.__module__ == "fairseq.checkpoint_utils"
+    trainer = mock.Mock(task=object(), checkpoint_suffix="", data_parallel_rank=0)
+    trainer.get_num_updates.return_value = 3
+    trainer.save_checkpoint.side_effect = save
+    cfg = OmegaConf.structured(CheckpointConfig(save_dir=str(tmp_path)))
+    checkpoint_utils.save_checkpoint(cfg, trainer, mock.MagicMock(epoch=1), None)
+    assert inside == [False] and (tmp_path / "checkpoint_last.pt").exists()
 
 
 def test_a_process_that_fairseq_does_not_start_is_none_of_ours():
@@ -72,7 +78,7 @@ def test_a_process_that_fairseq_does_not_start_is_none_of_ours():
         {"task": None, "common": {"tpu": True, "bf16": True}, "checkpoint": {}}
     )  # fmt: skip
     called = []
-    distributed_utils.call_main.func(lambda *args: called.append(args), cfg, print)
+    launch.call_main(lambda *args: called.append(args), cfg, print)
     assert called == [(cfg, print)] and cfg.common.tpu
 
 
@@ -80,7 +86,9 @@ def test_imported_again_it_replaces_nothing_twice():
     places = [
         (checkpoint_utils, "load_checkpoint"), (checkpoint_utils, "save_checkpoint"),
         (distributed_utils, "call_main"), (distributed_utils, "distributed_init"),
-        (distributed_utils, "all_gather_list"),
+        (distributed_utils, "all_gather_list"), (Trainer, "load_checkpoint"),
+        (Trainer, "_build_optimizer"), (PathManager, "copy"),
+        (checkpoint_utils, "torch_persistent_save"),
         (distributed_fairseq_model, "DistributedDataParallel"),
     ]  # fmt: skip
     before = [getattr(owner, name) for owner, name in places]

@@ -1,5 +1,6 @@
-"""A run resumes from the newest checkpoint that can be read, or says what is wrong with it."""
+"""A run resumes from its last checkpoint, or says what is wrong with it."""
 
+import re
 import shutil
 
 import fairseq_cli.train
@@ -9,6 +10,7 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 from same_end import assert_same_end
+from test_bad_ranks import errors
 
 from mixkd_plugin.checkpoints import recovery
 
@@ -55,6 +57,15 @@ def cut(path, share=0.5):
     return path
 
 
+def damage(folder):
+    """What is said of a damaged last checkpoint; all files stay as they are."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError) as error:
+        recovery.find(str(folder), recovery.DEFAULT)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    return str(error.value)
+
+
 def resumed_from(log):
     """(file, updates) that fairseq says it took up."""
     (line,) = [line for line in log.splitlines() if "Loaded checkpoint" in line]
@@ -62,36 +73,39 @@ def resumed_from(log):
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
-def test_cut_last_checkpoint_gives_way_to_the_one_before(folder, classification, straight, share):
+def test_a_cut_last_checkpoint_is_named_with_the_one_to_go_on_from(folder, share):
     last = cut(folder / "checkpoint_last.pt", share)
-    damaged = last.read_bytes()
     for name in ("checkpoint_1_6.pt", "checkpoint_2_9.pt"):  # leaves 3 and 7
         (folder / name).unlink()
     (folder / "checkpoint_best.pt").unlink()
-    log = inprocess.run_training(flags(classification, folder))
-    (warning,) = [line for line in log.splitlines() if str(last) in line and "WARNING" in line]
-    assert "kept as checkpoint_last.pt.damaged" in warning
-    assert "training resumes from checkpoint1.pt (7 updates)" in warning
-    assert resumed_from(log) == (str(last), 7)
-    assert (folder / "checkpoint_last.pt.damaged").read_bytes() == damaged
+    text = damage(folder)
+    assert text.startswith(f"--save-dir: {last} is ")
+    assert f"--restore-file {folder / 'checkpoint1.pt'}" in text
+
+
+def test_the_named_checkpoint_goes_on_to_the_same_end(folder, classification, straight):
+    cut(folder / "checkpoint_last.pt")
+    (folder / "checkpoint_best.pt").unlink()
+    with pytest.raises(ValueError) as error:
+        inprocess.start_training(flags(classification, folder))
+    (path,) = re.findall(r"--restore-file (\S+)", str(error.value))
+    log = inprocess.run_training(flags(classification, folder, "--restore-file", path))
+    assert resumed_from(log) == (str(folder / "checkpoint_2_9.pt"), 9)
     assert_same_end(straight, folder)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-def test_a_last_checkpoint_with_a_hole_gives_way(folder, share):
+def test_a_last_checkpoint_with_a_hole_is_damaged(folder, share):
     """Of the right length, and it may even load."""
     path = folder / "checkpoint_last.pt"
     content = bytearray(path.read_bytes())
     at = int(share * len(content))
     content[at : at + 2000] = bytes(2000)
     path.write_bytes(content)
-    state = recovery.find(str(folder), recovery.DEFAULT)
-    assert state.task_state.keys() >= {"fingerprint"}
-    assert path.read_bytes() != content
-    assert (folder / "checkpoint_last.pt.damaged").read_bytes() == content
+    assert str(path) in damage(folder)
 
 
-def test_the_newest_one_is_chosen_among_those_that_can_be_resumed_from(folder):
+def test_the_newest_one_is_named_among_those_that_can_be_resumed_from(folder):
     cut(folder / "checkpoint_last.pt")
     cut(folder / "checkpoint_2_9.pt")
     cut(folder / "checkpoint_best.pt")
@@ -99,23 +113,15 @@ def test_the_newest_one_is_chosen_among_those_that_can_be_resumed_from(folder):
     del state["last_optimizer_state"]
     torch.save(state, folder / "checkpoint1.pt")
     torch.save(state, folder / "not_one_of_fairseq.pt")
-    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
-    last = inprocess.checkpoint(folder)
-    assert last["optimizer_history"][-1]["num_updates"] == 6
-    assert (folder / "checkpoint_last.pt").read_bytes() == (
-        folder / "checkpoint_1_6.pt"
-    ).read_bytes()
+    assert f"--restore-file {folder / 'checkpoint_1_6.pt'} " in damage(folder)
 
 
-def test_only_damaged_ones(folder, classification):
-    files = [cut(path) for path in folder.glob("*.pt")]
-    before = {path.name: path.read_bytes() for path in files}
-    with pytest.raises(ValueError) as error:
-        inprocess.start_training(flags(classification, folder))
-    text = str(error.value)
+def test_only_damaged_ones(folder):
+    for path in folder.glob("*.pt"):
+        cut(path)
+    text = damage(folder)
     assert text.startswith(f"--save-dir: {folder / 'checkpoint_last.pt'} is damaged")
-    assert "no other checkpoint there can be read" in text and "move it away" in text
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "no other one there is complete" in text and "move it away" in text
 
 
 def test_damaged_restore_file(folder, classification):
@@ -123,7 +129,6 @@ def test_damaged_restore_file(folder, classification):
     path = cut(folder / "checkpoint_2_9.pt")
     with pytest.raises(ValueError, match=f"--restore-file: {path} is damaged.*name another"):
         inprocess.start_training(flags(classification, folder, "--restore-file", path))
-    assert not (folder / "checkpoint_last.pt.damaged").exists()
 
 
 def test_a_restore_file_elsewhere_is_what_counts(folder, classification):
@@ -134,7 +139,6 @@ def test_a_restore_file_elsewhere_is_what_counts(folder, classification):
         flags(classification, folder, "--restore-file", path, "--max-update", 7, "--no-save")
     )
     assert resumed_from(log) == (str(path), 6)
-    assert not (folder / "checkpoint_last.pt.damaged").exists()
 
 
 def test_finetuning_begins_only_where_nothing_is_to_resume(folder, classification, tmp_path):
@@ -144,9 +148,8 @@ def test_finetuning_begins_only_where_nothing_is_to_resume(folder, classificatio
     log = inprocess.run_training(flags(classification, new, *base))
     assert resumed_from(log)[0] == str(folder / "checkpoint1.pt")
     cut(folder / "checkpoint_last.pt")
-    (folder / "checkpoint_best.pt").unlink()
-    log = inprocess.run_training(flags(classification, folder, *base, "--max-update", 11))
-    assert resumed_from(log) == (str(folder / "checkpoint_last.pt"), 9)
+    with pytest.raises(ValueError, match="--save-dir: .* is damaged"):
+        inprocess.start_training(flags(classification, folder, *base))
 
 
 def test_new_runs_and_other_names(folder, tmp_path):
@@ -154,32 +157,28 @@ def test_new_runs_and_other_names(folder, tmp_path):
     assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
     assert "fingerprint" in recovery.find("", str(folder / "checkpoint1.pt")).task_state
     # a part of a run, under a name of its own, is taken for that part's alone
-    shutil.move(folder / "checkpoint_2_9.pt", folder / "checkpoint_2_9-part1.pt")
+    part = shutil.move(folder / "checkpoint_2_9.pt", folder / "checkpoint_2_9-part1.pt")
     cut(folder / "checkpoint_last.pt")
     assert recovery.find(str(folder), recovery.DEFAULT, "-part1") is None
     shutil.copy(folder / "checkpoint_last.pt", folder / "checkpoint_last-part1.pt")
-    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT, "-part1").task_state
-    assert not (folder / "checkpoint_last.pt.damaged").exists()
-    last = inprocess.checkpoint(folder, "checkpoint_last-part1.pt")
-    assert last["optimizer_history"][-1]["num_updates"] == 9
+    with pytest.raises(ValueError, match=f"--restore-file {part} "):
+        recovery.find(str(folder), recovery.DEFAULT, "-part1")
 
 
-def test_what_is_no_damage_stays_in_its_place(folder, monkeypatch):
+def test_what_is_no_damage_is_not_called_so(folder, monkeypatch):
     """A disk that does not answer, or a file that wants to run code."""
-    content = (folder / "checkpoint_last.pt").read_bytes()
     with monkeypatch.context() as patch:
 
         def fails(*args, **kwargs):
             raise OSError(5, "Input/output error")
 
         patch.setattr(torch, "load", fails)
-        with pytest.raises(ValueError, match="Input/output error"):
+        with pytest.raises(ValueError, match="cannot be read .*Input/output error.*\\)$"):
             recovery.find(str(folder), recovery.DEFAULT)
     torch.save({"model": {}, "cfg": {}, "x": shutil.rmtree}, folder / "checkpoint_last.pt")
-    with pytest.raises(ValueError, match="is refused: it wants to load shutil.rmtree"):
+    with pytest.raises(ValueError, match="is refused: it wants to load shutil.rmtree") as error:
         recovery.find(str(folder), recovery.DEFAULT)
-    (folder / "checkpoint_last.pt").write_bytes(content)
-    assert {path.name for path in folder.iterdir() if "damaged" in path.name} == set()
+    assert "--restore-file" not in str(error.value)
 
 
 def test_validating_and_loading_look_at_no_save_dir(folder, classification):
@@ -258,7 +257,7 @@ def test_runs_of_one_process_have_best_scores_of_their_own(tmp_path, classificat
 
 
 @pytest.mark.slow
-def test_two_processes_resume_after_a_damaged_last_one(tmp_path, classification):
+def test_two_processes_that_find_a_damaged_last_one(tmp_path, classification):
     run = [*flags(classification, tmp_path / "cut"), "--batch-size", 8]
     toy.two_processes("fairseq_cli.train", run)
     toy.copy_data(tmp_path / "cut", tmp_path / "straight")
@@ -266,7 +265,9 @@ def test_two_processes_resume_after_a_damaged_last_one(tmp_path, classification)
     (tmp_path / "cut" / "checkpoint_best.pt").unlink()
     for name in ("checkpoint2.pt", "checkpoint_2_12.pt"):
         (tmp_path / "cut" / name).unlink()
-    logs = toy.two_processes("fairseq_cli.train", run)
-    assert "training resumes from checkpoint_2_9.pt (9 updates)" in logs[0]
+    said = errors(*toy.processes(2, "fairseq_cli.train", run, check=False))
+    path = tmp_path / "cut" / "checkpoint_2_9.pt"
+    assert f"--restore-file {path} " in said[0] and said[1] == f"rank 0: {said[0]}"
+    logs = toy.two_processes("fairseq_cli.train", [*run, "--restore-file", path])
     assert resumed_from(logs[0])[1] == 9
     assert_same_end(tmp_path / "straight", tmp_path / "cut")

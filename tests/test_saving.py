@@ -109,8 +109,9 @@ def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch
 
     monkeypatch.setattr(torch, "save", fails_once)
     path = tmp_path / "x.pt"
-    fairseqs = checkpoint_utils.torch_persistent_save
-    atomic_save.atomic_save(fairseqs, {"value": torch.arange(9)}, str(path))
+    token = atomic_save._saving.set(True)
+    checkpoint_utils.torch_persistent_save({"value": torch.arange(9)}, str(path))
+    atomic_save._saving.reset(token)
     assert torch.load(path)["value"].tolist() == list(range(9))
 
 

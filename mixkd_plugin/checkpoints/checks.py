@@ -117,8 +117,8 @@ def check_layout(cfg, reads) -> None:
         ours, theirs = getattr(reads, name), integer(cfg["task"], name)
         if name in cfg["task"] and theirs != ours:
             raise ValueError(
-                f"it was trained with --{name.replace('_', '-')} {theirs}, this run has "
-                f"{ours}; allowed is the same, or --teacher-data, which is read as it was trained"
+                f"--{name.replace('_', '-')} must be {theirs}, with which it was trained, got "
+                f"{ours}: give the former, or --teacher-data, which is read as it was trained"
             )
 
 
@@ -179,21 +179,21 @@ def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> Non
 
 def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
     recorded, ours = state["fingerprint"].get("labels"), class_names(labels)
-    if recorded is not None and recorded == ours:
+    if recorded == ours:
         return
-    found = _find(path, state, "label/dict.txt")
-    theirs = ours if found is None else class_names(_load(found))
-    where = f" ({found})"
-    if theirs == ours and recorded is not None:
-        where, theirs = "", recorded
-    if theirs != ours:
-        said = "recorded" if not where else "there"
-        raise ValueError(
-            f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
-            f"{ours!r:.2000}; allowed are the same classes in the same order: --labels of "
-            "mixkd_plugin.tools.encode, and of import_hf, gives their order"
-        )
-    if found is None and recorded is None:
+    found, known = _find(path, state, "label/dict.txt"), []
+    if found is not None:
+        known.append((f" ({found})", "there", class_names(_load(found))))
+    if recorded is not None:
+        known.append(("", "recorded", recorded))
+    for where, said, theirs in known:
+        if theirs != ours:
+            raise ValueError(
+                f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
+                f"{ours!r:.2000}: give data with the same classes in the same order (--labels of "
+                "mixkd_plugin.tools.encode, and of import_hf)"
+            )
+    if not known:
         _warn(path, "labels")
 
 

@@ -1,5 +1,6 @@
 """A checkpoint as a teacher or a student's beginning: weights, settings, and a task for them."""
 
+import re
 from typing import Any, Dict
 
 import torch
@@ -19,6 +20,8 @@ _TYPES = {
     *(torch.float32, torch.float16, torch.bfloat16, torch.float64),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),  # of buffers
 }
+# fairseq 0.12.2 saves a layer's weights twice; these do not compute
+_UNUSED = re.compile(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
 _SHORTEN = ("none", "truncate", "random_crop")
 # of fairseq's tasks: their checkpoints may hold a RoBERTa encoder
 _PRETRAINING = ("masked_lm", "legacy_masked_lm", "multilingual_masked_lm", "sentence_ranking")
@@ -33,6 +36,7 @@ def read_configured(path: str) -> Dict[str, Any]:
     state = read_checkpoint(path)
     try:
         _check_weights(state["model"], check_regular(path).st_size)
+        state["model"] = {n: w for n, w in state["model"].items() if not _UNUSED.search(n)}
         state["cfg"], state["args"] = sections_of(state), None
         text(state["cfg"]["task"], "data")
     except ValueError as error:
@@ -78,8 +82,8 @@ def sentence_task(
     own = not kind.__module__.startswith("fairseq.") and issubclass(kind, SentencePredictionTask)
     if kind is not SentencePredictionTask and not own:
         raise SettingsError(
-            f"its settings have --task {shown(name)}; allowed are sentence_prediction and what "
-            "extends it here or in the package of --user-dir"
+            "its --task must be sentence_prediction, or what extends it here or in the package of "
+            f"--user-dir, got {shown(name)}"
         )
     dataclass = TASK_DATACLASS_REGISTRY[name]
     ours = TASK_DATACLASS_REGISTRY["mixkd_sentence_prediction"].__dataclass_fields__
@@ -119,6 +123,6 @@ def check_pretraining(section: Section) -> None:
     known = kind is not None and kind.__module__.startswith("fairseq.")
     if known and name not in (*_PRETRAINING, "sentence_prediction"):
         raise SettingsError(
-            f"its settings have --task {shown(name)}; allowed are {', '.join(_PRETRAINING)} and "
-            "sentence_prediction"
+            f"its --task must be {', '.join(_PRETRAINING)} or sentence_prediction, got "
+            f"{shown(name)}"
         )

@@ -1,7 +1,8 @@
-"""Which checkpoint a run resumes from: the newest one that can be read."""
+"""Which checkpoint a run begins from, and whether that one fits the run."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from fairseq.file_io import PathManager
 
 from .. import distributed
-from .safe_load import RefusedError, read_checkpoint
+from .safe_load import DamagedError, read_checkpoint
 from .settings import FAIRSEQ_EPS, real, shown_names
 
 logger = logging.getLogger(__name__)
@@ -67,13 +68,6 @@ _OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
-def path_of(save_dir: str, restore_file: str, suffix: str = "") -> str:
-    """The file that training resumes from where there is one; arguments as for :func:`find`."""
-    if restore_file != DEFAULT:
-        return restore_file.replace(".pt", suffix + ".pt")
-    return os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
-
-
 def _named(
     save_dir: str,
     restore_file: str,
@@ -82,9 +76,9 @@ def _named(
     finetune_from_model: str | None,
 ) -> tuple[str, str]:
     """The flag that counts, as fairseq has it, and its file; of --save-dir there may be none."""
-    path = path_of(save_dir, restore_file, suffix)
     if restore_file != DEFAULT:
-        return "--restore-file", path
+        return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
+    path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
     if not PathManager.exists(path):
         if continue_once is not None:
             return "--continue-once", continue_once
@@ -102,17 +96,13 @@ def find(
 ) -> Origin | None:
     """The checkpoint that training is about to begin from, None for a new run.
 
-    A `checkpoint_last.pt` that is damaged is kept as `checkpoint_last.pt.damaged`, and the newest
-    checkpoint of the folder that can be read and has the optimizer's state takes its place, with a
-    warning. It is there at any moment, so that other processes may look meanwhile.
-
     Args:
         save_dir, restore_file, suffix: --save-dir, --restore-file, --checkpoint-suffix
         continue_once, finetune_from_model: --continue-once, --finetune-from-model
 
     Raises:
-        ValueError: where there is none, where a file that a flag names is missing or damaged, or
-            where a file is refused or cannot be read for a reason outside it.
+        ValueError: where a file that a flag names is missing, or the checkpoint cannot be read; of
+            a damaged one of --save-dir it names the newest that a run can go on from.
     """
     flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
     if PathManager.path_requires_pathmanager(path):
@@ -127,17 +117,37 @@ def find(
         )
     try:
         return _origin(flag, path, read_checkpoint(path))
+    except DamagedError as error:
+        raise ValueError(f"{flag}: {error}: {_cure(flag, path, suffix)}") from error
     except ValueError as error:
-        # What is no fault of the file may pass, and what is refused is not to be overwritten.
-        outside = isinstance(error.__cause__, (OSError, MemoryError))
-        if outside or isinstance(error, RefusedError):
-            raise ValueError(f"{flag}: {error}") from error
-        if flag != "--save-dir":
-            raise ValueError(
-                f"{flag}: {error}: name another one, or leave the flag out to resume from "
-                "--save-dir"
-            ) from error
-        return _replace(path, suffix, error)
+        raise ValueError(f"{flag}: {error}") from error
+
+
+def _cure(flag: str, path: str, suffix: str) -> str:
+    if flag != "--save-dir":
+        return "name another one, or leave the flag out to resume from --save-dir"
+    cure = "move it away to train from the beginning, or "
+    newest = _newest_complete(os.path.dirname(path), suffix)
+    if newest is None:
+        return cure + "name a checkpoint with --restore-file; no other one there is complete"
+    return cure + f"resume from the newest complete one, by --restore-file {newest} once"
+
+
+def _newest_complete(folder: str, suffix: str) -> str | None:
+    """The checkpoint saved last of those of a run that can be read and have the optimizer's state.
+
+    By updates: copies and downloads may have any time.
+    """
+    name = rf"checkpoint(\d+|_\d+_\d+|_best|\.best_\w+?_-?\d+\.\d+){re.escape(suffix)}\.pt"
+    newest, most = None, -1
+    for path in (os.path.join(folder, f) for f in sorted(os.listdir(folder))):
+        if re.fullmatch(name, os.path.basename(path)):
+            with contextlib.suppress(ValueError, TypeError):
+                state = read_checkpoint(path)
+                updates = state["optimizer_history"][-1].get("num_updates", 0)
+                if state.get("last_optimizer_state") is not None and updates > most:
+                    newest, most = path, updates
+    return newest
 
 
 def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
@@ -148,7 +158,7 @@ def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
             _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
     except (ValueError, TypeError, KeyError) as error:
         reason = error if isinstance(error, ValueError) else "its fingerprint is none of ours"
-        raise ValueError(f"{path} is damaged: {reason}") from error
+        raise DamagedError(f"{path} is damaged: {reason}") from error
     settings = {flag: value for flag, value in settings.items() if value is not None}
     return Origin(flag, path, task_state, settings)
 
@@ -235,36 +245,3 @@ _OF_HEAD_AND_TEXTS = (
 def _names(fingerprint: dict[str, Any]) -> str:
     labels = fingerprint["labels"]
     return "of a regression" if labels is None else ", ".join(labels)
-
-
-def _replace(path: str, suffix: str, damage: ValueError) -> Origin:
-    """Put the newest other checkpoint in the place of `path`."""
-    newest, origin, updates = None, None, -1
-    for other in _others(os.path.dirname(path), suffix):
-        try:
-            candidate = read_checkpoint(other)
-        except ValueError:
-            continue
-        reached = candidate["optimizer_history"][-1].get("num_updates", 0)
-        if candidate.get("last_optimizer_state") is not None and reached > updates:
-            newest, updates = other, reached
-            origin = _origin("--save-dir", path, candidate)
-    if newest is None:
-        raise ValueError(
-            f"--save-dir: {damage}, and no other checkpoint there can be read and has the "
-            "optimizer's state: move it away to train from the beginning, or name a checkpoint "
-            "with --restore-file"
-        ) from damage
-    PathManager.copy(path, path + ".damaged", overwrite=True)
-    PathManager.copy(newest, path, overwrite=True)
-    logger.warning(
-        "%s: kept as %s.damaged, training resumes from %s (%d updates)",
-        *(damage, os.path.basename(path), os.path.basename(newest), updates),
-    )
-    return origin
-
-
-def _others(folder: str, suffix: str) -> list[str]:
-    """The checkpoints that fairseq saves beside the last one."""
-    name = rf"checkpoint(\d+|_\d+_\d+|_best|\.best_\w+?_-?\d+\.\d+){re.escape(suffix)}\.pt"
-    return [os.path.join(folder, f) for f in sorted(os.listdir(folder)) if re.fullmatch(name, f)]

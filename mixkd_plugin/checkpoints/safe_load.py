@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import collections
-import mmap
+import os
 import typing
 import zipfile
-import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -94,16 +93,8 @@ ALLOWED = _TENSOR_GLOBALS | set(SAFE_GLOBALS)
 _LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the tensors that follow
 
 
-def allow_fairseq_checkpoints() -> None:
-    """Let torch's weights-only loading accept what fairseq's own checkpoints hold."""
-    torch.serialization.add_safe_globals([(v, name) for name, v in SAFE_GLOBALS.items()])
-
-
-allow_fairseq_checkpoints()
-
-
-class RefusedError(ValueError):
-    """A file wants to load what could run code, or to take what no checkpoint needs."""
+class DamagedError(ValueError):
+    """A file is damaged, or no checkpoint."""
 
 
 class _NotACheckpoint(Exception):
@@ -116,19 +107,21 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Only files of before torch 1.6 (2020) have no checksums.
 
     Raises:
-        ValueError: one sentence with the path in it, where the file is missing, damaged, malicious
-            (RefusedError) or something else.
+        DamagedError: one sentence with the path in it, where the file is damaged or something else
+        ValueError: likewise, where it is missing, malicious, or cannot be read
     """
     check_regular(path)
     try:
         with open(path, "rb") as file:
             return _checked(load_pickled(path, file))
     except UnsafePickleError as error:
-        raise RefusedError(f"{path} {error}") from error
-    except _NotACheckpoint as error:
         raise ValueError(f"{path} {error}") from error
+    except (OSError, MemoryError) as error:
+        raise ValueError(f"{path} cannot be read ({error!r})") from error
+    except _NotACheckpoint as error:
+        raise DamagedError(f"{path} {error}") from error
     except Exception as error:  # a damaged or hostile file can make the reader fail in any way
-        raise ValueError(
+        raise DamagedError(
             f"{path} is damaged, or not a fairseq checkpoint ({type(error).__name__}: "
             f"{_in_short(error)})"
         ) from error
@@ -189,23 +182,15 @@ def _checked_pickle(path: str, file: BinaryIO) -> bytes:
     if "constants.pkl" in records:
         raise _NotACheckpoint("is refused: it is a TorchScript program, not a checkpoint")
     with zipfile.ZipFile(file) as archive:
-        parts = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-        if len(parts) != len(archive.infolist()) or set(parts) != set(records):
+        parts = archive.infolist()
+        if sorted(part.filename.partition("/")[2] for part in parts) != sorted(records):
             raise _NotACheckpoint("is damaged, or not a fairseq checkpoint: its directory is wrong")
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        whole = memoryview(content)
-        try:
-            if sum(info.file_size for info in parts.values()) > len(whole):
-                raise _NotACheckpoint("is refused: its parts are larger than the file")
-            for name, info in parts.items():
-                start = reader.get_record_offset(name)
-                stored = whole[start : start + info.file_size]
-                if info.compress_type != zipfile.ZIP_STORED or zlib.crc32(stored) != info.CRC:
-                    raise _NotACheckpoint(f"is damaged: {name!r} in it does not have its checksum")
-                stored.release()
-        finally:
-            stored = None
-            whole.release()
+        if sum(part.file_size for part in parts) > os.path.getsize(path):
+            raise _NotACheckpoint("is refused: its parts are larger than the file")
+        packed = [p.filename for p in parts if p.compress_type != zipfile.ZIP_STORED]
+        damaged = packed[0] if packed else archive.testzip()
+        if damaged is not None:
+            raise _NotACheckpoint(f"is damaged: {damaged!r} in it does not have its checksum")
     return reader.get_record("data.pkl")
 
 

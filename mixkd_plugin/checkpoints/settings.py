@@ -8,7 +8,7 @@ or a list, and each one that is used is checked first.
 import math
 import re
 from argparse import Namespace
-from typing import Any, Dict, Iterable, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
 import omegaconf
 from omegaconf import OmegaConf
@@ -89,52 +89,52 @@ def shown_names(names: Iterable[str]) -> str:
     return ", ".join(n if n.isprintable() and len(n) < 80 else shown(n) for n in sorted(names)[:9])
 
 
-def _checked(section: Section, name: str, fits: bool, allowed: str) -> Any:
-    value = section[name]
-    if not fits:
-        raise SettingsError(f"its setting {name} is {shown(value)}; allowed is {allowed}")
+def _get(
+    section: Section, name: str, default: Any, fits: Callable[[Any], bool], allowed: str
+) -> Any:
+    """A setting that fits, or ``default`` where there is none.
+
+    Raises:
+        SettingsError: where it does not fit
+    """
+    value = section.get(name)
+    if value is None:
+        return default
+    if not fits(value):
+        raise SettingsError(f"its setting {name} must be {allowed}, got {shown(value)}")
     return value
 
 
 def integer(section: Section, name: str, default: Any = None, least: int = 0) -> Any:
-    """An integer, or ``default`` where there is none."""
-    value = section.get(name)
-    if value is None:
-        return default
-    fits = type(value) is int and least <= value <= _LARGEST
-    return _checked(section, name, fits, f"a whole number from {least}")
+    def fits(value: Any) -> bool:
+        return type(value) is int and least <= value <= _LARGEST
+
+    return _get(section, name, default, fits, f"a whole number from {least}")
 
 
 def real(section: Section, name: str, default: Any = None) -> Any:
-    value = section.get(name)
-    if value is None:
-        return default
-    fits = type(value) in (int, float) and math.isfinite(value)
-    return _checked(section, name, fits, "a number")
+    def fits(value: Any) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)
+
+    return _get(section, name, default, fits, "a number")
 
 
 def boolean(section: Section, name: str, default: Optional[bool] = None) -> Optional[bool]:
-    value = section.get(name)
-    if value is None:
-        return default
-    return bool(_checked(section, name, value in (False, True), "true or false"))
+    value = _get(section, name, default, lambda value: value in (False, True), "true or false")
+    return None if value is None else bool(value)
 
 
 def one_of(section: Section, name: str, allowed: Sequence[str], default: Any = None) -> Any:
-    value = section.get(name)
-    if value is None:
-        return default
-    fits = isinstance(value, str) and value in allowed
-    return _checked(section, name, fits, ", ".join(allowed))
+    return _get(section, name, default, lambda value: value in allowed, ", ".join(allowed))
 
 
 def text(section: Section, name: str, default: Any = None) -> Any:
     """What is shown, compared or looked up as a file's name, and nothing else."""
-    value = section.get(name)
-    if value is None:
-        return default
-    fits = isinstance(value, str) and len(value) <= _MOST and not re.search("[\0\r\n]", value)
-    return _checked(section, name, fits, "a text")
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, str) and len(value) <= _MOST and not re.search("[\0\r\n]", value)
+
+    return _get(section, name, default, fits, "a text")
 
 
 def harmless(name: str, value: Any) -> Any:
@@ -152,6 +152,6 @@ def harmless(name: str, value: Any) -> Any:
     if value is None or number or (word and (_TEXT.fullmatch(value) or _NUMBERS.fullmatch(value))):
         return value
     raise SettingsError(
-        f"its setting {shown(name)} is {shown(value)}; allowed are numbers, and texts of letters, "
-        "digits and . , : ; / + - = @ % ~ |"
+        f"its setting {shown(name)} must be numbers, or texts of letters, digits and "
+        f". , : ; / + - = @ % ~ |, got {shown(value)}"
     )

@@ -1,7 +1,10 @@
-"""Checkpoints that an interruption cannot harm: written whole, or as they were before.
+"""Checkpoints that an interruption or a full disk cannot damage: a file is complete, or as before.
 
-For our own tasks' runs :mod:`mixkd_plugin.fairseq_fixes.apply` puts :func:`save_checkpoint` around
-fairseq's.
+fairseq's second attempt to save appends to what a failed one left, and the file that results cannot
+be read. It copies checkpoint_last.pt over the other checkpoints in place. And where saving fails on
+the first rank, the other ranks wait for ever. Upstream: facebookresearch/fairseq#2684.
+
+It acts while a run of our tasks is saved.
 """
 
 from __future__ import annotations
@@ -10,18 +13,63 @@ import contextlib
 import glob
 import os
 import time
-from functools import partial
+from contextvars import ContextVar
 from typing import Any, Callable, Iterator
-from unittest import mock
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from .. import distributed
-from .resume import Resumable, note_patience
+from .best_score import note_patience
 
 PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairseq's
+
+_saving: ContextVar[bool] = ContextVar("saving a run of our tasks", default=False)
+
+
+def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any, **kwargs: Any):
+    """`checkpoint_utils.save_checkpoint`; where it fails on the first rank, it fails on all.
+
+    Raises:
+        OSError: where the disk does not take the checkpoint; what was there before is as it was
+    """
+    note_patience(trainer)
+    with distributed.raise_on_all_ranks():
+        token = _saving.set(True)
+        try:
+            return save(cfg, trainer, *args, **kwargs)
+        finally:
+            _saving.reset(token)
+
+
+def torch_persistent_save(
+    save: Callable[..., None], obj: Any, filename: str, async_write: bool = False
+) -> None:
+    """`checkpoint_utils.torch_persistent_save`, each of whose three attempts has a new file."""
+    if not _saving.get() or not PathManager.supports_rename(filename):
+        return save(obj, filename, async_write)
+
+    def write(unfinished: str) -> None:
+        for pause in (*PAUSES, None):
+            try:
+                with PathManager.open(unfinished, "wb") as file:
+                    torch.save(obj, file)
+                return
+            except Exception:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    return _atomic_write(filename, write)
+
+
+def copy(original: Callable[..., bool], src_path: str, dst_path: str, overwrite: bool = False):
+    """`PathManager.copy`, which overwrites with a complete file or not at all."""
+    if not (_saving.get() and overwrite and PathManager.supports_rename(dst_path)):
+        return original(src_path, dst_path, overwrite=overwrite)
+    return _atomic_write(
+        dst_path, lambda unfinished: original(src_path, unfinished, overwrite=True)
+    )
 
 
 def _atomic_write(path: str, write: Callable[[str], Any]) -> Any:
@@ -54,53 +102,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def atomic_save(
-    save: Callable[..., None], obj: Any, filename: str, async_write: bool = False
-) -> None:
-    """`checkpoint_utils.torch_persistent_save`, each of whose three attempts has a new file.
-
-    fairseq's append to what a failed one left, and such a file cannot be read; where all fail, the
-    last one's stays.
-    """
-    if not PathManager.supports_rename(filename):
-        return save(obj, filename, async_write)
-
-    def write(unfinished: str) -> None:
-        for pause in (*PAUSES, None):
-            try:
-                with PathManager.open(unfinished, "wb") as file:
-                    torch.save(obj, file)
-                return
-            except Exception:
-                if pause is None:
-                    raise
-                time.sleep(pause)
-
-    return _atomic_write(filename, write)
-
-
-def atomic_copy(
-    copy: Callable[..., bool], src_path: str, dst_path: str, overwrite: bool = False
-) -> bool:
-    """`PathManager.copy`, which overwrites with a complete file or not at all."""
-    if not overwrite or not PathManager.supports_rename(dst_path):
-        return copy(src_path, dst_path, overwrite=overwrite)
-    return _atomic_write(dst_path, lambda unfinished: copy(src_path, unfinished, overwrite=True))
-
-
-def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any, **kwargs: Any):
-    """`checkpoint_utils.save_checkpoint`; where it fails, on the first rank, it fails on all."""
-    if not isinstance(trainer.task, Resumable):
-        return save(cfg, trainer, *args, **kwargs)
-    note_patience(trainer)
-    persistent_save, copy = checkpoint_utils.torch_persistent_save, PathManager.copy
-    with (
-        distributed.raise_on_all_ranks(),
-        mock.patch.multiple(
-            checkpoint_utils, torch_persistent_save=partial(atomic_save, persistent_save)
-        ),
-        mock.patch.object(PathManager, "copy", staticmethod(partial(atomic_copy, copy))),
-    ):
-        return save(cfg, trainer, *args, **kwargs)

@@ -1,6 +1,8 @@
 """fairseq's batcher without a compiler: the same batches as the compiled `data_utils_fast`.
 
-compat.py registers this module under that name, and only where the compiled one is absent.
+Needed because fairseq cannot make a batch where that module was not compiled, as in wheels for new
+Pythons. apply.py registers this module under its name, for all tasks, where it is absent. Upstream:
+not reported.
 
 An ordered list of examples is cut into consecutive batches. A batch has at most `max_sentences`
 examples, and at most `max_tokens` tokens once all of them are padded to its longest (a limit <= 0
@@ -10,7 +12,7 @@ or the end of the list comes in between.
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, NoReturn
 
 import numpy as np
 
@@ -86,33 +88,8 @@ def batch_by_size_fn(
     return batch_by_size_vec(indices, num_tokens_vec, max_tokens, max_sentences, bsz_mult)
 
 
-def batch_fixed_shapes_fast(
-    indices: np.ndarray, num_tokens_fn: Callable[[int], int], fixed_shapes_sorted: np.ndarray
-) -> list[list[int]]:
-    """Cut `indices` into batches that each fit one of `fixed_shapes_sorted` (S, 2).
-
-    A shape is a number of sentences and a padded length. A batch grows while some shape holds it;
-    the search never returns to a shape that the batch has outgrown.
-    """
-    shapes = fixed_shapes_sorted.tolist()
-    batches = []
-    batch: list[int] = []
-    first_shape = longest = 0
-    for index in indices.tolist():
-        longest = max(longest, num_tokens_fn(index))
-        while first_shape < len(shapes) and not _holds(
-            shapes[first_shape], len(batch) + 1, longest
-        ):
-            first_shape += 1
-        if first_shape == len(shapes):
-            batches.append(batch)
-            batch = []
-            first_shape = longest = 0
-        batch.append(index)
-    if batch:
-        batches.append(batch)
-    return batches
-
-
-def _holds(shape: list[int], sentences: int, length: int) -> bool:
-    return sentences <= shape[0] and length <= shape[1]
+def batch_fixed_shapes_fast(*_arguments) -> NoReturn:
+    """fairseq imports the name, and calls it for tasks with buckets of lengths alone."""
+    raise NotImplementedError(
+        "--num-batch-buckets needs fairseq's compiled data_utils_fast: it has to be built"
+    )

@@ -1,4 +1,10 @@
-"""Where a run is in its epoch, kept so that any number of processes can go on from there."""
+"""A run goes on at its place in the epoch with any number of processes.
+
+fairseq keeps how many batches *each* process took. Twice the processes would leave out as many as
+were done, half of them would do half again. Upstream: facebookresearch/fairseq#781.
+
+It acts on the training iterator of our tasks.
+"""
 
 import math
 from typing import Any, Dict, List
@@ -6,28 +12,16 @@ from typing import Any, Dict, List
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 
-
-class WithMarkedDummy(EpochBatchIterator):
-    """fairseq's iterator; its first batch, of which the trainer makes dummy batches, says so.
-
-    A rank without a batch of its own computes a dummy one. Only the mark tells it from a batch of
-    training examples.
-    """
-
-    @property
-    def first_batch(self):
-        batch = super().first_batch
-        return {**batch, "dummy": True} if isinstance(batch, dict) else batch
+from .dummy_batch_mark import WithMarkedDummy
 
 
 class ResumableBatches(WithMarkedDummy):
     """fairseq's iterator over training batches, resumed without leaving out or repeating one.
 
     An epoch is one list of batches that processes take in turns, so what is done is its first
-    part. fairseq keeps how many batches *each* process took: twice the processes would leave out
-    as many as were done, half of them would do half again. Here the number of processes is kept
-    too. The first update after such a change may have fewer batches than others: one that would
-    mix batches done and not done is made of the latter alone.
+    part: how long it is follows from the number of processes, which is kept too. The first update
+    after a change of that number may have fewer batches than others: one that would mix batches
+    done and not done is made of the latter alone.
 
     Where a process has fewer batches in an update than others, its empty ones come first: fairseq
     disregards what it did in that update if its last one is empty, and only then.

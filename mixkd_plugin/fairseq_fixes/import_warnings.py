@@ -1,7 +1,8 @@
-"""What libraries say while they are imported is no part of a command's output.
+"""The output of a tool begins with the tool's own words.
 
-``python -m mixkd_plugin.tools.NAME`` imports this package, and so fairseq, before the command can
-decide about it. Training and notebooks are left alone.
+fairseq and the libraries that it imports log and warn while they are imported, and
+``python -m mixkd_plugin.tools.NAME`` imports them before the command can decide about it. Upstream:
+not reported. It acts on the tools alone: training and notebooks are left alone.
 """
 
 import logging

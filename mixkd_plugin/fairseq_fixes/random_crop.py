@@ -1,7 +1,9 @@
 """``--shorten-method random_crop``: crops that depend on seed, epoch and example alone.
 
-fairseq draws them from numpy's global state, which threads that prefetch batches share, in an epoch
-that iterators over the same split share.
+fairseq draws them from numpy's global state, which threads that prefetch batches share, and by an
+epoch number that all iterators over the same split share. Upstream: not reported.
+
+It acts on the splits of our tasks: fairseq's task makes the dataset, of a class that it names.
 """
 
 from contextvars import ContextVar

@@ -1,10 +1,14 @@
-"""fairseq's own flags that our task cannot serve, refused before anything is trained."""
+"""fairseq's own flags with which it trains nothing, or writes what cannot be loaded: refused.
+
+Upstream: not reported. It acts where a run of our tasks begins, before anything is trained.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 PACKAGE = __package__.partition(".")[0]
@@ -22,6 +26,22 @@ def check_saving(cfg: DictConfig) -> None:
         raise ValueError(
             "--write-checkpoints-asynchronously must be left out: fairseq writes files that cannot "
             "be read, or trains nothing"
+        )
+
+
+def check_processes(cfg: DictConfig) -> None:
+    """Of a run's whole configuration, that fairseq will start its processes.
+
+    Raises:
+        ValueError: where it would start one for each GPU, there is none, and it reports success.
+    """
+    training = cfg.distributed_training
+    spawns = training.distributed_init_method is not None and not training.distributed_no_spawn
+    if spawns and not torch.cuda.is_available():
+        raise ValueError(
+            f"--distributed-world-size {training.distributed_world_size}: without a GPU fairseq "
+            "starts no process; start each of them with --distributed-no-spawn and its own "
+            "--distributed-rank"
         )
 
 

@@ -1,29 +1,30 @@
-"""What fairseq forgets, or does wrongly, where a run begins or begins again.
+"""A run resumes as it was, or is refused, where fairseq forgets or does something else.
 
-For our own tasks' runs :mod:`mixkd_plugin.fairseq_fixes.apply` puts :func:`load_checkpoint` around
-fairseq's.
+- fairseq makes one more update, or trains for ever, at each start of a run that had ended.
+- It never tells a schedule how the last validation went before a run resumes.
+- It saves the meters that it loaded, unchanged, from then on.
+- Without the optimizer's state it begins at update 0, in the middle of the data, and writes over
+  the student that is there.
+- Its error for another architecture or optimizer names no flag.
+
+Upstream: not reported. It acts where a run of our tasks begins or resumes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
-from functools import partial
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
-from fairseq import checkpoint_utils
 from fairseq.logging import metrics
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..checkpoints.recovery import FINETUNE, Origin, settings_of_run
-from .optimizer_state import complete
+from .best_score import reset_best_score, restore_patience
 
 logger = logging.getLogger(__name__)
 
 
 class Resumable:
-    """A task whose runs are saved and resumed as this module and `interruption` describe.
+    """A task whose runs the fixes for saving and resuming are for.
 
     Runs of other tasks are fairseq's alone, also where this package is imported.
     """
@@ -31,124 +32,57 @@ class Resumable:
     origin: Origin | None = None  # set by `build_model`; None for a run that begins anew
 
 
-# --- patience ---
-
-
-def _counters() -> Iterator[Callable]:
-    """fairseq's functions that count validations without a gain, on themselves.
-
-    ``fairseq_cli.train`` is the main module where it runs as ``python -m``.
-    """
-    for name in ("fairseq_cli.train", "__main__"):
-        function = getattr(sys.modules.get(name), "should_stop_early", None)
-        if function is not None:
-            yield function
-
-
-def note_patience(trainer: Any) -> None:
-    """Put how long --patience and --lr-patience have waited into the task's state, to be saved."""
-    state = trainer.task.state
-    for counter in _counters():
-        if hasattr(counter, "best"):
-            value = {"best": float(counter.best), "num_runs": counter.num_runs}
-            state.merge_state_dict({"patience": value})
-    plateau = _plateau(trainer)
-    if plateau is not None:
-        state.merge_state_dict({"lr_patience": {n: getattr(plateau, n) for n in _OF_PLATEAU}})
-
-
-_OF_PLATEAU = ("num_bad_epochs", "cooldown_counter")
-
-
-def _plateau(trainer: Any) -> ReduceLROnPlateau | None:
-    """torch's schedule in fairseq's reduce_lr_on_plateau."""
-    schedule = getattr(trainer.lr_scheduler, "lr_scheduler", None)
-    return schedule if isinstance(schedule, ReduceLROnPlateau) else None
-
-
-def _reset_best_score() -> None:
-    """What fairseq keeps on its functions, and never takes away."""
-    for function in (checkpoint_utils.save_checkpoint, *_counters()):
-        for name in ("best", "num_runs"):
-            with contextlib.suppress(AttributeError):
-                delattr(function, name)
-
-
-def _restore_patience(noted: dict[str, Any]) -> None:
-    for counter in _counters():
-        counter.best, counter.num_runs = noted["best"], noted["num_runs"]
-
-
-# --- loading ---
-
-
 def load_checkpoint(
     load: Callable[..., Any], cfg: Any, trainer: Any, **passthrough_args: Any
 ) -> tuple[Any, Any]:
-    """`checkpoint_utils.load_checkpoint`, and what fairseq forgets when a run begins or resumes.
-
-    A process's earlier run (a sweep's, by hydra) leaves its best score and its patience behind.
-
-    fairseq saves at the end of an epoch and tells the schedule afterwards how validation went, so
-    that a run that resumes from there never does: reduce_lr_on_plateau would not see that epoch.
-    And it goes on, one update or for ever, at every start of a run that had ended.
-
-    Without the optimizer's state it would begin at update 0 and in the middle of the data, and
-    write over the student that is there.
+    """`checkpoint_utils.load_checkpoint`, with the fixes that this module and best_score are for.
 
     Raises:
-        ValueError: where the checkpoint does not fit this run, or lacks that state while updates
-            are still to be made.
+        ValueError: where the checkpoint does not fit this run, or lacks the optimizer's state while
+            updates are still to be made.
     """
-    task = trainer.task
-    if not isinstance(task, Resumable):
-        return load(cfg, trainer, **passthrough_args)
-    _reset_best_score()
-    trainer._build_optimizer = partial(_build_optimizer, trainer, trainer._build_optimizer)
-    trainer.load_checkpoint = partial(_load_named, trainer, trainer.load_checkpoint)
+    origin = trainer.task.origin
+    reset_best_score()
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
-    # fairseq's loaded meters are not those that count on: it would save them again, unchanged
+    # of the meters that fairseq loaded, those that count on are others: make them the same again
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
     if extra_state is None:
         return extra_state, epoch_itr
-    finetunes = task.origin is not None and task.origin.flag == FINETUNE
+    finetunes = origin is not None and origin.flag == FINETUNE
     if finetunes or cfg.reset_optimizer or cfg.reset_dataloader:
         trainer._previous_training_time = 0  # another run's
     if finetunes:
         return extra_state, epoch_itr
 
-    noted = {}
-    if task.origin is not None and not (cfg.reset_optimizer or cfg.reset_meters):
-        noted = task.origin.task_state.get("patience", noted)
-        if noted:
-            _restore_patience(noted)
-        if not cfg.reset_lr_scheduler and _plateau(trainer) is not None:
-            vars(_plateau(trainer)).update(task.origin.task_state.get("lr_patience", {}))
+    waited = 0
+    if origin is not None and not (cfg.reset_optimizer or cfg.reset_meters):
+        waited = restore_patience(trainer, origin.task_state, not cfg.reset_lr_scheduler)
     history = trainer._optim_history
     has_optimizer = trainer.get_num_updates() > 0 or cfg.reset_optimizer or not history
     updates = trainer.get_num_updates() if has_optimizer else history[-1].get("num_updates", 0)
-    reason = _why_finished(cfg, trainer, updates, noted.get("num_runs", 0))
+    reason = _why_finished(cfg, trainer, updates, waited)
     if reason is not None:
         logger.info("%s: nothing is left to do", reason)
         trainer.cfg.optimization.max_epoch = -1  # what fairseq looks at before the first update
     elif updates > 0 and not has_optimizer:
-        _refuse_without_optimizer(cfg, trainer, task.origin, epoch_itr, updates)
-    elif updates > 0 and not cfg.reset_dataloader:
+        _refuse_without_optimizer(cfg, trainer, origin, epoch_itr, updates)
+    elif updates > 0 and not (cfg.reset_dataloader or cfg.reset_lr_scheduler):
         position = extra_state["train_iterator"]
-        if position.get("iterations_in_epoch") == 0 and not cfg.reset_lr_scheduler:
+        if position.get("iterations_in_epoch") == 0:  # saved at an epoch's end, before lr_step
             trainer.lr_step(position["epoch"] - 1, extra_state.get("val_loss"))
     return extra_state, epoch_itr
 
 
-def _build_optimizer(trainer: Any, build: Callable[[], None]) -> None:
-    build()
-    complete(trainer.optimizer)
+def load_named_checkpoint(
+    load: Callable[..., Any], trainer: Any, filename: str, *args: Any, **kwargs: Any
+):
+    """`Trainer.load_checkpoint`, whose errors name the flags that differ.
 
-
-def _load_named(trainer: Any, load: Callable[..., Any], filename: str, *args: Any, **kwargs: Any):
-    """`Trainer.load_checkpoint`, whose errors name the flags that differ."""
+    Raises:
+        ValueError: for whatever fairseq raises
+    """
     try:
-        return load(filename, *args, **kwargs)
+        return load(trainer, filename, *args, **kwargs)
     except Exception as error:
         origin = trainer.task.origin
         there = {} if origin is None else origin.settings
@@ -164,7 +98,7 @@ def _load_named(trainer: Any, load: Callable[..., Any], filename: str, *args: An
         ) from error
 
 
-def _why_finished(cfg: Any, trainer: Any, updates: int, num_runs: int) -> str | None:
+def _why_finished(cfg: Any, trainer: Any, updates: int, waited: int) -> str | None:
     """Why the run had ended; None where it had not."""
     wanted = trainer.cfg.optimization
     if 0 < wanted.max_update <= updates:
@@ -172,8 +106,8 @@ def _why_finished(cfg: Any, trainer: Any, updates: int, num_runs: int) -> str | 
     # of the checkpoint, and so the same on all ranks
     if 0 < wanted.stop_time_hours < trainer._previous_training_time / 3600:
         return f"--stop-time-hours {wanted.stop_time_hours:g} was reached"
-    if 0 < cfg.patience <= num_runs:
-        return f"--patience {cfg.patience} was reached: {num_runs} validations were no better"
+    if 0 < cfg.patience <= waited:
+        return f"--patience {cfg.patience} was reached: {waited} validations were no better"
     return None
 
 

@@ -19,7 +19,8 @@ from ..checkpoints.checks import check_dictionaries, check_inputs, check_special
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
-from ..fairseq_fixes.epoch_position import ResumableBatches, WithMarkedDummy
+from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
+from ..fairseq_fixes.epoch_position import ResumableBatches
 from ..fairseq_fixes.resume import Resumable
 from ..fingerprints import digests_of_code, digests_of_split
 from ..losses import LossWeights
@@ -190,8 +191,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self._num_workers = kwargs.get("num_workers", 0)
         if trains:
             self._take_over(iterator, split, kwargs.get("num_shards", 1))
-        elif type(iterator) is EpochBatchIterator:
-            iterator.__class__ = WithMarkedDummy
+        else:
+            mark_dummy_batch(iterator)
         return iterator
 
     def _take_over(

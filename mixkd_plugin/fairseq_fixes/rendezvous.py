@@ -1,0 +1,69 @@
+"""A time limit and one clear error where the processes of a run do not all come together.
+
+fairseq gives torch no time limit, so ranks wait for half an hour for one that is missing. Ranks
+that were started with another world size or task wait for each other in different places, which no
+time limit of torch's explains. Upstream: not reported.
+
+It acts where this package is imported before the processes meet: by ``fairseq-train --user-dir``,
+and not by ``fairseq-hydra-train``.
+"""
+
+import warnings
+from datetime import timedelta
+from typing import Callable
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig
+from torch.distributed.constants import default_pg_timeout
+from torch.distributed.rendezvous import rendezvous
+
+
+def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
+    """``init(cfg)``, fairseq's ``distributed_init``, after all ranks met in torch's store.
+
+    Raises:
+        ValueError: where ranks are missing after ``--rendezvous-timeout`` seconds, or were started
+            with another number of processes or another task.
+    """
+    if cfg.common.tpu or dist.is_initialized():
+        return init(cfg)
+    training, task = cfg.distributed_training, cfg.task
+    method, rank = training.distributed_init_method, training.distributed_rank
+    world_size = training.distributed_world_size
+    limit = timedelta(
+        seconds=getattr(task, "rendezvous_timeout", None) or default_pg_timeout.total_seconds()
+    )
+    mine = f"--distributed-world-size {world_size} --task {getattr(task, '_name', None)}"
+    try:
+        store, _, _ = next(rendezvous(method, rank, world_size, timeout=limit))
+        store.set_timeout(limit)
+        # The others would wait for a rank with other flags elsewhere, so rank 0 compares all.
+        if rank == 0:
+            store.set("rank 0", mine)
+            others = {other: store.get(f"rank {other}") for other in range(1, world_size)}
+        else:  # asks before it answers: rank 0 serves the store, and may end when it has the answer
+            others = {0: store.get("rank 0")}
+            store.set(f"rank {rank}", mine)
+        for other, theirs in others.items():
+            if theirs.decode() != mine:
+                raise ValueError(
+                    f"rank {rank} was started with {mine}, rank {other} with {theirs.decode()}: "
+                    "start all with the same flags"
+                )
+        store.set_timeout(default_pg_timeout)
+        dist.init_process_group(
+            training.distributed_backend, store=store, world_size=world_size, rank=rank
+        )
+        if torch.cuda.is_available():  # as fairseq does where it initialises itself
+            dist.all_reduce(torch.zeros(1).cuda())
+    except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"--distributed-init-method {method}: rank {rank} did not meet all {world_size} ranks "
+            f"in {limit.total_seconds():g} seconds (--rendezvous-timeout; {reason}): start every "
+            f"rank with {mine}, and give the address of rank 0 as each rank sees it"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Distributed is already initialized")
+        return init(cfg)
