@@ -17,7 +17,7 @@ ALL_TERMS = [
 ]  # fmt: skip
 # the packed pass asks for its tokens' places, and for the lengths, which make its batches
 PACKING = [["nonzero", "packing.pack"], ["tolist", "packing.pack"]]
-HAS_PADDING = ["_local_scalar_dense", "encoding.encode"]  # fairseq's own pass asks
+HAS_PADDING = ["_local_scalar_dense", "encode.encode"]  # fairseq's own pass asks
 CONFUSION = ["bincount", "metrics.confusion_counts"]
 
 CASES = {  # flags, what is waited for, how much may differ
