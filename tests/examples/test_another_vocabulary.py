@@ -7,15 +7,14 @@ from pathlib import Path
 
 import forked
 import pytest
+import sample
 import toy
-from test_quickstart import sample
+import vocabulary
 
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source
 
 EXAMPLES = toy.ROOT / "examples"
-sys.path.insert(0, str(EXAMPLES))
-import vocabulary  # noqa: E402
 
 needs_tokenizers = pytest.mark.usefixtures("tokenizers")
 

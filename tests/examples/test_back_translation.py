@@ -5,26 +5,15 @@ import random
 import subprocess
 import sys
 
+import back_translate
 import inprocess
 import pytest
 import toy
-from test_encode import decoded, write_glue, write_model
-from test_encode import run as encode
+import translation
+from back_translated import COMMON, RARE, glue_of_pairs, glue_of_sentences, sentence
+from encode_files import decoded, encode_glue, write_model
 
 EXAMPLE = toy.ROOT / "examples" / "back_translation"
-sys.path.insert(0, str(EXAMPLE))
-import back_translate  # noqa: E402
-import translation  # noqa: E402
-
-# A language of 10 words, each of which is two English ones: the way back finds the common one.
-CONCEPTS = range(10)
-COMMON, RARE = [f"common{k}" for k in CONCEPTS], [f"rare{k}" for k in CONCEPTS]
-
-
-def sentence(rng, common=0.6):
-    concepts = [rng.choice(CONCEPTS) for _ in range(rng.randint(1, 4))]
-    english = [(COMMON if rng.random() < common else RARE)[k] for k in concepts]
-    return " ".join(english), " ".join(f"x{k}" for k in concepts)
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +54,6 @@ def translator(folder, source, target):
 
 def expected(text):
     return " ".join(COMMON[int(word[-1])] for word in text.split() if word != '"')
-
-
-def glue_of_sentences(folder, seed=3):
-    rng = random.Random(seed)
-    rows = [[sentence(rng)[0], str(rng.randint(0, 1))] for _ in range(60)]
-    rows[7][0] = ""  # an empty text has no copy
-    return write_glue(folder, ["sentence", "label"], rows, rows[:20])
-
-
-def glue_of_pairs(folder):
-    """Columns around the texts; a quotation mark and a carriage return in them."""
-    rng, header = random.Random(4), ["index", "sentence1", "sentence2", "label"]
-    names = ("entailment", "not_entailment")
-    rows = [[str(i), *(sentence(rng)[0] for _ in range(2)), rng.choice(names)] for i in range(30)]
-    rows[4][1] = 'rare1 "\rrare2'
-    return write_glue(folder, header, rows, rows[:5])
 
 
 def lines(folder, name="train.tsv"):
@@ -129,7 +102,7 @@ def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, models, t
 
     # a student: the copies through the teacher alone
     data = tmp_path / "data"
-    flags = encode(out, "SST-2", tokenizer, data, unlabelled=True).split()
+    flags = encode_glue(out, "SST-2", tokenizer, data, unlabelled=True).split()
     assert [label for _, label in decoded(data, "train")].count(-1) == len(copies)
     fine_tune = ["--sm-weight", 0, "--tmkd-weight", 0, "--max-update", 4, *flags]
     inprocess.run_training(toy.train_flags(data, tmp_path / "teacher", *fine_tune))

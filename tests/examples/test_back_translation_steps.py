@@ -1,19 +1,13 @@
 """The steps of back-translation that need no model: parsing, choosing, refusing."""
 
+import back_translate
 import inprocess
 import pytest
 import toy
+import translation
+from back_translated import COMMON, RARE, glue_of_pairs, glue_of_sentences
+from encode_files import encode_glue, write_model
 from fairseq import tasks
-from test_back_translation import (
-    COMMON,
-    RARE,
-    back_translate,
-    glue_of_pairs,
-    glue_of_sentences,
-    translation,
-)
-from test_encode import run as encode
-from test_encode import write_model
 
 
 def printed(*outputs):
@@ -46,7 +40,7 @@ def test_a_count_that_does_not_fit(outputs, message):
 
 def test_the_part_is_that_of_the_task(tmp_path):
     glue, data = glue_of_pairs(tmp_path / "RTE"), tmp_path / "data"
-    flags = encode(glue, "RTE", write_model(tmp_path, [*COMMON, *RARE]), data).split()
+    flags = encode_glue(glue, "RTE", write_model(tmp_path, [*COMMON, *RARE]), data).split()
     task = back_translate.TASKS["RTE"]
     table = back_translate.read_table(str(glue / "train.tsv"), task.columns)
     for fraction, seed in ((0.3, 1), (0.3, 5), (1.0, 1)):

@@ -4,14 +4,12 @@ import subprocess
 import sys
 from argparse import Namespace
 
+import estimate
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel, base_architecture
 from toy import ROOT
 
 FOLDER = ROOT / "examples" / "multi_node"
-sys.path.insert(0, str(FOLDER))
-
-import estimate  # noqa: E402
 
 
 def test_parameters_are_those_of_fairseqs_model():

@@ -20,8 +20,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.utils import import_user_module
 from refusals import KD, assert_matches, refusal
-from test_equivalence import assert_same
-from test_recipes import own_logging  # noqa: F401  (a fixture)
+from same_end import assert_same
 from toy import PLUGIN, ROOT
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan

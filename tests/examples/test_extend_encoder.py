@@ -6,7 +6,7 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 from fairseq.utils import import_user_module
-from test_encoding import HEAD, LAM, PAD, PARTNERS, X, rows
+from tiny_models import HEAD, LAM, PAD, PARTNERS, X, rows
 from toy import ROOT
 
 from mixkd_plugin.mixup import Mix

@@ -17,8 +17,7 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.utils import import_user_module
 from omegaconf import OmegaConf
-from test_equivalence import assert_same
-from test_recipes import own_logging  # noqa: F401  (a fixture)
+from same_end import assert_same
 from toy import ROOT
 
 from mixkd_plugin.models.mixkd_roberta import SIZES, drop_nulls

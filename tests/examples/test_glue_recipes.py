@@ -7,8 +7,7 @@ import inprocess
 import pytest
 import yaml
 from hydra_recipes import overrides, train
-from test_equivalence import assert_same
-from test_recipes import own_logging  # noqa: F401  (a fixture)
+from same_end import assert_same
 from toy import PLUGIN
 
 pytestmark = pytest.mark.usefixtures("own_logging")

@@ -5,21 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import sample
 import torch
-from test_import_hf import write_source
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
-import sample  # noqa: E402
-
-
-def write_sample(folder, *arguments):
-    command = [sys.executable, str(ROOT / "examples" / "quickstart" / "sample.py"), str(folder)]
-    subprocess.run([*command, *map(str, arguments)], check=True)
-    return {name: (folder / name).read_text() for name in ("train.tsv", "dev.tsv")}
+from small_study import untrained_minilm, write_sample
+from toy import ROOT
 
 
 def rows(text):
@@ -131,33 +122,6 @@ def test_run_goes_through_and_resumes(tmp_path):
     assert again.count("already done") == 7
     (out / "mixkd.done").unlink()  # as if it had been interrupted: it and what follows is redone
     assert quickstart(out, source, *short).count("already done") == 5
-
-
-def untrained_minilm(folder):
-    """A BERT of MiniLM's size with random weights and a vocabulary of letters."""
-    letters = [c + d for c in ("", "##") for d in "abcdefghijklmnopqrstuvwxyz.,;"]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
-    config = {
-        "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6,
-        "num_attention_heads": 12, "max_position_embeddings": 512, "vocab_size": len(vocabulary),
-    }  # fmt: skip
-    return write_source(folder, config, random_bert(config), vocabulary)
-
-
-def random_bert(config):
-    import test_import_hf as bert
-
-    sizes = {
-        "WIDTH": config["hidden_size"],
-        "INNER": config["intermediate_size"],
-        "LAYERS": config["num_hidden_layers"],
-        "POSITIONS": config["max_position_embeddings"],
-        "VOCABULARY": [""] * config["vocab_size"],
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in sizes.items():
-            patch.setattr(bert, name, value)
-        return bert.random_weights()
 
 
 def test_bad_options(tmp_path):

@@ -2,17 +2,16 @@
 
 import argparse
 import dataclasses
-import logging
 
 import hydra_recipes
 import inprocess
 import pytest
 import toy
 import yaml
-from conftest import EVERYTHING
 from hydra_recipes import FOLDER, RECIPES, SMALL, composed, overrides
 from omegaconf import OmegaConf
-from test_equivalence import assert_same
+from same_end import assert_same
+from toy import EVERYTHING
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
@@ -58,15 +57,6 @@ def test_every_flag_can_be_set_from_the_command_line(recipe):
 def test_a_misspelt_flag_is_refused():
     with pytest.raises(Exception, match="task.mixup_alfa"):
         composed("distil_minilm", "task.mixup_alfa=1")
-
-
-@pytest.fixture
-def own_logging():
-    """hydra sets logging up anew, for good."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.mark.usefixtures("own_logging")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_study import STUDY
+from small_study import STUDY
 
 from mixkd_plugin.tools.study import jobs
 from mixkd_plugin.tools.study.processes import Commands, JobFailed

@@ -18,6 +18,25 @@ import inprocess
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "mixkd_plugin"
 WORDS = [f"w{i}" for i in range(40)]
+OFF = [
+    "--kd-weight", 0, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0,
+    "--batch-by-length", "off", "--padding-free", "off",
+]  # fmt: skip
+SIZE = [
+    "--arch", "roberta", "--encoder-layers", 2, "--encoder-embed-dim", 32,
+    "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
+]  # fmt: skip
+TERMS = {"mle_loss": 1, "kd_loss": 0.5, "sm_loss": 1, "tmkd_loss": 1}
+# A teacher by fairseq alone, deeper than the student (mixkd_tiny) and of the same width.
+TEACHER = [
+    "--arch", "roberta", "--encoder-layers", 3, "--encoder-embed-dim", 32,
+    "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
+]  # fmt: skip
+EVERYTHING = [
+    "--kd-weight", 0.5, "--mixup-ratio", 2, "--mixup-pairing", "length",
+    "--teacher-weights", "0.7:0.3", "--distill-distance", "kl", "--distill-temperature", 2,
+    "--train-fraction", 0.5, "--student-init-layers", "spaced",
+]  # fmt: skip
 
 
 def sentences(n: int, seed: int, longest: int = 12, classes: int = 2):

@@ -237,7 +237,7 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, ca
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
-    from test_import_hf import write_source
+    from bert_source import write_source
 
     from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 

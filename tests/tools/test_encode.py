@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fairseq.data import data_utils
-from fairseq.tasks.sentence_prediction import SentencePredictionTask
+from encode_files import WORDS, decoded, encode_glue, write_glue, write_model
 
 from mixkd_plugin.data.text_digests import read_digests
 from mixkd_plugin.tools.encode.binarizing import truncate
@@ -15,57 +14,12 @@ from mixkd_plugin.tools.texts.examples import read_examples
 from mixkd_plugin.tools.texts.glue import TASKS
 from mixkd_plugin.tools.texts.reading import read_table
 
-WORDS = [
-    "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",
-]  # fmt: skip
 GLUE = Path(os.environ.get("GLUE_DIR", Path(__file__).resolve().parents[3] / "shared" / "glue"))
-
-
-def write_model(folder, words=WORDS):
-    """A tokenizer's folder as import_hf leaves it, with a tokenizer.json that truncates."""
-    tokenizers = pytest.importorskip("tokenizers")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in vocabulary))
-    (folder / "dict.txt").write_text("".join(f"{w} 1\n" for w in words))
-    tokenizer = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=4)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model"))
-
-
-def write_glue(folder, header, train, dev=None, dev_name="dev.tsv", encoding="utf-8"):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("train.tsv", train), (dev_name, dev or train)):
-        text = "".join("\t".join(row) + "\n" for row in ([header] if header else []) + rows)
-        (folder / name).write_bytes(text.encode(encoding))
-    return folder
-
-
-def decoded(data, split="valid"):
-    """[(text or texts as symbols, class or score), ...] as fairseq's task reads the folder."""
-    dictionary = SentencePredictionTask.load_dictionary(str(data / "input0" / "dict.txt"))
-    columns = []
-    for i in range(2):
-        dataset = data_utils.load_indexed_dataset(str(data / f"input{i}" / split), dictionary)
-        if dataset is not None:
-            columns.append([dictionary.string(tokens) for tokens in dataset])
-    if (data / "label" / f"{split}.label").exists():
-        labels = [float(x) for x in (data / "label" / f"{split}.label").read_text().split()]
-    else:
-        names = SentencePredictionTask.load_dictionary(str(data / "label" / "dict.txt"))
-        dataset = data_utils.load_indexed_dataset(str(data / "label" / split), names)
-        labels = [int(tokens[0]) - names.nspecial for tokens in dataset]
-    return list(zip(*columns, labels))
-
-
-def run(glue, task, model, out, **kwargs):
-    return encode(glue_source(str(glue), task), f"wordpiece:{model}", str(out), **kwargs)
 
 
 def test_single_sentences(tmp_path, model):
@@ -79,7 +33,7 @@ def test_single_sentences(tmp_path, model):
         ["the soup was not cold the soup was not cold", "1"],
     ]
     glue = write_glue(tmp_path / "g", ["sentence", "label"], rows, encoding="utf-8-sig")
-    assert run(glue, "SST-2", model, tmp_path / "d") == "--num-classes 2 --init-token 0"
+    assert encode_glue(glue, "SST-2", model, tmp_path / "d") == "--num-classes 2 --init-token 0"
     assert decoded(tmp_path / "d") == decoded(tmp_path / "d", "train")
     assert decoded(tmp_path / "d") == [
         ('" the soup was cold', 1),
@@ -95,13 +49,13 @@ def test_pairs_and_text_labels(tmp_path, model):
     """MRPC's odd columns; labels by the task's order, though the other one is more frequent."""
     header = ["index", "sentence1", "sentence2", "label"]
     rows = [["7", "a b", "c", "not_entailment"]] * 3 + [["8", "b", "a", "entailment"]]
-    flags = run(write_glue(tmp_path / "g", header, rows), "RTE", model, tmp_path / "d")
+    flags = encode_glue(write_glue(tmp_path / "g", header, rows), "RTE", model, tmp_path / "d")
     assert flags == "--num-classes 2 --init-token 0"
     assert decoded(tmp_path / "d") == [("a b", "c", 1)] * 3 + [("b", "a", 0)]
 
     header = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
     glue = write_glue(tmp_path / "m", header, [["1", "5", "6", '"a', "b"]], encoding="utf-8-sig")
-    flags = run(glue, "MRPC", model, tmp_path / "dm")
+    flags = encode_glue(glue, "MRPC", model, tmp_path / "dm")
     assert flags == "--num-classes 2 --init-token 0 --report-acc-and-f1"
     assert (tmp_path / "dm" / "train_flags.txt").read_text() == flags + "\n"
     assert decoded(tmp_path / "dm") == [('" a', "b", 1)]
@@ -110,14 +64,14 @@ def test_pairs_and_text_labels(tmp_path, model):
 def test_scores_and_files_without_header(tmp_path, model):
     header = ["sentence1", "sentence2", "score"]
     rows = [["a", "b", "5.000"], ["a", "c", "0"], ["b", "c", "3.8"]]
-    flags = run(write_glue(tmp_path / "s", header, rows), "STS-B", model, tmp_path / "ds")
+    flags = encode_glue(write_glue(tmp_path / "s", header, rows), "STS-B", model, tmp_path / "ds")
     assert flags == (
         "--num-classes 1 --init-token 0 --regression-target --report-pearson-and-spearman"
     )
     assert [row[2] for row in decoded(tmp_path / "ds")] == [1.0, 0.0, 3.8 / 5]
 
     cola = write_glue(tmp_path / "c", None, [["gj04", "1", "", "a b"], ["gj04", "0", "*", "c"]])
-    assert run(cola, "CoLA", model, tmp_path / "dc").endswith("--report-mcc")
+    assert encode_glue(cola, "CoLA", model, tmp_path / "dc").endswith("--report-mcc")
     assert decoded(tmp_path / "dc") == [("a b", 1), ("c", 0)]
 
 
@@ -126,7 +80,7 @@ def test_two_validation_sets(tmp_path, model):
     rows = [["a", "b", label] for label in ("entailment", "neutral", "contradiction")]
     glue = write_glue(tmp_path / "g", header, rows, rows[:2], "dev_matched.tsv")
     write_glue(glue, header, rows, rows[1:], "dev_mismatched.tsv")
-    run(glue, "MNLI", model, tmp_path / "d")
+    encode_glue(glue, "MNLI", model, tmp_path / "d")
     splits = [[c for *_, c in decoded(tmp_path / "d", s)] for s in ("train", "valid", "valid1")]
     assert splits == [[2, 1, 0], [2, 1], [1, 0]]
 
@@ -137,12 +91,14 @@ def test_truncation_takes_from_the_longest(tmp_path, model, capsys):
     assert truncate([list("ab")], 2) == [list("ab")]
     header = ["sentence1", "sentence2", "label"]
     rows = [["a a a a a", "b b", "entailment"], ["a", "b", "entailment"]]
-    run(write_glue(tmp_path / "g", header, rows), "RTE", model, tmp_path / "d", max_tokens=8)
+    encode_glue(
+        write_glue(tmp_path / "g", header, rows), "RTE", model, tmp_path / "d", max_tokens=8
+    )
     # <s> A </s> B </s>: three symbols besides the words
     assert decoded(tmp_path / "d") == [("a a a", "b b", 0), ("a", "b", 0)]
     assert "2 examples, 1 of them cut to 8 tokens" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--max-tokens 4 leaves no room for text"):
-        run(tmp_path / "g", "RTE", model, tmp_path / "d2", max_tokens=4)
+        encode_glue(tmp_path / "g", "RTE", model, tmp_path / "d2", max_tokens=4)
 
 
 def test_texts_have_one_fingerprint_in_any_vocabulary(tmp_path, model):
@@ -152,14 +108,16 @@ def test_texts_have_one_fingerprint_in_any_vocabulary(tmp_path, model):
     write_model(other, [*WORDS[::-1], "soups"])
     header, rows = ["sentence", "label"], [["the soups", "1"], ["a a a a b", "0"], ["c", "0"]]
     glue = write_glue(tmp_path / "g", header, rows, rows[:2])
-    run(glue, "SST-2", model, tmp_path / "a")
-    run(glue, "SST-2", other, tmp_path / "b", max_tokens=4)
+    encode_glue(glue, "SST-2", model, tmp_path / "a")
+    encode_glue(glue, "SST-2", other, tmp_path / "b", max_tokens=4)
     first = read_digests(str(tmp_path / "a"))
     assert sorted(first) == ["train", "valid"] and first["train"] != first["valid"]
     assert first == read_digests(str(tmp_path / "b"))
 
     def changed(name, rows):
-        run(write_glue(tmp_path / f"g{name}", header, rows), "SST-2", model, tmp_path / name)
+        encode_glue(
+            write_glue(tmp_path / f"g{name}", header, rows), "SST-2", model, tmp_path / name
+        )
         return read_digests(str(tmp_path / name))["train"] != first["train"]
 
     assert not changed("labels", [[text, "1"] for text, _ in rows])
@@ -176,9 +134,9 @@ def test_one_file_of_the_vocabulary_and_case(tmp_path, model, vocabulary):
     for name in (vocabulary, "dict.txt"):
         (folder / name).write_bytes((model / name).read_bytes())
     glue = write_glue(tmp_path / "g", ["sentence", "label"], [["The soup", "1"]])
-    run(glue, "SST-2", folder, tmp_path / "lower")
+    encode_glue(glue, "SST-2", folder, tmp_path / "lower")
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    run(glue, "SST-2", folder, tmp_path / "cased_data", max_unknown=0.5)
+    encode_glue(glue, "SST-2", folder, tmp_path / "cased_data", max_unknown=0.5)
     assert decoded(tmp_path / "lower") == [("the soup", 1)]
     assert decoded(tmp_path / "cased_data") == [("<unk> soup", 1)]
 
@@ -227,7 +185,7 @@ def test_refusals_name_file_and_line(tmp_path, model, case):
     task, header, rows, message = REFUSALS[case]
     glue = write_glue(tmp_path / "g", header, rows)
     with pytest.raises(ValueError) as error:
-        run(glue, task, model, tmp_path / "d")
+        encode_glue(glue, task, model, tmp_path / "d")
     assert message in str(error.value)
     assert str(glue / "train.tsv") in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["g"], "something was written all the same"
@@ -236,7 +194,7 @@ def test_refusals_name_file_and_line(tmp_path, model, case):
 def test_bad_lines_can_be_left_out(tmp_path, model, capsys):
     rows = [["a", "1"], ["b"], ["c", "0"]]
     glue = write_glue(tmp_path / "g", SST2, rows)
-    run(glue, "SST-2", model, tmp_path / "d", skip_bad_lines=True)
+    encode_glue(glue, "SST-2", model, tmp_path / "d", skip_bad_lines=True)
     assert decoded(tmp_path / "d") == [("a", 1), ("c", 0)]
     assert "1 lines left out" in capsys.readouterr().out
 

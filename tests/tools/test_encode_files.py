@@ -1,62 +1,16 @@
 """encode of files of one's own: what comes out of fairseq's data folder is what was in them."""
 
-import csv
-import io
-import json
-
 import inprocess
 import pytest
 import toy
+from encode_files import FEW, classes, decoded, encode, flags_of, refused, write, write_glue
 from fairseq import tasks
-from test_encode import decoded, write_glue
 from tiny_tokenizers import KINDS, TEXT
 
-from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 FORMATS = ("tsv", "csv", "jsonl")
 ACCENTS = str.maketrans("ïü", "iu")
-FEW = [("a b c", "yes"), ("cold soup!", "no")]
-
-
-def write(path, columns, rows, encoding="utf-8"):
-    """By the libraries that write such files; ``columns`` None: no header line."""
-    file, kind = io.StringIO(), path.suffix[1:]
-    if kind == "jsonl":
-        for row in rows:
-            file.write(json.dumps(dict(zip(columns, row)), ensure_ascii=False) + "\n")
-    else:
-        quoting = {"tsv": dict(quoting=csv.QUOTE_NONE, delimiter="\t", quotechar=None), "csv": {}}
-        writer = csv.writer(file, **quoting[kind])
-        writer.writerows([*([columns] if columns else []), *rows])
-    path.write_bytes(file.getvalue().encode(encoding))
-    return path
-
-
-def flags_of(train, valid, tokenizer, out, text="text", label="label"):
-    return ["--train", train, "--valid", valid, "--text", text, "--label", label,
-            "--tokenizer", tokenizer, "--out", out]  # fmt: skip
-
-
-def encode(*args):
-    """The command's main function."""
-    command.main([str(a) for a in args])
-
-
-def refused(*args):
-    with pytest.raises(SystemExit) as error:
-        encode(*args)
-    assert str(error.value).startswith("encode: ")
-    return str(error.value)
-
-
-def files_of(folder):
-    """Every file's bytes. fairseq's log has the command line in it, and this file no data."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "preprocess.log"
-    }
 
 
 def same_text(kind, found, text):
@@ -149,10 +103,6 @@ def test_empty_lines_of_csv_and_suffixes_of_other_systems(tmp_path, tokenizers):
 
 
 # --- labels ---
-
-
-def classes(data):
-    return [line.split()[0] for line in (data / "label" / "dict.txt").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(

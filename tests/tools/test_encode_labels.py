@@ -5,8 +5,7 @@ import re
 import shlex
 
 import pytest
-from test_encode import decoded
-from test_encode_files import classes, encode, flags_of, refused, write
+from encode_files import classes, decoded, encode, flags_of, refused, write
 from tiny_tokenizers import write_tokenizer
 
 from mixkd_plugin.tools.texts.likeness import MISSING, is_blank, likeness

@@ -15,8 +15,7 @@ import forked
 import inprocess
 import pytest
 import toy
-from test_encode import decoded
-from test_encode_files import FEW, encode, files_of, flags_of, refused, write
+from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
 from mixkd_plugin.tools.encode import encode as command

@@ -1,7 +1,7 @@
 """encode of files of one's own: bad input is one error, and nothing is written."""
 
 import pytest
-from test_encode_files import FEW, flags_of, refused, write
+from encode_files import FEW, flags_of, refused, write
 from tiny_tokenizers import write_tokenizer
 
 

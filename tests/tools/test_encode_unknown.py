@@ -1,8 +1,7 @@
 """encode: how much of the texts the dictionary does not know is printed, and too much refused."""
 
 import pytest
-from test_encode import decoded
-from test_encode_files import FEW, encode, flags_of, refused, write
+from encode_files import FEW, decoded, encode, flags_of, refused, write
 from tiny_tokenizers import KINDS
 
 SCRIPTS = {"Greek": "καλημέρα κόσμε", "Chinese": "今日天气很好", "Thai": "สวัสดีชาวโลก"}

@@ -6,7 +6,7 @@ import sys
 import hf_models
 import pytest
 import torch
-from test_export import Trained
+from exported import Trained
 
 from mixkd_plugin.tools.export import export as export_module
 from mixkd_plugin.tools.export.export import export

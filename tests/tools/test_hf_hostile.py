@@ -8,7 +8,7 @@ import time
 import hf_models
 import pytest
 import torch
-from test_import_hf import random_weights, write_source
+from bert_source import random_weights, write_source
 
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 

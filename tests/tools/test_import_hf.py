@@ -1,7 +1,6 @@
 """import_hf: hidden states equal to independent implementations'."""
 
 import importlib.util
-import json
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -9,6 +8,18 @@ from pathlib import Path
 import hf_models
 import pytest
 import torch
+from bert_source import (
+    CONFIG,
+    HEADS,
+    INNER,
+    LAYERS,
+    SPECIAL,
+    VOCABULARY,
+    WIDTH,
+    WORDS,
+    random_weights,
+    write_source,
+)
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
@@ -17,73 +28,7 @@ from torch import nn
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
 
-SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
-WORDS = ["the", "soup", "##s", "was", "cold", "[unused0]", "!", '"', "é", "日"]
-VOCABULARY = ["[PAD]", *WORDS[:4], "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:]]
-WIDTH, INNER, LAYERS, HEADS, POSITIONS = 24, 40, 3, 4, 20
-
 IMPORTED = ["dict.txt", "model.pt", "tokenizer.json", "tokenizer_config.json"]
-CONFIG = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "layer_norm_eps": 1e-12,
-    "vocab_size": len(VOCABULARY),
-    "max_position_embeddings": POSITIONS,
-    "type_vocab_size": 2,
-    "hidden_size": WIDTH,
-    "intermediate_size": INNER,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-}
-
-
-def random_weights():
-    """BERT's tensors, with embeddings as small as BERT's, for which LayerNorm's epsilon matters."""
-    generator = torch.Generator().manual_seed(3)
-
-    def normal(*shape, std=0.05):
-        return std * torch.randn(*shape, generator=generator)
-
-    state = {
-        "embeddings.word_embeddings.weight": normal(len(VOCABULARY), WIDTH),
-        "embeddings.position_embeddings.weight": normal(POSITIONS, WIDTH),
-        "embeddings.token_type_embeddings.weight": normal(2, WIDTH),
-        "embeddings.position_ids": torch.arange(POSITIONS)[None],
-        "pooler.dense.weight": normal(WIDTH, WIDTH),
-        "pooler.dense.bias": normal(WIDTH),
-    }
-    shapes = {
-        "attention.self.query": (WIDTH, WIDTH),
-        "attention.self.key": (WIDTH, WIDTH),
-        "attention.self.value": (WIDTH, WIDTH),
-        "attention.output.dense": (WIDTH, WIDTH),
-        "attention.output.LayerNorm": (WIDTH,),
-        "intermediate.dense": (INNER, WIDTH),
-        "output.dense": (WIDTH, INNER),
-        "output.LayerNorm": (WIDTH,),
-    }
-    modules = {"embeddings.LayerNorm": (WIDTH,)}
-    for i in range(LAYERS):
-        modules.update({f"encoder.layer.{i}.{name}": shape for name, shape in shapes.items()})
-    for name, shape in modules.items():
-        offset = 1.0 if name.endswith("LayerNorm") else 0.0
-        state[f"{name}.weight"] = offset + normal(*shape, std=0.3)
-        state[f"{name}.bias"] = normal(shape[0], std=0.3)
-    return state
-
-
-def write_source(folder, config=None, state=None, vocabulary=VOCABULARY, weights="bin"):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
-    (folder / "vocab.txt").write_text("".join(f"{s}\n" for s in vocabulary), encoding="utf-8")
-    state = random_weights() if state is None else state
-    if weights == "bin":
-        torch.save(state, folder / "pytorch_model.bin")
-    else:
-        safetensors = pytest.importorskip("safetensors.torch")
-        safetensors.save_file(state, str(folder / "model.safetensors"))
-    return folder
 
 
 def reference_hidden_states(state, tokens, mask, activation="gelu", eps=1e-12):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from test_import_hf import VOCABULARY, WIDTH, random_weights, write_source
+from bert_source import VOCABULARY, WIDTH, random_weights, write_source
 
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 

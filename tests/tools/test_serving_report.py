@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_export import Trained
+from exported import Trained
 
 from mixkd_plugin.tools.scoring import load, make_batches
 from mixkd_plugin.tools.serving_report import serving_report as report

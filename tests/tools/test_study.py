@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_study import STUDY
 
 from mixkd_plugin.tools.study import plan
 from mixkd_plugin.tools.study.study import devices_of, main, read_study
-
-STUDY = Path(__file__).resolve().parents[2] / "examples" / "glue" / "study.yaml"
 
 
 def study(tmp_path, *overrides):

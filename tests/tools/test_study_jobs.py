@@ -4,13 +4,12 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from test_quickstart import untrained_minilm, write_sample
-from test_study import STUDY
+from small_study import STUDY, small_study, write_sample
+from toy import ROOT
 
 from mixkd_plugin.tools.study import plan
 from mixkd_plugin.tools.study.commands import train_command
@@ -18,8 +17,6 @@ from mixkd_plugin.tools.study.jobs import Jobs
 from mixkd_plugin.tools.study.log import read_log
 from mixkd_plugin.tools.study.processes import locked
 from mixkd_plugin.tools.study.study import read_study
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_only_what_can_be_resumed_is_saved_on_the_way(tmp_path):
@@ -100,19 +97,6 @@ def test_who_may_begin_while_a_teacher_is_made(tmp_path, monkeypatch):
     (folder / "result.json").parent.mkdir(parents=True)
     (folder / "result.json").touch()
     assert jobs.may_begin(teacher) and jobs.may_begin(teacher)
-
-
-def small_study(tmp_path, *overrides):
-    glue, source = tmp_path / "glue", tmp_path / "bert"
-    if not glue.exists():
-        write_sample(glue / "SST-2", "--train", 64, "--dev", 21)
-        untrained_minilm(source)
-    return [
-        sys.executable, "-m", "mixkd_plugin.tools.study", str(STUDY), f"glue.gold={glue}",
-        f"out={tmp_path / 'out'}", f"encoder={source}", "tasks=[SST-2]", "fractions=[0.5]",
-        "seeds=[1,2]", "devices=cpu", "jobs=2", "points=2", "settings.common.min-updates=2",
-        "settings.common.epochs=1", "settings.common.teacher-epochs=1", *overrides,
-    ]  # fmt: skip
 
 
 def more_data(tmp_path):

@@ -4,7 +4,8 @@ import json
 import subprocess
 
 import pytest
-from test_study_jobs import ROOT, small_study
+from small_study import small_study
+from toy import ROOT
 
 
 @pytest.mark.slow

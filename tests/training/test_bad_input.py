@@ -1,9 +1,9 @@
 """Input that cannot be meant: one clear error, before the first update. Flags, student, data."""
 
-import inprocess
 import pytest
 import toy
 from refusals import FINE_TUNE, KD, assert_matches, refusal
+from unlabelled import relabelled
 
 # --- flags ---
 
@@ -96,19 +96,6 @@ def test_student_initialisation(tmp_path, classification, teacher, flags, messag
 @pytest.fixture
 def data(tmp_path, classification):
     return toy.copy_data(classification, tmp_path / "data")
-
-
-def relabelled(data, split, lines):
-    """Binarise other labels into a copied data folder."""
-    for old in (data / "label").glob(f"{split}.*"):
-        old.unlink()
-    text = data / "raw" / f"{split}.label"
-    text.write_text("".join(f"{line}\n" for line in lines))
-    prefs = ["--trainpref" if split == "train" else "--validpref", text]
-    inprocess.preprocess(
-        "--only-source", *prefs, "--srcdict", data / "raw" / "labels.txt", "--destdir",
-        data / "label", "--workers", 1,
-    )  # fmt: skip
 
 
 def test_no_labels_at_all(tmp_path, data):

@@ -8,35 +8,11 @@ import inprocess
 import numpy as np
 import pytest
 import toy
+from ranks import at_address, errors, refusals
 from refusals import FINE_TUNE, KD, assert_matches
-from test_equivalence import SIZE
+from toy import SIZE
 
 OURS = "mixkd_sentence_prediction"
-
-
-# What torch may say after all else when a process ends that never destroyed its group, as fairseq's
-# do not (https://github.com/pytorch/pytorch/issues/190489).
-ABORTED = "terminate called without an active exception"
-
-
-def errors(*results):
-    """The last line of each process, which must be a ValueError, before any update."""
-    for code, log in results:
-        assert code not in (0, -9) and "train_inner" not in log, log[-2000:]
-    lines = [log.replace(ABORTED, "").strip().splitlines()[-1] for _, log in results]
-    lines = [line.split("ValueError: ", 1) for line in lines]
-    assert all(len(line) == 2 for line in lines), lines
-    return [line[1] for line in lines]
-
-
-def refusals(tmp_path, data, flags, other_flags=None, other_data=None, count=2):
-    """What each of two processes says, the second with other flags or data."""
-    mine = toy.train_flags(data, tmp_path / "s", *flags)
-    other = toy.train_flags(other_data or data, tmp_path / "s", *(other_flags or flags))
-    start = time.monotonic()
-    results = toy.processes(count, "fairseq_cli.train", mine, other, check=False)
-    assert time.monotonic() - start < 60  # far below any time-out of torch's
-    return errors(*results)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +87,6 @@ def test_more_processes_than_examples(tmp_path):
     data = toy.make_data(tmp_path / "data", {"train": 3, "valid": 8})
     for said in refusals(tmp_path, data, [*FINE_TUNE, "--batch-size", 1], count=4):
         assert said.startswith("--distributed-world-size 4: split 'train' has 3 examples; allowed")
-
-
-def at_address(address, rank, *flags):
-    return [
-        "fairseq_cli.train", *flags, "--device-id", 0,
-        "--distributed-world-size", 2, "--distributed-rank", rank, "--distributed-no-spawn",
-        "--distributed-backend", "gloo", "--distributed-init-method", address,
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import toy
+from ranks import refusals
 from refusals import KD, assert_matches
-from test_bad_ranks import refusals
 from two_vocabularies import INIT
 
 from mixkd_plugin.data.text_digests import digest_of_texts, write_digests

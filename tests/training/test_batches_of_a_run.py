@@ -10,7 +10,7 @@ import toy
 from fairseq import tasks
 from fairseq.data import data_utils
 from refusals import FINE_TUNE
-from test_equivalence import OFF, SIZE
+from toy import OFF, SIZE
 
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 

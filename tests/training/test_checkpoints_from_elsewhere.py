@@ -8,11 +8,11 @@ import inprocess
 import pytest
 import torch
 import toy
-from conftest import TEACHER
 from fairseq import checkpoint_utils
 from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
+from toy import TEACHER
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.compare import compare

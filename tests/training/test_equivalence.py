@@ -4,42 +4,18 @@ import re
 
 import inprocess
 import pytest
-import torch
 import toy
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+from same_end import assert_same
+from toy import OFF, SIZE
 
-OFF = [
-    "--kd-weight", 0, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0,
-    "--batch-by-length", "off", "--padding-free", "off",
-]  # fmt: skip
 FAIRSEQ = "sentence_prediction"
-SIZE = [
-    "--arch", "roberta", "--encoder-layers", 2, "--encoder-embed-dim", 32,
-    "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
-]  # fmt: skip
 # the multiple: fairseq leaves the last batch of a split out, ours scores every valid example
 UPDATES = [
     "--max-update", 20, "--max-epoch", 9, "--save-interval-updates", 10,
     "--required-batch-size-multiple", 1,
 ]  # fmt: skip
-
-
-def assert_same(a, b, at="checkpoint"):
-    """Equal to the last bit, in nested containers."""
-    assert type(a) is type(b), at
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype and torch.equal(a, b), at
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), at
-        for key in a:
-            assert_same(a[key], b[key], f"{at}[{key!r}]")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), at
-        for i, (x, y) in enumerate(zip(a, b)):
-            assert_same(x, y, f"{at}[{i}]")
-    else:
-        assert a == b, at
 
 
 def assert_same_training_state(ours, theirs):

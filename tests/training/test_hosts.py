@@ -10,8 +10,7 @@ import inprocess
 import pytest
 import torch
 import toy
-from test_bad_ranks import errors
-from test_processes import flags_of
+from ranks import errors, flags_of
 
 NAMES = tuple(f"mixkd{os.getpid()}-{i}" for i in range(2))
 DEVICES = tuple(f"mk{os.getpid()}-{i}" for i in range(2))  # 15 characters at most

@@ -3,20 +3,15 @@
 Bytes are those of tensors alive, which are the same in every run.
 """
 
-import sys
 from typing import NamedTuple
 
 import inprocess
 import pytest
 import torch
 import toy
-from toy import ROOT
+from live_bytes import LiveBytes
 
 from mixkd_plugin.teacher.ensemble import Teacher
-
-sys.path.insert(0, str(ROOT / "examples" / "benchmark"))
-
-from live_bytes import LiveBytes  # noqa: E402
 
 # Nothing is alive that the step does not need: no batches read ahead, no validation split.
 FLAGS = ["--max-epoch", 1, "--data-buffer-size", 0, "--disable-validation", "--no-save"]

@@ -6,15 +6,8 @@ import pytest
 import torch
 import toy
 from fairseq.logging import metrics as fairseq_metrics
+from scores import CORRELATIONS, FINE_TUNE, LEARN, MIXUP, assert_logged, regression_scores
 from sklearn.metrics import matthews_corrcoef
-from test_every_example_counts import (
-    CORRELATIONS,
-    FINE_TUNE,
-    LEARN,
-    MIXUP,
-    assert_logged,
-    regression_scores,
-)
 
 from mixkd_plugin.criterions import metrics
 

@@ -6,9 +6,8 @@ import shutil
 import inprocess
 import pytest
 import toy
+from encode_files import FEW, classes, decoded, encode, flags_of, refused, write
 from refusals import FINE_TUNE, KD, accepts, refusal
-from test_encode import decoded
-from test_encode_files import FEW, classes, encode, flags_of, refused, write
 
 from mixkd_plugin.tools.texts.likeness import listed
 from mixkd_plugin.tools.texts.names import join_names, split_names

@@ -6,10 +6,10 @@ import inprocess
 import pytest
 import torch
 import toy
+from ranks import refusals
 from refusals import KD, assert_matches
-from test_bad_ranks import refusals
-from test_equivalence import assert_same
-from test_training import TERMS
+from same_end import assert_same
+from toy import TERMS
 
 HALF = ["--fp16", "--fp16-no-flatten-grads"]
 EVERYTHING = ["--kd-weight", 1, "--distill-distance", "kl", "--max-epoch", 3]

@@ -9,23 +9,10 @@ import pytest
 import torch
 import toy
 from fairseq import tasks
-from test_equivalence import SIZE
+from ranks import flags_of
+from toy import SIZE
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
-
-# The same 26 batches an epoch, 4 of them an update: the last update of an epoch has 2 of 4, so that
-# of 4 processes two compute a dummy batch. adam-eps: the gradient of keys' biases is 0 but for
-# rounding, which Adam would divide by its own size.
-EVERYTHING = [
-    "--kd-weight", 1, "--mixup-ratio", 2, "--dropout", 0, "--attention-dropout", 0,
-    "--batch-size", 4, "--max-update", 20, "--max-epoch", 9, "--batch-size-valid", 8,
-    "--adam-eps", 1e-5,
-]  # fmt: skip
-
-
-def flags_of(data, folder, teacher, world_size, *extra):
-    flags = [*EVERYTHING, "--teacher-path", teacher, "--update-freq", 4 // world_size]
-    return toy.train_flags(data, folder, *flags, *extra)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import inprocess
 import pytest
 import torch
 import toy
+from ranks import errors, refusals
 from refusals import assert_matches
-from test_bad_ranks import errors, refusals
 
 
 def flags(data, folder, teacher, *extra):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from same_end import assert_same_end
-from test_teacher_outputs import BASE, run, totals
+from taught import BASE, contents, run, totals
 
 from mixkd_plugin.teacher import build, disk_cache, logits
 
@@ -19,24 +19,6 @@ def no_other_package():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "digests_of_code", lambda _: {})
         yield
-
-
-@pytest.fixture
-def loads(monkeypatch):
-    """A list that grows with every teacher that is loaded."""
-    loaded = []
-    load = build.load_teacher
-
-    def noted(*args):
-        loaded.append(args[0])
-        return load(*args)
-
-    monkeypatch.setattr(build, "load_teacher", noted)
-    return loaded
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")

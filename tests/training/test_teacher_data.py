@@ -9,7 +9,6 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from recorded_train import watcher
 from same_end import assert_same_end
-from test_teacher_cache import loads  # noqa: F401  (a fixture)
 from two_vocabularies import INIT, Case, pieces_of, texts_of
 
 from mixkd_plugin.mixup import Mix
@@ -128,7 +127,7 @@ def test_a_copy_in_the_students_vocabulary_changes_nothing(
     tmp_path,
     classification,
     teacher,
-    loads,  # noqa: F811
+    loads,
 ):
     """Not a bit, and the answers on disk are the same ones."""
     copy = toy.copy_data(classification, tmp_path / "copy")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import toy
-from conftest import EVERYTHING
 from fairseq.models.roberta import RobertaModel
+from ranks import flags_of
 from same_end import assert_same_end
-from test_processes import flags_of
-from test_teacher_cache import contents, loads  # noqa: F401  (a fixture)
+from taught import contents  # noqa: F401  (a fixture)
+from toy import EVERYTHING
 from two_vocabularies import INIT, texts_of
 
 HEAD = "sentence_classification_head"
@@ -31,7 +31,7 @@ def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
         torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
 
 
-def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):  # noqa: F811
+def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     """Also by one of the teacher's own vocabulary, whose data are the copy."""
     flags = ["--kd-weight", 1, "--teacher-cache", tmp_path / "cache"]
     words.run(tmp_path / "cold", *flags)
@@ -44,7 +44,7 @@ def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     assert loads == []
 
 
-def test_a_changed_copy_is_not_answered_by_old_answers(tmp_path, words, loads):  # noqa: F811
+def test_a_changed_copy_is_not_answered_by_old_answers(tmp_path, words, loads):
     flags = ["--kd-weight", 1, "--max-epoch", 1, "--teacher-cache", tmp_path / "cache"]
     words.run(tmp_path / "a", *flags)
     assert len(contents(tmp_path / "cache")) == 3

@@ -1,25 +1,14 @@
 """The teacher's answers: asked for once, looked up by example, the same wherever they come from."""
 
-import inprocess
 import numpy as np
 import pytest
 import torch
 import toy
 from same_end import assert_same_end
+from taught import run, totals
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.teacher.ensemble import Teacher
-
-BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2]
-
-
-def run(data, folder, teacher, *flags, watcher=lambda *_: None):
-    flags = toy.train_flags(data, folder, *BASE, "--teacher-path", teacher, *flags)
-    return inprocess.run_training(flags, watcher)
-
-
-def totals(asked):
-    return tuple(sum(column) for column in zip(*asked))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import inprocess
 import pytest
 import torch
 import toy
+from toy import TERMS
 
-TERMS = {"mle_loss": 1, "kd_loss": 0.5, "sm_loss": 1, "tmkd_loss": 1}
 KD = ["--kd-weight", 1]
 
 

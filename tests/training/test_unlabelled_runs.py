@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 import toy
+from encode_files import decoded, encode_glue, write_glue, write_model
 from refusals import FINE_TUNE, accepts, assert_matches, refusal
 from same_end import assert_same_end
-from test_bad_input import relabelled
-from test_criterion import CLASSES, weight_flags
-from test_encode import decoded, run, write_glue, write_model
-from test_every_example_counts import predictions, raw_labels
-from test_unlabelled import ALLOW, NONE, without
+from scores import predictions, raw_labels
+from unlabelled import ALLOW, NONE, relabelled, without
 
 from mixkd_plugin.data.mixup_plan import stratified_subset
 
@@ -77,7 +75,8 @@ def test_the_flag_changes_nothing_where_all_have_labels(tmp_path, classification
 
 def test_labels_matter_to_no_term_of_the_teacher(tmp_path, classification, partly, teacher):
     """partly is classification without half of the labels: the same bits without label losses."""
-    flags = [*weight_flags((0, 1, 0, 1)), "--teacher-path", teacher, "--max-update", 6]
+    flags = ["--mle-weight", 0, "--kd-weight", 1, "--sm-weight", 0, "--teacher-path", teacher]
+    flags += ["--max-update", 6]
     for name, data in (("all", classification), ("half", partly)):
         inprocess.run_training(toy.train_flags(data, tmp_path / name, *flags, *ALLOW))
     assert_same_end(tmp_path / "all", tmp_path / "half", but=("meters",))
@@ -115,8 +114,8 @@ def test_refusals(tmp_path, classification):
 
 def test_refusals_of_regression(tmp_path):
     sizes = {"train": 24, "valid": 8}
-    data = without(toy.make_data(tmp_path / "data", sizes, targets=CLASSES), True, {5, 9})
-    flags = [*FINE_TUNE, "--num-classes", CLASSES, "--regression-target"]
+    data = without(toy.make_data(tmp_path / "data", sizes, targets=3), True, {5, 9})
+    flags = [*FINE_TUNE, "--num-classes", 3, "--regression-target"]
     message = "'nan nan nan' is not 3 finite numbers.*--unlabelled-examples allow"
     assert_matches(message, refusal(data, tmp_path / "s", *flags))
     accepts(data, tmp_path / "s", *flags, *ALLOW)
@@ -136,7 +135,7 @@ def model(tmp_path_factory):
 def test_encode_makes_unlabelled_examples_of_empty_fields(tmp_path, model, capsys):
     rows = [["a", "1"], ["b", ""], ["c", "0"], ["a b", "  "]]
     glue = write_glue(tmp_path / "g", ["sentence", "label"], rows, rows[::2])
-    flags = run(glue, "SST-2", model, tmp_path / "d", unlabelled=True)
+    flags = encode_glue(glue, "SST-2", model, tmp_path / "d", unlabelled=True)
     assert flags == "--num-classes 2 --init-token 0 --unlabelled-examples allow"
     assert (tmp_path / "d" / "train_flags.txt").read_text() == flags + "\n"
     assert decoded(tmp_path / "d", "train") == [("a", 1), ("b", -1), ("c", 0), ("a b", -1)]
@@ -145,7 +144,7 @@ def test_encode_makes_unlabelled_examples_of_empty_fields(tmp_path, model, capsy
 
     rows = [["a", "b", "5"], ["b", "c", ""]]
     glue = write_glue(tmp_path / "s", ["sentence1", "sentence2", "score"], rows, rows[:1])
-    assert " --unlabelled-examples allow " in run(
+    assert " --unlabelled-examples allow " in encode_glue(
         glue, "STS-B", model, tmp_path / "ds", unlabelled=True
     )
     assert (tmp_path / "ds" / "label" / "train.label").read_text() == "1.0\nnan\n"
@@ -157,10 +156,10 @@ def test_encode_refuses_empty_labels_elsewhere(tmp_path, model, split):
     train, dev = (rows, rows[:1]) if split == "train" else (rows[:1], rows)
     glue = write_glue(tmp_path / "g", ["sentence", "label"], train, dev)
     with pytest.raises(ValueError, match=f"{split}.tsv, line 3: empty label"):
-        run(glue, "SST-2", model, tmp_path / "d", unlabelled=split == "dev")
+        encode_glue(glue, "SST-2", model, tmp_path / "d", unlabelled=split == "dev")
 
 
 def test_encode_does_not_take_other_labels_for_none(tmp_path, model):
     glue = write_glue(tmp_path / "g", ["sentence", "label"], [["a", "<unk>"]])
     with pytest.raises(ValueError, match="train.tsv, line 2: .*<unk>"):
-        run(glue, "SST-2", model, tmp_path / "d", unlabelled=True)
+        encode_glue(glue, "SST-2", model, tmp_path / "d", unlabelled=True)

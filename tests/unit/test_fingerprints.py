@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import toy
 from fairseq.models import MODEL_REGISTRY
+from ranks import at_address, errors
+from ranks import refusals as refusals_of_two
 from refusals import FINE_TUNE, KD, assert_matches
-from test_bad_ranks import at_address, errors
-from test_bad_ranks import refusals as refusals_of_two
 
 from mixkd_plugin.fingerprints import (
     digest_of_package,

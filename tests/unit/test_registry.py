@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from test_data import Base, dataset
-from test_mixup_plan import of_lengths
 from torch import nn
 
 from mixkd_plugin import MixupModel, losses, register_distance, register_pairing
 from mixkd_plugin.data import mixup_plan
 from mixkd_plugin.data.mixup_dataset import DistillationDataset
-from mixkd_plugin.data.mixup_plan import PAIRINGS, draw_plan
+from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
 from mixkd_plugin.mixup import Mix, union_rows
 from mixkd_plugin.models.encode import encode
@@ -97,9 +96,13 @@ def test_a_rule_sees_ids_lengths_and_labels_of_the_eligible():
         assert examples.labels.tolist() == classes[kept].tolist()
 
 
+def examples():
+    return Examples(np.arange(N), np.arange(N), np.zeros(N, dtype=np.int64))
+
+
 def test_columns_and_epochs_draw_from_streams_of_their_own():
     register_pairing("mine")(lambda examples, rng: rng.randint(N, size=N))
-    drawn = [draw_plan(of_lengths(np.arange(N)), 2, 1, "mine", 1, epoch) for epoch in (1, 2)]
+    drawn = [draw_plan(examples(), 2, 1, "mine", 1, epoch) for epoch in (1, 2)]
     columns = {tuple(column) for plan in drawn for column in plan.partners.T}
     assert len(columns) == 4
 
@@ -120,7 +123,7 @@ def test_columns_and_epochs_draw_from_streams_of_their_own():
 def test_a_rule_gives_positions_that_depend_on_its_arguments_alone(rule, found):
     register_pairing("wrong")(rule)
     with pytest.raises(ValueError, match=f"--mixup-pairing wrong: the rule gave {found}; allowed"):
-        draw_plan(of_lengths(np.arange(N)), 1, 0.4, "wrong", seed=1, epoch=1)
+        draw_plan(examples(), 1, 0.4, "wrong", seed=1, epoch=1)
 
 
 def test_a_loader_worker_need_not_know_the_rule():

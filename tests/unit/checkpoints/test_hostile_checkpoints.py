@@ -14,7 +14,7 @@ import pytest
 import torch
 import toy
 from refusals import KD, accepts, refusal
-from test_safe_load import checkpoint
+from tiny_models import checkpoint
 
 from mixkd_plugin import fingerprints
 from mixkd_plugin.checkpoints import checks, configured, recovery, safe_load

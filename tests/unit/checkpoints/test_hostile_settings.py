@@ -18,7 +18,7 @@ from fairseq.models import (
 )
 from fairseq.tasks import TASK_REGISTRY
 from refusals import KD, accepts, refusal
-from test_encoding import build as student
+from tiny_models import build as student
 from torch import nn
 
 from mixkd_plugin import MixupModel

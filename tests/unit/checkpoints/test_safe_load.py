@@ -7,7 +7,7 @@ import os
 import pickle
 import tarfile
 import zipfile
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +15,11 @@ import pytest
 import torch
 from fairseq.distributed import utils as distributed_utils
 from omegaconf import OmegaConf
+from tiny_models import checkpoint
 
 from mixkd_plugin.checkpoints import configured, pickle_scan, safe_load
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def checkpoint(**changes):
-    """What fairseq's trainer saves, small."""
-    model = argparse.Namespace(_name="roberta", encoder_layers=2, data="here")
-    state = {
-        "args": None,
-        "cfg": {"model": model, "task": {"_name": "sentence_prediction", "data": "here"}},
-        "model": OrderedDict(weight=torch.arange(6.0).view(2, 3), half=torch.ones(2).half()),
-        "criterion": None,
-        "optimizer_history": [{"criterion_name": "X", "num_updates": 3, "lr_scheduler_state": {}}],
-        "task_state": {},
-        "extra_state": {"val_loss": np.float64(0.5), "train_iterator": {"epoch": 2}},
-        "last_optimizer_state": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []},
-    }
-    return {**state, **changes}
 
 
 class MakesFolder:

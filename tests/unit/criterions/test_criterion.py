@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fairseq import tasks
 from fairseq.logging import metrics
 from fairseq.models.roberta import RobertaModel
-from test_encoding import build
+from tiny_models import build
 from toy import make_data, train_flags
 
 from mixkd_plugin.mixup import Mix

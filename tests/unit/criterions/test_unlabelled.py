@@ -6,25 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import toy
-from test_bad_input import relabelled
 from test_criterion import CLASSES, WEIGHTS, Run, weight_flags
+from unlabelled import ALLOW, without
 
 from mixkd_plugin.criterions import mixkd
-
-ALLOW = ["--unlabelled-examples", "allow"]
-NONE = {False: "<unk>", True: "nan nan nan"}
-
-
-def without(data, regression, hidden):
-    """Take the labels of the training examples ``hidden`` away."""
-    path = data / ("label" if regression else "raw") / "train.label"
-    lines = path.read_text().splitlines()
-    lines = [NONE[regression] if i in hidden else line for i, line in enumerate(lines)]
-    if regression:
-        path.write_text("".join(f"{line}\n" for line in lines))
-    else:
-        relabelled(data, "train", lines)
-    return data
 
 
 @pytest.fixture(scope="module")

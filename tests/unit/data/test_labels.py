@@ -9,7 +9,7 @@ import torch
 import toy
 from fairseq.data import Dictionary, indexed_dataset
 from refusals import FINE_TUNE, refusal
-from test_equivalence import assert_same
+from same_end import assert_same
 
 from mixkd_plugin.data.labels import read_class_labels
 

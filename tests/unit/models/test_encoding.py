@@ -1,56 +1,20 @@
 """The seam: student and teacher on mixed rows, through fairseq's own encoder."""
 
-from argparse import Namespace
-
 import pytest
 import torch
-from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.roberta import RobertaModel
+from tiny_models import HEAD, LAM, PAD, PARTNERS, X, build, rows
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import encode
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.teacher.ensemble import Teacher
 
-PAD = 1
-HEAD = "head"
-
-
-def build(cls, seed, pad_row=0.0, words=30, **settings):
-    """A tiny model of its own random weights, with a vocabulary of so many words."""
-    dictionary = Dictionary()
-    for i in range(words):
-        dictionary.add_symbol(f"w{i}")
-    args = Namespace(max_positions=32, **settings)
-    ARCH_CONFIG_REGISTRY["mixkd_tiny"](args)
-    args.encoder_layerdrop = 0.0
-    torch.manual_seed(seed)
-    model = cls.build_model(args, Namespace(source_dictionary=dictionary))
-    model.register_classification_head(HEAD, num_classes=3)
-    for parameter in model.parameters():  # fairseq's initial values are too small to tell apart
-        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    model.encoder.sentence_encoder.embed_tokens.weight.data[PAD] = pad_row
-    return model.eval()
-
-
-def rows(*lengths, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.full((len(lengths), max(lengths)), PAD)
-    for row, length in zip(tokens, lengths):
-        row[:length] = torch.randint(4, 34, (length,), generator=generator)
-        row[0], row[length - 1] = 0, 2
-    return tokens
-
 
 @pytest.fixture(params=[False, True], ids=["post-LN", "pre-LN"])
 def student(request):
     settings = {"encoder_normalize_before": request.param}
     return build(MixKDRobertaModel, 0, **settings)
-
-
-X, PARTNERS = rows(6, 9, 4), rows(8, 3, 9, 5, 9, 2, seed=1)
-LAM = torch.tensor([0.3, 0.8, 0.5, 0.1, 0.9, 0.6], dtype=torch.float64)
 
 
 def mixed(model, lam=LAM, x=X, partners=PARTNERS, with_clean=False):

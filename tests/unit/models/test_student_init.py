@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq.models.roberta import RobertaModel
-from test_encoding import HEAD, build
+from tiny_models import HEAD, build
 
 from mixkd_plugin.checkpoints.checks import fingerprint
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel

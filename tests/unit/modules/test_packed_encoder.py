@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from fairseq.models.roberta import RobertaModel
-from test_encoding import HEAD, PAD, build, rows
+from tiny_models import HEAD, PAD, build, rows
 from torch import nn
 
 from mixkd_plugin.mixup import Mix

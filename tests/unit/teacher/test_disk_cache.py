@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from refusals import accepts
 from same_end import assert_same_end
-from test_teacher_outputs import run
+from taught import run
 
 from mixkd_plugin.teacher import build
 from mixkd_plugin.teacher.disk_cache import OutputCache
