@@ -1,6 +1,6 @@
 """Toy data and checkpoints that several tests share, made once a session."""
 
-import json
+import logging
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -10,16 +10,13 @@ import inprocess
 import pytest
 import torch
 import toy
+from recorded_train import recorded_by_two
 from tiny_tokenizers import KINDS, write_tokenizer
+from toy import EVERYTHING, TEACHER
 from two_vocabularies import add_second_text, make_case
 
+from mixkd_plugin.teacher import build
 from mixkd_plugin.teacher.ensemble import Teacher
-
-# A teacher by fairseq alone, deeper than the student (mixkd_tiny) and of the same width.
-TEACHER = [
-    "--arch", "roberta", "--encoder-layers", 3, "--encoder-embed-dim", 32,
-    "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,13 +69,6 @@ def pairs(tmp_path_factory):
     return make_case(folder, data, TEACHER, [*flags, "--separator-token", 2], flags)
 
 
-EVERYTHING = [
-    "--kd-weight", 0.5, "--mixup-ratio", 2, "--mixup-pairing", "length",
-    "--teacher-weights", "0.7:0.3", "--distill-distance", "kl", "--distill-temperature", 2,
-    "--train-fraction", 0.5, "--student-init-layers", "spaced",
-]  # fmt: skip
-
-
 class Distilled(NamedTuple):
     """A student trained by the real command line with every term on."""
 
@@ -125,10 +115,8 @@ def two_processes(tmp_path_factory, classification, teacher):
         teacher, "--lr", 0.005, "--dropout", 0, "--attention-dropout", 0,
     ]  # fmt: skip
     flags = toy.train_flags(classification, folder / "student", *flags)
-    records = [folder / "mixes0", folder / "mixes1"]
-    logs = toy.two_processes("recorded_train", *([path, *flags] for path in records))
-    lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
-    return TwoProcesses(folder / "student", logs[0], [json.loads(line) for line in lines])
+    mixes, logs = recorded_by_two(flags)
+    return TwoProcesses(folder / "student", logs[0], mixes)
 
 
 @pytest.fixture
@@ -144,6 +132,29 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(Teacher, "logits", counted)
     return calls
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """A list that grows with every teacher that is loaded."""
+    loaded = []
+    load = build.load_teacher
+
+    def noted(*args):
+        loaded.append(args[0])
+        return load(*args)
+
+    monkeypatch.setattr(build, "load_teacher", noted)
+    return loaded
+
+
+@pytest.fixture
+def own_logging():
+    """hydra sets logging up anew, for good."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

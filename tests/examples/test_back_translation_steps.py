@@ -1,0 +1,93 @@
+"""The steps of back-translation that need no model: parsing, choosing, refusing."""
+
+import back_translate
+import inprocess
+import pytest
+import toy
+import translation
+from back_translated import COMMON, RARE, glue_of_pairs, glue_of_sentences
+from encode_files import encode_glue, write_model
+from fairseq import tasks
+
+
+def printed(*outputs):
+    """As fairseq-interactive prints (id, text), with all that stands around it."""
+    return [
+        line
+        for number, text in outputs
+        for line in (f"S-{number}\tD-0\t0\tx", f"H-{number}\t-0.5\t{text}@@",
+                     f"D-{number}\t-0.5\t{text}", f"P-{number}\t-0.1 -0.2")
+    ]  # fmt: skip
+
+
+def test_outputs_are_sorted_by_text():
+    said = ["INFO | D-7 is no output", *printed((2, "c"), (0, "a  \u2028b"), (1, ""))]
+    assert translation.parse(said, 3, "--forward", "f") == ["a b", "", "c"]
+
+
+@pytest.mark.parametrize(
+    "outputs, message",
+    [
+        ([(0, "a")], "--forward: 1 translations of 2 texts, text 2 has 0; allowed is one"),
+        ([(0, "a"), (0, "b"), (1, "c")], "3 translations of 2 texts, text 1 has 2; "),
+        ([(0, "a"), (1, "b"), (2, "c")], "3 translations of 2 texts, text 3 has 1; "),
+    ],
+)
+def test_a_count_that_does_not_fit(outputs, message):
+    with pytest.raises(ValueError, match=message):
+        translation.parse(printed(*outputs), 2, "--forward", "f")
+
+
+def test_the_part_is_that_of_the_task(tmp_path):
+    glue, data = glue_of_pairs(tmp_path / "RTE"), tmp_path / "data"
+    flags = encode_glue(glue, "RTE", write_model(tmp_path, [*COMMON, *RARE]), data).split()
+    task = back_translate.TASKS["RTE"]
+    table = back_translate.read_table(str(glue / "train.tsv"), task.columns)
+    for fraction, seed in ((0.3, 1), (0.3, 5), (1.0, 1)):
+        config = inprocess.training_config(
+            toy.train_flags(
+                data, "unused", *flags, "--train-fraction", fraction, "--train-fraction-seed", seed
+            )
+        )
+        dataset = tasks.setup_task(config.task).load_dataset("train", combine=False)
+        wanted = [dataset[i]["id"] for i in range(len(dataset))]
+        chosen = back_translate.choose(table, task, fraction, seed)
+        assert [int(fields[0]) for fields in chosen] == wanted
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"task_name": "sst2"}, "--task 'sst2'; allowed: CoLA, MNLI"),
+        ({"labels": "silver"}, "--labels 'silver'; allowed: gold, none"),
+        ({"fraction": 0.0}, r"--fraction 0.0: allowed is a number in \(0, 1\]"),
+        ({"forward": "data --path none.pt"}, "--forward: --path none.pt does not exist"),
+        ({"backward": "data --path none.pt:b"}, "--backward: --path none.pt does not exist"),
+        ({"backward": "data --beam 5"}, "--backward 'data --beam 5': --path CHECKPOINT is missing"),
+        ({"glue": "nowhere"}, "no file nowhere/train.tsv"),
+        ({"out": "."}, "--out . is not empty"),
+        pytest.param(  # not a checkpoint: fairseq's own message, and where its log is
+            {},
+            "--forward: fairseq-interactive ended with 1: .*forward-.*log",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_bad_input(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    glue = glue_of_sentences(tmp_path / "SST-2")
+    (tmp_path / "model.pt").write_text("x")
+    given = {
+        "glue": str(glue), "task_name": "SST-2", "out": "out", "forward": "data --path model.pt",
+        "backward": "data --path model.pt", **change,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        back_translate.back_translate(**given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_ends_with_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--glue", "g", "--task", "RTE", "--out", "o", "--forward", "a", "--backward", "b"]
+    with pytest.raises(SystemExit, match="^back_translate: --labels 'x'; allowed: gold, none$"):
+        back_translate.main([*flags, "--labels", "x"])

@@ -1,0 +1,244 @@
+"""examples/extend: a user directory of one's own, end to end by the real command line."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import NamedTuple
+
+import forked
+import hydra_recipes
+import inprocess
+import numpy as np
+import pytest
+import torch
+import toy
+from fairseq import checkpoint_utils
+from fairseq.utils import import_user_module
+from refusals import KD, assert_matches, refusal
+from same_end import assert_same
+from toy import PLUGIN, ROOT
+
+from mixkd_plugin.data.mixup_plan import Examples, draw_plan
+
+MINE = ROOT / "examples" / "extend" / "my_mixkd"
+HEAD = "sentence_classification_head"
+THEIRS = [
+    "--user-dir", MINE, "--distill-distance", "cosine", "--mixup-pairing", "other-label",
+    "--kd-weight", 1, "--mixup-ratio", 2,
+]  # fmt: skip
+CNN = ["--arch", "my_cnn", "--cnn-embed-dim", 16, "--cnn-channels", 8]
+
+
+class Student(NamedTuple):
+    folder: object
+    log: str
+    mixes: list  # (epoch, [[id, partner's id, lam], ...])
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory, classification, teacher):
+    """Their encoder, distance and pairing rule, by `fairseq-train` with two loader workers."""
+    folder = tmp_path_factory.mktemp("extend")
+    flags = [*THEIRS, *CNN, "--teacher-path", teacher, "--num-workers", 2]
+    flags = toy.train_flags(classification, folder / "student", *flags)
+    log = toy.run_module("recorded_train", folder / "mixes", *flags).stdout
+    mixes = [json.loads(line) for line in (folder / "mixes").read_text().splitlines()]
+    return Student(folder / "student", log, mixes)
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """Their package in this process, as --user-dir imports it."""
+    import_user_module(Namespace(user_dir=str(MINE)))
+
+
+def load(path):
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
+    return model.eval(), task
+
+
+def test_the_logged_distance_is_theirs(student, theirs, classification, teacher):
+    model, task = load(student.folder / "checkpoint_last.pt")
+    teacher_model, _ = load(teacher)
+    task.load_dataset("valid")
+    split = task.dataset("valid")
+    cosines, squares = [], []
+    for i in range(len(split)):
+        tokens = split.collater([split[i]])["net_input"]["src_tokens"]
+        with torch.no_grad():
+            settings = dict(features_only=True, classification_head_name=HEAD)
+            ours, other = (m(tokens, **settings)[0][0].tolist() for m in (model, teacher_model))
+        product = sum(a * b for a, b in zip(ours, other))
+        cosines.append(1 - product / (math.hypot(*ours) * math.hypot(*other)))
+        squares.append(sum((a - b) ** 2 for a, b in zip(ours, other)) / 2)
+    logged = toy.last_values(student.log, "valid")["kd_loss"] * math.log(2)
+    assert logged == pytest.approx(np.mean(cosines), abs=1e-3)
+    assert abs(logged - np.mean(squares)) > 0.01
+
+
+def test_their_rule_mixed_the_rows(student, theirs, classification):
+    labels = (classification / "raw" / "train.label").read_text().split()
+    by_epoch = {1: [], 2: []}
+    for epoch, mixes in student.mixes:
+        by_epoch[epoch] += map(tuple, mixes)
+    zeros, n = np.zeros(len(labels)), len(labels)
+    for epoch, mixes in by_epoch.items():
+        assert sorted(i for i, _, _ in mixes) == sorted([*range(n), *range(n)])
+        assert all(labels[i] != labels[j] for i, j, _ in mixes)
+        # the loader workers drew what anyone draws
+        examples = Examples(np.arange(n), zeros, np.array(labels, dtype=int))
+        plan = draw_plan(examples, 2, 0.4, "other-label", seed=1, epoch=epoch)
+        expected = [
+            (i, int(plan.partners[i, k]), float(plan.lam[i, k])) for i in range(n) for k in (0, 1)
+        ]
+        assert sorted(mixes) == sorted(expected)
+    assert {m[:2] for m in by_epoch[1]} != {m[:2] for m in by_epoch[2]}
+
+
+def validated(data, user_dir, folder):
+    """What `fairseq-validate` says, in a process that knows no other user directory."""
+    command = [
+        "fairseq_cli.validate", data, "--user-dir", user_dir, "--cpu", "--task",
+        "mixkd_sentence_prediction", "--path", folder / "checkpoint_last.pt", "--batch-size", 16,
+    ]  # fmt: skip
+    ((code, log),) = forked.run(command)
+    assert code == 0, log
+    return log
+
+
+def test_their_student_validates_alone(student, classification):
+    alone = toy.last_values(validated(classification, MINE, student.folder), "valid")
+    trained = toy.last_values(student.log, "valid")
+    for key in ("mle_loss", "accuracy"):
+        assert alone[key] == pytest.approx(trained[key], abs=2e-3)
+
+
+def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, classification, teacher):
+    flags = [*THEIRS, "--teacher-path", teacher, "--max-epoch", 1]
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    alone = toy.last_values(validated(classification, PLUGIN, tmp_path), "valid")
+    assert alone["accuracy"] == toy.last_values(log, "valid")["accuracy"]
+
+
+@pytest.mark.parametrize(
+    "backend", ["pytorch_ddp", pytest.param("legacy_ddp", marks=pytest.mark.slow)]
+)
+@pytest.mark.slow
+def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teacher, backend):
+    def flags(folder, update_freq):
+        return toy.train_flags(
+            classification, tmp_path / folder, *THEIRS, *CNN, "--teacher-path", teacher,
+            "--cnn-dropout", 0, "--batch-size", 8, "--update-freq", update_freq,
+            "--max-update", 12, "--adam-eps", 1e-5,
+        )  # fmt: skip
+
+    inprocess.run_training(flags("one", 2))
+    toy.processes(2, "fairseq_cli.train", flags("two", 1), backend=backend)
+    one, two = (inprocess.checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert two["optimizer_history"][-1]["num_updates"] == 12
+    assert one["model"].keys() == two["model"].keys()
+    for name, parameter in one["model"].items():
+        torch.testing.assert_close(two["model"][name], parameter, rtol=0, atol=1e-6)
+
+
+# --- as a teacher ---
+
+
+def test_their_encoder_teaches_ours(tmp_path, classification, student, theirs):
+    path = student.folder / "checkpoint_last.pt"
+    flags = ["--kd-weight", 1, "--teacher-path", path, "--max-epoch", 1]
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    taught = toy.last_values(log, "valid")
+    assert taught["teacher_accuracy"] == toy.last_values(student.log, "valid")["accuracy"]
+    assert "tmkd_loss" in toy.last_values(log, "train")
+
+
+def test_their_teacher_is_checked(tmp_path, student, theirs):
+    data = toy.make_data(
+        tmp_path / "data", {"train": 24, "valid": 8}, words=[*toy.WORDS, "new"]
+    )  # fmt: skip
+    flags = [*KD, "--teacher-path", student.folder / "checkpoint_last.pt"]
+    assert_matches("vocabulary has 45 types, .* has 46", refusal(data, tmp_path / "s", *flags))
+
+
+# --- by fairseq-hydra-train ---
+
+
+@pytest.mark.usefixtures("own_logging")
+@pytest.mark.slow
+def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
+    schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2, "--clip-norm", 1]
+    schedule += ["--total-num-update", 4, "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01]
+    flags = [*THEIRS, *schedule, "--teacher-path", teacher, "--max-update", 4]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
+    given = {
+        **hydra_recipes.SMALL,
+        "common.user_dir": MINE,
+        "hydra.run.dir": tmp_path / "hydra",
+        "task.data": classification,
+        "task.teacher_path": teacher,
+        "task.mixup_pairing": "other-label",
+        "task.mixup_ratio": 2,
+        "task.train_fraction": 1,
+        "model.student_init_path": "null",
+        "criterion.distill_distance": "cosine",
+        "criterion.kd_weight": 1,
+        "optimization.lr": [0.002],
+        "optimization.max_update": 4,
+    }
+    hydra_recipes.train("distil_minilm", *hydra_recipes.overrides(given))
+    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
+    assert_same(hydra["model"], cli["model"])
+
+
+# --- what cannot be meant ---
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (
+            [*THEIRS, "--distill-distance", "cosinus"],
+            "--distill-distance must be one of mse, kl, ce, cosine, got cosinus$",
+        ),
+        (
+            [*THEIRS, "--mixup-pairing", "other"],
+            "--mixup-pairing other: allowed is random, length, other-label$",
+        ),
+        (
+            [*THEIRS, "--distill-temperature", 2],
+            "--distill-temperature 2.0: allowed is 1 for --distill-distance cosine, which has none",
+        ),
+    ],
+)
+def test_flags(tmp_path, classification, teacher, flags, message):
+    flags = [*flags, "--teacher-path", teacher]
+    assert_matches(message, refusal(classification, tmp_path, *flags))
+
+
+def test_regression_has_neither(tmp_path, regression, regression_teacher):
+    common = ["--num-classes", 1, "--regression-target", "--user-dir", MINE]
+    common += ["--teacher-path", regression_teacher]
+    error = refusal(regression, tmp_path, *common, "--distill-distance", "cosine")
+    assert_matches("--distill-distance must be mse with --regression-target, got cosine", error)
+    # said by the main process, in one sentence, though loader workers would draw as well
+    flags = [*common, "--mixup-pairing", "other-label", "--num-workers", 1]
+    error = refusal(regression, tmp_path, *flags)
+    assert_matches("--mixup-pairing other-label: all 101 training examples are of one", error)
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path):
+    environment = dict(os.environ, VENV=str(Path(sys.executable).parent.parent))
+    done = subprocess.run(
+        ["bash", ROOT / "examples" / "extend" / "run.sh", tmp_path], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    teacher, student = (float(value) for value in re.findall(r"accuracy ([\d.]+)", done.stdout))
+    assert teacher > 75 and student > 65

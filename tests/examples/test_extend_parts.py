@@ -1,0 +1,266 @@
+"""Tasks, criteria, models and architectures of one's own, by the real command lines."""
+
+import math
+import sys
+import textwrap
+from argparse import Namespace
+
+import forked
+import hydra_recipes
+import inprocess
+import numpy as np
+import pytest
+import torch
+import toy
+from fairseq import checkpoint_utils
+from fairseq.data import BaseWrapperDataset, FairseqDataset
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.utils import import_user_module
+from omegaconf import OmegaConf
+from same_end import assert_same
+from toy import ROOT
+
+from mixkd_plugin.models.mixkd_roberta import SIZES, drop_nulls
+from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
+
+MINE = ROOT / "examples" / "extend" / "my_mixkd"
+BALANCED = ["--task", "my_task", "--criterion", "my_criterion", "--balanced-weight", 0.5]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def theirs():
+    """Their package in this process, as --user-dir imports it."""
+    import_user_module(Namespace(user_dir=str(MINE)))
+
+
+def flags(data, folder, *extra):
+    return toy.train_flags(data, folder, "--user-dir", MINE, *extra)
+
+
+# --- an architecture ---
+
+
+def size(folder):
+    return {name: tuple(v.shape) for name, v in inprocess.checkpoint(folder)["model"].items()}
+
+
+def given(data, folder, architecture):
+    return hydra_recipes.overrides({
+        **hydra_recipes.SMALL,
+        "common.user_dir": MINE,
+        "hydra.run.dir": folder,
+        "task.data": data,
+        "task.train_fraction": 1,
+        "model._name": architecture,
+        "model.student_init_path": "null",
+        "criterion.sm_weight": 0,
+        "criterion.tmkd_weight": 0,
+        "optimization.lr": [0.002],
+        "optimization.max_update": 1,
+    })  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_logging")
+def test_their_architecture_is_the_same_from_the_command_line_and_from_hydra(
+    tmp_path, classification
+):
+    schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2, "--clip-norm", 1]
+    schedule += ["--total-num-update", 1, "--max-update", 1, "--weight-decay", 0.01]
+    schedule += ["--adam-betas", "(0.9, 0.98)", "--sm-weight", 0, "--tmkd-weight", 0]
+    inprocess.run_training(
+        flags(classification, tmp_path / "cli", "--arch", "my_roberta", *schedule)
+    )
+    hydra_recipes.train("distil_minilm", *given(classification, tmp_path / "hydra", "my_roberta"))
+    assert size(tmp_path / "cli")["encoder.sentence_encoder.layers.2.fc1.weight"] == (96, 48)
+    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
+    assert_same(hydra["model"], cli["model"])
+    # and it is found again without a flag, by a process that knows their package
+    command = ["fairseq_cli.validate", classification, "--user-dir", MINE, "--cpu", "--path"]
+    command += [tmp_path / "hydra" / "checkpoint_last.pt", "--task", "mixkd_sentence_prediction"]
+    ((code, log),) = forked.run([*command, "--batch-size", 16])
+    assert code == 0, log
+
+
+@pytest.mark.parametrize("architecture", [*SIZES, "my_roberta"])
+def test_hydras_nulls_leave_the_size_to_the_architecture(architecture):
+    values = [f"model._name={architecture}", "model.max_positions=64"]
+    composed = hydra_recipes.composed("distil_minilm", "task.teacher_path=T", *values).model
+    composed.student_init_path = None
+    cfg = OmegaConf.create(OmegaConf.to_container(composed))  # as fairseq-hydra-train makes it
+    drop_nulls(cfg)
+    ARCH_CONFIG_REGISTRY[architecture](cfg)
+    names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+    expected = {**SIZES, "my_roberta": (3, 48, 96, 4)}[architecture]
+    assert tuple(cfg[f"encoder_{name}"] for name in names) == expected
+
+
+# --- a task and a criterion ---
+
+
+def test_their_task_and_criterion_train_and_their_student_validates(
+    tmp_path, classification, teacher
+):
+    out = tmp_path / "student"
+    more = ["--kd-weight", 1, "--teacher-path", teacher, "--max-epoch", 1]
+    log = inprocess.run_training(flags(classification, out, *BALANCED, *more))
+    logged = toy.last_values(log, "train")
+    total = sum(logged[f"{term}_loss"] for term in ("mle", "kd", "sm", "tmkd", "balanced"))
+    assert logged["loss"] == pytest.approx(total, abs=4e-3)
+    assert logged["balanced_loss"] > 0.1
+    command = ["fairseq_cli.validate", classification, "--user-dir", MINE, "--cpu", "--task"]
+    command += ["my_task", "--path", out / "checkpoint_last.pt", "--batch-size", 16]
+    ((code, alone),) = forked.run(command)
+    assert code == 0, alone
+    trained = toy.last_values(log, "valid")
+    assert toy.last_values(alone, "valid")["accuracy"] == trained["accuracy"]
+
+
+def test_the_term_is_what_it_says(tmp_path, classification):
+    def watcher(trainer, batches):
+        batch = batches[0]
+        rows = range(len(batch["id"]))
+        labels = np.array((classification / "raw" / "train.label").read_text().split(), dtype=int)
+        share = np.bincount(labels) / len(labels)
+        weights = [0.5 / share[labels[batch["id"][i]]] for i in rows]
+        assert batch["weight"].tolist() == pytest.approx(weights, rel=1e-5)
+        found.append(sum(weights))
+
+    found, alone = [], ["--tmkd-weight", 0, "--max-epoch", 1]
+    inprocess.run_training(flags(classification, tmp_path, *BALANCED, *alone), watcher)
+    assert sum(found) == pytest.approx(101, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_their_wrapped_split_on_two_processes(tmp_path, classification, teacher):
+    def command(folder, update_freq):
+        return flags(
+            classification, tmp_path / folder, *BALANCED, "--kd-weight", 1, "--teacher-path",
+            teacher, "--dropout", 0, "--attention-dropout", 0, "--batch-size", 8, "--update-freq",
+            update_freq, "--max-update", 12, "--adam-eps", 1e-5, "--valid-subset", "train,valid",
+        )  # fmt: skip
+
+    inprocess.run_training(command("one", 2))
+    toy.processes(2, "fairseq_cli.train", command("two", 1))
+    one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
+    for name, parameter in one.items():
+        torch.testing.assert_close(two[name], parameter, rtol=0, atol=1e-6)
+
+
+def wrapped_by(monkeypatch, wrapper):
+    """Our task, with a wrapper around each split."""
+    load = MixKDSentencePredictionTask.load_dataset
+
+    def load_dataset(task, split, *args, **kwargs):
+        task.datasets[split] = wrapper(load(task, split, *args, **kwargs))
+        return task.datasets[split]
+
+    monkeypatch.setattr(MixKDSentencePredictionTask, "load_dataset", load_dataset)
+
+
+def test_a_wrapper_changes_no_bit_and_no_epoch(tmp_path, classification, teacher, monkeypatch):
+    """Not where the training split is validated on, either: its mixes stay those of the epoch."""
+    more = ["--kd-weight", 1, "--teacher-path", teacher, "--valid-subset", "train,valid"]
+    more += ["--mixup-period", 2, "--max-epoch", 3]
+    inprocess.run_training(flags(classification, tmp_path / "plain", *more))
+    wrapped_by(monkeypatch, BaseWrapperDataset)
+    inprocess.run_training(flags(classification, tmp_path / "wrapped", *more))
+    plain, wrapped = (inprocess.checkpoint(tmp_path / n) for n in ("plain", "wrapped"))
+    assert_same(wrapped["model"], plain["model"])
+
+
+class OtherTexts(BaseWrapperDataset):
+    def collater(self, samples):
+        batch = super().collater(samples)
+        batch["net_input"]["src_tokens"] = batch["net_input"]["src_tokens"].clamp(max=20)
+        return batch
+
+
+class OtherItems(BaseWrapperDataset):
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        example["target"] = 1 - example["target"]
+        return example
+
+
+class Half(BaseWrapperDataset):
+    def __len__(self):
+        return len(self.dataset) // 2
+
+
+class Twice(BaseWrapperDataset):
+    def __getitem__(self, index):
+        return super().__getitem__(index // 2)
+
+
+class OneEpoch(BaseWrapperDataset):
+    def set_epoch(self, epoch):
+        pass
+
+
+@pytest.mark.parametrize("wrapper", [OtherTexts, OtherItems, Half, Twice, OneEpoch])
+def test_a_wrapper_that_changes_the_examples_is_refused(
+    tmp_path, classification, monkeypatch, wrapper
+):
+    wrapped_by(monkeypatch, wrapper)
+    command = flags(classification, tmp_path, "--tmkd-weight", 0)
+    with pytest.raises(ValueError, match=f"{wrapper.__name__} around split '.*set_epoch") as error:
+        inprocess.run_training(command)
+    assert "\n" not in str(error.value)
+
+
+class NoWrapper(FairseqDataset):
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+
+def test_what_is_no_wrapper_is_refused(tmp_path, classification, monkeypatch):
+    wrapped_by(monkeypatch, NoWrapper)
+    with pytest.raises(ValueError, match="NoWrapper; it must be .*BaseWrapperDataset"):
+        inprocess.run_training(flags(classification, tmp_path, "--tmkd-weight", 0))
+
+
+# --- a model that extends ours ---
+
+PACKAGE = """
+    from fairseq.models import register_model, register_model_architecture
+    import mixkd_plugin
+    from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+
+    @register_model("scaled_roberta")
+    class ScaledRoberta(MixKDRobertaModel):
+        @staticmethod
+        def add_args(parser):
+            MixKDRobertaModel.add_args(parser)
+            parser.add_argument("--scale", type=float, default=1.0)
+
+        def forward(self, *args, **kwargs):
+            logits, extra = super().forward(*args, **kwargs)
+            return logits * self.args.scale, extra
+
+    @register_model_architecture("scaled_roberta", "scaled_tiny")
+    def scaled_tiny(args):
+        args.encoder_layers = getattr(args, "encoder_layers", 1)
+        args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 32)
+        args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 32)
+        args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 4)
+"""
+
+
+def test_a_model_that_extends_ours(tmp_path, classification, teacher):
+    package = tmp_path / "scaled_mixkd"
+    package.mkdir()
+    (package / "__init__.py").write_text(textwrap.dedent(PACKAGE))
+    more = ["--arch", "scaled_tiny", "--scale", 0.5, "--teacher-path", teacher, "--max-epoch", 1]
+    command = toy.train_flags(classification, tmp_path / "run", "--user-dir", package, *more)
+    ((code, log),) = forked.run(["fairseq_cli.train", *command])
+    assert code == 0 and "tmkd_loss" in log, log
+    assert math.isfinite(toy.last_values(log, "train")["tmkd_loss"])
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import_user_module(Namespace(user_dir=str(package)))
+        path = str(tmp_path / "run" / "checkpoint_last.pt")
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path])
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert type(model).__name__ == "ScaledRoberta" and model.args.scale == 0.5

@@ -1,0 +1,141 @@
+"""The quickstart: its sample is what its head says, and run.sh goes through, resumes and redoes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import sample
+import torch
+from small_study import untrained_minilm, write_sample
+from toy import ROOT
+
+
+def rows(text):
+    header, *lines = text.splitlines()
+    assert header == "sentence\tlabel"
+    return [line.split("\t") for line in lines]
+
+
+def test_sample_is_the_same_everywhere(tmp_path):
+    first = write_sample(tmp_path / "a", "--train", 300, "--dev", 100)
+    assert first == write_sample(tmp_path / "b", "--train", 300, "--dev", 100)
+    assert first != write_sample(tmp_path / "c", "--train", 300, "--dev", 100, "--seed", 2)
+    # written down once: a change of Python or of the rules would show
+    assert first["train.tsv"].splitlines()[1:4] == SENTENCES
+
+
+SENTENCES = [
+    "we thought the script was very laughable\t0",
+    "i would never deny that the hotel was first-rate\t1",
+    "the dessert made us ask for our money back\t0",
+]
+
+
+def test_sample_is_balanced_and_dev_is_new(tmp_path):
+    files = write_sample(tmp_path / "s")
+    train, dev = rows(files["train.tsv"]), rows(files["dev.tsv"])
+    assert (len(train), len(dev)) == (6000, 800)
+    for part in (train, dev):
+        assert sum(label == "1" for _, label in part) * 2 == len(part)
+        assert len({sentence for sentence, _ in part}) == len(part)
+    train_words = {word for sentence, _ in train for word in sentence.split()}
+    for table in (sample.GOOD, sample.BAD):
+        seen, unseen = sample.columns(table, None)
+        assert set(seen) <= train_words
+        assert not set(unseen) & train_words
+
+
+def test_wrong_labels_are_in_the_training_set_alone():
+    """By the one construction whose verdict is plain to see."""
+    good, bad = sample.columns(sample.PRAISE), sample.columns(sample.COMPLAINT)
+    shares = []
+    for part, number in enumerate((6000, 800)):
+        verdicts = {act: "1" for act in good[part]}
+        verdicts.update({act: "0" for act in bad[part]})
+        plain = [
+            (str(label), verdicts[act])
+            for sentence, label in sample.compose(number, part, seed=1)
+            for act in verdicts
+            if re.fullmatch(f"the [a-z ]+ made us {act}", sentence)
+        ]
+        assert len(plain) > 20
+        shares.append(sum(label != verdict for label, verdict in plain) / len(plain))
+    assert 0.03 < shares[0] < 0.1
+    assert shares[1] == 0
+
+
+def test_no_word_gives_the_label_away(tmp_path):
+    """A word of the training set predicts the label little better than chance."""
+    train = rows(write_sample(tmp_path / "s")["train.tsv"])
+    acts = {w for table in (sample.PRAISE, sample.COMPLAINT) for w in re.findall(r"\w+", table)}
+    counts = {}
+    for sentence, label in train:
+        for word in set(sentence.split()):
+            counts.setdefault(word, [0, 0])[int(label)] += 1
+    for word, (bad, good) in counts.items():
+        if word not in acts and bad + good >= 100:
+            assert 0.3 < good / (bad + good) < 0.7, word
+
+
+def quickstart(out, encoder, *arguments):
+    environment = dict(os.environ, VENV=sys.prefix)
+    command = ["bash", str(ROOT / "examples/quickstart/run.sh"), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--encoder", str(encoder), *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=out.parent,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_run_goes_through_and_resumes(tmp_path):
+    """All of run.sh with an untrained encoder of MiniLM's size and a few steps."""
+    for package in ("tokenizers", "safetensors", "matplotlib"):
+        pytest.importorskip(package)
+    source = untrained_minilm(tmp_path / "bert")
+    glue = tmp_path / "glue"
+    write_sample(glue, "--train", 64, "--dev", 21)
+    short = ("--glue", "glue", "--fraction", 0.5, "--updates", 2, "--teacher-updates", 2)
+    out = tmp_path / "out"
+    text = quickstart(out, source, *short)
+    assert "already done" not in text
+    results = json.loads((out / "compare" / "compare.json").read_text())
+    assert list(results["models"]) == ["teacher", "fine-tuned", "distilled", "MixKD"]
+    assert results["examples"] == 21
+    assert [row["layers"] for row in results["models"].values()] == [6, 3, 3, 3]
+    assert (out / "compare" / "compare.md").read_text() in text
+    commands = (out / "commands.sh").read_text().splitlines()
+    trained = [line for line in commands if line.startswith("fairseq-train ")]
+    assert len(trained) == 4
+    assert all(line in text for line in trained)
+    assert "optimizer" not in str(torch.load(out / "mixkd" / "checkpoint_last.pt")["model"].keys())
+
+    again = quickstart(out, source, *short)
+    assert again.count("already done") == 7
+    (out / "mixkd.done").unlink()  # as if it had been interrupted: it and what follows is redone
+    assert quickstart(out, source, *short).count("already done") == 5
+
+
+def test_bad_options(tmp_path):
+    def refuse(message, *arguments):
+        done = subprocess.run(
+            ["bash", str(ROOT / "examples/quickstart/run.sh"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode != 0
+        assert message in done.stdout
+
+    refuse("unknown option --epochs", "--epochs", "3")
+    refuse("--updates needs a value", "--updates")
+    refuse("none", "--glue", "none", "--out", "out")

@@ -1,0 +1,105 @@
+"""Texts in files, the encode command on them, and what its data folder holds."""
+
+import csv
+import io
+import json
+
+import pytest
+import tokenizers
+from fairseq.data import data_utils
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+
+from mixkd_plugin.tools.encode import encode as command
+from mixkd_plugin.tools.encode.sources import glue_source
+
+WORDS = [
+    "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",
+]  # fmt: skip
+
+
+def write_model(folder, words=WORDS):
+    """A tokenizer's folder as import_hf leaves it, with a tokenizer.json that truncates."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in vocabulary))
+    (folder / "dict.txt").write_text("".join(f"{w} 1\n" for w in words))
+    tokenizer = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=4)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def write_glue(folder, header, train, dev=None, dev_name="dev.tsv", encoding="utf-8"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("train.tsv", train), (dev_name, dev or train)):
+        text = "".join("\t".join(row) + "\n" for row in ([header] if header else []) + rows)
+        (folder / name).write_bytes(text.encode(encoding))
+    return folder
+
+
+def decoded(data, split="valid"):
+    """[(text or texts as symbols, class or score), ...] as fairseq's task reads the folder."""
+    dictionary = SentencePredictionTask.load_dictionary(str(data / "input0" / "dict.txt"))
+    columns = []
+    for i in range(2):
+        dataset = data_utils.load_indexed_dataset(str(data / f"input{i}" / split), dictionary)
+        if dataset is not None:
+            columns.append([dictionary.string(tokens) for tokens in dataset])
+    if (data / "label" / f"{split}.label").exists():
+        labels = [float(x) for x in (data / "label" / f"{split}.label").read_text().split()]
+    else:
+        names = SentencePredictionTask.load_dictionary(str(data / "label" / "dict.txt"))
+        dataset = data_utils.load_indexed_dataset(str(data / "label" / split), names)
+        labels = [int(tokens[0]) - names.nspecial for tokens in dataset]
+    return list(zip(*columns, labels))
+
+
+def encode_glue(glue, task, model, out, **kwargs):
+    return command.encode(glue_source(str(glue), task), f"wordpiece:{model}", str(out), **kwargs)
+
+
+FEW = [("a b c", "yes"), ("cold soup!", "no")]
+
+
+def write(path, columns, rows, encoding="utf-8"):
+    """By the libraries that write such files; ``columns`` None: no header line."""
+    file, kind = io.StringIO(), path.suffix[1:]
+    if kind == "jsonl":
+        for row in rows:
+            file.write(json.dumps(dict(zip(columns, row)), ensure_ascii=False) + "\n")
+    else:
+        quoting = {"tsv": dict(quoting=csv.QUOTE_NONE, delimiter="\t", quotechar=None), "csv": {}}
+        writer = csv.writer(file, **quoting[kind])
+        writer.writerows([*([columns] if columns else []), *rows])
+    path.write_bytes(file.getvalue().encode(encoding))
+    return path
+
+
+def flags_of(train, valid, tokenizer, out, text="text", label="label"):
+    return ["--train", train, "--valid", valid, "--text", text, "--label", label,
+            "--tokenizer", tokenizer, "--out", out]  # fmt: skip
+
+
+def encode(*args):
+    """The command's main function."""
+    command.main([str(a) for a in args])
+
+
+def refused(*args):
+    with pytest.raises(SystemExit) as error:
+        encode(*args)
+    assert str(error.value).startswith("encode: ")
+    return str(error.value)
+
+
+def files_of(folder):
+    """Every file's bytes. fairseq's log has the command line in it, and this file no data."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "preprocess.log"
+    }
+
+
+def classes(data):
+    return [line.split()[0] for line in (data / "label" / "dict.txt").read_text().splitlines()]

@@ -1,0 +1,282 @@
+"""compare: every example counts, the figures are the models', the files are written."""
+
+import json
+import shutil
+
+import inprocess
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from scipy.stats import pearsonr
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from mixkd_plugin.data.text_digests import write_digests
+from mixkd_plugin.tools.compare.compare import compare, main, parse_checkpoints
+from mixkd_plugin.tools.compare.plot import spread
+from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches
+
+
+def predictions(path, data, split="valid"):
+    """Logits and targets of every example, one at a time, through fairseq alone."""
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(path)], {"data": str(data)}
+    )
+    task.load_dataset(split)
+    dataset, model = task.dataset(split), model.eval()
+    logits, targets = [], []
+    for i in range(len(dataset)):
+        batch = dataset.collater([dataset[i]])
+        with torch.no_grad():
+            output, _ = model(
+                **batch["net_input"],
+                features_only=True,
+                classification_head_name="sentence_classification_head",
+            )
+        logits.append(output[0])
+        targets.append(batch["target"].view(-1)[0])
+    return torch.stack(logits), torch.stack(targets)
+
+
+def with_flags(path, copy, **criterion):
+    """A copy of a checkpoint whose run asked for other metrics."""
+    state = torch.load(path, map_location="cpu")
+    state["cfg"]["criterion"].update(criterion)
+    torch.save(state, copy)
+    return copy
+
+
+def test_classification(tmp_path, classification, teacher, distilled):
+    """Accuracy, F1, MCC and agreement over all 37 examples, a number that no batch divides."""
+    student = distilled.folder / "checkpoint_last.pt"
+    flags = {"report_acc_and_f1": True, "report_mcc": True}
+    paths = {
+        "T": str(with_flags(teacher, tmp_path / "t.pt", **flags)),
+        "S": str(with_flags(student, tmp_path / "s.pt", **flags)),
+    }
+    rows, count = compare(str(classification), paths, "T", batch_size=8, rounds=1)
+    assert count == 37
+    found = {name: predictions(path, classification) for name, path in paths.items()}
+    classes = {name: logits.argmax(1) for name, (logits, _) in found.items()}
+    for name, (_, targets) in found.items():
+        right = (classes[name] == targets).double().mean().item()
+        assert rows[name]["accuracy"] == pytest.approx(100 * right)
+        assert rows[name]["f1"] == pytest.approx(100 * f1_score(targets, classes[name]))
+        assert rows[name]["mcc"] == pytest.approx(100 * matthews_corrcoef(targets, classes[name]))
+        assert rows[name]["sentences_per_second"] > 0
+    alike = (classes["T"] == classes["S"]).double().mean().item()
+    assert rows["S"]["agreement"] == pytest.approx(100 * alike)
+    assert rows["T"]["agreement"] == 100
+    assert [rows[name]["layers"] for name in "TS"] == [3, 2]
+    assert rows["T"]["parameters"] > rows["S"]["parameters"]
+    # of the weights in float32; the file holds the optimizer's state as well
+    assert rows["S"]["megabytes"] == 4 * rows["S"]["parameters"] / 1e6
+    assert rows["S"]["megabytes"] < (tmp_path / "s.pt").stat().st_size / 3e6
+
+
+def test_regression(tmp_path, regression, regression_teacher):
+    path = str(regression_teacher)
+    rows, count = compare(str(regression), {"T": path}, "T", rounds=1)
+    outputs, targets = predictions(path, regression)
+    assert count == 37
+    wanted = 100 * pearsonr(outputs[:, 0], targets)[0]
+    assert rows["T"]["pearson"] == pytest.approx(wanted, abs=1e-3)
+    assert rows["T"]["correlation"] == pytest.approx(100)
+    assert "accuracy" not in rows["T"]
+
+
+def test_a_teacher_with_a_vocabulary_of_its_own(words, distilled, tmp_path):
+    """It reads its copy, in whose own order of lengths; the rows are put side by side again."""
+    student = str(distilled.folder / "checkpoint_last.pt")
+    paths = {"T": str(words.teacher), "S": student}
+    rows, count = compare(
+        str(words.data), paths, "T", batch_size=8, rounds=1, teacher_data=str(words.copy)
+    )
+    (theirs, targets), (ours, _) = (
+        predictions(path, data)
+        for path, data in ((words.teacher, words.copy), (student, words.data))
+    )
+    alike = (theirs.argmax(1) == ours.argmax(1)).double().mean().item()
+    assert count == 37
+    assert rows["S"]["agreement"] == pytest.approx(100 * alike)
+    for name, logits in (("T", theirs), ("S", ours)):
+        right = (logits.argmax(1) == targets).double().mean().item()
+        assert rows[name]["accuracy"] == pytest.approx(100 * right)
+
+    def refuse(message, data, copy, paths=paths):
+        with pytest.raises(ValueError) as error:
+            compare(str(data), paths, "T", rounds=1, teacher_data=str(copy))
+        assert message in str(error.value)
+
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    shutil.copytree(words.data, data)
+    shutil.copytree(words.copy, copy)
+    write_digests(str(data), {"valid": "a"})
+    write_digests(str(copy), {"valid": "b"})
+    refuse("split 'valid': texts of the examples differ between", data, copy)
+    for part in ("bin", "idx"):
+        shutil.copy(copy / "label" / f"train.{part}", copy / "label" / f"valid.{part}")
+        shutil.copy(copy / "input0" / f"train.{part}", copy / "input0" / f"valid.{part}")
+    refuse("split 'valid': number or labels of the examples differ between", data, copy)
+    refuse(f"--teacher-data {tmp_path}: ", data, tmp_path)
+    refuse("allowed beside a student's checkpoint", data, copy, {"T": str(words.teacher)})
+
+
+def test_scores_for_a_teacher_with_a_vocabulary_of_its_own(pairs, tmp_path):
+    """fairseq's own task keeps them in another type than ours does."""
+    inprocess.run_training(pairs.flags_for(tmp_path, "--max-update", 2))
+    student = tmp_path / "checkpoint_last.pt"
+    paths = {"S": str(student), "T": str(pairs.teacher)}
+    rows, count = compare(str(pairs.data), paths, "T", rounds=1, teacher_data=str(pairs.copy))
+    theirs, targets = predictions(pairs.teacher, pairs.copy)
+    ours, _ = predictions(student, pairs.data)
+    assert count == 19
+    for name, outputs in (("T", theirs), ("S", ours)):
+        wanted = 100 * pearsonr(outputs[:, 0], targets)[0]
+        assert rows[name]["pearson"] == pytest.approx(wanted, abs=1e-3)
+    wanted = 100 * pearsonr(ours[:, 0], theirs[:, 0])[0]
+    assert rows["S"]["correlation"] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_metrics_are_those_that_the_data_or_any_of_them_asks_for(
+    tmp_path, classification, teacher, distilled
+):
+    """A teacher by fairseq's recipe was trained without them; one table has one set of columns."""
+    student = distilled.folder / "checkpoint_last.pt"
+    asking = with_flags(student, tmp_path / "s.pt", report_acc_and_f1=True)
+    rows, _ = compare(str(classification), {"T": str(teacher), "S": str(asking)}, "T", rounds=1)
+    assert "f1" in rows["T"] and "f1" in rows["S"]
+    data = tmp_path / "data"
+    shutil.copytree(classification, data)
+    (data / "train_flags.txt").write_text("--num-classes 2 --report-mcc")
+    rows, _ = compare(str(data), {"T": str(teacher)}, "T", rounds=1)
+    assert "mcc" in rows["T"] and "f1" not in rows["T"]
+
+
+def test_single_texts_have_nothing_to_separate(tmp_path, classification, teacher, distilled):
+    """fairseq's recipe for SST-2 names a separator, where ours does not."""
+    student = str(distilled.folder / "checkpoint_last.pt")
+    state = torch.load(teacher, map_location="cpu")
+    state["cfg"]["task"]["separator_token"] = 2
+    torch.save(state, tmp_path / "t.pt")
+    rows, _ = compare(
+        str(classification), {"T": str(tmp_path / "t.pt"), "S": student}, "T", rounds=1
+    )
+    assert rows["T"]["agreement"] == 100
+
+
+def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, distilled):
+    """fairseq's preprocessing numbers them by frequency: scores would be the others' way round."""
+    data = tmp_path / "data"
+    shutil.copytree(classification, data)
+    dictionary = data / "label" / "dict.txt"
+    lines = dictionary.read_text().splitlines()
+    dictionary.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+    for path in (teacher, distilled.folder / "checkpoint_last.pt"):
+        with pytest.raises(ValueError, match=r"on .*data: its labels .* differ from the data's"):
+            load(str(path), str(data))
+
+
+def with_task(path, copy, **task):
+    """A copy of a checkpoint that was trained with other flags of the task."""
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    state["cfg"]["task"].update(task)
+    torch.save(state, copy)
+    return str(copy)
+
+
+def test_each_checkpoint_reads_texts_as_long_as_in_its_training(tmp_path, classification, teacher):
+    """Whichever comes first, all would read its texts: cut short, or not."""
+    cut = {"shorten_method": "truncate", "max_positions": 4}
+    paths = {"whole": str(teacher), "cut": with_task(teacher, tmp_path / "cut.pt", **cut)}
+    for names in (("whole", "cut"), ("cut", "whole")):
+        loaded = load_all({name: paths[name] for name in names}, str(classification), "cut", None)
+        batches = batches_of_all(loaded, "valid", 8)
+        widths = {n: max(b["net_input"]["src_tokens"].size(1) for b in batches[n]) for n in names}
+        assert widths == {"whole": 14, "cut": 4}
+    rows, count = compare(str(classification), paths, "whole", rounds=1)
+    assert count == 37 and rows["cut"]["agreement"] < 100
+
+
+def test_texts_that_a_checkpoint_cannot_take_are_refused(tmp_path, classification, teacher):
+    state = torch.load(teacher, map_location="cpu", weights_only=False)
+    state["cfg"]["model"].max_positions = state["cfg"]["task"]["max_positions"] = 9
+    positions = "encoder.sentence_encoder.embed_positions.weight"
+    state["model"][positions] = state["model"][positions][:11].clone()
+    torch.save(state, tmp_path / "short.pt")
+    with pytest.raises(
+        ValueError, match="--split valid must have .* 9 tokens for short, got .* 14"
+    ):
+        compare(str(classification), {"short": str(tmp_path / "short.pt")}, "short", rounds=1)
+
+
+def test_speed_batches_hold_every_example_once(classification, teacher):
+    batches = make_batches(load(str(teacher), str(classification)).task, "train", 8)
+    ids = torch.cat([batch["id"] for batch in batches])
+    assert sorted(ids.tolist()) == list(range(101))
+
+
+def test_command(tmp_path, classification, teacher, distilled, capsys):
+    pytest.importorskip("matplotlib")
+    student = distilled.folder / "checkpoint_last.pt"
+    out = tmp_path / "out"
+    arguments = [str(classification), f"small={student}", f"large={teacher}", "--teacher", "large"]
+    main([*arguments, "--out", str(out), "--rounds", "1"])
+    table = (out / "compare.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "37 examples of `valid`" in table
+    header, _, small, large = [line.split(" | ") for line in table.splitlines()[:4]]
+    assert len(header) == len(small) == len(large) == 7
+    results = json.loads((out / "compare.json").read_text())
+    assert results["teacher"] == "large"
+    assert results["models"]["large"]["agreement"] == 100
+    assert small[1] == f"{results['models']['small']['accuracy']:.1f}"
+    assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_labels_of_the_plot_do_not_overlap():
+    heights = [80.0, 80.1, 80.1, 88.0, 79.9]
+    placed = spread(heights, gap=1.0)
+    order = sorted(range(5), key=lambda i: heights[i])
+    gaps = [placed[b] - placed[a] for a, b in zip(order, order[1:])]
+    assert min(gaps) > 0.999
+    assert placed[3] == 88.0  # one that is in nobody's way stays where it is
+    assert spread([1.0, 5.0], gap=1.0) == [1.0, 5.0]
+
+
+def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, capsys):
+    def refuse(message, *arguments):
+        with pytest.raises(SystemExit) as error:
+            main([str(classification), *map(str, arguments), "--out", str(tmp_path / "out")])
+        assert message in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+    with pytest.raises(SystemExit, match=r"DATA_DIR none: none/input0/dict.txt does not exist"):
+        main(["none", f"a={teacher}", "--out", str(tmp_path / "out")])
+    for flag in ("--rounds", "--batch-size"):
+        with pytest.raises(SystemExit):
+            main(["data", "a=b", "--out", "out", flag, "0"])
+        assert f"argument {flag}: 0; allowed: 1 or more" in capsys.readouterr().err
+    refuse("'teacher.pt': allowed is NAME=CHECKPOINT", "teacher.pt")
+    refuse("every name once", f"a={teacher}", f"a={teacher}")
+    refuse("--split dev: ", f"a={teacher}", "--split", "dev")
+    refuse("--teacher b; allowed: a", f"a={teacher}", "--teacher", "b")
+    refuse("does not exist", f"a={tmp_path}/none.pt")
+    refuse(
+        "b was trained with --num-classes 1, a with 2", f"a={teacher}", f"b={regression_teacher}"
+    )
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    refuse("bad.pt", f"a={tmp_path}/bad.pt")
+    assert parse_checkpoints(["a=x", "b=y=z"]) == {"a": "x", "b": "y=z"}
+
+
+def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
+    from bert_source import write_source
+
+    from mixkd_plugin.tools.import_hf.import_hf import import_encoder
+
+    import_encoder(str(write_source(tmp_path / "bert")), str(tmp_path / "encoder"))
+    data = tmp_path / "data"  # where masked_lm finds its dict.txt, too
+    shutil.copytree(classification, data)
+    shutil.copy(tmp_path / "encoder" / "dict.txt", data)
+    with pytest.raises(ValueError, match="model.pt.* has no classification head"):
+        load(str(tmp_path / "encoder" / "model.pt"), str(data))

@@ -1,0 +1,115 @@
+"""encode of files of one's own: bad input is one error, and nothing is written."""
+
+import pytest
+from encode_files import FEW, flags_of, refused, write
+from tiny_tokenizers import write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def wordpiece(tmp_path_factory):
+    """A value of --tokenizer."""
+    return write_tokenizer("wordpiece", tmp_path_factory.mktemp("wordpiece"))
+
+
+BAD_FILES = {
+    "csv, no column": ("t.csv", "txt,label\na,x\n", "t.csv: no column text, only txt, label"),
+    "csv, two columns": ("t.csv", "text,text,label\na,b,x\n", "2 columns are called text"),
+    "csv, fields": ("t.csv", "text,label\n\"a\nb\",x\nb\n", "line 4: 1 fields where the first"),
+    "csv, open quote": ("t.csv", 'text,label\na,x\n"b,y\nc,x\n', "line 3: not CSV: unexpected end"),
+    "csv, after quote": ("t.csv", 'text,label\n"b"b,y\n', "line 2: not CSV: "),
+    "json": ("t.jsonl", '{"text": "a", "label": "x"}\n{"text"\n', "line 2: not JSON: "),
+    "json, list": ("t.jsonl", "[1, 2]\n", "line 1: not an object: a list"),
+    "json, deep": ("t.jsonl", "[" * 200000 + "\n", "line 1: not JSON: "),
+    "json, no key": ("t.jsonl", '{"txt": "a", "label": 1}\n', "1: no column text, only txt, label"),
+    "json, list as text": ("t.jsonl", '{"text": ["a"], "label": 1}\n', "text is a list; allow"),
+    "json, half a pair": ("t.jsonl", '{"text": "\\ud83d", "label": 1}\n', 'text is "\\ud83d", ha'),
+    "empty": ("t.tsv", "", "t.tsv is empty"),
+    "header alone": ("t.tsv", "text\tlabel\n", "t.tsv holds no example"),
+    "empty label": ("t.tsv", "text\tlabel\na\t \n", "t.tsv: --label: 0 classes"),
+    "one class": ("t.tsv", "text\tlabel\na\tx\n", "t.tsv: --label: 1 classes (x); at least 2"),
+    "fairseq's own": ("t.tsv", "text\tlabel\na\t<pad>\nb\tx\n", "'<pad>' cannot be a class"),
+    "latin": ("t.tsv", b"text\tlabel\n\xe4\tx\n", "t.tsv is not UTF-8, by line 2"),
+    "UTF-16": ("t.csv", "text,label\na,x\n".encode("utf-16"), "save it as UTF-8, as by iconv"),
+    "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt: no format has this suffix; --format says"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_error_and_nothing_is_written(tmp_path, wordpiece, case):
+    name, content, message = BAD_FILES[case]
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = refused(*flags_of(path, path, wordpiece, tmp_path / "d"))
+    assert message in said and str(path) in said
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+BAD_LINES = {  # of the validation file, where classes and columns are known
+    "unknown": ([("a", "maybe")], [], "v.csv, line 2: label 'maybe'; allowed: no, yes"),
+    "empty": ([("a", "no"), ("a", "")], ["--unlabelled"], "v.csv, line 3: empty label"),
+    "word": ([("a", "1"), ("a", "yes")], ["--regression"], "line 3: the score 'yes' is not a numb"),
+    "infinite": ([("a", "inf")], ["--regression"], "line 2: score inf; allowed: finite numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_a_bad_label_of_validation(tmp_path, wordpiece, case):
+    rows, flags, message = BAD_LINES[case]
+    few = [("a", "1")] if "--regression" in flags else FEW
+    train = write(tmp_path / "t.csv", ["text", "label"], few)
+    valid = write(tmp_path / "v.csv", ["text", "label"], rows)
+    said = refused(*flags_of(train, valid, wordpiece, tmp_path / "d"), *flags)
+    assert message in said and not (tmp_path / "d").exists()
+
+
+BAD_FLAGS = [
+    ({"--text": "a,b,c"}, "--text a,b,c; allowed: one column, or the two of a pair"),
+    ({"--label": "a,b"}, "--label a,b; allowed: one column, or with --regression several"),
+    ({"--format": "xml"}, "--format 'xml'; allowed: tsv, csv, jsonl"),
+    ({"--format": "tsv"}, 't.csv: no column text, label, only "text,label" ('),
+    ({"--no-header": None}, "--text 'text'; allowed with --no-header: positions from 0"),
+    ({"--no-header": None, "--text": "0", "--label": "2"}, "2 fields a line, 3 are needed"),
+    ({"--no-header": None, "--format": "jsonl"}, "t.csv is JSON lines, whose columns have names"),
+    ({"--labels": "yes"}, "--labels: 1 classes (yes); at least 2 needed"),
+    ({"--labels": "yes,,no"}, "--labels: '' cannot be a class"),
+    ({"--labels": "yes,no,yes"}, "--labels: 'yes' and 'yes' would be one class"),
+    ({"--labels": "1,2", "--regression": None}, "--labels 1,2: not with --regression"),
+    ({"--workers": "0"}, "--workers 0; allowed: 1 and more"),
+    ({"--max-tokens": "2"}, "--max-tokens 2 leaves no room for text"),
+    ({"--train": "none.csv"}, "no file none.csv"),
+    ({"--train": "."}, ".: no format has this suffix"),
+    ({"--train": ".", "--format": "csv"}, ". is a folder"),
+    ({"--glue": "g"}, "--glue and --train: allowed is either --glue DIR --task NAME or"),
+    ({"--task": "RTE"}, "--task goes with --glue, not --train"),
+    ({"--train": "DROP"}, "no source: allowed is either"),
+    ({"--valid": "DROP"}, "--train needs --valid"),
+    ({"--train": "DROP", "--glue": "g"}, "--glue needs --task"),
+    ({"--train": "DROP", "--glue": "g", "--task": "RTE"}, "--valid goes with --train, not --glue"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change, message", BAD_FLAGS)
+def test_bad_flags(tmp_path, wordpiece, change, message):
+    path = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    given = flags_of(path, path, wordpiece, tmp_path / "d")
+    given = {**dict(zip(given[::2], given[1::2])), **change}
+    flags = [a for pair in given.items() if pair[1] != "DROP" for a in pair if a is not None]
+    assert message in refused(*flags)
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_broken_tokenizers_and_dictionaries(tmp_path, wordpiece):
+    path = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    for kind, name in (("wordpiece", "tokenizer.json"), ("gpt2", "encoder.json")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        for file in (name, "vocab.bpe"):
+            (folder / file).write_text("{")
+        said = refused(*flags_of(path, path, f"{kind}:{folder}", tmp_path / "d"))
+        assert said.startswith(f"encode: --tokenizer {kind}:{folder}: ")
+    said = refused(*flags_of(path, path, f"sentencepiece:{path}", tmp_path / "d"))
+    assert said.startswith(f"encode: --tokenizer sentencepiece:{path}: ")
+    dictionary = tmp_path / "dict.txt"
+    dictionary.write_text("a 1\na 1\n")
+    flags = [*flags_of(path, path, wordpiece, tmp_path / "d"), "--dict", dictionary]
+    assert f"--dict {dictionary}: Duplicate word" in refused(*flags)

@@ -1,0 +1,96 @@
+"""export: what is refused, and what the comparison allows; nothing is left behind."""
+
+import resource
+import sys
+
+import hf_models
+import pytest
+import torch
+from exported import Trained
+
+from mixkd_plugin.tools.export import export as export_module
+from mixkd_plugin.tools.export.export import export
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
+
+
+def refused(student, tmp_path, message, to="torchscript", **changes):
+    out = tmp_path / "out"
+    arguments = {"checkpoint": student.checkpoint, "tokenizer_spec": student.tokenizer, **changes}
+    with pytest.raises(ValueError) as error:
+        export(out=str(out), to=to, **arguments)
+    assert message in str(error.value)
+    assert not out.exists()
+
+
+def test_refusals(tmp_path, student, monkeypatch):
+    refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
+    refused(student, tmp_path, "logits differ from fairseq's by", tolerance=0.0)
+    refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
+    refused(student, tmp_path, "--text: nowhere does not exist", text="nowhere")
+    (tmp_path / "texts").write_text("a\tb\tc\n")
+    refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
+    (tmp_path / "texts").write_text("the " * 600 + "\n")
+    refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
+    other = tmp_path / "other"  # of which the student's dictionary has nothing
+    other.mkdir()
+    hf_models.write_byte_pairs(other)
+    refused(student, tmp_path, "otherwise than they were encoded (", tokenizer_spec=f"gpt2:{other}")
+    refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
+            tokenizer_spec=f"gpt2:{other}")  # fmt: skip
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    refused(student, tmp_path, "needs transformers", to="hf")
+
+
+@pytest.mark.parametrize("size", [500, 50_000], ids=["tokenizer", "model"])
+def test_files_may_not_grow(tmp_path, student, size):
+    """As on a full disk; the library that writes the tokenizer raises no OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        refused(student, tmp_path, f"{tmp_path / 'out'} cannot be written: ")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_bounds_of_the_comparison():
+    """1e-4 where weights are float32; in int8 a share of the logits' range."""
+    wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
+    for to, bound in {"hf": 1e-4, "torchscript": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
+        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None, True)
+        assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
+        with pytest.raises(ValueError, match="allowed is"):
+            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None, True)
+    with pytest.raises(ValueError, match="differ from fairseq's by nan"):
+        export_module.check_parity(wanted, wanted * float("nan"), "hf", None, True)
+
+
+def text_file(tmp_path):
+    (tmp_path / "texts").write_text("\n".join(hf_models.TEXTS), encoding="utf-8")
+    return str(tmp_path / "texts")
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
+    from mixkd_plugin.tools.import_hf.import_hf import import_encoder
+
+    hf_models.make("bert", tmp_path / "hf", transformers, head="")
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "encoder"))
+    message = "has no classification head"
+    refused(student, tmp_path, message, checkpoint=str(tmp_path / "encoder" / "model.pt"))
+
+
+def test_a_student_that_transformers_cannot_have_is_refused_by_flag(tmp_path, student, monkeypatch):
+    monkeypatch.setattr(export_module, "load", changed(export_module.load))
+    refused(student, tmp_path, "cannot have --pooler-activation-fn relu; another --to", to="hf")
+
+
+def changed(load):
+    def load_and_change(*arguments):
+        loaded = load(*arguments)
+        loaded.model.args.pooler_activation_fn = "relu"
+        return loaded
+
+    return load_and_change

@@ -1,0 +1,90 @@
+"""import_hf: a source that cannot be imported is refused by name, and nothing is written."""
+
+import os
+
+import pytest
+import torch
+from bert_source import VOCABULARY, WIDTH, random_weights, write_source
+
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
+
+
+def without(name):
+    state = random_weights()
+    del state[name]
+    return state
+
+
+def with_extra(name):
+    return {**random_weights(), name: torch.zeros(1)}
+
+
+def misshapen(name):
+    return {**random_weights(), name: torch.zeros(2, 2)}
+
+
+KEY = "encoder.layer.1.attention.self.key.weight"
+REFUSALS = {
+    "model_type": ({"config": {"model_type": "gpt2"}}, "got 'gpt2'"),
+    "activation": (
+        {"config": {"hidden_act": "silu"}},
+        "hidden_act must be gelu, gelu_new, gelu_pytorch_tanh, relu, got 'silu'",
+    ),
+    "relative positions": (
+        {"config": {"position_embedding_type": "relative_key"}},
+        "position_embedding_type must be absolute, got 'relative_key'",
+    ),
+    "decoder": ({"config": {"is_decoder": True}}, "is_decoder must be False, got True"),
+    "no width": ({"config": {"hidden_size": None}}, "hidden_size"),
+    "epsilon": ({"config": {"layer_norm_eps": 0.0}}, "layer_norm_eps must be a number"),
+    "missing weight": ({"state": without(KEY)}, f"the weights lack {KEY}"),
+    "fewer layers": ({"config": {"num_hidden_layers": 2}}, "no place for: encoder.layer.2"),
+    "extra weight": ({"state": with_extra("adapter.weight")}, "no place for: adapter.weight"),
+    "shape": ({"state": misshapen(KEY)}, f"{KEY} has shape (2, 2) instead of ({WIDTH}, {WIDTH})"),
+    "no [MASK], and no row left": (
+        {"vocabulary": ["x" if s == "[MASK]" else s for s in VOCABULARY]},
+        "last index, 15",
+    ),
+    "vocabulary too long": ({"vocabulary": [*VOCABULARY, "x"]}, "last index, 15 ('x'), got 15"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals_name_what_is_wrong(tmp_path, case):
+    changes, message = REFUSALS[case]
+    source = write_source(tmp_path / "bert", **changes)
+    with pytest.raises(ValueError) as error:
+        import_encoder(str(source), str(tmp_path / "out"))
+    assert message in str(error.value)
+    assert not list((tmp_path).glob("out/*")), "something was written all the same"
+
+
+def test_missing_files_and_wrong_sources(tmp_path):
+    def refuse(message, name="bert"):
+        with pytest.raises(ValueError) as error:
+            import_encoder(str(tmp_path / name), str(tmp_path / "out"))
+        assert message in str(error.value)
+
+    refuse("is neither a folder nor an installed Python package", name="nowhere")
+    source = write_source(tmp_path / "bert")
+    (source / "pytorch_model.bin").write_bytes(b"not weights")
+    refuse("pytorch_model.bin cannot be read as weights")
+    (source / "pytorch_model.bin").unlink()
+    refuse("no weights: model.safetensors or pytorch_model.bin is needed")
+    (source / "config.json").write_text("{")
+    refuse("config.json")
+    (source / "config.json").unlink()
+    refuse("no config.json in")
+    with pytest.raises(ValueError, match="package 'json' carries 0 folders"):
+        import_encoder("json", str(tmp_path / "out"))
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    source = write_source(tmp_path / "bert", state={"x": Malicious()})
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        import_encoder(str(source), str(tmp_path / "out"))
+    assert not (tmp_path / "owned").exists()

@@ -1,0 +1,206 @@
+"""The study: which runs it has, their flags, where they run, and what is refused."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from small_study import STUDY
+
+from mixkd_plugin.tools.study import plan
+from mixkd_plugin.tools.study.study import devices_of, main, read_study
+
+
+def study(tmp_path, *overrides):
+    return read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", *overrides])
+
+
+def flags(study, run, examples=1000):
+    words = plan.train_flags(plan.settings_of(study, run), examples)
+    return {key: value for key, value in zip(words, [*words[1:], ""]) if key.startswith("--")}
+
+
+def test_every_arm_has_equal_rows_and_updates(tmp_path):
+    config = study(tmp_path, "arms=[FT,KD,SM,TMKD,SM+TMKD,KD+TMKD,KD+SM+TMKD,FM]")
+    runs = plan.all_runs(config)
+    assert len(runs) == len(set(runs)) == 8 * 3 * 2 * 5
+    by_arm = {run.arm: flags(config, run) for run in runs if run.seed == 1}
+    assert {f["--max-update"] for f in by_arm.values()} == {"200"}
+    sizes = {arm: int(f["--batch-size"]) for arm, f in by_arm.items()}
+    mixed = {"SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD"}
+    assert sizes == {arm: 16 if arm in mixed else 32 for arm in sizes}
+
+
+def test_few_examples_get_equal_rows_too(tmp_path):
+    """37 pairs in batches of up to 16 rows: 3 batches of pairs, or 6 of pairs and mixes."""
+    config = study(tmp_path, "arms=[KD,KD+TMKD]", "settings.common.rows=16")
+    rows = {}
+    for run in plan.all_runs(config):
+        size = int(flags(config, run, 37)["--batch-size"])
+        batches = -(-37 // size)  # the plugin's are of equal size, give or take one
+        rows[run.arm] = 37 / batches * (2 if run.arm == "KD+TMKD" else 1)
+    assert rows["KD"] == pytest.approx(37 / 3) and rows["KD+TMKD"] == pytest.approx(37 / 3)
+
+
+def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
+    variants = "variants=[recipe,'mixup-alpha=1','kd-weight=2','distill-distance=kl','lr=1e-3']"
+    config = study(tmp_path, "arms=[FT,KD,FM]", variants, "tasks=[RTE]", "fractions=[1]")
+    found = {}
+    for run in plan.all_runs(config):
+        found.setdefault(run.arm, set()).add(run.variant.partition("=")[0])
+    assert found == {
+        "FT": {"recipe", "lr"},
+        "KD": {"recipe", "lr", "kd-weight", "distill-distance"},
+        "FM": {"recipe", "lr", "mixup-alpha", "distill-distance"},
+    }
+
+
+def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
+    config = study(tmp_path, "arms=[KD,KD+SM+TMKD,FM,FT]")
+    asked = {}
+    for run in plan.all_runs(config):
+        settings = plan.settings_of(config, run)
+        seen = 200 * int(flags(config, run)["--batch-size"])  # in 200 updates
+        asked[run.arm] = plan.teacher_queries(settings, seen)
+    assert asked == {"KD": 6400, "KD+SM+TMKD": 6400, "FM": 6400, "FT": 0}
+
+
+def test_tables_are_merged_in_order(tmp_path):
+    config = study(
+        tmp_path, "tasks=[RTE]", "fractions=[0.1]", "arms=[KD]", "seeds=[1]",
+        "variants=[recipe,'lr=5e-4,kd-weight=2']", "+settings.tasks.RTE.lr=1e-5",
+        "+settings.tasks.RTE.dropout=0.3", "+settings.fractions={0.1: {dropout: 0.2}}",
+    )  # fmt: skip
+    plain, changed = (flags(config, run) for run in plan.all_runs(config))
+    assert plain["--dropout"] == "0.2"  # a fraction's over a task's
+    assert float(plain["--lr"]) == 2e-4  # a student's over a task's
+    assert (plain["--kd-weight"], changed["--kd-weight"], changed["--lr"]) == ("1", "2", "5e-4")
+
+
+def test_a_value_of_a_variant_may_be_a_list(tmp_path):
+    variant = "student-init-layers=0,2,4,lr=1e-4"
+    config = study(tmp_path, f"variants=['{variant}']", "arms=[KD]", "seeds=[1]", "tasks=[RTE]")
+    found = flags(config, plan.all_runs(config)[0])
+    assert (found["--student-init-layers"], found["--lr"]) == ("0,2,4", "1e-4")
+
+
+def test_length_is_in_passes_of_rows_and_at_least_the_minimum(tmp_path):
+    config = study(tmp_path, "arms=[KD]", "seeds=[1]", "settings.common.epochs=2")
+    run = plan.all_runs(config)[0]
+    assert flags(config, run, 33)["--max-update"] == "200"
+    long = flags(config, run, 32 * 500 + 1)
+    assert (long["--max-update"], long["--warmup-updates"]) == ("1002", "100")
+
+
+@pytest.mark.parametrize("examples, updates", [(33, 200), (32 * 500 + 1, 1503)])
+def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples, updates):
+    """Three passes of 33 sentences would leave it at chance."""
+    settings = plan.teacher_settings(study(tmp_path), "SST-2")
+    words = plan.train_flags(settings, examples)
+    assert words[words.index("--max-update") + 1] == str(updates)
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("tasks=[WNLI]", "tasks: 'WNLI'; allowed: CoLA"),
+        ("arms=[KDD]", "arms: 'KDD'; allowed: FT, KD"),
+        ("fractions=[10]", "fractions: 10; allowed: above 0"),
+        ("variants=[alpha]", "variants: 'alpha'; allowed: recipe or KEY=VALUE"),
+        ("settings.common.rows=1", "rows: 1; an example alone has 2"),
+        ("settings.common.rows=abc", "rows: 'abc'; allowed: a whole number"),
+        ("settings.arms.KD.kd-weight=x", "kd-weight: 'x'; allowed: a number"),
+        ("data=[bt]", "data: 'bt'; allowed: gold"),
+        ("keep=none", "keep: 'none'; allowed: all, first"),
+        ("points=0", "points: 0; allowed: 1 or more"),
+        ("points=abc", "points: 'abc'; allowed: 1 or more"),
+        ("seeds=1", "seeds: 1; allowed: a list of whole numbers"),
+        ("seeds=[a]", "seeds: ['a']; allowed: a list of whole numbers"),
+        ("fractions=[1%]", "fractions: ['1%']; allowed: a list of numbers"),
+        ("tasks=RTE", "tasks: 'RTE'; allowed: a list of values"),
+        ("+settings.tasks.RTE.teacher=/nope.pt", "teacher: no file /nope.pt"),
+        ("nonsense=1", "nonsense"),
+        ("glue.gold=/nowhere", "glue.gold: no folder /nowhere"),
+        ("devices=gpu", "devices: 'gpu'; allowed: auto, cpu"),
+        ("devices=[]", "devices: []; allowed: auto, cpu"),
+        ("devices=[99]", "devices: [99]; allowed: auto, cpu"),
+        ("jobs=-1", "jobs: -1; allowed: null, 1 or more"),
+        ("+settings.arms.KD.init=first", "init: 'first'; allowed: teacher, encoder"),
+        ("variants=['length=64']", "variants: length; allowed: in settings.common or settings.t"),
+    ],
+)
+def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):
+    with pytest.raises(SystemExit) as refused:
+        main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
+    assert message in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wanted, jobs, gpus",
+    [
+        ("auto", None, [0, 1, 2]),
+        ("auto", 2, [0, 1, 2] * 2),
+        ([1], None, [1]),
+        ("cpu", 2, [None] * 2),
+    ],
+)
+def test_devices_at_hand(monkeypatch, wanted, jobs, gpus):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    devices = devices_of({"devices": wanted, "jobs": jobs})
+    assert [device.gpu for device in devices] == gpus
+    for device in devices:
+        visible = "" if device.gpu is None else str(device.gpu)
+        assert device.environment["CUDA_VISIBLE_DEVICES"] == visible
+        assert device.flags == (["--cpu"] if device.gpu is None else [])
+
+
+def test_gpus_are_those_that_the_study_sees(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5,6")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    devices = devices_of({"devices": [1, 2], "jobs": None})
+    assert [d.environment["CUDA_VISIBLE_DEVICES"] for d in devices] == ["GPU-5", "6"]
+
+
+def test_without_gpus_it_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (*_, device) = devices_of({"devices": "auto", "jobs": None})
+    assert device.gpu is None and device.threads >= 1
+
+
+def test_other_studies_of_the_folder_compose(tmp_path, capsys):
+    for path in sorted(STUDY.parent.glob("*.yaml")):
+        main([str(path), f"glue.gold={tmp_path}", "--list", f"out={tmp_path / 'out'}"])
+        assert "/seed1" in capsys.readouterr().out
+
+
+def documented():
+    """Words of every study command in README and configurations, and of lone overrides there."""
+    texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
+    commands = [m for text in texts for m in re.findall(r"# +(python -m .*tools\.study .*)", text)]
+    lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
+    readme = (STUDY.parent / "README.md").read_text(encoding="utf-8")
+    lone += re.findall(r"`(['\"]?\+?[\w.-]+=[^`]+)`", readme)
+    variables = {}
+    for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for name, value in variables.items():
+                line = line.replace(f"${name}", value)
+            if "tools.study " in line:
+                commands.append(line)
+            variables.update(re.findall(r'^(\w+)="(.*)"$', line))
+    plain = "python -m mixkd_plugin.tools.study examples/glue/study.yaml glue.gold=GLUE out=OUT"
+    commands += [f"{plain} {override}" for override in lone]
+    return [pytest.param(shlex.split(c)[3:], id=c.partition("tools.")[2][:80]) for c in commands]
+
+
+@pytest.mark.parametrize("words", documented())
+def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    words = [re.sub("GLUE|DIR", str(tmp_path), w) for w in words]
+    path = STUDY.parent / Path(words[0]).name
+    main([str(path), *words[1:], "--list"])
+    assert "/seed" in capsys.readouterr().out
+    devices_of(read_study(str(path), words[1:]))

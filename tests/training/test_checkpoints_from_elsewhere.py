@@ -1,0 +1,282 @@
+"""Checkpoints as others have them: published heads, old meters, padded labels, other words."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import inprocess
+import pytest
+import torch
+import toy
+from fairseq import checkpoint_utils
+from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
+from omegaconf import OmegaConf
+from refusals import FINE_TUNE, KD, accepts, refusal
+from toy import TEACHER
+
+from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.compare import compare
+from mixkd_plugin.tools.export import export
+
+HEAD = "sentence_classification_head"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, teacher):
+    """As roberta.large.mnli: names of 2019, the head mnli, and no head's name in its settings."""
+    state = torch.load(teacher)
+    old = {
+        k.replace("encoder.", "decoder.", 1)
+        .replace("layernorm_embedding", "emb_layer_norm")
+        .replace(HEAD, "mnli"): v
+        for k, v in state["model"].items()
+    }
+    for i in range(3):
+        layer = f"decoder.sentence_encoder.layers.{i}.self_attn."
+        for kind in ("weight", "bias"):
+            parts = [old.pop(f"{layer}{x}_proj.{kind}") for x in "qkv"]
+            old[f"{layer}in_proj_{kind}"] = torch.cat(parts)
+    flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"]}
+    flat = {k: v for k, v in flat.items() if k not in ("_name", "classification_head_name")}
+    flat.update(arch="roberta_base", task="sentence_prediction")
+    args = argparse.Namespace(**flat)
+    meters = {"train_loss": AverageMeter(), "wps": TimeMeter(), "wall": StopwatchMeter()}
+    path = tmp_path_factory.mktemp("published") / "model.pt"
+    torch.save({"args": args, "model": old, "extra_state": {"train_meters": meters}}, path)
+    return path
+
+
+def test_a_published_teacher(tmp_path, classification, published):
+    named = [*KD, "--teacher-path", published, "--classification-head-name", "mnli"]
+    accepts(classification, tmp_path / "s", *named)
+    message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", published)
+    assert HEAD in message and "mnli" in message
+
+
+def test_a_published_student_begins(tmp_path, classification, published):
+    flags = [*FINE_TUNE, "--student-init-path", published, "--classification-head-name", "mnli"]
+    accepts(classification, tmp_path / "s", *flags)
+
+
+def test_a_published_one_is_compared_and_exported(tmp_path, classification, teacher, published):
+    paths = {"a": str(teacher), "b": str(published)}
+    for head in (None, "mnli"):
+        given = {"b": str(published)} if head else paths
+        rows, _ = compare.compare(str(classification), given, "b", rounds=1, head=head)
+        assert rows["b"]["agreement"] == 100
+    loaded = [scoring.load(path, str(classification)) for path in paths.values()]
+    batch = scoring.make_batches(loaded[0].task, "valid", 8)[0]
+    torch.testing.assert_close(loaded[0].logits(batch), loaded[1].logits(batch))
+    served = export.student_of(export.load(str(published), str(classification), "mnli"))
+    assert served.head == "mnli" and served.labels == ["0", "1"]
+    with pytest.raises(
+        ValueError, match="no classification head 'sst'.*--classification-head-name"
+    ):
+        scoring.load(str(published), str(classification), "sst")
+
+
+def with_head(path, source, classes, **settings):
+    """A copy whose head has so many outputs."""
+    state = torch.load(source)
+    prefix = f"classification_heads.{HEAD}.out_proj."
+    for kind in ("weight", "bias"):
+        rows = state["model"][prefix + kind]
+        state["model"][prefix + kind] = rows[:1].repeat(classes, *[1] * (rows.dim() - 1))
+    state["cfg"]["task"].update(settings)
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_classes": 3}, {"num_classes": 5}])
+def test_a_head_of_another_size_is_no_random_one(tmp_path, classification, teacher, settings):
+    path = with_head(tmp_path / "t.pt", teacher, 3, **settings)
+    for load in (scoring.load, export.load):
+        with pytest.raises(ValueError) as error:
+            load(path, str(classification))
+        assert path in str(error.value) and "3 outputs" in str(error.value)
+    assert "3 classes" in refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
+
+
+def test_a_head_that_lacks_a_part_is_no_random_one(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    del state["model"][f"classification_heads.{HEAD}.dense.bias"]
+    torch.save(state, tmp_path / "t.pt")
+    with pytest.raises(ValueError, match="t.pt.*dense.bias"):
+        scoring.load(str(tmp_path / "t.pt"), str(classification))
+    flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
+    assert "dense.bias" in refusal(classification, tmp_path / "s", *flags)
+
+
+@pytest.mark.parametrize("model", ["roberta", "mixkd_roberta"])
+def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, model):
+    """It has one layer more: its logits are fairseq's, and no student begins without the layer."""
+    flags = ["--arch", model, *TEACHER[2:], "--quant-noise-pq", 0.2, "--max-update", 1]
+    inprocess.run_training(
+        toy.train_flags(classification, tmp_path, *flags, task="sentence_prediction")
+    )
+    path = str(tmp_path / "checkpoint_last.pt")
+    loaded = scoring.load(path, str(classification))
+    batch = scoring.make_batches(loaded.task, "valid", 8)[0]
+    (expected,), _ = checkpoint_utils.load_model_ensemble([path])
+    asked = dict(features_only=True, classification_head_name=HEAD)
+    with torch.no_grad():
+        wanted, _ = expected.eval()(**batch["net_input"], **asked)
+    torch.testing.assert_close(loaded.logits(batch), wanted)
+    message = refusal(classification, tmp_path / "s", *FINE_TUNE, "--student-init-path", path)
+    assert "quant_noise.weight" in message
+
+
+def test_spectral_norm_is_named(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    weight = state["model"].pop(f"classification_heads.{HEAD}.out_proj.weight")
+    state["model"][f"classification_heads.{HEAD}.out_proj.weight_orig"] = weight
+    torch.save(state, tmp_path / "t.pt")
+    flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
+    assert "--spectral-norm" in refusal(classification, tmp_path / "s", *flags)
+    for load in (scoring.load, export.load):
+        with pytest.raises(ValueError, match="t.pt.*--spectral-norm"):
+            load(str(tmp_path / "t.pt"), str(classification))
+
+
+def test_settings_that_are_an_object_of_omegaconf(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    state["cfg"]["model"] = OmegaConf.create(vars(state["cfg"]["model"]))
+    torch.save(state, tmp_path / "t.pt")
+    accepts(classification, tmp_path / "s", *KD, "--teacher-path", tmp_path / "t.pt")
+
+
+def test_settings_without_a_task(tmp_path, classification, teacher):
+    state = torch.load(teacher)
+    state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "task": None})
+    state["cfg"] = None
+    torch.save(state, tmp_path / "t.pt")
+    with pytest.raises(ValueError, match="--task must be .*, got None"):
+        scoring.load(str(tmp_path / "t.pt"), str(classification))
+
+
+# --- labels ---
+
+
+def pad_labels(data):
+    with open(Path(data) / "label" / "dict.txt", "a") as file:
+        file.write("madeupword0000 0\nmadeupword0001 0\n")
+
+
+def of_data(path, source, data, keep_record):
+    state = torch.load(source)
+    state["cfg"]["task"]["data"] = str(data)
+    if not keep_record:
+        state["task_state"] = {}
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("padded", ["data", "teacher", "both"])
+def test_padding_is_no_class(tmp_path, classification, teacher, padded):
+    data = toy.copy_data(classification, tmp_path / "data")
+    theirs = toy.copy_data(classification, tmp_path / "theirs")
+    for name, folder in (("data", data), ("teacher", theirs)):
+        if padded in (name, "both"):
+            pad_labels(folder)
+    path = of_data(tmp_path / "t.pt", teacher, theirs, keep_record=False)
+    accepts(data, tmp_path / "s", *KD, "--teacher-path", path)
+    assert scoring.load(str(path), str(data)).task.cfg.num_classes == 2
+    own = tmp_path / "own"  # a teacher of our task records its classes
+    inprocess.run_training(toy.train_flags(theirs, own, *FINE_TUNE, "--max-update", 1))
+    shutil.rmtree(theirs)
+    accepts(data, tmp_path / "s", *KD, "--teacher-path", own / "checkpoint_last.pt")
+
+
+@pytest.mark.parametrize("theirs", ["1 1\n0 1\n", "0 1\n2 1\n", "0 1\nmadeupword0000 0\n1 1\n"])
+def test_other_classes_are_shown_with_the_cure(tmp_path, classification, teacher, theirs):
+    folder = toy.copy_data(classification, tmp_path / "theirs")
+    (folder / "label" / "dict.txt").write_text(theirs)
+    path = of_data(tmp_path / "t.pt", teacher, folder, keep_record=False)
+    message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
+    names = [line.split()[0] for line in theirs.splitlines()]
+    assert str(names) in message and "['0', '1']" in message and "--labels" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"a b c\n", b"a 1\na 1\n", b"x" * 10])
+@pytest.mark.parametrize("name", ["label", "input0"])
+def test_a_damaged_dictionary_is_named(tmp_path, classification, teacher, content, name):
+    folder = toy.copy_data(classification, tmp_path / "theirs")
+    (folder / name / "dict.txt").write_bytes(content)
+    path = of_data(tmp_path / "t.pt", teacher, folder, keep_record=False)
+    message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
+    assert str(folder / name / "dict.txt") in message
+
+
+# --- a student's beginning ---
+
+
+def student_init(tmp_path, teacher, model=None, **settings):
+    state = torch.load(teacher)
+    vars(state["cfg"]["model"]).update(settings)
+    if model is not None:
+        model(state["model"])
+    torch.save(state, tmp_path / "init.pt")
+    return [*FINE_TUNE, "--student-init-path", tmp_path / "init.pt"]
+
+
+@pytest.mark.parametrize("where", ["beside it", "its data"])
+def test_a_student_begins_from_the_same_words(tmp_path, classification, teacher, where):
+    """As many, in another order: shapes do not tell."""
+    folder = toy.copy_data(classification, tmp_path / "theirs")
+    lines = (folder / "input0" / "dict.txt").read_text().splitlines()
+    (folder / "input0" / "dict.txt").write_text("\n".join(lines[::-1]) + "\n")
+    path = of_data(tmp_path / "t.pt", teacher, folder, keep_record=False)
+    if where == "beside it":
+        path = of_data(tmp_path / "t.pt", teacher, tmp_path / "gone", keep_record=False)
+        shutil.copy(folder / "input0" / "dict.txt", tmp_path / "dict.txt")
+    flags = [*FINE_TUNE, "--student-init-path", path]
+    message = refusal(classification, tmp_path / "s", *flags)
+    assert f"--student-init-path {path}" in message and "dict.txt" in message
+
+
+def test_words_that_cannot_be_compared_are_warned_about(tmp_path, classification, teacher, caplog):
+    path = of_data(tmp_path / "t.pt", teacher, tmp_path / "gone", keep_record=False)
+    accepts(classification, tmp_path / "s", *FINE_TUNE, "--student-init-path", path)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert any(str(path) in said and "VOCABULARY" in said for said in warnings)
+
+
+@pytest.mark.parametrize(
+    "flag, theirs",
+    [
+        ("--activation-fn", dict(activation_fn="relu")),
+        ("--encoder-attention-heads", dict(encoder_attention_heads=2)),
+        ("--encoder-normalize-before", dict(encoder_normalize_before=True)),
+        ("--no-scale-embedding", dict(no_scale_embedding=False)),
+        ("--pooler-activation-fn", dict(pooler_activation_fn="relu")),
+    ],
+)
+def test_a_student_goes_on_computing_the_same(tmp_path, classification, teacher, flag, theirs):
+    flags = student_init(tmp_path, teacher, **theirs)
+    assert flag in refusal(classification, tmp_path / "s", *flags)
+
+
+def test_the_epsilon_of_bert_comes_with_its_weights(tmp_path, classification, teacher):
+    flags = student_init(tmp_path, teacher, _name="mixkd_roberta", layer_norm_eps=1e-12)
+    accepts(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-12)
+    message = refusal(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-5)
+    assert "--layer-norm-eps 1e-05" in message and "has 1e-12" in message
+
+    run = toy.train_flags(classification, tmp_path / "s", *flags)
+    inprocess.run_training([*run, "--max-update", 1])
+    (tmp_path / "init.pt").unlink()  # the student's own checkpoint says it from here on
+    inprocess.run_training([*run, "--max-update", 2])
+    tuned = toy.train_flags(classification, tmp_path / "t", *FINE_TUNE)
+    path = tmp_path / "s" / "checkpoint_last.pt"
+    inprocess.run_training([*tuned, "--finetune-from-model", path, "--max-update", 1])
+    for folder in ("s", "t"):
+        model = torch.load(tmp_path / folder / "checkpoint_last.pt")["cfg"]["model"]
+        assert model.layer_norm_eps == 1e-12
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_student_begins_with_numbers(tmp_path, classification, teacher, value):
+    name = "encoder.sentence_encoder.layers.0.fc1.weight"
+    flags = student_init(tmp_path, teacher, lambda model: model[name][0].fill_(value))
+    message = refusal(classification, tmp_path / "s", *flags)
+    assert "--student-init-path" in message and name in message

@@ -1,0 +1,43 @@
+"""A student and a teacher that version 0.1.0 of this package made are of use to later ones.
+
+tests/data/before: two epochs of KD on a toy task, and the weights that a third one gave then.
+"""
+
+import shutil
+from pathlib import Path
+
+import inprocess
+import pytest
+import torch
+import toy
+
+BEFORE = Path(__file__).resolve().parents[1] / "data" / "before"
+SIZES = [
+    "--encoder-embed-dim", 8, "--encoder-ffn-embed-dim", 8, "--encoder-attention-heads", 2,
+    "--max-positions", 16, "--seed", 3,
+]  # fmt: skip
+
+
+@pytest.fixture
+def flags(tmp_path):
+    """Of a run as it was then, in a folder of its own."""
+    flags = toy.train_flags(BEFORE / "data", tmp_path / "student", "--kd-weight", 1, *SIZES)
+    return [*flags, "--teacher-path", BEFORE / "teacher.pt", "--max-epoch", 3]
+
+
+def test_a_run_goes_on_to_the_same_weights(tmp_path, flags):
+    (tmp_path / "student").mkdir()
+    shutil.copy(BEFORE / "student.pt", tmp_path / "student" / "checkpoint_last.pt")
+    log = inprocess.run_training(flags)
+    assert "Loaded checkpoint" in log
+    done = inprocess.checkpoint(tmp_path / "student")["model"]
+    then = torch.load(BEFORE / "student_after_3_epochs.pt", weights_only=True)
+    assert list(done) == list(then)
+    for name, value in then.items():
+        torch.testing.assert_close(done[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_student_teaches_and_begins_another(tmp_path, flags):
+    flags[flags.index("--teacher-path") + 1] = BEFORE / "student.pt"
+    log = inprocess.run_training([*flags, "--student-init-path", BEFORE / "student.pt"])
+    assert "student initialised from layers [0, 1]" in log

@@ -1,0 +1,86 @@
+"""What metrics over a split cost, and that they are exact on any number of processes."""
+
+import inprocess
+import numpy as np
+import pytest
+import torch
+import toy
+from fairseq.logging import metrics as fairseq_metrics
+from scores import CORRELATIONS, FINE_TUNE, LEARN, MIXUP, assert_logged, regression_scores
+from sklearn.metrics import matthews_corrcoef
+
+from mixkd_plugin.criterions import metrics
+
+REGRESSION = ["--regression-target", *CORRELATIONS]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """37 validation examples: of 5 batches one process lacks one on 2 processes, and on 3."""
+    folder = tmp_path_factory.mktemp("correlated") / "data"
+    return toy.make_data(folder, {"train": 60, "valid": 37}, targets=2)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_log_the_correlations_over_all_examples(tmp_path, data, count):
+    """Every value is exchanged once: 37 rows of two targets, and none for a dummy batch."""
+    flags = ["--num-classes", 2, *REGRESSION, *MIXUP, "--max-epoch", 1, "--batch-size-valid", 8]
+    flags = toy.train_flags(data, tmp_path, *flags)
+    records = [tmp_path / f"values{rank}" for rank in range(count)]
+    logs = toy.processes(count, "logged_values", *([path, *flags] for path in records))
+    assert_logged(logs[0], regression_scores(data, tmp_path / "checkpoint_last.pt"))
+    targets = np.loadtxt(data / "label" / "valid.label", ndmin=2)
+    for path in records:
+        values = torch.cat(torch.load(path)).numpy()
+        assert values.shape == (37, 4)
+        assert sorted(values[:, 2:].tolist()) == sorted(targets.astype(np.float32).tolist())
+
+
+def test_meters_of_a_validation_are_in_no_checkpoint(tmp_path, data):
+    flags = ["--num-classes", 2, *REGRESSION, *FINE_TUNE, *LEARN, "--max-epoch", 5]
+    inprocess.run_training(toy.train_flags(data, tmp_path, *flags))
+    log = inprocess.run_training(toy.train_flags(data, tmp_path, *flags, "--max-epoch", 6))
+    assert_logged(log, regression_scores(data, tmp_path / "checkpoint_last.pt"))
+    saved = inprocess.checkpoint(tmp_path)["extra_state"]["metrics"]["valid"]
+    assert [(kind, state) for _, key, kind, state in saved if key == "_values"] == [
+        ("ConcatTensorMeter", {"tensor": None})
+    ]
+
+
+def test_a_splits_values_are_joined_once(monkeypatch):
+    """Not once for each batch: a split of n batches would cost n * n."""
+    joined = []
+    cat = torch.cat
+
+    def counted(parts, *args, **kwargs):
+        joined.append(sum(len(part) for part in parts))
+        return cat(parts, *args, **kwargs)
+
+    fairseq_metrics.reset()
+    with fairseq_metrics.aggregate() as meters:
+        monkeypatch.setattr(torch, "cat", counted)
+        for batch in torch.rand(500, 4, 2):
+            metrics.log_correlations([batch])
+        assert meters.get_smoothed_values()["pearson"] is not None
+    assert sum(joined) <= 10 * 2000
+
+
+def test_mcc_has_one_meter_that_a_checkpoint_keeps():
+    """150 classes, saved and loaded after half of the batches."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(150, (900,), generator=generator)
+    noise = torch.randint(150, (900,), generator=generator)
+    predictions = torch.where(torch.rand(900, generator=generator) < 0.6, targets, noise)
+    halves = list(zip(predictions.split(450), targets.split(450)))
+    fairseq_metrics.reset()
+    for number, (p, t) in enumerate(halves):
+        with fairseq_metrics.aggregate("train"):
+            for batch in zip(p.split(50), t.split(50)):
+                metrics.log_mcc(metrics.confusion_counts(*batch, 150))
+        if number == 0:
+            saved = fairseq_metrics.state_dict()
+            assert len(saved["train"]) == 1
+            fairseq_metrics.reset()
+            fairseq_metrics.load_state_dict(saved)
+    expected = round(100 * matthews_corrcoef(targets, predictions), 1)
+    assert fairseq_metrics.get_smoothed_values("train")["mcc"] == expected

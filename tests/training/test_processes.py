@@ -1,0 +1,169 @@
+"""What one process computes, several compute too, and they exchange what fine-tuning exchanges."""
+
+import importlib.util
+import json
+
+import forked
+import inprocess
+import pytest
+import torch
+import toy
+from fairseq import tasks
+from ranks import flags_of
+from toy import SIZE
+
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, classification, teacher):
+    """The checkpoint of one process."""
+    folder = tmp_path_factory.mktemp("one")
+    inprocess.run_training(flags_of(classification, folder, teacher, 1))
+    return inprocess.checkpoint(folder)
+
+
+needs_fairscale = pytest.mark.skipif(
+    importlib.util.find_spec("fairscale") is None, reason="fairscale is not installed"
+)
+
+
+@pytest.mark.parametrize(
+    "world_size, backend, extra",
+    [
+        pytest.param(2, "legacy_ddp", [], marks=pytest.mark.slow),
+        pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
+        pytest.param(4, "pytorch_ddp", [], marks=pytest.mark.slow),
+        (2, "pytorch_ddp", []),
+        pytest.param(2, "pytorch_ddp", ["--find-unused-parameters"], marks=pytest.mark.slow),
+        pytest.param(
+            2, "pytorch_ddp", ["--zero-sharding", "os"], marks=[needs_fairscale, pytest.mark.slow]
+        ),
+        pytest.param(2, "fully_sharded", [], marks=needs_fairscale),
+        pytest.param(
+            4, "fully_sharded", ["--padding-free", "off"], marks=[needs_fairscale, pytest.mark.slow]
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_the_parameters_of_one_process(
+    tmp_path, classification, teacher, one, world_size, backend, extra
+):
+    flags = flags_of(classification, tmp_path, teacher, world_size, *extra)
+    module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
+    logs = toy.processes(world_size, module, flags, backend=backend)
+    several = inprocess.checkpoint(tmp_path)
+    assert several["optimizer_history"][-1]["num_updates"] == 20
+    assert one["model"].keys() == several["model"].keys()
+    for name, parameter in one["model"].items():
+        torch.testing.assert_close(parameter, several["model"][name], rtol=0, atol=1e-6)
+    # one rank read the teacher, the others have it all the same
+    assert sum("parameters, torch.float32" in log for log in logs) == 1
+    assert toy.last_values(logs[0], "valid")["agreement"] > 50
+
+
+@pytest.mark.slow
+def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher):
+    """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
+    results = []
+    for world_size, folder in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7)
+        logs = toy.processes(world_size, "fairseq_cli.train", flags)
+        results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
+    (one, logged_by_one), (two, logged_by_two) = results
+    for name, parameter in one.items():
+        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    clocks = ("wps", "ups", "wall", "train_wall")
+    for name in logged_by_one.keys() - set(clocks):
+        assert logged_by_two[name] == pytest.approx(logged_by_one[name], abs=0.002), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "data, flags",
+    [
+        ("classification", ["--report-mcc", "--report-acc-and-f1"]),
+        (
+            "regression",
+            ["--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"],
+        ),
+    ],
+)
+def test_several_processes_validate_as_one(tmp_path, request, data, flags):
+    """37 examples in so many batches: the second process has a batch less, and both have more to
+    tell each other than fairseq's 16 KB."""
+    data = request.getfixturevalue(data)
+    inprocess.run_training(toy.train_flags(data, tmp_path, "--tmkd-weight", 0, *flags))
+    validate = [
+        data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu",
+        "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 1, "--log-format", "simple",
+    ]  # fmt: skip
+    one = toy.last_values(inprocess.validate(*validate), "valid")
+    logs = toy.two_processes("fairseq_cli.validate", validate)
+    del one["wps"]
+    assert len(one) >= 5
+    for log in logs:
+        several = toy.last_values(log, "valid")
+        assert {name: several[name] for name in one} == one
+
+
+def exchanged(folder, name, data, *flags, backend, task="mixkd_sentence_prediction"):
+    """[[collective, elements], ...] of each update of each of two processes."""
+    flags = toy.train_flags(data, folder / name, "--max-update", 4, *flags, task=task)
+    records = [folder / f"{name}{rank}" for rank in range(2)]
+    toy.processes(2, "counted_train", *([path, *flags] for path in records), backend=backend)
+    found = [[json.loads(line) for line in path.read_text().splitlines()] for path in records]
+    assert found[0] == found[1] and len(found[0]) == 4
+    return found[0]
+
+
+def kinds(update):
+    return [kind for kind, _ in update]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
+def test_an_update_exchanges_what_fine_tuning_exchanges(tmp_path, classification, teacher, backend):
+    """The gradients and two small sums of logged values, whatever the loss is made of."""
+    unused = ["--find-unused-parameters"] if backend == "pytorch_ddp" else []
+    mixkd = ["--kd-weight", 1, "--mixup-ratio", 2, "--teacher-path", teacher]
+    ours = exchanged(tmp_path, "ours", classification, *mixkd, *unused, backend=backend)
+    theirs = exchanged(
+        tmp_path, "theirs", classification, *SIZE, *unused, backend=backend,
+        task="sentence_prediction",
+    )  # fmt: skip
+    for our_update, their_update in zip(ours, theirs):
+        assert kinds(our_update) == kinds(their_update)
+        assert set(kinds(our_update)) == {"gloo:all_reduce"}
+        ours_largest, theirs_largest = (max(n for _, n in u) for u in (our_update, their_update))
+        # the language-model head's gradients are not sent where torch can be told so
+        assert 0 <= theirs_largest - ours_largest < 1200
+        assert sum(n for _, n in our_update) - ours_largest < 64
+
+
+@pytest.mark.slow
+def test_no_map_of_unused_parameters_is_exchanged(tmp_path, classification, teacher):
+    mixkd = ["--kd-weight", 1, "--teacher-path", teacher]
+    updates = exchanged(tmp_path, "ours", classification, *mixkd, backend="pytorch_ddp")
+    assert kinds(updates[0]) == kinds(updates[-1]) == ["gloo:all_reduce"] * 3
+
+
+def test_a_rank_loads_a_student_while_the_other_does_not(tmp_path, classification, teacher):
+    inprocess.run_training(flags_of(classification, tmp_path, teacher, 1, "--max-update", 1))
+    port = toy.free_port()
+    commands = [("alone_load", rank, port, tmp_path, classification) for rank in range(2)]
+    for code, log in forked.run(*commands, seconds=60):
+        assert code == 0, log
+
+
+def test_only_the_task_leaves_the_language_model_head_out(classification):
+    """Another task may train it, and then it must be averaged."""
+    name = "_ddp_params_and_buffers_to_ignore"
+    config = inprocess.training_config(toy.train_flags(classification, "unused"))
+    task = tasks.setup_task(config.task)
+    ours = task.build_model(config.model)
+    parameters = dict(ours.named_parameters(remove_duplicate=False))
+    left_out = {id(parameters[n]) for n in getattr(ours, name)}
+    head = {id(p) for n, p in parameters.items() if n.startswith("encoder.lm_head.")}
+    assert head - left_out == {id(ours.encoder.sentence_encoder.embed_tokens.weight)}
+    assert not hasattr(MixKDRobertaModel.build_model(config.model, task), name)

@@ -1,0 +1,131 @@
+"""Runs with everything on, through each way in that fairseq has."""
+
+import math
+import re
+
+import inprocess
+import pytest
+import torch
+import toy
+from toy import TERMS
+
+KD = ["--kd-weight", 1]
+
+
+def test_everything_on_logs_every_term(distilled):
+    train = toy.last_values(distilled.log, "train")
+    valid = toy.last_values(distilled.log, "valid")
+    for values in (train, valid):
+        assert {"loss", "accuracy", "teacher_accuracy", "agreement"} <= values.keys()
+        assert 0 <= values["agreement"] <= 100 and 30 < values["teacher_accuracy"] <= 100
+    assert train["loss"] == pytest.approx(sum(w * train[t] for t, w in TERMS.items()), abs=0.003)
+    assert all(0 < train[term] < 10 for term in TERMS)
+    assert valid["loss"] == valid["mle_loss"] and valid["kd_loss"] > 0
+    assert "training on 51 of 101 examples" in distilled.log  # half of each class
+    assert "student initialised from layers [0, 1]" in distilled.log
+    assert (
+        len(re.findall(r"teacher .*: [\d,]+ parameters, torch.float32 on cpu", distilled.log)) == 2
+    )
+
+
+def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
+    tmp_path, classification, teacher
+):
+    flags = [*KD, "--teacher-path", teacher, "--mle-weight", 0, "--sm-weight", 0]
+    flags += ["--max-epoch", 12, "--lr", 0.01, "--distill-distance", "kl"]
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    lines = re.findall(r".*\| train \| epoch.*", log)
+    first, last = (toy.last_values(line, "train") for line in (lines[0], lines[-1]))
+    for term in ("kd_loss", "tmkd_loss"):
+        assert last[term] < 0.5 * first[term]
+    assert last["agreement"] > 85
+
+
+def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regression_teacher):
+    flags = ["--num-classes", 1, "--regression-target", "--mle-weight", 0, "--sm-weight", 0]
+    flags += [*KD, "--teacher-path", regression_teacher, "--max-epoch", 12, "--lr", 0.01]
+    data = toy.copy_data(regression, tmp_path / "data")
+    labels = data / "label" / "train.label"
+    labels.write_text("".join("1000\n" for _ in labels.read_text().splitlines()))
+    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    values = toy.last_values(log, "train")
+    assert values["kd_loss"] < 0.2 and values["tmkd_loss"] < 0.2
+    assert values["mle_loss"] > 1e5
+
+
+@pytest.mark.parametrize("teacher_dtype", ["auto", "float32", "bfloat16"])
+def test_half_precision_on_a_cpu(tmp_path, classification, teacher, teacher_dtype):
+    flags = [*KD, "--teacher-path", teacher, "--teacher-dtype", teacher_dtype]
+    flags += ["--fp16", "--fp16-no-flatten-grads", "--distill-distance", "kl", "--max-epoch", 3]
+    seen = set()
+
+    def watch(trainer, batches):
+        (model,) = trainer.task.teacher.ensemble._models
+        seen.add(next(model.parameters()).dtype)
+        assert next(trainer.get_model().parameters()).dtype == torch.float16
+
+    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
+    expected = {"auto": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    assert seen == {expected[teacher_dtype]}
+    values = toy.last_values(log, "train")
+    for term in TERMS:
+        assert math.isfinite(values[term]) and 0 <= values[term] < 5
+    state = inprocess.checkpoint(tmp_path)
+    assert all(v.isfinite().all() for v in state["model"].values())
+    assert state["optimizer_history"][-1]["num_updates"] >= 15
+
+
+@pytest.mark.parametrize(
+    "flags, rows",
+    [
+        ([], lambda b, m: b + m),
+        (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
+        (["--mixup-ratio", 2, "--mle-weight", 0, "--kd-weight", 0], lambda b, m: m),
+        (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_max_tokens_bounds_what_the_device_sees(tmp_path, classification, teacher, flags, rows):
+    """Rows, clean and mixed, padded to the longest of examples and partners."""
+    sizes = []
+
+    def watch(trainer, batches):
+        for batch in batches:
+            own, partners = (b["net_input"]["src_tokens"].shape for b in (batch, batch["partner"]))
+            sizes.append(rows(own[0], partners[0]) * max(own[1], partners[1]))
+
+    flags = toy.train_flags(classification, tmp_path, *KD, "--teacher-path", teacher, *flags)
+    at = flags.index("--batch-size")
+    flags[at : at + 2] = ["--max-tokens", 120, "--required-batch-size-multiple", 1]
+    log = inprocess.run_training(flags, watch)
+    assert 90 < max(sizes) <= 120 and len(sizes) > 14
+    assert toy.last_values(log, "train")["tmkd_loss"] > 0
+
+
+def test_an_example_of_more_than_max_tokens(tmp_path, classification):
+    flags = toy.train_flags(classification, tmp_path, "--tmkd-weight", 0, "--max-tokens", 20)
+    with pytest.raises(ValueError, match="--max-tokens 20: split 'train' has .* are 28 tokens"):
+        inprocess.run_training(flags)
+
+
+def test_two_processes_log_every_term(two_processes):
+    values = toy.last_values(two_processes.log, "train")
+    assert all(0 < values[term] < 10 for term in TERMS)
+    assert values["loss"] == pytest.approx(sum(values[term] for term in TERMS), abs=0.003)
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_one_model_like_one_process(tmp_path, classification, teacher):
+    """Two processes with half the batch size make the same updates, but for rounding."""
+    flags = [*KD, "--teacher-path", teacher, "--dropout", 0, "--attention-dropout", 0]
+    flags += ["--max-epoch", 1, "--batch-by-length", "off", "--optimizer", "sgd", "--lr", 0.1]
+    flags += ["--train-fraction", 0.95]
+    two = toy.train_flags(classification, tmp_path / "two", *flags, "--batch-size", 8)
+    toy.two_processes("fairseq_cli.train", two)
+    one = toy.train_flags(
+        classification, tmp_path / "one", *flags, "--batch-size", 8, "--update-freq", 2
+    )
+    inprocess.run_training(one)
+    a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)

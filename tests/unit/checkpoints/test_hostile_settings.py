@@ -1,0 +1,334 @@
+"""A checkpoint's settings choose nothing that runs: every model and task of fairseq is tried."""
+
+import argparse
+import inspect
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import (
+    ARCH_MODEL_REGISTRY,
+    MODEL_REGISTRY,
+    register_model,
+    register_model_architecture,
+)
+from fairseq.tasks import TASK_REGISTRY
+from refusals import KD, accepts, refusal
+from tiny_models import build as student
+from torch import nn
+
+from mixkd_plugin import MixupModel
+from mixkd_plugin.checkpoints import checks
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.models.student_init import initialise_student
+from mixkd_plugin.teacher import ensemble
+from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.compare import compare
+from mixkd_plugin.tools.export import export
+from mixkd_plugin.tools.serving_report import serving_report
+
+HEAD = "sentence_classification_head"
+# What fairseq evaluates somewhere, besides what is text in any way.
+EVALUATED = (
+    *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention"),
+    *("self_attention", "project_input", "gated_attention", "downsample"),
+    *("pretrained", "character_filters", "adaptive_softmax_cutoff", "adaptive_input_cutoff"),
+    *("conv_feature_layers", "conv_aggregator_layers", "left_pad_source", "left_pad_target"),
+    *("xformers_att_config", "encoder_xformers_att_config", "wer_args", "lang_dict"),
+    *("langs", "feature_encoder_spec", "arch_args", "user_dir"),
+    *("encoder_kernel_size_list", "encoder_layers_to_keep", "latent_temp", "teacher_path"),
+    *("activation_fn", "data", "init_token", "num_classes"),
+)
+
+
+def hostile(path, source, marker, section, **names):
+    """A checkpoint with code in the settings of a section, as ``cfg`` or as ``args``."""
+    code = f"__import__('os').mkdir({str(marker)!r})"
+    state = torch.load(source)
+    state["last_optimizer_state"] = None
+    settings = {**dict.fromkeys(EVALUATED, code), **names}
+    if "_name" in names:
+        cfg = state["cfg"]
+        if section == "model":
+            cfg["model"] = argparse.Namespace(**{**vars(cfg["model"]), **settings})
+        else:
+            cfg["task"] = {**cfg["task"], **settings, "data": cfg["task"]["data"]}
+    else:
+        flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"], **settings}
+        state["args"], state["cfg"] = argparse.Namespace(**flat), None
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def words(classification):
+    return scoring.sentence_task(
+        {"_name": "sentence_prediction"}, str(classification), HEAD, 2, False
+    )
+
+
+def readers(path, data, task):
+    """Every way by which a checkpoint becomes a model."""
+    reads = ensemble.TeacherInput(str(data), task.source_dictionary, 0, None)
+    expected = ensemble.Expected(reads, task.label_dictionary, HEAD, 2, 8)
+    yield lambda: ensemble._build(ensemble._read(path, expected), expected)
+    yield lambda: scoring.load(path, str(data))
+    yield lambda: export.load(path, None)
+    yield lambda: export.load(path, str(data))
+    yield lambda: initialise_student(student(MixKDRobertaModel, 1), path, "first")
+
+
+def one_sentence(call):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def evaluates(component):
+    return "eval(" in Path(inspect.getfile(component)).read_text().replace(".eval(", "")
+
+
+@pytest.mark.parametrize("section", ["model", "task"])
+@pytest.mark.parametrize("kind", ["cfg", "args"])
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_model_and_no_task_evaluates_anything(
+    tmp_path, classification, teacher, words, section, kind, every
+):
+    registry = {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY} if section == "model" else TASK_REGISTRY
+    marker = tmp_path / "was_run"
+    classes = {}  # of each one name is enough in the fast suite
+    for name, component in registry.items():
+        if every or evaluates(component) or component is TASK_REGISTRY["multilingual_translation"]:
+            classes.setdefault(name if every else component, name)
+    for name in classes.values():
+        key = "_name" if kind == "cfg" else {"model": "arch", "task": "task"}[section]
+        path = hostile(tmp_path / "t.pt", teacher, marker, section, **{key: name})
+        for call in readers(path, classification, words):
+            one_sentence(call)
+        assert not marker.exists(), name
+
+
+MODELS = ["roberta", "roberta_base", "mixkd_roberta", "mixkd_tiny"]
+
+
+@pytest.mark.slow
+def test_which_models_are_built(tmp_path, classification, teacher, words):
+    built = []
+    for name in {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}:
+        state = torch.load(teacher)
+        state["cfg"]["model"]._name = name
+        torch.save(state, tmp_path / "t.pt")
+        try:
+            scoring.load(str(tmp_path / "t.pt"), str(classification))
+        except ValueError:
+            continue
+        built.append(name)
+    assert set(MODELS) <= set(built)
+    kinds = {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}
+    theirs = {kinds[n].__name__ for n in built if kinds[n].__module__.startswith("fairseq.")}
+    assert theirs == {"RobertaModel"}
+
+
+def changed(path, source, section, **settings):
+    state = torch.load(source)
+    model = vars(state["cfg"]["model"]) if section == "model" else state["cfg"][section]
+    model.update(settings)
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "section, settings",
+    [
+        ("model", dict(encoder_layers=100_000)),
+        ("model", dict(encoder_layers="[(512, 3)] * 20")),
+        ("model", dict(encoder_layers=True)),
+        ("model", dict(encoder_ffn_embed_dim=20_000_000)),
+        ("model", dict(encoder_embed_dim=10**9)),
+        ("model", dict(max_positions=10**9)),
+        ("model", dict(encoder_attention_heads=0)),
+        ("model", dict(encoder_attention_heads=5)),
+        ("model", dict(encoder_attention_heads=-4)),
+        ("model", dict(encoder_attention_heads=4.0)),
+        ("model", dict(activation_fn="__import__")),
+        ("model", dict(activation_fn=["gelu"])),
+        ("model", dict(pooler_activation_fn="${oc.env:HOME}")),
+        ("model", dict(encoder_normalize_before="yes")),
+        ("model", dict(layernorm_embedding=False)),
+        ("model", dict(encoder_learned_pos=False)),
+        ("model", dict(_name=["roberta"])),
+        ("task", dict(num_classes=3)),
+        ("task", dict(num_classes="${oc.env:HOME}")),
+        ("task", dict(init_token="0")),
+        ("task", dict(max_positions=[])),
+        ("task", dict(regression_target="${oc.env:HOME}")),
+        ("task", dict(shorten_method="all")),
+        ("task", dict(data="a\nb")),
+        ("task", dict(classification_head_name=3)),
+        ("task", dict(_name={"a": 1})),
+    ],
+)
+def test_settings_that_no_such_model_has(tmp_path, classification, teacher, section, settings):
+    path = changed(tmp_path / "t.pt", teacher, section, **settings)
+    one_sentence(lambda: scoring.load(path, str(classification)))
+
+
+def test_settings_that_do_not_matter_are_not_read(tmp_path, classification, teacher):
+    path = changed(
+        tmp_path / "t.pt", teacher, "model",
+        encoder_xformers_att_config="1/0", encoder_layers_to_keep="0,x", dropout="${a}",
+        mha_heads_to_keep="1/0", load_checkpoint_heads=True, quant_noise_pq=0.1,
+        adaptive_input=True, quant_noise_scalar=0.5,
+    )  # fmt: skip
+    loaded = scoring.load(path, str(classification))
+    batch = scoring.make_batches(loaded.task, "valid", 8)[0]
+    expected = scoring.load(str(teacher), str(classification))
+    assert torch.equal(loaded.logits(batch), expected.logits(batch))
+
+
+def test_by_the_real_commands(tmp_path, classification, teacher, tokenizers):
+    marker = tmp_path / "was_run"
+    path = hostile(tmp_path / "t.pt", teacher, marker, "model", _name="fconv")
+    other = hostile(tmp_path / "o.pt", teacher, marker, "task", _name="multilingual_translation")
+    for file in (path, other):
+        for flags in ([*KD, "--teacher-path", file],
+                      [*KD, "--teacher-path", file, "--teacher-data", classification],
+                      [*KD, "--teacher-path", teacher, "--student-init-path", file]):  # fmt: skip
+            assert file in refusal(classification, tmp_path / "s", *flags)
+        reads, tokenizer = [str(classification), f"a={file}"], ["--tokenizer", "wordpiece:x"]
+        for tool, arguments in (
+            (compare, [*reads, "--out", "c"]),
+            (serving_report, [*reads, *tokenizer, "--out", str(tmp_path / "r")]),
+            (export, [file, str(tmp_path / "e"), "--to", "hf",
+                      "--tokenizer", tokenizers["wordpiece"]]),
+        ):  # fmt: skip
+            with pytest.raises(SystemExit) as end:
+                tool.main(arguments)
+            assert file in str(end.value) and "\n" not in str(end.value)
+    assert not marker.exists()
+
+
+# --- a model of one's own ---
+
+
+@dataclass
+class DrawnConfig(FairseqDataclass):
+    width: int = 8
+    note: str = "a"
+
+
+@register_model("drawn", dataclass=DrawnConfig)
+class Drawn(MixupModel):
+    """Has a buffer of random numbers that no checkpoint holds."""
+
+    def __init__(self, cfg, dictionary):
+        super().__init__(nn.Embedding(len(dictionary), cfg.width, dictionary.pad()), cfg.width)
+        self.register_buffer("noise", torch.randn(cfg.width), persistent=False)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        random.random()
+        np.random.rand()
+        return cls(cfg, task.source_dictionary)
+
+    def features(self, embeddings, real):
+        return embeddings.sum(1) + self.noise
+
+
+@register_model("tabled", dataclass=DrawnConfig)
+class Tabled(Drawn):
+    """Has a large table that no checkpoint holds, as of relative positions."""
+
+    def __init__(self, cfg, dictionary):
+        super().__init__(cfg, dictionary)
+        self.register_buffer("table", torch.zeros(2048, 2048), persistent=False)
+
+
+def test_a_large_buffer_is_no_reason_to_refuse_a_model(tmp_path, classification, teacher, words):
+    path = drawn(tmp_path / "t.pt", teacher, words, _name="tabled")
+    assert scoring.load(path, str(classification)).model.table.numel() == 2048**2
+
+
+def drawn(path, source, words, **settings):
+    state = torch.load(source)
+    model = Drawn(DrawnConfig(), words.source_dictionary)
+    model.register_classification_head(HEAD, 2)
+    state["cfg"]["model"] = {"_name": "drawn", "width": 8, "note": "a", **settings}
+    state["model"] = model.state_dict()
+    torch.save(state, path)
+    return str(path)
+
+
+def test_random_buffers_are_drawn_and_training_notices_nothing(
+    tmp_path, classification, teacher, words
+):
+    path = drawn(tmp_path / "t.pt", teacher, words)
+    draws = [torch.rand, np.random.rand, random.random]
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    model = scoring.load(path, str(classification)).model
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all() and random.getstate() == states[2]
+    assert model.noise.std() > 0.1
+    for draw in draws:
+        draw(1) if draw is not random.random else draw()
+    assert torch.equal(scoring.load(path, str(classification)).model.noise, model.noise)
+    accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(width=10**9),
+        dict(width=100_000),
+        dict(width="${oc.env:HOME}"),
+        dict(width=[8]),
+        dict(note="${oc.env:HOME}"),
+        dict(note="__import__('os').mkdir('x')"),
+    ],
+)
+def test_settings_of_a_model_of_ones_own(tmp_path, classification, teacher, words, settings):
+    path = drawn(tmp_path / "t.pt", teacher, words, **settings)
+    one_sentence(lambda: scoring.load(path, str(classification)))
+
+
+def test_a_model_of_ones_own_keeps_its_settings(tmp_path, classification, teacher, words):
+    loaded = scoring.load(drawn(tmp_path / "t.pt", teacher, words), str(classification))
+    assert checks.heads_of(loaded.model.state_dict()) == {HEAD: 2}
+
+
+@register_model("by_flags")
+class ByFlags(Drawn):
+    """Its flags have names of RoBERTa's, and one whose default is the architecture's."""
+
+    @staticmethod
+    def add_args(parser):
+        parser.add_argument("--encoder-embed-dim", type=int)
+        parser.add_argument("--activation-fn", default="relu")
+        parser.add_argument("--longest", type=int, default=10**12)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        model = cls(argparse.Namespace(width=cfg.encoder_embed_dim), task.source_dictionary)
+        model.settings = cfg
+        return model
+
+
+@register_model_architecture("by_flags", "by_flags")
+def by_flags(args):
+    args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 8)
+    args.late = getattr(args, "late", 3)
+
+
+def test_flags_of_a_model_of_ones_own(tmp_path, classification, teacher, words):
+    settings = dict(_name="by_flags", activation_fn="tanh", longest=10**12)
+    path = drawn(tmp_path / "t.pt", teacher, words, **settings)
+    found = scoring.load(path, str(classification)).model.settings
+    assert found.activation_fn == "tanh" and found.longest == 10**12
+    assert found.encoder_embed_dim == 8 and found.late == 3

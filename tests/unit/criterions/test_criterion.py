@@ -1,0 +1,256 @@
+"""The formula, against the same terms computed one pass at a time."""
+
+from unittest import mock
+
+import inprocess
+import pytest
+import torch
+import torch.nn.functional as F
+from fairseq import tasks
+from fairseq.logging import metrics
+from fairseq.models.roberta import RobertaModel
+from tiny_models import build
+from toy import make_data, train_flags
+
+from mixkd_plugin.mixup import Mix
+from mixkd_plugin.models.encode import encode
+from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.logits import TeacherLogits
+
+HEAD = "sentence_classification_head"
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("criterion")
+    sizes = {"train": 40, "valid": 20}
+    return {
+        False: make_data(root / "classes", sizes, labels=("0", "1", "2")),
+        True: make_data(root / "values", sizes, targets=CLASSES),
+    }
+
+
+class Run:
+    """Task, criterion, student without dropout, teacher and a batch of training."""
+
+    def __init__(self, data, regression, *flags):
+        flags = train_flags(data, "unused", "--dropout", 0, "--attention-dropout", 0, *flags)
+        flags[flags.index("--num-classes") + 1] = CLASSES
+        if regression:
+            flags.append("--regression-target")
+        config = inprocess.training_config(flags)
+        self.task = tasks.setup_task(config.task)
+        self.student = self.task.build_model(config.model)
+        self.criterion = self.task.build_criterion(config.criterion)
+        teacher = build(RobertaModel, 7, pad_row=0.3, words=len(self.task.dictionary) - 4)
+        teacher.register_classification_head(HEAD, num_classes=CLASSES)
+        self.teacher_model = teacher.eval()
+        teacher_of_one = Teacher([teacher], [1.0], HEAD, padding_free=True)
+        self.task.teacher = TeacherLogits(
+            lambda: teacher_of_one, self.task.cfg.num_classes, torch.device("cpu")
+        )
+        self.task.teacher.load()
+        dataset = self.task.load_dataset("train", combine=False)
+        dataset.set_epoch(3)
+        self.sample = dataset.collater([dataset[i] for i in range(8)])
+
+    def weigh(self, **weights):
+        self.criterion.weights = self.criterion.weights._replace(**weights)
+        self.task.declare_weights(self.criterion.weights)
+
+    def loss(self):
+        self.student.train()
+        return self.criterion(self.student, self.task.complete(self.sample)[0])
+
+    def step(self, **arguments):
+        """What a step logs."""
+        optimizer = mock.Mock(backward=lambda loss: loss.backward())
+        step = self.task.train_step(
+            self.sample, self.student, self.criterion, optimizer, 0, **arguments
+        )
+        return step[2]
+
+    def logits(self, model, mixed=False):
+        """One kind of rows, one at a time: nothing is stacked."""
+        tokens, head = self.sample["net_input"]["src_tokens"], HEAD
+        if not mixed:
+            return torch.cat([encode(model, head, t[None], None, False) for t in tokens])
+        partners, lam = self.sample["partner"]["net_input"]["src_tokens"], self.sample["lam"]
+        mixes = [Mix(p[None], weight[None], False) for p, weight in zip(partners, lam)]
+        return torch.cat(
+            [
+                encode(model, head, tokens[m % 8][None], mix, padding_free=False)
+                for m, mix in enumerate(mixes)
+            ]
+        )
+
+
+def terms(run, regression, kind="mse", temperature=1.0):
+    """The four terms by torch's own functions, each a sum over examples."""
+    ratio = len(run.sample["lam"]) // 8
+    lam = run.sample["lam"].float()[:, None]
+    y, other = run.sample["target"], run.sample["partner"]["target"]
+    clean, mixed = run.logits(run.student), run.logits(run.student, mixed=True)
+    with torch.no_grad():
+        t_clean = run.logits(run.teacher_model)
+        t_mixed = run.logits(run.teacher_model, mixed=True)
+    if regression:
+        y, other = y.float(), other.float()
+        y_mixed = lam * y.repeat(ratio, 1) + (1 - lam) * other
+        pairs = [(clean, y), (clean, t_clean), (mixed, y_mixed), (mixed, t_mixed)]
+        values = [F.mse_loss(a, b, reduction="sum") for a, b in pairs]
+    else:
+        y, other = y.view(-1), other.view(-1)
+        ce = [F.cross_entropy(mixed, t, reduction="none") for t in (y.repeat(ratio), other)]
+        soft = (lam[:, 0] * ce[0] + (1 - lam[:, 0]) * ce[1]).sum()
+
+        def far(a, b):
+            if kind == "mse":
+                return ((a - b) ** 2).mean(dim=1).sum()
+            p = F.softmax(b / temperature, dim=1)
+            return temperature**2 * F.kl_div(
+                F.log_softmax(a / temperature, dim=1), p, reduction="sum"
+            )
+
+        hard = F.cross_entropy(clean, y, reduction="sum")
+        values = [hard, far(clean, t_clean), soft, far(mixed, t_mixed)]
+    return [values[0], values[1], values[2] / ratio, values[3] / ratio]
+
+
+WEIGHTS = (0.5, 2.0, 0.25, 3.0)
+
+
+def weight_flags(weights):
+    names = ("--mle-weight", "--kd-weight", "--sm-weight", "--tmkd-weight")
+    return [part for pair in zip(names, weights) for part in pair]
+
+
+@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("regression, distance", [(False, "mse"), (False, "kl"), (True, "mse")])
+def test_loss_is_the_weighted_sum_of_the_four_terms(folders, regression, distance, ratio):
+    temperature = 2.0 if distance == "kl" else 1.0
+    run = Run(
+        folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", ratio,
+        "--distill-distance", distance, "--distill-temperature", temperature,
+    )  # fmt: skip
+    loss, sample_size, output = run.loss()
+    expected = terms(run, regression, distance, temperature)
+    assert sample_size == (8 * CLASSES if regression else 8)
+    for name, value in zip(("mle", "kd", "sm", "tmkd"), expected):
+        torch.testing.assert_close(output[f"{name}_loss"], value.detach(), rtol=1e-4, atol=1e-5)
+    total = sum(w * value for w, value in zip(WEIGHTS, expected))
+    torch.testing.assert_close(loss, total, rtol=1e-4, atol=1e-5)
+
+    def gradients(of):
+        found = torch.autograd.grad(of, list(run.student.parameters()), allow_unused=True)
+        return [g for g in found if g is not None]
+
+    for ours, theirs in zip(gradients(loss), gradients(total)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_the_teachers_terms_use_no_label(folders, regression):
+    run = Run(folders[regression], regression, *weight_flags((0, 1, 0, 1)))
+    before = run.loss()[0]
+    target = run.sample["target"]
+    run.sample["target"] = (target + 1) if regression else (target + 1) % CLASSES
+    assert torch.equal(run.loss()[0], before)
+
+
+def test_rows_that_no_term_needs_are_not_computed(folders):
+    run = Run(folders[False], False, *weight_flags((0, 0, 0, 1)))
+    seen = []
+    run.student.encoder.sentence_encoder.layers[0].register_forward_hook(
+        lambda _m, _i, out: seen.append(
+            ("student", (out[0] if isinstance(out, tuple) else out).size(1))
+        )
+    )
+    run.teacher_model.encoder.sentence_encoder.layers[0].register_forward_hook(
+        lambda _m, _i, out: seen.append(
+            ("teacher", (out[0] if isinstance(out, tuple) else out).size(1))
+        )
+    )
+    run.loss()
+    assert sorted(seen) == [("student", 8), ("teacher", 8)]  # mixed rows alone, one pass each
+    del seen[:]
+    run.weigh(mle=1.0, kd=1.0)
+    run.loss()
+    assert sorted(seen) == [("student", 16), ("teacher", 16)]
+    del seen[:]
+    run.weigh(kd=0.0, tmkd=0.0, sm=0.0)
+    run.loss()
+    assert seen == [("student", 8)]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("regression", [False, True])
+def test_what_is_computed_for_zero_is_one_row(folders, regression, split):
+    """A rank without a batch of its own logs what the others do, and needs no memory for it."""
+    run = Run(folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", 3)
+    if split == "valid":
+        dataset = run.task.load_dataset("valid", combine=False)
+        sample = dataset.collater([dataset[i] for i in range(8)])
+    else:
+        sample = run.sample
+    rows = []
+    run.student.register_forward_hook(lambda _m, _i, out: rows.append(len(out[0])))
+    optimizer = mock.Mock(backward=lambda loss: loss.backward())
+    loss, sample_size, output = run.task.train_step(
+        sample, run.student, run.criterion, optimizer, 0, ignore_grad=True
+    )
+    assert rows == [2]  # clean and mixed
+    assert loss == sample_size == 0
+    assert all(p.grad is None or not p.grad.any() for p in run.student.parameters())
+    ours, theirs = output, run.step()
+    assert ours.keys() == theirs.keys() and len(ours) >= 8
+    for name, value in ours.items():
+        assert type(value) is type(theirs[name]) and not (value + value), name
+
+
+class Remote(torch.Tensor):
+    """As on a device: ``waits`` says what had to wait until all was computed there."""
+
+    waits = []
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function.__name__ not in ("cpu", "tolist", "item", "__bool__", "__float__", "__int__"):
+            return result
+        cls.waits.append(function.__name__)
+        return result.as_subclass(torch.Tensor) if torch.is_tensor(result) else result
+
+
+def test_logged_values_are_waited_for_once(folders):
+    run = Run(folders[False], False, *weight_flags(WEIGHTS), "--report-mcc", "--report-acc-and-f1")
+
+    def logged(outputs):
+        with metrics.aggregate(new_root=True) as meters:
+            run.task.reduce_metrics(outputs, run.criterion)
+            values = meters.get_smoothed_values()
+            values.pop("wps")
+            return values
+
+    outputs = [run.loss()[2] for _ in range(2)]
+    expected = logged(outputs)
+    remote = [
+        {name: v.as_subclass(Remote) if torch.is_tensor(v) else v for name, v in output.items()}
+        for output in outputs
+    ]
+    assert logged(remote) == expected and len(expected) > 10
+    assert Remote.waits == ["cpu"]
+
+
+def test_in_evaluation_the_loss_is_that_of_the_labels_whatever_the_weights(folders):
+    run = Run(folders[False], False, *weight_flags((0, 0, 0, 1)))
+    run.student.eval()
+    sample, _ = run.task.teacher.add_to(run.sample, clean=True, mixed=False)
+    loss, _, output = run.criterion(run.student, sample)
+    expected = F.cross_entropy(
+        run.logits(run.student), run.sample["target"].view(-1), reduction="sum"
+    )
+    torch.testing.assert_close(loss, expected)
+    assert "tmkd_loss" not in output and "kd_loss" in output
+    assert torch.equal(run.criterion(run.student, run.sample)[0], loss)

@@ -1,0 +1,107 @@
+"""Label files with and without an end-of-sentence symbol: fairseq accepts both."""
+
+import shutil
+
+import inprocess
+import numpy as np
+import pytest
+import torch
+import toy
+from fairseq.data import Dictionary, indexed_dataset
+from refusals import FINE_TUNE, refusal
+from same_end import assert_same
+
+from mixkd_plugin.data.labels import read_class_labels
+
+CLASSES = Dictionary()
+for name in ("a", "b", "c"):
+    CLASSES.add_symbol(name)
+A, B, C, END = *(CLASSES.index(name) for name in "abc"), CLASSES.eos()
+
+
+def write(folder, split, rows, impl="mmap"):
+    prefix = folder / "label" / split
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    builder = indexed_dataset.make_builder(f"{prefix}.bin", impl, vocab_size=len(CLASSES))
+    for row in rows:
+        builder.add_item(torch.tensor(row, dtype=torch.int32))
+    builder.finalize(f"{prefix}.idx")
+
+
+def read(folder, combine=False):
+    return read_class_labels(str(folder), "train", CLASSES, 3, combine, unlabelled=False)
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[A], [C], [B], [A]],
+        [[A, END], [C, END], [B, END], [A, END]],
+        [[A], [C, END], [B], [A, END]],
+        [[A, END], [END, C], [B, END, END], [A]],
+    ],
+)
+def test_classes_are_read_as_fairseq_reads_them(tmp_path, rows, impl):
+    write(tmp_path, "train", rows, impl)
+    assert read(tmp_path).tolist() == [0, 2, 1, 0]
+
+
+def test_files_of_both_kinds_are_combined(tmp_path):
+    write(tmp_path, "train", [[A], [C]])
+    write(tmp_path, "train1", [[B, END], [A, END], [C, END]])
+    assert read(tmp_path, combine=True).tolist() == [0, 2, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "rows, example, count",
+    [
+        ([[A, END], [B, C, END], [A, END]], 1, 2),
+        ([[A], [B], [B, C]], 2, 2),
+        ([[A], [END], [B]], 1, 0),
+        ([[A, END], [END], [B, END]], 1, 0),
+        ([[A, END, B], [C]], 0, 2),
+    ],
+)
+def test_more_or_less_than_one_label_is_refused(tmp_path, rows, example, count):
+    write(tmp_path, "train", rows)
+    with pytest.raises(ValueError, match=f"example {example} has {count} labels"):
+        read(tmp_path)
+
+
+def test_training_is_the_same_without_it(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    labels = Dictionary.load(str(data / "label" / "dict.txt"))
+    for split in ("train", "valid"):
+        names = (data / "raw" / f"{split}.label").read_text().split()
+        rows = [[labels.index(name)] for name in names]
+        write(data, split, rows)
+    shutil.rmtree(data / "raw")
+    for folder, source in (("with", classification), ("without", data)):
+        flags = toy.train_flags(source, tmp_path / folder, "--tmkd-weight", 0, "--max-epoch", 1)
+        inprocess.run_training(flags)
+    ours, theirs = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("without", "with"))
+    assert_same(ours, theirs)
+
+
+def test_targets_of_batches_are_the_classes_in_the_file(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    labels = Dictionary.load(str(data / "label" / "dict.txt"))
+    rng = np.random.RandomState(0)
+    classes, ends = rng.randint(2, size=101), rng.randint(2, size=101)
+    write(data, "train", [[labels.nspecial + c] + [END] * e for c, e in zip(classes, ends)])
+    seen = {}
+
+    def watcher(trainer, batches):
+        for batch in batches:
+            seen.update(zip(batch["id"].tolist(), batch["target"].flatten().tolist()))
+
+    flags = toy.train_flags(data, tmp_path / "out", *FINE_TUNE, "--max-epoch", 1)
+    inprocess.run_training(flags, watcher)
+    assert [seen[i] for i in range(101)] == classes.tolist()
+
+
+def test_two_labels_in_a_run_are_one_sentence(tmp_path, classification):
+    data = toy.copy_data(classification, tmp_path / "data")
+    write(data, "train", [[4, 5]] * 101)
+    assert "example 0 has 2 labels" in refusal(data, tmp_path / "out", *FINE_TUNE)

@@ -1,0 +1,150 @@
+"""Initialising a student from a deeper checkpoint."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq.models.roberta import RobertaModel
+from tiny_models import HEAD, build
+
+from mixkd_plugin.checkpoints.checks import fingerprint
+from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
+from mixkd_plugin.models.student_init import initialise_student, select_layers
+
+
+@pytest.mark.parametrize(
+    "spec, deep, shallow, expected",
+    [
+        ("first", 12, 3, [0, 1, 2]),
+        ("spaced", 12, 6, [0, 2, 4, 6, 8, 10]),
+        ("spaced", 6, 3, [0, 2, 4]),
+        ("spaced", 12, 12, list(range(12))),
+        ("5,0,2", 6, 3, [5, 0, 2]),
+        ("1,1", 2, 2, [1, 1]),
+        (1, 2, 1, [1]),  # as YAML has them
+        ("[0, 2]", 3, 2, [0, 2]),
+    ],
+)
+def test_layers_are_those_of_the_spec(spec, deep, shallow, expected):
+    assert select_layers(spec, deep, shallow) == expected
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("last", "--student-init-layers 'last': allowed are first, spaced, or positions"),
+        ("0,6", "layer 6 does not exist, --student-init-path has layers 0 to 5"),
+        ("0,-1", "layer -1 does not exist"),
+        ("0,1,2", "3 layers for a student of 2"),
+    ],
+)
+def test_layers_that_cannot_be_chosen_are_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        select_layers(spec, deep=6, shallow=2)
+
+
+def test_a_shallower_checkpoint_is_refused():
+    with pytest.raises(ValueError, match="has 2 layers, the student has 3; allowed are at most 2"):
+        select_layers("first", deep=2, shallow=3)
+
+
+def save(model, path, task_state=None, **args):
+    state = {
+        "args": Namespace(arch="roberta", task="masked_lm", data="", **args),
+        "task_state": task_state or {},
+        "model": model.state_dict(),
+        "optimizer_history": [
+            {"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
+        ],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+    }
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.fixture
+def deep(tmp_path):
+    model = build(RobertaModel, 0, encoder_layers=4)
+    return model, save(model, tmp_path / "deep.pt")
+
+
+def test_student_gets_embeddings_chosen_layers_and_the_head(deep):
+    source, path = deep
+    student = build(MixKDRobertaModel, 1, encoder_layers=2)
+    initialise_student(student, path, "spaced")
+    theirs = source.state_dict()
+    for name, value in student.state_dict().items():
+        origin = name.replace("layers.1.", "layers.2.")
+        assert torch.equal(value, theirs[origin]), name
+
+
+def test_a_head_of_another_shape_stays_the_students_own(deep, tmp_path):
+    source, _ = deep
+    source.register_classification_head(HEAD, num_classes=5)
+    path = save(source, tmp_path / "five.pt")
+    student = build(MixKDRobertaModel, 1, encoder_layers=2)
+    before = {k: v.clone() for k, v in student.classification_heads.state_dict().items()}
+    initialise_student(student, path, "first")
+    after = student.classification_heads.state_dict()
+    assert all(torch.equal(after[k], before[k]) for k in before)
+    layer = "encoder.sentence_encoder.layers.1.fc1.weight"
+    assert torch.equal(student.state_dict()[layer], source.state_dict()[layer])
+
+
+def test_another_width_is_refused(tmp_path):
+    wide = build(RobertaModel, 0, encoder_embed_dim=64)
+    path = save(wide, tmp_path / "wide.pt")
+    with pytest.raises(ValueError, match=r"--student-init-path .*\(34, 64\).*\(34, 32\).*width"):
+        initialise_student(build(MixKDRobertaModel, 1), path, "first")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match="--student-init-path: nowhere.pt does not exist"):
+        initialise_student(build(MixKDRobertaModel, 1), "nowhere.pt", "first")
+
+
+def test_a_head_of_another_activation_is_refused(tmp_path):
+    """DistilBERT's has relu: the same weights would compute something else."""
+    path = save(build(RobertaModel, 0), tmp_path / "relu.pt", pooler_activation_fn="relu")
+    with pytest.raises(ValueError, match="--pooler-activation-fn tanh: .*relu.pt has relu"):
+        initialise_student(build(MixKDRobertaModel, 1), path, "first")
+    headless = build(RobertaModel, 0)
+    del headless.classification_heads[HEAD]
+    path = save(headless, tmp_path / "headless.pt", pooler_activation_fn="relu")
+    initialise_student(build(MixKDRobertaModel, 1), path, "first")
+
+
+@pytest.mark.parametrize(
+    "flag, theirs, ours",
+    [
+        ("--encoder-attention-heads", 2, 4),
+        ("--activation-fn", "relu", "gelu"),
+        ("--encoder-normalize-before", True, False),
+    ],
+)
+def test_weights_that_would_compute_something_else_are_refused(tmp_path, flag, theirs, ours):
+    """All of them have the same shapes."""
+    name = flag[2:].replace("-", "_")
+    path = save(build(RobertaModel, 0), tmp_path / "deep.pt", **{name: theirs})
+    student = build(MixKDRobertaModel, 1)
+    setattr(student.args, name, ours)
+    with pytest.raises(
+        ValueError, match=f"{flag} must be {theirs}, as in --student-init-path .*, got {ours}"
+    ):
+        initialise_student(student, path, "first")
+    setattr(student.args, name, theirs)
+    initialise_student(student, path, "first")
+
+
+def test_another_vocabulary_of_the_same_size_is_refused(tmp_path):
+    source, student = build(RobertaModel, 0), build(MixKDRobertaModel, 1)
+    known = fingerprint(student.encoder.dictionary, None)
+    initialise_student(student, save(source, tmp_path / "a.pt", {"fingerprint": known}), "first")
+    other = save(source, tmp_path / "b.pt", {"fingerprint": {"vocabulary": "0" * 64}})
+    with pytest.raises(ValueError, match="--student-init-path .*b.pt: its vocabulary differs"):
+        initialise_student(student, other, "first")
+
+
+def test_what_yaml_makes_of_on_is_refused():
+    with pytest.raises(ValueError, match=r"--padding-free True; allowed: on, off \(in YAML"):
+        build(MixKDRobertaModel, 0, padding_free=True)
