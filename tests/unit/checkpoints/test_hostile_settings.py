@@ -74,7 +74,7 @@ def words(classification):
 def readers(path, data, task):
     """Every way by which a checkpoint becomes a model."""
     reads = ensemble.TeacherInput(str(data), task.source_dictionary, 0, None)
-    expected = ensemble.Expected(reads, task.label_dictionary, HEAD, 2, 8)
+    expected = ensemble.TeacherRequirements(reads, task.label_dictionary, HEAD, 2, 8)
     yield lambda: ensemble._build(ensemble._read(path, expected), expected)
     yield lambda: scoring.load(path, str(data))
     yield lambda: export.load(path, None)
