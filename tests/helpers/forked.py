@@ -94,6 +94,7 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what imports print is no answer
 
+    import fairseq_cli.train  # noqa: F401  (first: it sets the log up)
     import fairseq_cli.validate  # noqa: F401
     import inprocess
     import toy
