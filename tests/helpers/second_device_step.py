@@ -1,7 +1,7 @@
 """A step of training and of validation on the second device and on the CPU: CASES RECORD.
 
-Both are JSON; each case is a list of flags. ``difference``: the largest relative one of loss and gradients;
-``waits``: what made the host wait.
+Both are JSON; each case is a list of flags. ``difference``: the largest relative one of losses and
+gradients; ``waits``: what made the host wait.
 """
 
 import json
