@@ -16,14 +16,6 @@ from mixkd_plugin.tools.encode.sources import glue_source
 
 EXAMPLES = toy.ROOT / "examples"
 
-needs_tokenizers = pytest.mark.usefixtures("tokenizers")
-
-
-@pytest.fixture
-def tokenizers():
-    for package in ("tokenizers", "sentencepiece"):
-        pytest.importorskip(package)
-
 
 def write_corpus(folder: Path, sentences: int):
     """As pairs, which the two families lay out in two ways: a sentence and the one before it."""
@@ -45,7 +37,6 @@ def train(data: Path, save_dir: Path, *flags) -> str:
     return log
 
 
-@needs_tokenizers
 @pytest.mark.slow
 def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
     texts = write_corpus(tmp_path / "glue", 200)
@@ -81,7 +72,6 @@ def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
 
 
 @pytest.mark.slow
-@needs_tokenizers
 def test_the_example(tmp_path):
     """All of run.sh, with a few updates."""
     done = subprocess.run(

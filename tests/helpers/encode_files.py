@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+import tokenizers
 from fairseq.data import data_utils
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
@@ -18,7 +19,6 @@ WORDS = [
 
 def write_model(folder, words=WORDS):
     """A tokenizer's folder as import_hf leaves it, with a tokenizer.json that truncates."""
-    tokenizers = pytest.importorskip("tokenizers")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in vocabulary))
     (folder / "dict.txt").write_text("".join(f"{w} 1\n" for w in words))

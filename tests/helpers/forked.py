@@ -94,10 +94,16 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what imports print is no answer
 
-    import fairseq_cli.train
+    import fairseq_cli.train  # noqa: F401  (first: it sets the log up)
     import fairseq_cli.validate  # noqa: F401
+    import inprocess
+    import toy
 
     import mixkd_plugin  # noqa: F401
+
+    inprocess.dataclass_utils.compose = inprocess.compose
+    for task in ("mixkd_sentence_prediction", "sentence_prediction"):  # composed before they fork
+        inprocess.training_config(toy.train_flags("data", "save_dir", task=task))
 
     for line in sys.stdin:
         answers.write(json.dumps(_run(**json.loads(line))) + "\n")

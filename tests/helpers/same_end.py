@@ -1,14 +1,11 @@
 """Whether two runs came to the same end, to the last bit."""
 
-import re
 from pathlib import Path
 
 import inprocess
 import torch
 
 CLOCKS = ("TimeMeter", "StopwatchMeter")
-# fairseq 0.12.2 has a layer's weights twice: those that train, and these, filled when it is loaded
-UNUSED = re.compile(r"layers\.\d+\.\w+_(weight|bias)$")
 
 
 def end(folder: Path, name: str = "checkpoint_last.pt") -> dict:
@@ -19,7 +16,7 @@ def end(folder: Path, name: str = "checkpoint_last.pt") -> dict:
     schedule["lr_scheduler_state"] = dict(schedule["lr_scheduler_state"])
     schedule["lr_scheduler_state"].pop("last_epoch", None)  # reduce_lr_on_plateau's; has no effect
     return {
-        "model": {name: w for name, w in saved["model"].items() if not UNUSED.search(name)},
+        "model": saved["model"],
         "optimizer": saved["last_optimizer_state"],
         "schedule": schedule,
         "position": extra["train_iterator"],

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Sequence
 
-import pytest
+import sentencepiece
+import tokenizers
 
 KINDS = ("wordpiece", "gpt2", "sentencepiece")
 TEXT = [
@@ -23,7 +24,6 @@ def write_tokenizer(kind: str, folder: Path, text: Sequence[str] = TEXT) -> str:
 
 
 def _wordpiece(folder, text):
-    tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.BertWordPieceTokenizer(lowercase=True)
     tokenizer.train_from_iterator(text, vocab_size=120, min_frequency=1, show_progress=False)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -31,7 +31,6 @@ def _wordpiece(folder, text):
 
 
 def _gpt2(folder, text):
-    tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(text, vocab_size=300, min_frequency=1, show_progress=False)
     tokenizer.save_model(str(folder))
@@ -41,7 +40,6 @@ def _gpt2(folder, text):
 
 
 def _sentencepiece(folder, text):
-    sentencepiece = pytest.importorskip("sentencepiece")
     prefix = str(folder / "sentencepiece.bpe")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text), model_prefix=prefix, vocab_size=70, hard_vocab_limit=False,

@@ -96,19 +96,20 @@ def command_of(module: str, arguments) -> dict:
     )  # fmt: skip
 
 
-def run_module(module: str, *arguments, check: bool = True, cwd: Path = ROOT, timeout: int = 300):
-    """Run ``python -m module``; ``timeout`` in seconds."""
-    command = command_of(module, arguments)
-    done = subprocess.run(cwd=cwd, timeout=timeout, **command)
-    if check and done.returncode != 0:
-        raise AssertionError(
-            f"{' '.join(command['args'])}\nexit {done.returncode}\n{done.stdout[-6000:]}"
-        )
-    return done
+def run_module(module: str, *arguments, check: bool = True, timeout: int = 300):
+    """Run ``python -m module`` in a fork that has fairseq; ``timeout`` in seconds."""
+    command = [module, *map(str, arguments)]
+    ((code, output),) = forked.run(command, seconds=timeout)
+    if check and code != 0:
+        raise AssertionError(f"{' '.join(command)}\nexit {code}\n{output[-6000:]}")
+    return subprocess.CompletedProcess(command, code, output)
 
 
 def run_together(*commands: Sequence, check: bool = True):
-    """Run several ``(module, *arguments)`` at the same time; their outputs, or (code, output)."""
+    """Several ``python -m module`` at the same time, processes that import fairseq themselves.
+
+    Returns their outputs, or without ``check`` (exit code, output) of each.
+    """
     with contextlib.ExitStack() as stack:
         processes = []
         for module, *arguments in commands:

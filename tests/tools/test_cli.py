@@ -118,9 +118,9 @@ def test_usage(tool):
 @pytest.mark.slow
 def test_an_error_is_all_that_is_printed(tmp_path, classification):
     arguments = ["none", "a=b", "--out", tmp_path / "out"]
-    done = toy.run_module("mixkd_plugin.tools.compare", *arguments, check=False)
-    assert done.returncode == 1
-    assert done.stdout == "compare: DATA_DIR none: none/input0/dict.txt does not exist\n"
+    ((code, said),) = toy.run_together(("mixkd_plugin.tools.compare", *arguments), check=False)
+    assert code == 1
+    assert said == "compare: DATA_DIR none: none/input0/dict.txt does not exist\n"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from encode_files import WORDS, decoded, encode_glue, write_glue, write_model
 
 from mixkd_plugin.data.text_digests import read_digests
@@ -143,7 +144,6 @@ def test_one_file_of_the_vocabulary_and_case(tmp_path, model, vocabulary):
 
 def test_sentencepiece_is_fairseqs(tmp_path):
     """The same symbols as `--bpe sentencepiece` gives; RoBERTa's separator between a pair."""
-    sentencepiece = pytest.importorskip("sentencepiece")
     text = ["the soup was cold", "the soup was not cold", "a b c", "cold soup"] * 5
     prefix = str(tmp_path / "sentencepiece.bpe")
     sentencepiece.SentencePieceTrainer.train(

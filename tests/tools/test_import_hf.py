@@ -78,13 +78,13 @@ def random_tokens(vocabulary, lengths=(14, 9, 5, 2)):
     return tokens, torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
 
 
-def imported_hidden_states(folder, vocabulary, tokens, all_layers=True):
+def imported_hidden_states(folder, vocabulary, tokens):
     roberta = RobertaModel.from_pretrained(str(folder), "model.pt", str(folder), bpe=None).eval()
     dictionary = roberta.task.source_dictionary
     assert len(dictionary) == len(vocabulary)
     index = torch.tensor([dictionary.index(SPECIAL.get(s, s)) for s in vocabulary])
     assert len(index.unique()) == len(vocabulary)
-    return roberta.extract_features(index[tokens], return_all_hiddens=all_layers)
+    return roberta.extract_features(index[tokens], return_all_hiddens=True)
 
 
 def relative_difference(a, b, mask):
@@ -99,11 +99,7 @@ def test_hidden_states_equal_torchs_encoder(tmp_path, weights, activation):
     import_encoder(str(source), str(tmp_path / "out"))
     tokens, mask = random_tokens(VOCABULARY)
     wanted = reference_hidden_states(random_weights(), tokens, mask, activation)
-    if activation == "relu":  # of which fairseq 0.12.2 cannot return all hidden states
-        found = [imported_hidden_states(tmp_path / "out", VOCABULARY, tokens, False)]
-        wanted = wanted[-1:]
-    else:
-        found = imported_hidden_states(tmp_path / "out", VOCABULARY, tokens)
+    found = imported_hidden_states(tmp_path / "out", VOCABULARY, tokens)
     assert len(found) == len(wanted)
     for a, b in zip(found, wanted):
         assert relative_difference(a, b, mask) < 1e-5

@@ -241,7 +241,8 @@ def test_report_and_study_can_be_imported_without_what_only_linux_has():
     script = (
         "import os, sys, fairseq  # whose own dependencies know Windows\n"
         "sys.modules['fcntl'] = None; del os.sched_getaffinity\n"
-        "from mixkd_plugin.tools import report, study\n"
+        "from mixkd_plugin.tools.report import report\n"
+        "from mixkd_plugin.tools.study import study\n"
         "print(len(study.devices_of({'devices': 'cpu', 'jobs': None})))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """Input that cannot be meant: one clear error, before the first update. Flags, student, data."""
 
+import forked
 import pytest
 import toy
 from refusals import FINE_TUNE, KD, assert_matches, refusal
@@ -162,9 +163,6 @@ def test_regression_targets_that_do_not_fit(tmp_path, regression, change, messag
     assert_matches(message, refusal(data, tmp_path / "s", *flags))
 
 
-# --- by the real command line ---
-
-
 def test_the_real_command_ends_with_the_message(tmp_path, classification):
     cases = [
         (["--mixup-alpha", 0], "--mixup-alpha 0.0"),
@@ -174,7 +172,7 @@ def test_the_real_command_ends_with_the_message(tmp_path, classification):
         ("fairseq_cli.train", *toy.train_flags(classification, tmp_path / "s", *flags))
         for flags, _ in cases
     ]
-    results = toy.run_together(*commands, check=False)
+    results = forked.run(*commands)
     for (code, output), (_, message) in zip(results, cases):
         assert code != 0
         assert "ValueError" in output.splitlines()[-1] and message in output.splitlines()[-1]

@@ -1,63 +1,13 @@
 """A run in half precision resumes to the last bit: from float32 copies, and its own loss scale."""
 
 import inprocess
-import pytest
 import torch
 import toy
 from fairseq.optim import AMPOptimizer
-from same_end import assert_same_end
 
 from mixkd_plugin.fairseq_fixes import optimizer_state
 
 FLAGS = ["--tmkd-weight", 0, "--max-epoch", 2, "--lr", 1e-4]
-FP16 = ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", 4, "--fp16-scale-window", 4]
-PRECISIONS = {
-    "bf16": ["--bf16"],
-    "fp16": FP16,
-    "memory-efficient-bf16": ["--memory-efficient-bf16"],
-    "memory-efficient-fp16": ["--memory-efficient-fp16", *FP16[1:]],
-}
-
-
-def stopped(flags, updates):
-    def stop(trainer, _):
-        if trainer.get_num_updates() == updates:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(flags, stop)
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_resumes_to_the_last_bit(tmp_path, classification, precision):
-    """Stopped after the checkpoint of 5 updates: the loss scale is next raised after 3 more."""
-    extra = [*FLAGS, *PRECISIONS[precision], "--save-interval-updates", 5]
-    straight = toy.train_flags(classification, tmp_path / "straight", *extra)
-    parts = toy.train_flags(classification, tmp_path / "parts", *extra)
-    inprocess.run_training(straight)
-    stopped(parts, 6)
-    log = inprocess.run_training(parts)
-    assert "@ 5 updates" in log and "to the last bit" not in log
-    assert_same_end(tmp_path / "straight", tmp_path / "parts")
-    one, other = (inprocess.checkpoint(tmp_path / f) for f in ("straight", "parts"))
-    kept, again = (s["last_optimizer_state"][optimizer_state.KEY] for s in (one, other))
-    assert kept["scaler"] == again["scaler"]
-    if "memory" not in precision:
-        rounded = [v for k, v in one["model"].items() if k.endswith("out_proj.weight")]
-        assert all(torch.equal(a, b) for a, b in zip(kept["parameters"], again["parameters"]))
-        assert {p.dtype for p in kept["parameters"]} == {torch.float32} and rounded
-
-
-@pytest.mark.slow
-def test_two_processes_resume_to_the_last_bit(tmp_path, classification):
-    """The first one reads, and sends the others the copy, too."""
-    flags = [*FLAGS, "--bf16", "--batch-size", 8]
-    straight = toy.train_flags(classification, tmp_path / "straight", *flags)
-    toy.two_processes("fairseq_cli.train", straight)
-    parts = toy.train_flags(classification, tmp_path / "parts", *flags)
-    toy.two_processes("fairseq_cli.train", [*parts, "--max-update", 5])
-    toy.two_processes("fairseq_cli.train", parts)
-    assert_same_end(tmp_path / "straight", tmp_path / "parts")
 
 
 def test_a_checkpoint_without_the_copy_is_resumed_with_a_warning(tmp_path, classification):

@@ -192,24 +192,6 @@ def test_validating_and_loading_look_at_no_save_dir(folder, classification):
     assert {path.name for path in folder.iterdir()} == before
 
 
-def test_the_schedule_hears_of_the_epoch_that_ended_before(tmp_path, classification):
-    """fairseq saves first; this schedule then halves the learning rate, as nothing satisfies it."""
-    plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-threshold", 1, "--lr-shrink", 0.5]
-    extra = [*plateau, "--max-epoch", 3, "--save-interval-updates", 0]
-
-    def stop(trainer, _):
-        if trainer.get_num_updates() == 14:  # two epochs
-            raise KeyboardInterrupt
-
-    inprocess.run_training(flags(classification, tmp_path / "whole", *extra))
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(flags(classification, tmp_path / "parts", *extra), stop)
-    inprocess.run_training(flags(classification, tmp_path / "parts", *extra))
-    assert_same_end(tmp_path / "whole", tmp_path / "parts")
-    groups = inprocess.checkpoint(tmp_path / "parts")["last_optimizer_state"]["param_groups"]
-    assert groups[0]["lr"] == 0.0005
-
-
 def test_a_finished_run_does_no_more_updates(tmp_path, classification):
     """It may have been killed between its last save and its exit."""
     run = flags(classification, tmp_path, "--max-update", 5)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import toy
-from same_end import assert_same_end
 from taught import run, totals
 
 from mixkd_plugin.mixup import Mix
@@ -83,25 +82,6 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     run(classification, tmp_path, teacher, *flags)
     clean, mixed = totals(asked)
     assert mixed == 2 * clean and clean in range(36, 41)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--mixup-period", 2], ["--teacher-cache", "CACHE"]], ids=str)
-def test_a_run_resumed_in_a_later_epoch_is_the_straight_run(
-    tmp_path, classification, teacher, flags
-):
-    """Validation on the training split makes an iterator over it, too, of epoch 1."""
-    flags = ["--valid-subset", "valid,train", "--save-interval-updates", 3, *flags]
-
-    def of(name, *extra):
-        own = [tmp_path / name / "cache" if flag == "CACHE" else flag for flag in flags]
-        run(classification, tmp_path / name, teacher, *own, *extra)
-
-    of("whole")
-    of("parts", "--max-update", 10)  # in the second epoch
-    of("parts")
-    # where the first part stopped it also validated
-    assert_same_end(tmp_path / "whole", tmp_path / "parts", but=("scores", "meters"))
 
 
 def test_validation_on_training_examples_that_were_too_long_to_train_on(

@@ -119,7 +119,7 @@ def test_a_translation_is_the_same_with_the_plugin_and_without(tmp_path):
     logs = {"without": "", "with": ""}
     for updates in (5, 12):
         flags = run("without", "--max-update", updates)
-        logs["without"] += toy.run_module("plain_train", *flags).stdout
+        logs["without"] += toy.run_together(("plain_train", *flags))[0]
         flags = run("with", "--max-update", updates, "--user-dir", toy.PLUGIN)
         ((code, log),) = forked.run(("fairseq_cli.train", *flags))
         assert code == 0, log
