@@ -42,6 +42,7 @@ setup(
             *INTEROP,
             "fairscale",  # --zero-sharding os, --ddp-backend fully_sharded
             "hydra-submitit-launcher",
+            "import-linter",  # the order of imports, .importlinter
             "pytest",
             "pytest-xdist",
             "ruff",

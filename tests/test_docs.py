@@ -70,3 +70,15 @@ def test_the_reference_has_no_flag_that_the_code_lacks():
     documented = {line for line in README.splitlines() if line.startswith("| `--")}
     known = {*task_flags(), *criterion_flags(), *model_flags()}
     assert documented <= known
+
+
+def test_what_contributing_names_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tests = set(re.findall(r"tests/[\w/]+(?:\.\w+)?", text))
+    rows = re.search(r"\| package \|.*?\n\n", text, re.DOTALL).group().splitlines()[2:]
+    modules = {name for row in rows if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert len(tests) > 15
+    assert [name for name in tests if not (ROOT / name).exists()] == []
+    package = ROOT / "mixkd_plugin"
+    there = {path.stem for path in package.iterdir() if not path.name.startswith("__")}
+    assert modules == there

@@ -8,10 +8,14 @@ Import it in a process of its own: a device cannot be taken back.
 """
 
 import contextlib
+import itertools
 import traceback
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch.nested._internal import sdpa
+from torch.nn.attention import SDPBackend
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
@@ -51,6 +55,7 @@ class OnDevice(torch.Tensor):
         self.inner = inner
 
     __torch_function__ = torch._C._disabled_torch_function_impl
+    is_cuda = True  # for code that asks: it takes the way that it takes on a GPU
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
@@ -87,12 +92,14 @@ def dispatch(function, args, kwargs):
     if ours and any(x.dim() for x in hosts) and packet not in HOST_ALLOWED:
         shapes = [tuple(x.shape) for x in hosts]
         raise RuntimeError(f"{function}: expected all tensors on {DEVICE}, got cpu {shapes}")
-    if packet is aten.copy_ and ours and not isinstance(args[0], OnDevice):
+    if packet is aten.copy_ and len(ours) == len(hosts) == 1:  # to the host or from it
         _note(packet.__name__)
     by_mask = packet in (aten.index, aten.index_put_) and any(
         isinstance(i, OnDevice) and i.dtype == torch.bool for i in args[1] if i is not None
     )
     if ours and (packet in SHAPES_FROM_VALUES or to_host or by_mask):
+        _note(packet.__name__)
+    if packet is aten._to_copy and hosts and to_device:
         _note(packet.__name__)
     flat = [x.inner if isinstance(x, OnDevice) else x for x in flat]
     inner_args, inner_kwargs = tree_unflatten(flat, spec)
@@ -124,6 +131,24 @@ def empty_strided(size, stride, **options):
 @torch.library.impl(LIBRARY, "_copy_from", "PrivateUse1")
 def copy_from(source, target, non_blocking=False):
     return dispatch(aten.copy_.default, (target, source), {})
+
+
+def _attention_kernel(query, key, value, _, query_starts, key_starts, *arguments, scale=None):
+    """In place of a GPU's kernel for jagged tensors (1, N, H, K), which no CPU has: row by row."""
+    dropout = arguments[2]  # after the longest row of each
+    q_starts, k_starts = query_starts.inner.tolist(), key_starts.inner.tolist()
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    rows = [
+        F.scaled_dot_product_attention(
+            q[:, :, q0:q1], k[:, :, k0:k1], v[:, :, k0:k1], dropout_p=dropout, scale=scale
+        )
+        for (q0, q1), (k0, k1) in zip(itertools.pairwise(q_starts), itertools.pairwise(k_starts))
+    ]
+    return torch.cat(rows, dim=2).transpose(1, 2), *[None] * 5
+
+
+sdpa._select_sdp_backend = lambda *_: SDPBackend.EFFICIENT_ATTENTION
+aten._efficient_attention_forward = _attention_kernel
 
 
 class SecondDevice(TorchDispatchMode):

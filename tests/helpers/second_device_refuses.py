@@ -17,3 +17,6 @@ if __name__ == "__main__":
             "_local_scalar_dense",
             "_to_copy",
         ]
+        second_device.waits.clear()
+        there[[0, 1]], torch.tensor([1.0], device=second_device.DEVICE), here.to(there.device)
+        assert [operation for operation, _ in second_device.waits] == ["copy_", "copy_", "_to_copy"]

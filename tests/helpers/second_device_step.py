@@ -1,7 +1,7 @@
-"""One training step on the second device and on the CPU for each list of flags: CASES RECORD.
+"""A step of training and of validation on the second device and on the CPU: CASES RECORD.
 
-Both are JSON. ``difference``: the largest relative one of loss and gradients;
-``waits``: what made the host wait.
+Both are JSON; each case is a list of flags. ``difference``: the largest relative one of losses and
+gradients; ``waits``: what made the host wait.
 """
 
 import json
@@ -30,7 +30,9 @@ def step(task, student, criterion, sample):
     torch.manual_seed(1)
     loss, _, output = task.train_step(sample, student, criterion, Optimizer(), 0)
     gradients = [p.grad for p in student.parameters() if p.grad is not None]
-    return [loss.detach(), *gradients], output
+    valid_loss, _, valid_output = task.valid_step(sample, student, criterion)
+    output.update({f"valid_{key}": value for key, value in valid_output.items()})
+    return [loss.detach(), valid_loss, *gradients], output
 
 
 def relative(a, b) -> float:
