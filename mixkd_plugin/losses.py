@@ -29,7 +29,7 @@ class LossWeights(NamedTuple):
 
     def flags(self, *terms: str) -> str:
         """Those of these terms that have one, as flags with their values."""
-        given = [term for term in terms if self.any_positive(term)]
+        given = [term for term in self._fields if term in terms and self.any_positive(term)]
         return " and ".join(f"--{term}-weight {getattr(self, term):g}" for term in given)
 
 

@@ -14,16 +14,19 @@ from fairseq.logging.meters import safe_round
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
-from ..losses import zero_unless
+
+def count(found: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    """How many of (n,) Booleans are True.
+
+    Here and below, only what ``rows`` (n,) has True is counted, and everything where it is None.
+    """
+    return (found if rows is None else found & rows).sum()
 
 
 def confusion_counts(
     predictions: Tensor, targets: Tensor, num_classes: int, rows: Optional[Tensor] = None
 ) -> Tensor:
-    """(C * C,) counts of (target, prediction) pairs, targets in rows.
-
-    Here and below, only what ``rows`` (n,) has True is counted, and everything where it is None.
-    """
+    """(C * C,) counts of (target, prediction) pairs, targets in rows."""
     size = num_classes**2
     cells = targets * num_classes + predictions
     if rows is not None:
@@ -110,9 +113,10 @@ def calibration_gaps(
     al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
     """
     confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
-    places = (confidence * bins).long().clamp(max=bins - 1)
-    gaps = zero_unless(rows, confidence - (predictions == targets).float())
-    return gaps.new_zeros(bins).index_add(0, places, gaps)
+    bin_of_each = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = confidence - (predictions == targets).float()
+    gaps = gaps if rows is None else gaps.masked_fill(~rows, 0)
+    return gaps.new_zeros(bins).index_add(0, bin_of_each, gaps)
 
 
 def log_ece(gaps: Tensor, rows: int) -> None:

@@ -108,29 +108,17 @@ class MixKDCriterion(SentencePredictionCriterion):
         """
         training = model.training
         mix = sample.get("mix") if training else None
-        labels = self._labels(sample)
+        labels, mixed_labels = self._labels(sample), None
+        if mix is not None:
+            mixed_labels = self._mixed_labels(labels, self._labels(sample["partner"]), mix.lam)
         clean, mixed = self._student_logits(model, sample["net_input"], mix)
-        teacher_logits = sample.get("teacher_logits")
-        losses, logging_output = {}, {}
+        logging_output = {}
         if clean is not None:
-            losses["mle"] = self._label_loss(clean, labels)
-            if teacher_logits is not None:
-                losses["kd"] = self._distance(clean, teacher_logits)
-            logging_output = self._statistics(sample, clean, teacher_logits, labels, training)
-        if mixed is not None:
-            partner = sample["partner"]
-            ratio = len(mixed) // len(sample["id"])
-            mixed_labels = self._mixed_labels(labels, self._labels(partner), mix.lam)
-            losses["sm"] = self._label_loss(mixed, mixed_labels) / ratio
-            if "teacher_logits" in partner:
-                losses["tmkd"] = self._distance(mixed, partner["teacher_logits"]) / ratio
-
-        if training:
-            loss = self._weighted_sum(losses)
-            for name, value in self.extra_terms(sample, clean, mixed).items():
-                loss, losses[name] = loss + value, value
-        else:
-            loss = losses["mle"]
+            logging_output = self._statistics(clean, sample.get("teacher_logits"), labels, training)
+        extra = self.extra_terms(sample, clean, mixed) if training else {}
+        losses = self._losses(sample, clean, mixed, labels, mixed_labels)
+        loss = sum(extra.values(), self._weighted_sum(losses)) if training else losses["mle"]
+        losses.update(extra)
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]
         sample_size = labels.targets.numel()
@@ -143,15 +131,36 @@ class MixKDCriterion(SentencePredictionCriterion):
         )
         return loss, sample_size, logging_output
 
+    def _losses(
+        self,
+        sample: Dict[str, Any],
+        clean: Optional[Tensor],
+        mixed: Optional[Tensor],
+        labels: Labels,
+        mixed_labels: Optional[Labels],
+    ) -> Dict[str, Tensor]:
+        """The terms that the batch has what they need for, without their weights."""
+        losses = {}
+        if clean is not None:
+            losses["mle"] = self._label_loss(clean, labels)
+            if "teacher_logits" in sample:
+                losses["kd"] = self._distance(clean, sample["teacher_logits"])
+        if mixed is not None:
+            partner, ratio = sample["partner"], len(mixed) // len(sample["id"])
+            losses["sm"] = self._label_loss(mixed, mixed_labels) / ratio
+            if "teacher_logits" in partner:
+                losses["tmkd"] = self._distance(mixed, partner["teacher_logits"]) / ratio
+        return losses
+
     def _weighted_sum(self, losses: Dict[str, Tensor]) -> Tensor:
-        missing = [t for t in TERMS if self.weights.any_positive(t) and t not in losses]
+        weights = {term: weight for term, weight in self.weights._asdict().items() if weight > 0}
+        missing = weights.keys() - losses.keys()
         if missing:
             raise ValueError(
-                f"{self.weights.flags(*missing)}: the batch has no mixes or no teacher logits for "
-                "it; train by the task's train_step, after begin_epoch"
+                f"{self.weights.flags(*missing)}: the batch has no mixes or no teacher logits; "
+                "train by the task's train_step, after begin_epoch"
             )
-        weights = self.weights._asdict().items()
-        return sum(weight * losses[term] for term, weight in weights if weight > 0)
+        return sum(weight * losses[term] for term, weight in weights.items())
 
     def extra_terms(
         self, sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]
@@ -203,7 +212,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             return squared_error(student, teacher)
         return distance(self.distance, student, teacher, self.temperature)
 
-    def _statistics(self, sample, logits, teacher_logits, labels: Labels, training: bool) -> dict:
+    def _statistics(self, logits, teacher_logits, labels: Labels, training: bool) -> dict:
         """What metrics are made of: sums, and for correlations every value."""
         targets, mask = labels
         if self.regression_target:
@@ -211,7 +220,7 @@ class MixKDCriterion(SentencePredictionCriterion):
                 return {}
             return {"values": quality.correlation_values(logits, targets, mask)}
         predictions = logits.argmax(dim=1)
-        output = {"ncorrect": zero_unless(mask, predictions == targets).sum()}
+        output = {"ncorrect": quality.count(predictions == targets, mask)}
         if not training:
             output["calibration"] = quality.calibration_gaps(logits, targets, mask)
         if self.report_mcc or self.report_acc_and_f1:
@@ -222,9 +231,8 @@ class MixKDCriterion(SentencePredictionCriterion):
                 output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
         if teacher_logits is not None:
             teacher_predictions = teacher_logits.argmax(dim=1)
-            teacher_correct = zero_unless(mask, teacher_predictions == targets)
-            output["teacher_ncorrect"] = teacher_correct.sum()
-            output["agreed"] = (predictions == teacher_predictions).sum()
+            output["teacher_ncorrect"] = quality.count(teacher_predictions == targets, mask)
+            output["agreed"] = quality.count(predictions == teacher_predictions)
         return output
 
     def logging_outputs_can_be_summed(self) -> bool:
