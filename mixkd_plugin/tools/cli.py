@@ -1,16 +1,18 @@
 """What all commands share: what they print, how they end, and packages that extend the plugin.
 
-A command ends with 0; with 1 and one sentence; with 2, for wrong usage (argparse); with 130 or 143
-where it was interrupted or terminated.
+A command ends with 0; with 1 and one sentence; with 2, for wrong usage (argparse); with 129, 130 or
+143 where it was hung up, interrupted or terminated.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
 import warnings
-from typing import Callable, NoReturn, Optional, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 from fairseq.utils import import_user_module
 
@@ -28,8 +30,8 @@ SETTINGS = {
 def run_cli(
     name: str,
     build_parser: Callable[[], argparse.ArgumentParser],
-    work: Callable[[argparse.Namespace], Optional[int]],
-    argv: Optional[Sequence[str]] = None,
+    work: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
 ) -> None:
     """Parse ``argv`` and do the work.
 
@@ -38,7 +40,7 @@ def run_cli(
     """
     if argv is None:  # the process is ours
         _quiet(name)
-        _end_on_signals()
+        _end_on_signals(name)
     try:
         status = work(build_parser().parse_args(argv))
         sys.stdout.flush()
@@ -46,11 +48,21 @@ def run_cli(
         if os.environ.get(TRACEBACK):
             raise
         _end(name, error)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
     if status:
         sys.exit(status)
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """For imports of what only an extra of this package installs.
+
+    Raises:
+        SystemExit: naming the library that is missing, and the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        sys.exit(f"this needs {error.name}: pip install 'mixkd_plugin[{name}]'")
 
 
 def sentence(error: BaseException) -> str:
@@ -63,6 +75,13 @@ def sentence(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
+def positive(text: str) -> int:
+    """A number of a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return int(text)
+
+
 def add_user_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user-dir",
@@ -71,7 +90,7 @@ def add_user_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def import_user_dir(folder: Optional[str]) -> None:
+def import_user_dir(folder: str | None) -> None:
     """As fairseq's commands import it.
 
     Raises:
@@ -102,17 +121,17 @@ def _end(name: str, error: Exception) -> NoReturn:
     sys.exit(f"{name}: {text}")
 
 
-def _end_on_signals() -> None:
-    """Where the process is told to end, temporary files are removed on the way out."""
-    owner = os.getpid()
+def _end_on_signals(name: str) -> None:
+    """SIGINT, SIGTERM and SIGHUP end the process as an exception does, so that it cleans up."""
+    numbers = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
 
-    def end(number: int, _frame) -> None:
-        if os.getpid() != owner:  # a worker: its pool may wait for it
-            os._exit(128 + number)
-        signal.signal(number, signal.SIG_IGN)
+    def end(number: int, _frame) -> NoReturn:
+        for other in numbers:  # nothing disturbs the cleaning
+            signal.signal(other, signal.SIG_IGN)
+        os.write(2, f"{name}: ended by {signal.Signals(number).name}\n".encode())
         sys.exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, end)
 

@@ -1,9 +1,8 @@
-"""Trained checkpoints side by side on one split: quality, agreement, speed."""
+"""Trained checkpoints loaded side by side, and the batches of a split that they read."""
 
-import statistics
-import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,16 +19,14 @@ from ..checkpoints.checks import (
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
-from ..criterions import metrics
 from ..data.text_digests import read_digests
 from ..models.rebuild import build, model_class
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.
 SHARED_SETTINGS = ("num_classes", "regression_target")
 HEAD_HELP = "its classification head (default: the one that its settings name, or its only one)"
-REPORTS = ("report_acc_and_f1", "report_mcc")
 
-Batch = Dict[str, Any]
+Batch = dict[str, Any]
 
 
 class Loaded(NamedTuple):
@@ -60,7 +57,7 @@ class Loaded(NamedTuple):
         return logits.float()
 
 
-def load(path: str, data: str, head: Optional[str] = None) -> Loaded:
+def load(path: str, data: str, head: str | None = None) -> Loaded:
     """A checkpoint's model, and a task on the data folder for it.
 
     Args:
@@ -73,7 +70,7 @@ def load(path: str, data: str, head: Optional[str] = None) -> Loaded:
     return load_state(path, read_configured(path), data, head)
 
 
-def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] = None) -> Loaded:
+def load_state(path: str, state: dict[str, Any], data: str, head: str | None = None) -> Loaded:
     """:func:`load`, of a checkpoint that was read already."""
     cfg, weights = state["cfg"], state["model"]
     try:
@@ -100,7 +97,7 @@ def load_state(path: str, state: Dict[str, Any], data: str, head: Optional[str] 
     return Loaded(path, model, cfg, task)
 
 
-def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: Optional[str]):
+def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | None):
     """Its name, and how many outputs it has."""
     heads = heads_of(weights)
     if not heads:
@@ -127,9 +124,9 @@ def load_all(
     paths: Mapping[str, str],
     data: str,
     teacher: str,
-    teacher_data: Optional[str],
-    head: Optional[str] = None,
-) -> Dict[str, Loaded]:
+    teacher_data: str | None,
+    head: str | None = None,
+) -> dict[str, Loaded]:
     """Checkpoints {name: path}, all with one data folder, but the teacher where it has its own.
 
     Args:
@@ -139,7 +136,9 @@ def load_all(
         ValueError: where a checkpoint cannot be used, or two read the data differently.
     """
     if teacher_data is not None and len(paths) == 1:
-        raise ValueError(f"--teacher-data {teacher_data}: allowed beside a student's checkpoint")
+        raise ValueError(
+            f"--teacher-data must stand beside a student's checkpoint, got {teacher_data} alone"
+        )
     for flag, folder in (("DATA_DIR", data), ("--teacher-data", teacher_data)):
         if folder is not None:
             check_dictionaries(f"{flag} {folder}", folder, regression=True)  # the texts' one
@@ -164,7 +163,7 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
 
 def batches_of_all(
     loaded: Mapping[str, Loaded], split: str, batch_size: int
-) -> Dict[str, List[Batch]]:
+) -> dict[str, list[Batch]]:
     """Each model's batches of the split: one list for those that read the same.
 
     Raises:
@@ -218,7 +217,7 @@ def targets_of(batches: Sequence[Batch]) -> Tensor:
     return in_order([batch["target"] for batch in batches], batches)
 
 
-def make_batches(task, split: str, batch_size: int) -> List[Batch]:
+def make_batches(task, split: str, batch_size: int) -> list[Batch]:
     """Every example of the split, in batches of similar length."""
     if not Path(task.cfg.data, "input0", f"{split}.idx").exists():
         raise ValueError(f"--split {split}: {task.cfg.data} has no such split")
@@ -229,66 +228,12 @@ def make_batches(task, split: str, batch_size: int) -> List[Batch]:
     return [dataset.collater([dataset[i] for i in part]) for part in parts]
 
 
-def metrics_asked(loaded: Iterable[Loaded]) -> Set[str]:
-    """Those of REPORTS that a checkpoint's training or its data folder asks for.
-
-    A teacher from elsewhere was often trained without them.
-    """
-    found: Set[str] = set()
-    for one in loaded:
-        flags = Path(one.data, "train_flags.txt")
-        words = flags.read_text().split() if flags.exists() else []
-        for key in REPORTS:
-            if one.cfg["criterion"].get(key) or f"--{key.replace('_', '-')}" in words:
-                found.add(key)
-    return found
-
-
-def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: Set[str]) -> Dict[str, float]:
-    """The task's metrics in percent, the one to plot first; ``asked``: of REPORTS."""
-    classes = loaded.task.cfg.num_classes
-    if loaded.task.cfg.regression_target:
-        kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
-        targets = targets.view(-1, classes)
-        return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
-    predictions, targets = outputs.argmax(dim=1), targets.flatten()
-    result = {"accuracy": _percent_equal(predictions, targets)}
-    confusion = metrics.confusion_counts(predictions, targets, classes)
-    if "report_acc_and_f1" in asked:
-        dictionary = loaded.task.label_dictionary
-        names = dictionary.symbols[dictionary.nspecial :][:classes]
-        counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
-        result["f1"] = 100 * metrics.f1_score(counts.numpy())
-    if "report_mcc" in asked:
-        square = confusion.view(classes, classes).numpy()
-        result["mcc"] = 100 * metrics.matthews_corrcoef(square)
-    return result
-
-
-def likeness(loaded: Loaded, outputs: Tensor, teacher_outputs: Tensor) -> Dict[str, float]:
-    """Share of examples with the teacher's class; for regression, correlation of the scores."""
-    if loaded.task.cfg.regression_target:
-        return {"correlation": _correlation(metrics.pearsonr, outputs, teacher_outputs)}
-    agreed = _percent_equal(outputs.argmax(dim=1), teacher_outputs.argmax(dim=1))
-    return {"agreement": agreed}
-
-
-def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
-    """In percent, averaged over the columns of both (n, C)."""
-    values = metrics.correlation_values(a, b).double().numpy()
-    return 100 * metrics.mean_correlation(kind, values)
-
-
-def _percent_equal(a: Tensor, b: Tensor) -> float:
-    return 100 * (a == b).double().mean().item()
-
-
 def count_layers(names: Iterable[str]) -> int:
     """By the names of a model's parameters."""
     return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
 
 
-def size_of(checkpoint: str) -> Dict[str, int]:
+def size_of(checkpoint: str) -> dict[str, int]:
     """Layers, parameters and bytes of a student or teacher: what serving it needs.
 
     An optimizer's state, which some checkpoints hold as well, does not count.
@@ -301,30 +246,3 @@ def size_of(checkpoint: str) -> Dict[str, int]:
         "parameters": sum(t.numel() for t in distinct),
         "bytes": sum(t.numel() * t.element_size() for t in distinct),
     }
-
-
-def measure_speeds(
-    models: Mapping[str, Callable[[Batch], Tensor]],
-    batches: Mapping[str, Sequence[Batch]],
-    rounds: int,
-) -> Dict[str, float]:
-    """Sentences a second of each model: the median of rounds over up to nine of its batches."""
-    some = {name: _spread(batches[name]) for name in models}
-    sentences = {name: sum(len(batch["id"]) for batch in some[name]) for name in models}
-    seconds: Dict[str, List[float]] = {name: [] for name in models}
-    for turn in range(rounds + 1):
-        names = list(models)
-        turn_of = turn % len(names)
-        for name in names[turn_of:] + names[:turn_of]:  # nobody is always first
-            start = time.perf_counter()
-            for batch in some[name]:
-                models[name](batch)
-            if turn > 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: sentences[name] / statistics.median(times) for name, times in seconds.items()}
-
-
-def _spread(batches: Sequence[Batch]) -> Sequence[Batch]:
-    """Nine of them, over all lengths."""
-    step = -(-len(batches) // 9)
-    return batches[step // 2 :: step]

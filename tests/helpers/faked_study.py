@@ -8,7 +8,7 @@ import pytest
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import jobs
-from mixkd_plugin.tools.study.processes import Commands, JobFailed
+from mixkd_plugin.tools.study.commands import Commands, JobFailed
 from mixkd_plugin.tools.study.study import read_study, run_study
 
 STAMP = "2026-01-01 00:00:00 | INFO | "

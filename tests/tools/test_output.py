@@ -3,11 +3,11 @@
 import os
 import signal
 import socket
-import time
 
 import pytest
 
-from mixkd_plugin.tools.output import A_DAY, OWNER, atomic_output_dir, work_folder
+from mixkd_plugin.tools.cli import _end_on_signals
+from mixkd_plugin.tools.output import atomic_output_dir, work_folder
 
 
 def left_by_a_killed_process(parent):
@@ -21,12 +21,12 @@ def left_by_a_killed_process(parent):
             os.write(done, b"x")
             signal.pause()
     os.read(ready, 1)
-    (left,) = parent.glob(".work-*")
+    (left,) = (path for path in parent.glob(".work-*") if path.is_dir())
     with work_folder(str(parent), ".work-"):
         assert left.is_dir(), "a folder in use was removed"
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert (left / "content" / "half").exists()
+    assert (left / "half").exists()
     return left
 
 
@@ -39,27 +39,33 @@ def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path):
 
 
 def test_folders_of_others_stay(tmp_path):
-    """One without a lock; another prefix; another host's, but for one that is a day old."""
-    names = [".work-mine", ".work-elsewhere", ".work-long_ago", ".other-x"]
+    """One without a lock; another prefix; another host's."""
+    here = socket.gethostname()
+    names = [f".work-{here}-mine", f".other-{here}-x", ".work-elsewhere-y"]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")
-        if name != ".work-mine":
-            (tmp_path / name / OWNER).write_text("elsewhere")
-    (tmp_path / ".other-x" / OWNER).write_text(socket.gethostname())
-    (tmp_path / ".work-link").symlink_to(tmp_path / ".other-x")
-    for name in ("file", OWNER):
-        before = time.time() - A_DAY - 1
-        os.utime(tmp_path / ".work-long_ago" / name, (before, before))
+        if "mine" not in name:
+            (tmp_path / f"{name}.lock").touch()
+    before = sorted(tmp_path.rglob("*"))
     with work_folder(str(tmp_path), ".work-"):
         pass
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == sorted({*names, ".work-link"} - {".work-long_ago"})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def handlers():
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_leaves_the_output_as_it_was(tmp_path, number):
+def test_a_signal_leaves_the_output_as_it_was(tmp_path, handlers, number):
     out = tmp_path / "new" / "out"
+    _end_on_signals("name")
     with pytest.raises(SystemExit) as error, atomic_output_dir(str(out), ["a"], False) as work:
         open(os.path.join(work, "a"), "w").close()
         os.kill(os.getpid(), number)
@@ -67,13 +73,11 @@ def test_a_signal_leaves_the_output_as_it_was(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_ignored_hangup_stays_ignored(tmp_path):
+def test_an_ignored_hangup_stays_ignored(tmp_path, handlers):
     """As under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with atomic_output_dir(str(tmp_path), ["a"], False) as work:
-            os.kill(os.getpid(), signal.SIGHUP)
-            open(os.path.join(work, "a"), "w").close()
-    finally:
-        assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _end_on_signals("name")
+    with atomic_output_dir(str(tmp_path), ["a"], False) as work:
+        os.kill(os.getpid(), signal.SIGHUP)
+        open(os.path.join(work, "a"), "w").close()
     assert os.listdir(tmp_path) == ["a"]

@@ -4,13 +4,14 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_study as synthetic
-from scipy import stats
 
 from mixkd_plugin.tools.report import tables
-from mixkd_plugin.tools.report.results import append_result, read_results
-from mixkd_plugin.tools.report.statistics import paired_difference, pooled_difference, summarize
+from mixkd_plugin.tools.report.sections import with_recipe
+from mixkd_plugin.tools.report.tables import QUALITY, difference_cell, paired_difference
+from mixkd_plugin.tools.results import read_results
 
 
 def results_of(tmp_path, *lines):
@@ -19,36 +20,43 @@ def results_of(tmp_path, *lines):
 
 def test_summary_is_numpys():
     values = [81.2, 80.0, 83.5]
-    mean, sd, n = summarize(values)
-    assert (mean, sd, n) == (
-        pytest.approx(np.mean(values)),
-        pytest.approx(np.std(values, ddof=1)),
-        3,
-    )
-    assert summarize(values).standard_error == pytest.approx(stats.sem(values))
-    assert summarize([80.0]) == (80.0, None, 1)
+    wanted = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (3)"
+    assert tables.summary_cell(pd.Series(values), 2) == wanted
+    assert tables.summary_cell(pd.Series([80.0])) == "80.0 (1)"
+    assert tables.summary_cell(pd.Series([80.0, float("nan")])) == "nan ± nan (2)"
 
 
 def test_paired_interval_is_scipys():
-    ours, theirs = {1: 81.0, 2: 82.5, 3: 80.1, 4: 84.0}, {1: 80.0, 2: 83.0, 3: 78.2, 4: 81.5}
+    ours, theirs = [81.0, 82.5, 80.1, 84.0], [80.0, 83.0, 78.2, 81.5]
     difference = paired_difference(ours, theirs)
-    wanted = synthetic.interval(list(ours.values()), list(theirs.values()))
-    assert (difference.low, difference.high) == pytest.approx(wanted)
+    assert (difference.low, difference.high) == pytest.approx(synthetic.interval(ours, theirs))
     assert difference.mean == pytest.approx(1.225)
     assert (difference.n, difference.won) == (4, 3)
-    assert not difference.excludes_zero
-    assert paired_difference({s: v + 9 for s, v in ours.items()}, theirs).excludes_zero
+    assert difference.low < 0 < difference.high
+
+
+def pairs(ours, theirs):
+    """Of {(task, seed): value}."""
+    ours, theirs = (
+        pd.DataFrame(
+            [[task, 0.1, task, seed, value] for (task, seed), value in values.items()],
+            columns=["task", "fraction", "cell", "seed", "value"],
+        )
+        for values in (ours, theirs)
+    )
+    return tables.pairs_with(ours, theirs)
 
 
 def test_only_seeds_of_both_are_paired():
-    difference = paired_difference({1: 1.0, 2: 5.0, 9: 100.0}, {2: 1.0, 1: 0.0, 7: -100.0})
-    assert (difference.mean, difference.n) == (2.5, 2)
-    assert paired_difference({1: 1.0}, {2: 1.0}) is None
-    one = paired_difference({1: 1.0}, {1: 3.0})
-    assert one == (-2.0, None, None, 1, 0)
-    assert not one.excludes_zero
-    diverged = paired_difference({1: float("nan"), 2: 1.0}, {1: 0.0, 2: 0.0})
-    assert not diverged.excludes_zero
+    found = pairs(
+        {("a", 1): 1.0, ("a", 2): 5.0, ("a", 9): 100.0},
+        {("a", 2): 1.0, ("a", 1): 0.0, ("a", 7): -100.0},
+    )
+    assert paired_difference(found["value"], found["value_base"])[0::3] == (2.5, 2)
+    assert pairs({("a", 1): 1.0}, {("a", 2): 1.0}).empty
+    assert difference_cell(pairs({("a", 1): 1.0}, {("a", 1): 3.0})) == "-2.0 no interval, 0/1"
+    nan, zero = {("a", 1): float("nan"), ("a", 2): 1.0}, {("a", 1): 0.0, ("a", 2): 0.0}
+    assert difference_cell(pairs(nan, zero)) == "+nan [+nan, +nan], 1/2"
 
 
 def test_pooled_means_are_over_the_same_cells():
@@ -56,23 +64,21 @@ def test_pooled_means_are_over_the_same_cells():
     random = np.random.default_rng(0)
     ours, theirs = (
         {
-            cell: {seed: random.normal(level) for seed in (1, 2, 3, 4)}
-            for cell, level in (("a", 0), ("b", 50))
+            (c, seed): random.normal(level)
+            for seed in (1, 2, 3, 4)
+            for c, level in (("a", 0), ("b", 50))
         }
         for _ in range(2)
     )
-    del ours["b"][3]
-    pooled = pooled_difference(ours, theirs)
-    means = [[(t["a"][s] + t["b"][s]) / 2 for s in (1, 2, 4)] for t in (ours, theirs)]
-    assert (pooled.difference.low, pooled.difference.high) == pytest.approx(
-        synthetic.interval(*means)
-    )
-    assert (pooled.difference.n, pooled.cells) == (3, 2)
-    ours["b"] = {1: 0.0}  # now four seeds of one cell are more pairs than one seed of two
-    pooled = pooled_difference(ours, theirs)
-    assert (pooled.difference.n, pooled.cells) == (4, 1)
-    assert pooled.difference == paired_difference(ours["a"], theirs["a"])
-    assert pooled_difference({"a": {1: 0.0}}, {"a": {2: 0.0}, "b": {1: 0.0}}) is None
+    del ours["b", 3]
+    seeds, cells = tables.pooled(pairs(ours, theirs))
+    means = [[(t["a", s] + t["b", s]) / 2 for s in (1, 2, 4)] for t in (ours, theirs)]
+    found = paired_difference(seeds["value"], seeds["value_base"])
+    assert (found.low, found.high) == pytest.approx(synthetic.interval(*means))
+    assert (found.n, cells) == (3, 2)
+    del ours["b", 2], ours["b", 4]  # now four seeds of one cell are more pairs than one of two
+    seeds, cells = tables.pooled(pairs(ours, theirs))
+    assert (list(seeds["value"]), cells) == ([ours["a", seed] for seed in (1, 2, 3, 4)], 1)
 
 
 # --- reading ---
@@ -102,39 +108,34 @@ def test_lines_about_teachers_name_no_student(tmp_path):
     assert len(results.teachers) == len(results.done) == 1
 
 
-def test_a_cut_off_last_line_is_left_out_and_written_over(tmp_path, caplog):
+def test_a_whole_last_line_needs_no_end(tmp_path):
     path = tmp_path / "results.jsonl"
-    line = json.dumps(synthetic.run("SST-2", 0.01, 1, "FT"))
-    path.write_text(f"{line}\n{line[:99]}")
-    assert len(read_results([str(path)]).done) == 1
-    assert f"{path}, line 2: cut off" in caplog.text
-    append_result(str(path), synthetic.run("SST-2", 0.01, 2, "FT"))
-    append_result(str(path), synthetic.run("SST-2", 0.01, 3, "FT"))
-    assert [r.run.seed for r in read_results([str(path)]).done] == [1, 2, 3]
-    path.write_text(line)  # whole but for the line's end
+    path.write_text(json.dumps(synthetic.run("SST-2", 0.01, 1, "FT")))
     assert len(read_results([str(path)]).done) == 1
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": None}, "line 2: 'seed' is None; allowed: a whole number"),
-        ({"fraction": "1%"}, "line 2: 'fraction' is '1%'; allowed: a number"),
-        ({"status": "half"}, "line 2: status 'half'; allowed: done, failed"),
-        ({"kind": "seed"}, "line 2: kind 'seed'; allowed: speed, or none"),
-        ({"metrics": {"valid": {"mcc": 1.0}}}, "line 2: no 'accuracy'"),
-        ({"metrics": {"train": {}}}, "line 2: no 'valid'"),
-        ({"teacher": {"layers": 6}}, "line 2: no 'metrics'"),
-        ({"curve": [{"epoch": 1}]}, "line 2: no 'updates'"),
-        ({"student": ...}, "line 2: no 'student'"),
+        ({"seed": None}, "seed: .* integer, got None"),
+        ({"fraction": "1%"}, "fraction: .* number, got '1%'"),
+        ({"fraction": 10}, "fraction: .* less than or equal to 1, got 10"),
+        ({"status": "half"}, "status: .* 'done', got 'half'"),
+        ({"kind": "seed"}, "sentences_per_second: .* required"),
+        ({"metrics": {"valid": {"mcc": 1.0}}}, "metrics.valid.accuracy: "),
+        ({"metrics": {"train": {}}}, "metrics.valid.accuracy: "),
+        ({"teacher": {"layers": 6}}, "teacher.metrics: "),
+        ({"curve": [{"epoch": 1}]}, "curve.0.updates: "),
+        ({"student": ...}, "student: "),
+        ({"variant": "alpha"}, "variant: .* got 'alpha'"),
     ],
 )
 def test_bad_lines(tmp_path, change, message):
     good = synthetic.run("SST-2", 0.01, 1, "FT")
     bad = {key: value for key, value in {**good, **change}.items() if value is not ...}
-    with pytest.raises(ValueError, match=re.escape(message)) as error:
+    where = re.escape(f"{tmp_path}/results.jsonl, line 2: ")
+    with pytest.raises(ValueError, match=where + message):
         results_of(tmp_path, good, bad)
-    assert str(tmp_path / "results.jsonl") in str(error.value)
 
 
 # --- arranging ---
@@ -142,36 +143,45 @@ def test_bad_lines(tmp_path, change, message):
 
 def test_tables_hold_the_task_s_metric_by_seed(tmp_path):
     lines = synthetic.study(("SST-2", "MRPC", "MNLI", "CoLA"), (0.1, 0.01), (1, 2), ("KD", "FT"))
-    results = results_of(tmp_path, *lines).done
-    columns = tables.columns(results)
-    assert [c.name for c in columns] == [
+    table = tables.long_table(results_of(tmp_path, *lines).done)
+    assert list(table["cell"].cat.categories) == [
         "SST-2, 1%", "SST-2, 10%", "MRPC, 1%", "MRPC, 10%", "MNLI-m, 1%", "MNLI-mm, 1%",
         "MNLI-m, 10%", "MNLI-mm, 10%", "CoLA, 1%", "CoLA, 10%",
     ]  # fmt: skip
-    table = tables.tabulate(results, columns, tables.headline)
-    assert list(table) == ["FT", "KD"]
+    assert list(table["label"].cat.categories) == ["FT", "KD"]
+    names = ["arm", "task", "fraction", "split", "seed"]
+    found = tables.at_the_end(table, QUALITY).set_index(names)["value"].to_dict()
     metrics = {"MRPC": "acc_and_f1", "CoLA": "mcc"}
-    for line in lines:
-        for column in columns:
-            if line["task"] == column.task and line["fraction"] == column.fraction:
-                value = line["metrics"][column.split][metrics.get(column.task, "accuracy")]
-                assert table[line["arm"]][column][line["seed"]] == value
-    halves = tables.mean_over_splits(table["FT"])["MNLI", 0.01]
-    both = [table["FT"][c][1] for c in columns if c[:2] == ("MNLI", 0.01)]
-    assert halves[1] == pytest.approx(np.mean(both))
+    assert found == {
+        (one["arm"], one["task"], one["fraction"], split, one["seed"]):
+        one["metrics"][split][metrics.get(one["task"], "accuracy")]
+        for one in lines for split in ("valid", "valid1") if split in one["metrics"]
+    }  # fmt: skip
+
+
+def test_mnli_counts_once(tmp_path):
+    lines = synthetic.study(("MNLI",), (0.01,), (1,), ("KD", "FT"))
+    ends = tables.at_the_end(tables.long_table(results_of(tmp_path, *lines).done))
+    both = tables.pairs_with(ends[ends["label"] == "KD"], ends[ends["label"] == "FT"])
+    seeds, cells = tables.pooled(both)
+    wanted = np.mean([lines[0]["metrics"][split]["accuracy"] for split in ("valid", "valid1")])
+    assert (list(seeds["value"]), cells) == ([pytest.approx(wanted)], 1)
 
 
 def test_accuracy_where_a_run_has_no_f1(tmp_path):
     lines = [synthetic.run("MRPC", 0.1, seed, "FT") for seed in (1, 2)]
     del lines[0]["metrics"]["valid"]["acc_and_f1"]
-    assert tables.columns(results_of(tmp_path, *lines).done)[0].metric == "accuracy"
+    metrics = tables.metrics_of(results_of(tmp_path, *lines).done)
+    assert metrics == {("MRPC", 0.1): "accuracy"}
 
 
 def test_variants_are_taken_apart(tmp_path):
     variants = ("mixup-alpha=10", "mixup-alpha=2", "lr=1e-4,kd-weight=0", "layers=0,2,4")
     lines = [synthetic.run("SST-2", 0.1, 1, "FT", variant=variant) for variant in variants]
-    found = tables.ablations(results_of(tmp_path, *lines).done)["3-layer"]
-    assert {key: list(values) for key, values in found.items()} == {
+    table = tables.long_table(results_of(tmp_path, *lines).done)
+    found = {s: with_recipe(of, table[:0]) for s, of in table.groupby("setting")}
+    values = {s: list(of["value_of_setting"].cat.categories[1:]) for s, of in found.items()}
+    assert values == {
         "mixup-alpha": ["2", "10"],
         "lr, kd-weight": ["1e-4, 0"],
         "layers": ["0,2,4"],
@@ -181,9 +191,8 @@ def test_variants_are_taken_apart(tmp_path):
 def test_curves_hold_points_that_all_seeds_have(tmp_path):
     lines = synthetic.study(["SST-2"], [0.1], (1, 2), ["FT"])
     del lines[0]["curve"][1]
-    results = results_of(tmp_path, *lines).done
-    (column,) = tables.columns(results)
-    points = tables.tabulate_curves(results, [column], tables.gap_of("loss"))["FT"][column]
-    assert list(points) == [50, 150, 200, 250]
+    points = tables.during(tables.long_table(results_of(tmp_path, *lines).done), "label loss")
+    assert list(points["updates"].unique()) == [50, 150, 200, 250]
     last = lines[1]["metrics"]
-    assert points[250][2] == last["valid"]["loss"] - last["train"]["loss"]
+    ours = points[(points["updates"] == 250) & (points["seed"] == 2)]["value"]
+    assert list(ours) == [last["valid"]["loss"] - last["train"]["loss"]]

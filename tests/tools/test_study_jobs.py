@@ -11,11 +11,11 @@ import pytest
 from small_study import STUDY, small_study, write_sample
 from toy import ROOT
 
+from mixkd_plugin.tools.locks import locked
 from mixkd_plugin.tools.study import plan
 from mixkd_plugin.tools.study.commands import train_command
 from mixkd_plugin.tools.study.jobs import Jobs
 from mixkd_plugin.tools.study.log import read_log
-from mixkd_plugin.tools.study.processes import locked
 from mixkd_plugin.tools.study.study import read_study
 
 
@@ -88,9 +88,9 @@ def test_who_may_begin_while_a_teacher_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "_student", lambda *_: 1 / 0)  # before the teacher was made
     assert jobs.student(runs[0], None) == "failed: ZeroDivisionError: division by zero"
     assert [jobs.may_begin(teacher) for _ in range(2)] == [True, False]
-    with locked(jobs._folder(runs[1])):  # by another machine
+    with locked(jobs.folder(runs[1])):  # by another machine
         assert jobs.student(runs[1], None) == "elsewhere"
-    folder = jobs._folder(teacher)
+    folder = jobs.folder(teacher)
     with locked(folder):
         assert not jobs.may_begin(teacher)
     assert jobs.may_begin(teacher)
@@ -146,12 +146,13 @@ def test_the_real_thing(tmp_path):
     )
     assert again.returncode == 0, again.stderr[-2000:]
     assert "4 already done" in again.stdout
-    assert results.read_text().count("\n") == len(lines)
+    assert sorted(results.read_text().splitlines()) == sorted(map(json.dumps, lines))
 
     changed = small_study(tmp_path, *more, "arms=[KD+SM+TMKD]", "settings.teacher.lr=1e-3")
     other = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True)
     assert "4 done" in other.stdout  # of another teacher, by the same command
-    new = [json.loads(line) for line in results.read_text().splitlines()][len(lines) :]
+    everything = [json.loads(line) for line in results.read_text().splitlines()]
+    new = [line for line in everything if line not in lines]
     assert sorted(line["arm"] for line in new) == ["KD+SM+TMKD"] * 4 + ["teacher"]
     assert {line["command"] for line in new[1:]} == {line["command"] for line in runs[1:]}
 
@@ -179,7 +180,7 @@ def test_interrupted_it_ends_its_commands_and_goes_on(tmp_path):
         time.sleep(0.1)
     first.terminate()
     _, errors = first.communicate(timeout=60)
-    assert first.returncode == 1 and b"stopped; the same command goes on" in errors
+    assert first.returncode == 143 and b"stopped; the same command goes on" in errors
     running = subprocess.run(["pgrep", "-f", str(tmp_path / "out")], capture_output=True)
     assert running.stdout == b""
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0

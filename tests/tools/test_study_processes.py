@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from mixkd_plugin.tools.study import processes
-from mixkd_plugin.tools.study.processes import Commands, JobFailed, begin, locked
+from mixkd_plugin.tools import locks
+from mixkd_plugin.tools.locks import locked
+from mixkd_plugin.tools.study.commands import Commands, JobFailed, begin
 
-MODULE = processes.__file__
+MODULE = locks.__file__
 
 
 def test_a_lock_outlives_its_process_in_the_commands_it_started(tmp_path):

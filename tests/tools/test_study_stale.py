@@ -13,8 +13,9 @@ from faked_study import faked  # noqa: F401
 
 from mixkd_plugin.data.labels import class_ids, read_targets
 from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.tools import locks
 from mixkd_plugin.tools.report import report
-from mixkd_plugin.tools.report.results import read_results
+from mixkd_plugin.tools.results import read_results
 from mixkd_plugin.tools.study.commands import portable
 from mixkd_plugin.tools.study.log import read_log
 from mixkd_plugin.tools.study.study import main, run_study
@@ -22,12 +23,13 @@ from mixkd_plugin.tools.study.study import main, run_study
 ALL = ["train", "train", "train"]  # the teacher, FT and KD
 
 
-def test_nothing_is_done_twice(faked, capsys):  # noqa: F811
+def test_nothing_is_done_twice(faked):  # noqa: F811
     assert faked.run() == {"done": 2}
     assert sorted(faked.called) == ["compare", "encode", "import_hf", *ALL]
+    before = faked.results.read_bytes()
     assert faked.run() == {"already done": 2} and faked.called == []
     assert [line.get("arm") for line in faked.lines] == ["teacher", "FT", "KD", None]
-    assert "written again" not in capsys.readouterr().out
+    assert faked.results.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["glue/SST-2/train.tsv", "glue/SST-2/dev.tsv", "source/vocab.txt"])
@@ -116,14 +118,6 @@ def test_results_that_are_gone_are_written_again(faked, kept):  # noqa: F811
     assert len(read_results([str(faked.results)]).done) == 2
 
 
-def test_a_last_line_without_its_end_is_kept(faked):  # noqa: F811
-    faked.run()
-    faked.results.write_text(faked.results.read_text().rstrip("\n"))
-    before = faked.lines
-    faked.run("arms=[SM]")
-    assert faked.lines[: len(before)] == before and len(faked.lines) == len(before) + 1
-
-
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "null", "{}", "\x00", '{"arm": 1}'])
 @pytest.mark.parametrize("whose", ["1/teacher", "0.5/gold/3-layer/KD/recipe"])
 def test_a_damaged_result_is_made_again(faked, capsys, content, whose):  # noqa: F811
@@ -139,13 +133,25 @@ def test_a_damaged_result_is_made_again(faked, capsys, content, whose):  # noqa:
     assert faked.run() == {"already done": 2}
 
 
+def test_a_failure_is_a_line_until_the_run_is_done(faked):  # noqa: F811
+    call = faked.call
+    faked.call = lambda commands, name, command, *rest: (
+        call(commands, name, command, *rest) if "--kd-weight 1" not in name else 1 / 0
+    )
+    assert faked.run() == {"done": 1, "failed": 1}
+    assert [line["error"] for line in faked.lines if line.get("status") == "failed"]
+    faked.call = call
+    assert faked.run() == {"already done": 1, "done": 1}
+    assert not [line for line in faked.lines if line.get("status") == "failed"]
+
+
 def test_a_run_that_diverged_is_written_once(faked):  # noqa: F811
     faked.run()
     path = faked.folder / "out/runs/SST-2/0.5/gold/3-layer/KD/recipe/seed1/result.json"
     path.write_text(path.read_text().replace('"loss": 0.9', '"loss": NaN'))
     for _ in range(3):
         faked.run()
-    assert len(faked.lines) == 5
+    assert len(faked.lines) == 4 and "NaN" in faked.results.read_text()
 
 
 # --- a package of one's own, and flags ---
@@ -194,7 +200,7 @@ def test_every_command_gets_the_package(faked, package, capsys):  # noqa: F811
         ("variants=['mixup-alpha=many']", "--mixup-alpha: invalid"),
         ("settings.students.3-layer.arch=no_such", "no_such"),
         ("+settings.teacher.no-such-flag=1", "SST-2/1/teacher/seed1: unrecognized arguments"),
-        ("user_dir=/nowhere", "user_dir: no folder /nowhere"),
+        ("user_dir=/nowhere", "user_dir must be a folder, got /nowhere"),
     ],
 )
 def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(
@@ -228,12 +234,12 @@ def test_only_whole_paths_have_other_names():
 
 def test_without_file_locks_it_says_so_and_all_else_works(faked, monkeypatch, capsys):  # noqa: F811
     """As on Windows, where report and --list work."""
-    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     study = [str(a) for a in ("examples/glue/study.yaml", f"glue.gold={faked.folder}/glue")]
     study.append(f"out={faked.folder}/out")
     main([*study, "--list"])
     assert "/seed1" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="study: this system has no fcntl"):
+    with pytest.raises(SystemExit, match="study: out must be .*this system has no fcntl"):
         main(study)
 
 

@@ -9,27 +9,19 @@ the rounds is reported, so that a busy neighbour slows all alike.
 """
 
 import argparse
-import json
 import os
 import sys
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping
 
 import torch
 
-from .. import scoring
-from ..cli import add_user_dir, import_user_dir, run_cli
-from ..output import check_folder
-from .plot import plot_quality
+from ..cli import run_cli
+from ..evaluation import QUALITY, Rows, add_arguments, evaluation, markdown, paths_of, write
+from ..plots import pyplot
+from ..scoring import count_layers, size_of
 
-# Key of a measure, its heading, and how it is printed.
 MEASURES = {
-    "accuracy": ("accuracy, %", "{:.1f}"),
-    "f1": ("F1, %", "{:.1f}"),
-    "mcc": ("MCC, %", "{:.1f}"),
-    "pearson": ("Pearson, %", "{:.1f}"),
-    "spearman": ("Spearman, %", "{:.1f}"),
-    "agreement": ("agreement with the teacher, %", "{:.1f}"),
-    "correlation": ("Pearson with the teacher, %", "{:.1f}"),
+    **QUALITY,
     "layers": ("layers", "{}"),
     "parameters": ("parameters", "{:,}"),
     "megabytes": ("MB of weights", "{:.1f}"),
@@ -37,130 +29,66 @@ MEASURES = {
 }
 
 
-def compare(
-    data: str,
-    paths: Dict[str, str],
-    teacher: str,
-    split: str = "valid",
-    batch_size: int = 32,
-    rounds: int = 5,
-    teacher_data: Optional[str] = None,
-    head: Optional[str] = None,
-) -> Tuple[Dict[str, Dict[str, float]], int]:
+def compare(data: str, paths: Mapping[str, str], teacher: str, **options) -> tuple[Rows, int]:
     """{name: measures} of checkpoints {name: path}, and the number of examples.
 
-    Args:
-        teacher_data: the same examples in the teacher's vocabulary, if it is not the students'
-        head: the classification head to use, see :func:`scoring.load`
+    ``options`` and errors are those of :func:`evaluation`.
+    """
+    ours = evaluation(data, paths, teacher, **options)
+    models = {name: one.logits for name, one in ours.loaded.items()}
+    rows = ours.measure(models, name_of={name: name for name in paths})
+    for name, one in ours.loaded.items():
+        rows[name].update(
+            layers=count_layers(one.model.state_dict()),
+            parameters=sum(p.numel() for p in one.model.parameters()),
+            megabytes=size_of(one.path)["bytes"] / 1e6,
+        )
+    return rows, sum(len(batch["id"]) for batch in ours.batches[teacher])
+
+
+def plot_quality(rows: Rows, teacher: str, title: str, path: str) -> None:
+    """Quality against speed, a point for each model, the teacher's quality as a line.
 
     Raises:
-        ValueError: where a checkpoint cannot be used, or two read the data differently.
+        ValueError: where matplotlib is not installed.
     """
-    loaded = scoring.load_all(paths, data, teacher, teacher_data, head)
-    batches = scoring.batches_of_all(loaded, split, batch_size)
-    targets = scoring.targets_of(batches[teacher])
-    outputs = {
-        name: scoring.in_order([one.logits(batch) for batch in batches[name]], batches[name])
-        for name, one in loaded.items()
-    }
-    speeds = scoring.measure_speeds(
-        {name: one.logits for name, one in loaded.items()}, batches, rounds
-    )
-    rows, asked = {}, scoring.metrics_asked(loaded.values())
-    for name, one in loaded.items():
-        rows[name] = {
-            **scoring.quality(one, outputs[name], targets, asked),
-            **scoring.likeness(one, outputs[name], outputs[teacher]),
-            "layers": scoring.count_layers(one.model.state_dict()),
-            "parameters": sum(p.numel() for p in one.model.parameters()),
-            "megabytes": scoring.size_of(one.path)["bytes"] / 1e6,
-            "sentences_per_second": speeds[name],
-        }
-    return rows, len(outputs[teacher])
-
-
-def markdown(
-    rows: Dict[str, Dict[str, float]], measures: Mapping[str, Tuple[str, str]] = MEASURES
-) -> str:
-    keys = [key for key in measures if key in next(iter(rows.values()))]
-    lines = [
-        "| model | " + " | ".join(measures[key][0] for key in keys) + " |",
-        "|---" * (len(keys) + 1) + "|",
-    ]
+    metric = next(iter(rows[teacher]))
+    figure, axes = pyplot().subplots(figsize=(8, 4.8), layout="constrained")
+    axes.axhline(rows[teacher][metric], color="0.6", linestyle="--", linewidth=1)
     for name, row in rows.items():
-        cells = (measures[key][1].format(row[key]) for key in keys)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def parse_checkpoints(items: Sequence[str]) -> Dict[str, str]:
-    """NAME=PATH ... as {name: path}."""
-    paths: Dict[str, str] = {}
-    for item in items:
-        name, _, path = item.partition("=")
-        if not name or not path or name in paths:
-            raise ValueError(f"{item!r}: allowed is NAME=CHECKPOINT, every name once")
-        paths[name] = path
-    return paths
-
-
-def positive(text: str) -> int:
-    """A number of a command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: 1 or more")
-    return int(text)
+        label = f"{name}  {row[metric]:.1f}  ({row['megabytes']:.0f} MB)"
+        axes.scatter(row["sentences_per_second"], row[metric], s=70, label=label, zorder=3)
+    axes.set_xlim(left=0)
+    axes.set(xlabel="sentences a second on this CPU (more is better)",
+             ylabel=MEASURES[metric][0], title=title)  # fmt: skip
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot().close(figure)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.compare", description=__doc__.split("\n")[0]
     )
-    add = parser.add_argument
-    add("data", metavar="DATA_DIR", help="data folder of the task")
-    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
-    add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
-    add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
-    add("--out", required=True, metavar="DIR", help="for compare.md, compare.json, compare.png")
-    add("--split", default="valid", help="split to score (default: %(default)s)")
-    add("--batch-size", type=positive, default=32, help="sentences a batch (default: %(default)s)")
-    add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
-    add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
-    add("--title", default="Quality and speed", help="of the plot (default: %(default)s)")
-    add_user_dir(parser)
+    add_arguments(parser, out="compare.md, compare.json, compare.png")
+    title = "title of the plot (default: %(default)s)"
+    parser.add_argument("--title", default="Quality and speed", help=title)
     return parser
 
 
 def work(args: argparse.Namespace) -> None:
-    paths = parse_checkpoints(args.checkpoints)
-    teacher = args.teacher or next(iter(paths))
-    if teacher not in paths:
-        raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
-    check_folder(args.out)
-    import_user_dir(args.user_dir)
+    paths = paths_of(args)
     rows, count = compare(
-        args.data,
-        paths,
-        teacher,
-        args.split,
-        args.batch_size,
-        args.rounds,
-        args.teacher_data,
-        args.classification_head_name,
-    )
-    table = markdown(rows) + (
+        args.data, paths, args.teacher, split=args.split, batch_size=args.batch_size,
+        rounds=args.rounds, teacher_data=args.teacher_data, head=args.classification_head_name,
+    )  # fmt: skip
+    table = markdown(rows, MEASURES) + (
         f"\n\n{count} examples of `{args.split}`; speed on the CPU, {torch.get_num_threads()} "
         f"threads, batches of {args.batch_size}.\n"
     )
-    os.makedirs(args.out, exist_ok=True)
-    print(table)
-    with open(os.path.join(args.out, "compare.md"), "w", encoding="utf-8") as f:
-        f.write(table)
-    with open(os.path.join(args.out, "compare.json"), "w", encoding="utf-8") as f:
-        json.dump({"teacher": teacher, "examples": count, "models": rows}, f, indent=2)
-    metric = next(iter(rows[teacher]))
-    picture = os.path.join(args.out, "compare.png")
+    write(args.out, "compare", rows, {"teacher": args.teacher, "examples": count}, table)
     try:
-        plot_quality(rows, teacher, metric, MEASURES[metric][0], args.title, picture)
+        plot_quality(rows, args.teacher, args.title, os.path.join(args.out, "compare.png"))
     except ValueError as error:
         print(f"compare: no compare.png: {error}", file=sys.stderr)
 

@@ -1,3 +1,6 @@
-from .report import main
+from ..cli import extra
+
+with extra("report"):
+    from .report import main
 
 main()

@@ -3,143 +3,229 @@
 An empty text, and no file, where the results have nothing to draw.
 """
 
-from typing import Any, Dict, List, Sequence
+import os
+import re
 
-from .figure_style import TEACHER_LINE, apart, line, looks, panels, save, ticks_at, wide
-from .sections import METRICS, baseline_label
-from .statistics import CONFIDENCE, paired_difference, summarize
+import pandas as pd
+import seaborn as sns
+
+from ..plots import pyplot
+from .sections import pairs_with_baseline, with_recipe
 from .tables import (
-    Column,
-    Group,
-    columns,
-    headline,
-    pooled_against,
-    tabulate,
-    tabulate_curves,
-    tabulate_teacher,
+    GAPS,
+    OF_TEACHER,
+    RECIPE,
+    at_the_end,
+    during,
+    paired_difference,
+    pooled,
 )
 
-WHAT_ALL_IS = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
+MARKERS = "osD^vPX*p<>h"  # say the same as the colours without colour
+BARS = "mean over seeds; bars are ± one standard error, moved sideways a little"
+BANDS = "mean over seeds; bands are ± one standard error"
+PART = "part of the training set, %"
 
 
-def in_report(file: str, caption: str) -> str:
-    return f"![{file[:-4]}]({file})\n\n*{caption}*\n"
-
-
-def metric_name(column: Column) -> str:
-    short = {"acc_and_f1": "accuracy and F1", "pearson_and_spearman": "correlation"}
-    return f"{short.get(column.metric, METRICS.get(column.metric, column.metric))}, %"
-
-
-def name_axes(figure, axes: Sequence, across: int, x: str, texts: Sequence[str]) -> None:
-    """Name x once, and y at the first panel of each row and where another quantity begins."""
-    figure.supxlabel(x, fontsize=10)
-    for i, (one, text) in enumerate(zip(axes, texts)):
-        if i % across == 0 or text != texts[i - 1]:
-            one.set_ylabel(text)
-
-
-def learning_curves(group: Group, out: str, stem: str) -> str:
-    curves = tabulate_curves(group.results, columns(group.results), headline)
-    wanted = [c for c in columns(group.results) if any(c in row for row in curves.values())]
-    if not wanted:
-        return ""
-    across = wide(len(wanted))
-    figure, axes = panels(len(wanted), across)
-    shown = looks(list(curves))
-    for one, column in zip(axes, wanted):
-        for label, row in curves.items():
-            if column in row:
-                line(one, row[column], shown[label], band=True)
-        one.set_title(column.name)
-    name_axes(figure, axes, across, "updates", [metric_name(column) for column in wanted])
-    return in_report(
-        save(figure, out, f"learning_curves{stem}", shown),
-        "Quality on the development set during training: mean over seeds; bands are ± one "
-        "standard error, with the luck of a seed that all arms share: what sets arms apart is in "
-        "the paired differences.",
-    )
-
-
-def fractions(group: Group, out: str, stem: str) -> str:
-    wanted = columns(group.results)
-    table = tabulate(group.results, wanted, headline)
-    teacher = tabulate_teacher(group.results, wanted, headline)
-    lines: Dict[Any, List[Column]] = {}
-    for column in wanted:
-        lines.setdefault((column.task, column.split), []).append(column)
-    drawn = [found for found in lines.values() if len(found) > 1]
-    if not drawn:
-        return ""
-    across = wide(len(drawn))
-    figure, axes = panels(len(drawn), across)
-    shown = looks(list(table))
-    for one, found in zip(axes, drawn):
-        ticks = [100 * c.fraction for c in found]
-        ticks_at(one, ticks, log=True)
-        for i, (label, row) in enumerate(table.items()):
-            move = apart(i, len(table), ticks, log=True)
-            points = {move(100 * c.fraction): row[c] for c in found if c in row}
-            line(one, points, shown[label])
-        known = [c for c in found if c in teacher]
-        one.plot([100 * c.fraction for c in known],
-                 [summarize(teacher[c].values()).mean for c in known], **TEACHER_LINE)  # fmt: skip
-        one.set_title(found[0].task_name)
-    name_axes(
-        figure,
-        axes,
-        across,
-        "part of the training set, %",
-        [metric_name(found[0]) for found in drawn],
-    )
-    return in_report(
-        save(figure, out, f"fractions{stem}", shown, teacher=bool(teacher)),
-        "Quality at the end of training against the part of the training set: mean over seeds; "
-        "bars are ± one standard error, moved sideways a little where they would hide each other.",
-    )
-
-
-def differences(group: Group, baseline: str, out: str, stem: str) -> str:
-    wanted = columns(group.results)
-    table = tabulate(group.results, wanted, headline)
-    base = baseline_label(baseline, list(table))
-    others = [label for label in table if label != base]
-    if base is None or not others:
-        return ""
-    found = {
-        c.name: [paired_difference(table[o].get(c, {}), table[base].get(c, {})) for o in others]
-        for c in wanted
+def styles(points: pd.DataFrame) -> dict[str, dict]:
+    """Colour and marker of every label, the same in all figures of a student."""
+    labels = list(points["label"].cat.categories)
+    colors = sns.color_palette("tab10", len(labels))
+    return {
+        "palette": dict(zip(labels, colors)),
+        "markers": dict(zip(labels, MARKERS * len(labels))),
     }
-    pooled = pooled_against(table, base, others)
-    if pooled:
-        most = max((p.cells for p in pooled if p), default=0)
-        found["all"] = [p.difference if p and p.cells == most else None for p in pooled]
-    across = wide(len(found))
-    figure, axes = panels(len(found), across, height=0.75 + 0.22 * len(others))
-    shown = looks(list(table))
-    for i, (one, (name, row)) in enumerate(zip(axes, found.items())):
-        one.axvline(0, color="0.35", linewidth=1)
-        for y, (label, difference) in enumerate(zip(others, row)):
-            if difference is not None:
-                _interval(one, y, difference, shown[label])
-        one.set_ylim(len(others) - 0.4, -0.6)
-        one.set_yticks(range(len(others)), others if i % across == 0 else [""] * len(others))
-        one.tick_params(axis="y", length=0)
-        one.grid(axis="y", visible=False)
-        one.set_title(name, fontweight="bold" if name == "all" else None)
-    figure.supxlabel(f"difference to {base}, points", fontsize=10)
-    return in_report(
-        save(figure, out, f"differences{stem}", {}),
-        f"Difference to {base} over the seeds that both have: mean and {100 * CONFIDENCE:g}% "
-        "Student-t interval; a hollow marker is a single seed, which has no interval. "
-        f"{WHAT_ALL_IS if 'all' in found else ''}Each panel has its own scale.",
-    )
 
 
-def _interval(axes, y: int, difference, look) -> None:
-    if difference.low is not None:
-        axes.plot([difference.low, difference.high], [y, y], color=look.color, linewidth=1.8,
-                  linestyle=look.linestyle, solid_capstyle="butt")  # fmt: skip
-    fill = "white" if difference.low is None else look.color
-    axes.plot([difference.mean], [y], marker=look.marker, color=look.color, markerfacecolor=fill,
-              markersize=6)  # fmt: skip
+def n_cols(count: int) -> int:
+    """Panels side by side: few, so that letters stay legible in a paper's column."""
+    return count if count <= 2 else 2 if count == 4 else 3
+
+
+def learning_curves(table: pd.DataFrame, out: str, stem: str) -> str:
+    return _lines(
+        during(table).assign(x=lambda rows: rows["updates"], panel=lambda rows: rows["cell"]),
+        ("updates", "quality, %"), out, f"learning_curves{stem}",
+        f"Quality on the development set during training: {BANDS}, with the luck of a seed that "
+        "all arms share: what sets arms apart is in the paired differences.",
+    )  # fmt: skip
+
+
+def fractions(table: pd.DataFrame, out: str, stem: str) -> str:
+    teacher = at_the_end(table, OF_TEACHER).assign(label="teacher")
+    ends = pd.concat([at_the_end(table), teacher]).assign(x=lambda rows: 100 * rows["fraction"])
+    ends["label"] = pd.Categorical(ends["label"], [*table["label"].cat.categories, "teacher"])
+    return _lines(
+        _with_lines(ends.assign(panel=ends["task_name"])), (PART, "quality, %"), out,
+        f"fractions{stem}",
+        f"Quality at the end of training against the part of the training set: {BARS}.",
+        log=True,
+    )  # fmt: skip
+
+
+def gaps(table: pd.DataFrame, out: str, stem: str) -> str:
+    """The gaps in the course of training."""
+    points = pd.concat([during(table, measure) for measure in GAPS])
+    return _lines(
+        _gap_panels(points.assign(x=points["updates"], panel=points["cell"])),
+        ("updates", "gap"), out, f"gap{stem}",
+        f"Held-out minus training risk during training, both in evaluation mode: {BANDS}. The "
+        "label loss is in bits, the teacher distance as logged.",
+    )  # fmt: skip
+
+
+def gaps_by_fraction(table: pd.DataFrame, out: str, stem: str) -> str:
+    """The gaps at the end against the part of the training set."""
+    ends = _gaps_at_the_end(table)
+    points = _with_lines(ends.assign(x=100 * ends["fraction"], panel=ends["task_name"]))
+    return _lines(
+        _gap_panels(points), (PART, "gap"), out, f"gap_fractions{stem}",
+        "Held-out minus training risk at the end of training against the part of the training set: "
+        f"{BARS}.", log=True,
+    )  # fmt: skip
+
+
+def gaps_by_mixes(table: pd.DataFrame, out: str, stem: str) -> str:
+    """The gaps at the end against mixes per example: of the recipe, and of other mixup ratios."""
+    ends = _gaps_at_the_end(table[table["setting"].isin(["", "mixup-ratio"])])
+    points = _with_lines(ends.dropna(subset="mixes").assign(x=ends["mixes"], panel=ends["cell"]))
+    return _lines(
+        _gap_panels(points), ("mixes per example", "gap"), out, f"mixes{stem}",
+        f"Held-out minus training risk at the end of training against mixes per example: {BARS}.",
+    )  # fmt: skip
+
+
+def differences(table: pd.DataFrame, baseline: str, out: str, stem: str) -> str:
+    base, pairs = pairs_with_baseline(table, baseline)
+    if pairs.empty:
+        return ""
+    panels = [pairs.assign(panel=pairs["cell"].astype(str))]
+    if len(pairs.groupby(["task", "fraction"])) > 1:
+        of_arms = {label: pooled(of) for label, of in pairs.groupby("label", observed=True)}
+        most = max(count for _, count in of_arms.values())
+        panels += [seeds.reset_index().assign(label=label, panel="all")
+                   for label, (seeds, count) in of_arms.items() if count == most]  # fmt: skip
+    points = pd.concat(panels)
+    points["difference"] = points["value"] - points["value_base"]
+    points["label"] = pd.Categorical(points["label"], pairs["label"].cat.categories)
+    points["panel"] = pd.Categorical(points["panel"], [*pairs["cell"].cat.categories, "all"])
+    what_all_is = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
+    return _categories(
+        points, "difference", "label", (f"difference to {base}, points", ""), out,
+        f"differences{stem}",
+        f"Difference to {base} over the seeds that both have: mean and 95% Student-t interval, "
+        "which a single seed has not. "
+        f"{what_all_is if len(panels) > 1 else ''}Each panel has its own scale.",
+        errorbar=_interval,
+    )  # fmt: skip
+
+
+def _interval(differences) -> tuple[float, float]:
+    found = paired_difference(differences, 0 * differences)
+    return found.low, found.high
+
+
+def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, out: str, stem: str) -> str:
+    """Quality against a setting's value, the recipe's first."""
+    setting = changed["setting"].iloc[0]
+    ends = at_the_end(with_recipe(changed, recipe))
+    ends = ends.assign(value_of_setting=ends["value_of_setting"].cat.remove_unused_categories())
+    return _categories(
+        ends.assign(panel=ends["cell"]), "value_of_setting", "value", (setting, "quality, %"), out,
+        f"ablation_{setting}{stem}",
+        f"Quality at the end of training for values of `{setting}` (`{RECIPE}`: the unchanged "
+        "one): mean over seeds; bars are ± one standard error.",
+    )  # fmt: skip
+
+
+# --- drawing ---
+
+
+def _gaps_at_the_end(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([at_the_end(table, measure) for measure in GAPS])
+
+
+def _gap_panels(points: pd.DataFrame) -> pd.DataFrame:
+    """Two panels in every cell."""
+    cells = [panel for panel in _in_order(points["panel"]) for _ in GAPS]
+    names = [f"{cell}\n{gap}" for cell, gap in zip(cells, [*GAPS] * len(cells))]
+    panels = points["panel"].astype(str) + "\n" + points["measure"]
+    return points.assign(panel=pd.Categorical(panels, names).remove_unused_categories())
+
+
+def _with_lines(points: pd.DataFrame) -> pd.DataFrame:
+    """Panels where a line has several points."""
+    by_line = points.groupby(["panel", "label"], observed=True)["x"].nunique()
+    several = by_line[by_line > 1].index.get_level_values("panel")
+    return points[points["panel"].isin(several)]
+
+
+def _in_order(values: pd.Series) -> list[str]:
+    """The categories that there are, or the values as they come."""
+    found = dict.fromkeys(values)
+    in_order = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else found
+    return [value for value in in_order if value in found]
+
+
+def _lines(
+    points: pd.DataFrame, axes: tuple[str, str], out: str, name: str, caption: str, log=False
+) -> str:
+    """Means over seeds against x; with bars, moved apart, or for updates with bands."""
+    if points.empty:
+        return ""
+    labels, band = _in_order(points["label"]), axes[0] == "updates"
+    xs = sorted(set(points["x"]))
+    if not band:
+        step = points["label"].map(labels.index).astype(float) - (len(labels) - 1) / 2
+        factor, width = (xs[-1] / xs[0] if log else 1) ** (0.013 * step), 0.013 * step
+        x = points["x"] * factor if log else points["x"] + width * (xs[-1] - xs[0])
+        points = points.assign(x=x)
+    panels = _in_order(points["panel"])
+    grid = sns.relplot(
+        points.reset_index(drop=True), x="x", y="value", col="panel", col_order=panels,
+        col_wrap=4 if "gap" in name or "mixes" in name else n_cols(len(panels)),
+        hue="label", style="label", hue_order=labels, style_order=labels, kind="line",
+        errorbar="se", err_style="band" if band else "bars", height=2.1, aspect=1.3,
+        facet_kws={"sharex": band, "sharey": False}, dashes=False, **styles(points),
+    )  # fmt: skip
+    if not band:
+        grid.set(**({"xscale": "log"} if log else {}))
+        grid.set(xticks=xs, xticklabels=[f"{x:g}" for x in xs])
+        for one in grid.axes.flat:
+            one.minorticks_off()
+    return _save(grid, axes, out, name, caption)
+
+
+def _categories(
+    points: pd.DataFrame, x: str, y: str, axes: tuple[str, str], out: str, name: str, caption: str,
+    errorbar="se",
+) -> str:  # fmt: skip
+    """Means over seeds of each category."""
+    labels, panels = _in_order(points["label"]), _in_order(points["panel"])
+    style = styles(points)
+    grid = sns.catplot(
+        points.assign(label=points["label"].astype(str)).reset_index(drop=True), x=x, y=y,
+        col="panel", col_order=panels, col_wrap=n_cols(len(panels)), hue="label",
+        hue_order=labels, kind="point", order=labels if y == "label" else None,
+        markers=[style["markers"][label] for label in labels], palette=style["palette"],
+        linestyle="none", errorbar=errorbar, capsize=0.08,
+        dodge=0.4 if y == "value" and len(labels) > 1 else False,
+        height=0.75 + 0.22 * len(labels) if y == "label" else 2.4, aspect=1.3, sharex=y != "label",
+        sharey=y == "label", legend=y != "label", err_kws={"linewidth": 1.3},
+    )  # fmt: skip
+    if y == "label":
+        grid.refline(x=0, color="0.35", linestyle="-")
+    return _save(grid, axes, out, name, caption)
+
+
+def _save(grid: sns.FacetGrid, axes: tuple[str, str], out: str, name: str, caption: str) -> str:
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels(*axes)
+    if grid.legend is not None:
+        count = len(grid.legend.texts)
+        sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=min(count, 6),
+                        title=None, frameon=False)  # fmt: skip
+    file = re.sub(r"[^\w.+-]+", "_", name) + ".png"
+    grid.savefig(os.path.join(out, file), dpi=150)
+    pyplot().close(grid.figure)
+    return f"![{file[:-4]}]({file})\n\n*{caption}*\n"

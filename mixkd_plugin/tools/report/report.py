@@ -8,18 +8,20 @@ a later line of a run replaces an earlier one. A run that failed counts as missi
 
 import argparse
 import os
-from typing import Dict, List, Optional, Sequence, Set
+import re
+from collections.abc import Mapping, Sequence
 
 from ..cli import run_cli
 from ..output import check_folder
-from . import ablation_figures, costs, figure_style, figures, gap_figures, sections
-from .results import Result, Results, read_results, unlike
-from .tables import ablations, groups
+from ..results import RECIPE, Result, Results, read_results
+from . import figures, sections
+from .tables import long_table
 
 BASELINES = ("FT", "KD")
+SEED = re.compile(r" --(seed|train-fraction-seed) \d+|seed\d+")  # in a command
 
 
-def choose_baselines(results: Results, wanted: Optional[str]) -> List[str]:
+def choose_baselines(results: Results, wanted: str | None) -> list[str]:
     """The arms to compare with: those asked for, or those of BASELINES that there are.
 
     Raises:
@@ -28,40 +30,41 @@ def choose_baselines(results: Results, wanted: Optional[str]) -> List[str]:
     arms = list(dict.fromkeys(result.run.arm for result in results.done))
     if wanted is None:
         return [arm for arm in BASELINES if arm in arms]
-    baselines = wanted.split(",")
-    for baseline in baselines:
+    for baseline in wanted.split(","):
         if baseline not in arms:
-            raise ValueError(f"--baselines {baseline!r}; allowed: {', '.join(arms) or 'none'}")
-    return baselines
+            raise ValueError(f"--baselines must be of {', '.join(arms) or 'none'}, got {baseline}")
+    return wanted.split(",")
 
 
 def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
     """The report's text; figures go to the folder ``out``."""
+    table = long_table(results.done)
     blocks = ["# Report\n", overview(results)]
-    found = groups(results.done)
-    for group in found:
-        stem = "" if len(found) == 1 else f"-{group.student}"
-        blocks += [f"## Student {group.student}\n", sections.quality(group)]
-        blocks += [figures.learning_curves(group, out, stem), figures.fractions(group, out, stem)]
-        blocks += [sections.differences(group, baseline) for baseline in baselines]
-        if baselines:
-            blocks.append(figures.differences(group, baselines[-1], out, stem))
-        blocks += [sections.retained(group), costs.costs(group, results)]
-        blocks += [sections.gaps(group), gap_figures.gaps(group, out, stem)]
-        blocks.append(gap_figures.by_fraction(group, out, stem))
-    changed = ablations(results.done)
-    if changed:
-        blocks.append("## Ablations\n")
-    for student, keys in changed.items():
-        stem = "" if len(changed) == 1 else f"-{student}"
-        for key in keys:
-            blocks.append(sections.ablation(results.done, student, key, *baselines[-1:]))
-            blocks.append(ablation_figures.ablation(results.done, student, key, out, stem))
     students = list(dict.fromkeys(result.run.student for result in results.done))
-    for student in students:
+    for student in students if len(table) else ():
         stem = "" if len(students) == 1 else f"-{student}"
-        blocks.append(gap_figures.mixes(results.done, student, out, stem))
-    blocks.append(costs.failures(results.failed))
+        of_student = table[table["student"] == student]
+        recipe = of_student[of_student["variant"] == RECIPE]
+        if len(recipe):
+            runs = [result for result in results.done if result.run.student == student]
+            runs = [result for result in runs if result.run.variant == RECIPE]
+            blocks += [f"## Student {student}\n", sections.quality(recipe, runs)]
+            blocks += [figures.learning_curves(recipe, out, stem)]
+            blocks += [figures.fractions(recipe, out, stem)]
+            blocks += [sections.differences(recipe, baseline) for baseline in baselines]
+            if baselines:
+                blocks.append(figures.differences(recipe, baselines[-1], out, stem))
+            blocks += [sections.retained(recipe), sections.costs(student, runs, results)]
+            blocks += [sections.gaps(recipe), figures.gaps(recipe, out, stem)]
+            blocks.append(figures.gaps_by_fraction(recipe, out, stem))
+        settings = [setting for setting in dict.fromkeys(of_student["setting"]) if setting]
+        blocks += ["## Ablations\n"] if settings else []
+        for setting in settings:
+            changed = of_student[of_student["setting"] == setting]
+            blocks.append(sections.ablation(changed, recipe, *baselines[-1:]))
+            blocks.append(figures.ablation(changed, recipe, out, stem))
+        blocks.append(figures.gaps_by_mixes(of_student, out, stem))
+    blocks.append(sections.failures(results.failed))
     return "\n".join(block for block in blocks if block)
 
 
@@ -71,16 +74,33 @@ def overview(results: Results) -> str:
         f"{len(results.done)} finished runs of students, seeds {', '.join(map(str, seeds))}; "
         f"{len(results.failed)} failed.\n"
     ]
-    for folder, flags in unlike(results.done).items():
+    for folder, flags in differing_flags(results.done).items():
         lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
     for folder, count in versions_of_data(results.done).items():
         lines.append(f"**{folder} had {count} different contents in these runs.**\n")
     return "\n".join(lines)
 
 
-def versions_of_data(results: Sequence[Result]) -> Dict[str, int]:
+def differing_flags(results: Sequence[Result]) -> dict[str, list[str]]:
+    """Folders of runs whose commands differ by more than the seed, and what not all of them have.
+
+    So where a study was changed, and only some of its seeds were done again.
+    """
+    commands: dict[str, list[set[str]]] = {}
+    for run, record in results:
+        words = SEED.sub("", record.get("command") or "")
+        flags = {f"--{flag}".strip() for flag in words.split(" --")[1:]}
+        commands.setdefault(run.folder.rpartition("/")[0], []).append(flags)
+    found = {
+        folder: sorted(set.union(*flags) - set.intersection(*flags))
+        for folder, flags in commands.items()
+    }
+    return {folder: flags for folder, flags in found.items() if flags}
+
+
+def versions_of_data(results: Sequence[Result]) -> Mapping[str, int]:
     """Data folders, by their names in commands, whose content was not the same in all runs."""
-    found: Dict[str, Set[str]] = {}
+    found: dict[str, set[str]] = {}
     for _, record in results:
         command, digest = (record.get("command") or "").split(), record.get("data_digest")
         if digest and len(command) > 1:
@@ -94,18 +114,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("results", nargs="+", metavar="RESULTS", help="results.jsonl of a study")
-    add("--out", required=True, metavar="DIR", help="for report.md and the figures")
-    add(
-        "--baselines",
-        metavar="ARM,ARM",
-        help="arms to compare with, the last one in the figure too (default: FT,KD)",
-    )
+    add("--out", required=True, metavar="DIR", help="folder for report.md and the figures")
+    help = "arms to compare with, the last one in the figure, too (default: FT,KD)"
+    add("--baselines", metavar="ARM,ARM", help=help)
     return parser
 
 
 def work(args: argparse.Namespace) -> None:
     check_folder(args.out)
-    figure_style.pyplot()
     results = read_results(args.results)
     baselines = choose_baselines(results, args.baselines)
     os.makedirs(args.out, exist_ok=True)

@@ -1,25 +1,27 @@
 """The sections of a report as Markdown; an empty text where the results have nothing for one."""
 
-from typing import Dict, List, Mapping, Optional, Sequence
+import contextlib
+from collections.abc import Sequence
 
-from .result_line import RECIPE
-from .results import Result
-from .statistics import Difference, Pooled, paired_difference, summarize
+import pandas as pd
+
+from ..results import RECIPE, TEACHER, Result, Results
 from .tables import (
-    Column,
-    Group,
-    Seeds,
-    ablations,
-    base_of,
-    columns,
-    gap_of,
-    headline,
+    ABSENT,
+    CALIBRATION,
+    at_the_end,
+    cells,
+    difference_cell,
+    difference_cells,
+    first_known,
     labels,
-    of_distilled,
-    pooled_against,
-    tabulate,
-    tabulate_teacher,
-    value_of,
+    markdown,
+    means,
+    metrics_of,
+    pairs_with,
+    pooled,
+    summary_cell,
+    teacher_means,
 )
 
 METRICS = {
@@ -27,7 +29,6 @@ METRICS = {
     "acc_and_f1": "mean of accuracy and F1",
     "pearson_and_spearman": "mean of Pearson and Spearman",
 }
-ABSENT = "–"
 HOW_PAIRED = (
     "Over the seeds that both arms have: mean difference in points [95% Student-t interval over "
     "seeds], seeds won / seeds. ▲ ▼: the interval excludes 0; of many such intervals about one in "
@@ -37,141 +38,138 @@ HOW_POOLED = (
     " `all`: each seed's mean over tasks and fractions (MNLI's two splits count as one), the same "
     "cells for every seed and both arms."
 )
+MODEL = ("layers", "parameters", "bytes", "sentences_per_second")
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def summary_cell(seeds: Mapping[int, float], digits: int = 1) -> str:
-    """Mean ± sample standard deviation (number of seeds)."""
-    if not seeds:
-        return ABSENT
-    mean, sd, n = summarize(seeds.values())
-    spread = "" if sd is None else f" ± {sd:.{digits}f}"
-    return f"{mean:.{digits}f}{spread} ({n})"
-
-
-def difference_cell(difference: Optional[Difference], digits: int = 1) -> str:
-    if difference is None:
-        return ABSENT
-    mean, low, high, n, won = difference
-    mark = ("▲ " if mean > 0 else "▼ ") if difference.excludes_zero else ""
-    interval = "no interval" if low is None else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{mark}{mean:+.{digits}f} {interval}, {won}/{n}"
-
-
-def quality(group: Group) -> str:
+def quality(table: pd.DataFrame, runs: Sequence[Result]) -> str:
     """Mean and spread of the task's metric, the best mean in bold, the teacher on top."""
-    wanted = columns(group.results)
-    table = tabulate(group.results, wanted, headline)
-    teacher = tabulate_teacher(group.results, wanted, headline)
-    best = {c: max(_mean(row[c]) for row in table.values() if c in row) for c in wanted}
-    rows = []
-    if teacher:
-        cells = [f"{_mean(teacher[c]):.1f}" if c in teacher else ABSENT for c in wanted]
-        rows.append(["teacher", *cells])
-    for label, row in table.items():
-        cells = [summary_cell(row.get(c, {})) for c in wanted]
-        bold = [c in row and _mean(row[c]) == best[c] for c in wanted]
-        rows.append([label, *(f"**{x}**" if b else x for x, b in zip(cells, bold))])
-    header = ["arm", *(c.name for c in wanted)]
+    tasks: dict[str, list[str]] = {}
+    for (task, _), metric in metrics_of(runs).items():
+        tasks.setdefault(METRICS.get(metric, metric), []).append(task)
+    measured = (f"{name} ({', '.join(dict.fromkeys(its))})" for name, its in tasks.items())
+    mean, text = means(table), cells(at_the_end(table), ["label"])
+    text = text.where(mean != mean.max(), "**" + text + "**")
+    text = pd.concat([teacher_means(table).map("{:.1f}".format, na_action="ignore"), text])
     return (
-        "### Quality\n\n"
-        f"{_what_is_measured(wanted)} Mean ± sample standard deviation (seeds); best mean in bold."
-        f"\n\n{markdown(header, rows)}\n"
+        f"### Quality\n\nIn percent, on the development set: {'; '.join(measured)}. Mean ± sample "
+        f"standard deviation (seeds); best mean in bold.\n\n{_by_arm(text, mean.columns)}\n"
     )
 
 
-def _what_is_measured(wanted: Sequence[Column]) -> str:
-    tasks: Dict[str, List[str]] = {}
-    for column in wanted:
-        names = tasks.setdefault(METRICS.get(column.metric, column.metric), [])
-        if column.task not in names:
-            names.append(column.task)
-    parts = (f"{name} ({', '.join(names)})" for name, names in tasks.items())
-    return "In percent, on the development set: " + "; ".join(parts) + "."
+def _by_arm(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    return markdown(table.reindex(columns=columns).rename_axis("arm"), "arm")
 
 
-def _mean(seeds: Mapping[int, float]) -> float:
-    return summarize(seeds.values()).mean
-
-
-def baseline_label(baseline: str, found: Sequence[str]) -> Optional[str]:
-    """The label of a baseline's arm: on labels, or else on the data it has."""
+def baseline_label(baseline: str, found: Sequence[str]) -> str | None:
+    """The label of a baseline's arm: on gold labels, or else on the data it has."""
     if baseline in found:
         return baseline
     return next((label for label in found if label.startswith(f"{baseline}, ")), None)
 
 
-def differences(group: Group, baseline: str) -> str:
+def pairs_with_baseline(table: pd.DataFrame, baseline: str) -> tuple[str | None, pd.DataFrame]:
+    """The baseline's label, and the end of every other run beside the baseline's of its seed."""
+    table = at_the_end(table)
+    base = baseline_label(baseline, sorted(table["label"].unique()))
+    return base, pairs_with(table[table["label"] != base], table[table["label"] == base])
+
+
+def differences(table: pd.DataFrame, baseline: str) -> str:
     """Every other arm against one, in every cell and pooled."""
-    wanted = columns(group.results)
-    table = tabulate(group.results, wanted, headline)
-    base = baseline_label(baseline, list(table))
-    others = [label for label in table if label != base]
+    base, pairs = pairs_with_baseline(table, baseline)
+    wanted = cells(at_the_end(table), ["label"])
+    others = [label for label in wanted.index if label != base]
     if base is None or not others:
         return ""
-    rows = []
-    for column in wanted:
-        pairs = (paired_difference(table[o].get(column, {}), table[base].get(column, {}))
-                 for o in others)  # fmt: skip
-        rows.append([column.name, *map(difference_cell, pairs)])
+    text = difference_cells(pairs, ["label"]).reindex(index=others, columns=wanted.columns)
     legend = HOW_PAIRED
-    pooled = pooled_against(table, base, others)
-    if pooled:
-        rows.append(["all", *map(_pooled_cell, pooled)])
+    if len(table.groupby(["task", "fraction"])) > 1:
         legend += HOW_POOLED
-    return f"### Difference to {base}\n\n{legend}\n\n{markdown(['cell', *others], rows)}\n"
+        for label in others:
+            of_label = pairs[pairs["label"] == label]
+            if len(of_label):
+                seeds, count = pooled(of_label)
+                cell = f"{difference_cell(seeds)}, {count} cell{'s' * (count > 1)}"
+                text.loc[label, "all"] = cell
+    table = markdown(text.T.rename_axis("cell"), "cell")
+    return f"### Difference to {base}\n\n{legend}\n\n{table}\n"
 
 
-def _pooled_cell(pooled: Optional[Pooled]) -> str:
-    if pooled is None:
-        return ABSENT
-    return f"{difference_cell(pooled.difference)}, {pooled.cells} cell{'s' * (pooled.cells > 1)}"
-
-
-def retained(group: Group) -> str:
+def retained(table: pd.DataFrame) -> str:
     """The students' means as a share of the teacher's."""
-    wanted = columns(group.results)
-    table = tabulate(group.results, wanted, headline)
-    teacher = tabulate_teacher(group.results, wanted, headline)
-    wanted = [c for c in wanted if c in teacher and _mean(teacher[c]) > 0]
+    teacher, students = teacher_means(table), means(table)
+    wanted = [c for c in students.columns if c in teacher and teacher.iloc[0][c] > 0]
     if not wanted:
         return ""
+    share = (100 * students[wanted] / teacher.iloc[0][wanted]).astype(float)
+    text = _by_arm(share.map("{:.1f}".format, na_action="ignore"), wanted)
+    heading = "### Share of the teacher's quality\n\nMean of the students, % of the teacher's."
+    return f"{heading}\n\n{text}\n"
 
-    def share(row: Mapping[Column, Seeds], column: Column) -> str:
-        if column not in row:
-            return ABSENT
-        return f"{100 * _mean(row[column]) / _mean(teacher[column]):.1f}"
 
-    rows = [[label, *(share(row, c) for c in wanted)] for label, row in table.items()]
+def costs(student: str, runs: Sequence[Result], results: Results) -> str:
+    """Size and speed of student and teacher; length of training and what it asked the teacher."""
+    rows = []
+    for task in dict.fromkeys(run.task for run, _ in runs):
+        records = [record for run, record in runs if run.task == task]
+        speeds = [s for s in results.speeds if (s["task"], s["student"]) == (task, student)]
+        of_teacher = [{key.removeprefix("teacher_"): s[key] for key in s if TEACHER in key}
+                      for s in speeds]  # fmt: skip
+        of_teacher += [record["teacher"] for record in records if "teacher" in record]
+        of_teacher += [record for run, record in results.teachers if run.task == task]
+        small, large = first_known([*speeds, *records], MODEL), first_known(of_teacher, MODEL)
+        rows.append([task, TEACHER, *(_size(key, large[key]) for key in MODEL)])
+        shares = small / large.where(large != 0)
+        rows.append([task, student, *(
+            _size(key, small[key]) + ("" if pd.isna(shares[key]) else f" ({shares[key]:.2f})")
+            for key in MODEL
+        )])  # fmt: skip
+    header = ["task", "model", "layers", "parameters", "MB", "sentences a second"]
     return (
-        "### Share of the teacher's quality\n\nMean of the students, % of the teacher's.\n\n"
-        f"{markdown(['arm', *(c.name for c in wanted)], rows)}\n"
+        "### Costs\n\nMB: parameters in the type that they are saved in. In brackets: the "
+        f"student's share of the teacher's.\n\n{markdown(pd.DataFrame(rows, columns=header))}\n\n"
+        "Examples in the training part, updates, and rows that the teacher was asked about, by "
+        f"arm:\n\n{_training(runs)}\n"
     )
 
 
-def gaps(group: Group) -> str:
+def _size(key: str, value: float) -> str:
+    if pd.isna(value):
+        return ABSENT
+    return f"{value / 1e6:.1f}" if key == "bytes" else f"{value:,.0f}"
+
+
+def _training(runs: Sequence[Result]) -> str:
+    keys = ["examples", "updates", "teacher_queries"]
+    table = pd.DataFrame([[*run[:2], run.label, *map(record.get, keys)] for run, record in runs],
+                         columns=["task", "fraction", "label", *keys])  # fmt: skip
+    table["task"] = pd.Categorical(table["task"], list(dict.fromkeys(table["task"])))
+    by_cell = table.groupby(["task", "fraction"], observed=True)[keys[:2]].agg(_range)
+    by_arm = table.groupby(["task", "fraction", "label"], observed=True)[keys[2]].agg(_range)
+    text = by_cell.join(by_arm.unstack("label")[labels(runs)])
+    text.index = [f"{task}, {100 * fraction:g}%" for task, fraction in text.index]
+    return markdown(text.rename_axis("cell"), "cell")
+
+
+def _range(values: pd.Series) -> str:
+    """The one value, or from the least to the largest."""
+    known = sorted(set(values.dropna()))
+    return "–".join(f"{v:,.0f}" for v in dict.fromkeys([*known[:1], *known[-1:]])) or ABSENT
+
+
+def gaps(table: pd.DataFrame) -> str:
     """Held-out minus training risk, and calibration, at the end of training."""
     parts = []
-    everyone, distilled = group.results, of_distilled(group.results)
-    for heading, results, measure, digits in (
-        ("Label loss, held-out minus training, bits", everyone, gap_of("loss"), 3),
-        ("Teacher distance, held-out minus training", distilled, gap_of("kd_loss"), 3),
-        ("Expected calibration error, held-out, %", everyone, value_of("ece"), 1),
+    columns = cells(at_the_end(table), ["label"]).columns
+    for heading, measure, digits in (
+        ("Label loss, held-out minus training, bits", "label loss", 3),
+        ("Teacher distance, held-out minus training", "teacher distance", 3),
+        ("Expected calibration error, held-out, %", CALIBRATION, 1),
     ):
-        wanted = columns(group.results)
-        table = tabulate(results, wanted, measure)
-        wanted = [c for c in wanted if any(c in row for row in table.values())]
-        if wanted:
-            rows = [
-                [label, *(summary_cell(row.get(c, {}), digits) for c in wanted)]
-                for label, row in table.items()
-            ]
-            header = ["arm", *(c.name for c in wanted)]
-            parts.append(f"{heading}:\n\n{markdown(header, rows)}\n")
+        found = at_the_end(table, measure)
+        if len(found):
+            text = cells(found, ["label"], lambda values, d=digits: summary_cell(values, d))
+            parts.append(f"{heading}:\n\n{_by_arm(text, [c for c in columns if c in text])}\n")
     if not parts:
         return ""
     return (
@@ -181,53 +179,49 @@ def gaps(group: Group) -> str:
     )
 
 
-def ablation(
-    results: Sequence[Result], student: str, key: str, baseline: Optional[str] = None
-) -> str:
+def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None = None) -> str:
     """What each value of a setting gives, beside the recipe and beside a baseline with it."""
-    values = ablations(results)[student][key]
-    changed = [result for variants in values.values() for result in variants]
-    wanted = columns(changed)
-    base = base_of(results, student)
-    plain = tabulate(base, wanted, headline)
-    rows, beside = _teachers({RECIPE: base, **values}, wanted), []
-    for label in labels(changed):
-        if label in plain:
-            cells = (summary_cell(plain[label].get(c, {})) for c in wanted)
-            rows.append([label, RECIPE, *cells])
-        for value, variants in values.items():
-            table = tabulate(variants, wanted, headline)
-            row, other = table.get(label), table.get(baseline or "")
-            if row:
-                cells = (_ablated(row.get(c), plain.get(label, {}).get(c, {})) for c in wanted)
-                rows.append([label, value, *cells])
-            if row and other and label != baseline:
-                pairs = (paired_difference(row.get(c, {}), other.get(c, {})) for c in wanted)
-                beside.append([label, value, *map(difference_cell, pairs)])
-    header = ["arm", key, *(c.name for c in wanted)]
-    text = (
-        f"### `{key}`, student {student}\n\nMean ± sample standard deviation (seeds); then the "
+    setting, student = changed[["setting", "student"]].iloc[0]
+    table = with_recipe(changed, recipe)
+    rows = ["label", "value_of_setting"]
+    ends = at_the_end(table)
+    new, old = (ends[(ends["variant"] == RECIPE) == is_old] for is_old in (False, True))
+    text = cells(ends, rows)
+    against = difference_cells(pairs_with(new, old, ["label", "cell"]), rows)
+    text += ("; " + against).reindex_like(text).fillna("")
+    teachers = teacher_means(table, rows[1:]).map("{:.1f}".format, na_action="ignore")
+    if (teachers.nunique() > 1).any():  # else it is the same for all values
+        text = pd.concat([teachers, text])
+    report = (
+        f"### `{setting}`, student {student}\n\nMean ± sample standard deviation (seeds); then the "
         f"difference to `{RECIPE}`, as above: mean [95% interval], seeds won / seeds.\n\n"
-        f"{markdown(header, rows)}\n"
+        f"{markdown(text, 'arm', setting)}\n"
     )
-    if beside:
-        text += f"\nDifference to {baseline} with the same `{key}`:\n\n{markdown(header, beside)}\n"
-    return text
+    others, base = new[new["label"] != baseline], new[new["label"] == baseline]
+    beside = difference_cells(pairs_with(others, base, ["value_of_setting", "cell"]), rows)
+    if len(beside):
+        report += f"\nDifference to {baseline} with the same `{setting}`:\n\n"
+        report += f"{markdown(beside, 'arm', setting)}\n"
+    return report
 
 
-def _teachers(values: Mapping[str, Sequence[Result]], wanted: Sequence[Column]) -> List[List[str]]:
-    """Rows of the teachers, where a value of the setting has other ones."""
-    found = {value: tabulate_teacher(runs, wanted, headline) for value, runs in values.items()}
-    rows = {
-        value: [f"{_mean(table[c]):.1f}" if c in table else ABSENT for c in wanted]
-        for value, table in found.items()
-    }
-    differ = any(len(set(cells) - {ABSENT}) > 1 for cells in zip(*rows.values()))
-    return [["teacher", value, *cells] for value, cells in rows.items()] if differ else []
+def with_recipe(changed: pd.DataFrame, recipe: pd.DataFrame) -> pd.DataFrame:
+    """Runs of a setting's values, numbers ascending, and before them the recipe's of their arms."""
+    values = list(dict.fromkeys(changed["value_of_setting"]))
+    with contextlib.suppress(ValueError):  # as they come
+        values.sort(key=float)
+    alike = recipe["cell"].isin(changed["cell"]) & recipe["label"].isin(changed["label"])
+    table = pd.concat([recipe[alike], changed])
+    table["value_of_setting"] = pd.Categorical(table["value_of_setting"], [RECIPE, *values])
+    return table
 
 
-def _ablated(seeds: Optional[Seeds], base: Seeds) -> str:
-    if seeds is None:
-        return ABSENT
-    difference = paired_difference(seeds, base)
-    return summary_cell(seeds) + (f"; {difference_cell(difference)}" if difference else "")
+def failures(failed: Sequence[Result]) -> str:
+    """Every run without a result, and its last words."""
+    if not failed:
+        return ""
+    table = pd.DataFrame([run for run, _ in failed])
+    last = [" ".join(record["error"].split()).replace("|", "\\|") for _, record in failed]
+    table["error"] = [text if len(text) <= 200 else f"…{text[-200:]}" for text in last]
+    table["fraction"] = table["fraction"].map("{:g}".format)
+    return f"## Failures\n\nRuns that have no result.\n\n{markdown(table)}\n"

@@ -1,201 +1,213 @@
-"""Results of a study arranged by arm, cell and seed, for tables and figures."""
+"""Results in a long table, a row for each value of a run, and the cells of a report made of it.
 
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+Columns of the table: the run's names; ``label`` of the arm; ``cell``, a task and a part of its
+training set; ``setting`` and ``value_of_setting`` of a variant; ``updates`` (NaN: at the end);
+``measure`` and its ``value``. A value that is absent has no row, one that diverged is NaN.
+"""
 
-from .result_line import GOLD, RECIPE, changes_of, headlines
-from .results import Result
-from .statistics import Pooled, pooled_difference
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..results import GOLD, RECIPE, Result, changes_of, headlines
 
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "FM")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
+QUALITY, OF_TEACHER, CALIBRATION = "quality", "quality of the teacher", "ece"
+GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
+CONFIDENCE = 0.95
+ABSENT = "–"
 
 
-class Column(NamedTuple):
-    """What stands in one column of a table, or in one panel of a figure."""
+class Difference(NamedTuple):
+    """Of two arms over the seeds that both have, with Student's t interval (NaN: one seed)."""
 
-    task: str
-    fraction: float
-    split: str
-    metric: str
-
-    @property
-    def task_name(self) -> str:
-        return SPLIT_NAMES[self.split] if self.task == "MNLI" else self.task
-
-    @property
-    def name(self) -> str:
-        return f"{self.task_name}, {100 * self.fraction:g}%"
+    mean: float
+    low: float
+    high: float
+    n: int
+    won: int  # seeds in which it is above zero
 
 
-class Group(NamedTuple):
-    """Runs to be compared with each other."""
-
-    student: str
-    results: List[Result]
+# --- the long table ---
 
 
-Seeds = Dict[int, float]
-Table = Dict[str, Dict[Column, Seeds]]  # by label of the arm
-# From the measures of each split, at one point of a run; None where they lack it.
-Measure = Callable[[Mapping[str, Any], Column], Optional[float]]
-
-
-def groups(results: Iterable[Result]) -> List[Group]:
-    """Runs of the same student, without ablations."""
-    found: Dict[str, List[Result]] = {}
-    for result in results:
-        if result.run.variant == RECIPE:
-            found.setdefault(result.run.student, []).append(result)
-    return [Group(student, found[student]) for student in found]
-
-
-def base_of(results: Sequence[Result], student: str) -> List[Result]:
-    """What ablations of a student are compared with."""
-    return [r for r in results if r.run.student == student and r.run.variant == RECIPE]
-
-
-def ablations(results: Iterable[Result]) -> Dict[str, Dict[str, Dict[str, List[Result]]]]:
-    """Results of variants by student, key and value, numbers ascending."""
-    found: Dict[str, Dict[str, Dict[str, List[Result]]]] = {}
-    for result in results:
-        changes = changes_of(result.run.variant)
-        if changes:
-            key, value = ", ".join(changes), ", ".join(changes.values())
-            values = found.setdefault(result.run.student, {}).setdefault(key, {})
-            values.setdefault(value, []).append(result)
-    for keys in found.values():
-        for key, values in keys.items():
-            if numbers(values):
-                keys[key] = {value: values[value] for value in sorted(values, key=float)}
-    return found
-
-
-def numbers(values: Iterable[str]) -> Optional[List[float]]:
-    """The values as numbers, if they all are."""
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        return None
-
-
-def columns(results: Sequence[Result]) -> List[Column]:
-    """Tasks as they come, fractions ascending, MNLI's two splits side by side."""
-    tasks = list(dict.fromkeys(result.run.task for result in results))
-    cells = {(result.run.task, result.run.fraction) for result in results}
-    found = []
-    for task, fraction in sorted(cells, key=lambda cell: (tasks.index(cell[0]), cell[1])):
-        inside = [r.record["metrics"] for r in results if r.run[:2] == (task, fraction)]
-        everywhere = [m for m in headlines(task) if all(m in one["valid"] for one in inside)]
-        metric = (everywhere or headlines(task))[0]
-        found.append(Column(task, fraction, "valid", metric))
-        if task == "MNLI" and any(metric in metrics.get("valid1", {}) for metrics in inside):
-            found.append(Column(task, fraction, "valid1", metric))
-    return found
-
-
-def labels(results: Iterable[Result]) -> List[str]:
-    """The arms' labels: known arms in the order of ARMS, then others as they come."""
-    runs = list({result.run.label: result.run for result in results}.values())
-    arms = list(dict.fromkeys([*ARMS, *(run.arm for run in runs)]))
-    runs.sort(key=lambda run: (arms.index(run.arm), run.data != GOLD))
-    return [run.label for run in runs]
-
-
-def headline(metrics: Mapping[str, Any], column: Column) -> Optional[float]:
-    return metrics.get(column.split, {}).get(column.metric)
-
-
-def value_of(key: str) -> Measure:
-    """A measure of the column's split."""
-    return lambda metrics, column: metrics.get(column.split, {}).get(key)
-
-
-def gap_of(key: str) -> Measure:
-    """A risk on held-out examples minus that on the training part."""
-
-    def measure(metrics: Mapping[str, Any], column: Column) -> Optional[float]:
-        held_out = metrics.get(column.split, {}).get(key)
-        trained = metrics.get("train", {}).get(key)
-        return None if held_out is None or trained is None else held_out - trained
-
-    return measure
-
-
-def of_distilled(results: Sequence[Result]) -> List[Result]:
-    """Without runs that never asked a teacher: they were not to be near it."""
-    return [result for result in results if result.record.get("teacher_queries") != 0]
-
-
-def tabulate(results: Sequence[Result], wanted: Sequence[Column], measure: Measure) -> Table:
-    """A measure at the end of every run, by label, column and seed; nothing where there is none."""
-    table: Table = {}
-    for label in labels(results):
-        for column in wanted:
-            seeds = {}
-            for run, record in results:
-                if run.label == label and run[:2] == column[:2]:
-                    value = measure(record["metrics"], column)
-                    if value is not None:
-                        seeds[run.seed] = value
-            if seeds:
-                table.setdefault(label, {})[column] = seeds
+def long_table(results: Sequence[Result]) -> pd.DataFrame:
+    metrics = metrics_of(results)
+    table = pd.DataFrame(
+        [row for result in results for row in _rows(result, metrics[result.run[:2]])]
+    )
+    if table.empty:
+        return table
+    tasks = list(dict.fromkeys(table["task"]))
+    order = table.assign(task=table["task"].map(tasks.index))
+    cells = table.loc[order.sort_values(["task", "fraction", "split"], kind="stable").index, "cell"]
+    table["cell"] = pd.Categorical(table["cell"], list(dict.fromkeys(cells)))
+    table["label"] = pd.Categorical(table["label"], labels(results))
     return table
 
 
-def tabulate_teacher(
-    results: Sequence[Result], wanted: Sequence[Column], measure: Measure
-) -> Dict[Column, Seeds]:
-    """The same of the teachers that the runs had, by column and seed of the run."""
-    table: Dict[Column, Seeds] = {}
-    for column in wanted:
-        for run, record in results:
-            if "teacher" in record and run[:2] == column[:2]:
-                value = measure(record["teacher"]["metrics"], column)
-                if value is not None:
-                    table.setdefault(column, {})[run.seed] = value
-    return table
-
-
-def pooled_against(
-    table: Mapping[str, Dict[Column, Seeds]], base: str, others: Sequence[str]
-) -> List[Optional[Pooled]]:
-    """The difference of each of the others to an arm over all cells; none where there is one."""
-    if len({column[:2] for row in table.values() for column in row}) < 2:
-        return []
-    cells = {label: mean_over_splits(row) for label, row in table.items()}
-    return [pooled_difference(cells[other], cells[base]) for other in others]
-
-
-def mean_over_splits(table: Dict[Column, Seeds]) -> Dict[Any, Seeds]:
-    """One arm's values by (task, fraction): MNLI counts once, as in GLUE's average."""
-    cells: Dict[Any, Dict[int, List[float]]] = {}
-    for column, seeds in table.items():
-        for seed, value in seeds.items():
-            cells.setdefault(column[:2], {}).setdefault(seed, []).append(value)
+def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:
+    """Of each task and fraction the first of the task's metrics that all runs have."""
+    there: dict[tuple[str, float], set[str]] = {}
+    for run, record in results:
+        keys = set(record["metrics"]["valid"])
+        there[run[:2]] = there.get(run[:2], keys) & keys
     return {
-        cell: {seed: sum(values) / len(values) for seed, values in seeds.items()}
-        for cell, seeds in cells.items()
+        cell: next((key for key in headlines(cell[0]) if key in keys), headlines(cell[0])[0])
+        for cell, keys in there.items()
     }
 
 
-def tabulate_curves(
-    results: Sequence[Result], wanted: Sequence[Column], measure: Measure
-) -> Dict[str, Dict[Column, Dict[float, Seeds]]]:
-    """A measure during training, by label, column, updates and seed; points that all seeds have."""
-    curves: Dict[str, Dict[Column, Dict[float, Seeds]]] = {}
-    for label in labels(results):
-        for column in wanted:
-            points: Dict[float, Seeds] = {}
-            seeds = set()
-            for run, record in results:
-                if run.label == label and run[:2] == column[:2]:
-                    for point in record.get("curve", []):
-                        value = measure(point, column)
-                        if value is not None:
-                            points.setdefault(point["updates"], {})[run.seed] = value
-                            seeds.add(run.seed)
-            complete = {now: points[now] for now in sorted(points) if set(points[now]) == seeds}
-            if complete:
-                curves.setdefault(label, {})[column] = complete
-    return curves
+def labels(results: Sequence[Result]) -> list[str]:
+    """Known arms in the order of ARMS, then others as they come."""
+    runs = list({result.run.label: result.run for result in results}.values())
+    arms = list(dict.fromkeys([*ARMS, *(run.arm for run in runs)]))
+    return [run.label for run in sorted(runs, key=lambda r: (arms.index(r.arm), r.data != GOLD))]
+
+
+def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
+    run, record = result
+    changes = changes_of(run.variant)
+    names = {
+        **run._asdict(),
+        "label": run.label,
+        "setting": ", ".join(changes),
+        "value_of_setting": ", ".join(changes.values()) or RECIPE,
+        "mixes": record.get("mixes_per_example"),
+    }
+    points = [(np.nan, record["metrics"]), *((p["updates"], p) for p in record.get("curve", []))]
+    for updates, measures in points:
+        train = measures.get("train", {})
+        for split in ("valid", "valid1") if run.task == "MNLI" else ("valid",):
+            held_out = measures.get(split, {})
+            values = {QUALITY: held_out.get(metric), CALIBRATION: held_out.get("ece")}
+            for gap, key in GAPS.items():
+                both = held_out.get(key), train.get(key)
+                values[gap] = None if None in both else both[0] - both[1]
+            if record.get("teacher_queries") == 0:  # it was not to be near the teacher
+                del values["teacher distance"]
+            if np.isnan(updates):
+                of_teacher = record.get("teacher", {"metrics": {}})["metrics"]
+                values[OF_TEACHER] = of_teacher.get(split, {}).get(metric)
+            task = SPLIT_NAMES[split] if run.task == "MNLI" else run.task
+            of_split = {"split": split, "task_name": task, "updates": updates}
+            of_split["cell"] = f"{task}, {100 * run.fraction:g}%"
+            for measure, value in values.items():
+                if value is not None:
+                    yield {**names, **of_split, "measure": measure, "value": value}
+
+
+def at_the_end(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
+    return table[table["updates"].isna() & (table["measure"] == measure)]
+
+
+def during(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
+    """Points of the curves that all seeds have."""
+    table = table[table["updates"].notna() & (table["measure"] == measure)]
+    line = ["label", "cell"]
+    there = table.groupby([*line, "updates"], observed=True)["seed"].transform("nunique")
+    return table[there == table.groupby(line, observed=True)["seed"].transform("nunique")]
+
+
+# --- statistics ---
+
+
+def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """Ours minus theirs, of the same seeds."""
+    differences = np.asarray(ours) - np.asarray(theirs)
+    low = high = np.nan
+    if len(differences) > 1:
+        low, high = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
+    return Difference(differences.mean(), low, high, len(differences), int((differences > 0).sum()))
+
+
+def pairs_with(
+    table: pd.DataFrame, base: pd.DataFrame, by: Sequence[str] = ("cell",)
+) -> pd.DataFrame:
+    """Rows with the value of ``base``, in the same cell and of the same seed, as ``value_base``."""
+    keys = [*by, "seed"]
+    return table.merge(base[[*keys, "value"]], on=keys, suffixes=("", "_base"))
+
+
+def pooled(pairs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Of one arm: each seed's means over the same tasks and fractions, and how many these are.
+
+    MNLI's two splits count as one. Where some cells lack seeds, cells are left out, or seeds,
+    whichever leaves more pairs.
+    """
+    keys = ["task", "fraction"]
+    pairs = pairs.groupby([*keys, "seed"])[["value", "value_base"]].mean(skipna=False).reset_index()
+    seeds = pairs.groupby(keys)["seed"].transform("size")
+    best, count = pairs[:0], 0
+    for least in sorted(seeds.unique()):
+        some = pairs[seeds >= least]
+        cells = some.groupby(keys).ngroups
+        some = some[some.groupby("seed")["seed"].transform("size") == cells]
+        if len(some) > len(best):
+            best, count = some, cells
+    return best.groupby("seed")[["value", "value_base"]].mean(skipna=False), count
+
+
+# --- cells ---
+
+
+def summary_cell(values: pd.Series, digits: int = 1) -> str:
+    """Mean ± sample standard deviation (number of seeds)."""
+    spread = f" ± {np.std(values.to_numpy(), ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{_mean(values):.{digits}f}{spread} ({len(values)})"
+
+
+def difference_cell(pairs: pd.DataFrame, digits: int = 1) -> str:
+    mean, low, high, n, won = paired_difference(pairs["value"], pairs["value_base"])
+    mark = "▲ " if low > 0 else "▼ " if high < 0 else ""
+    interval = "no interval" if n == 1 else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{mark}{mean:+.{digits}f} {interval}, {won}/{n}"
+
+
+def _mean(values: pd.Series) -> float:
+    return float(np.mean(values.to_numpy()))  # pandas would leave out what diverged
+
+
+def cells(table: pd.DataFrame, rows: Sequence[str], make: Any = summary_cell) -> pd.DataFrame:
+    """One cell for each of ``rows`` and each cell of the study: of values, seeds together."""
+    return _wide(table.groupby([*rows, "cell"], observed=True)["value"].agg(make))
+
+
+def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
+    groups = pairs.groupby([*rows, "cell"], observed=True)[["value", "value_base"]]
+    return _wide(groups.apply(difference_cell)) if len(pairs) else pd.DataFrame()
+
+
+def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
+    """Means over seeds of the runs' teachers, of which all arms of a seed have the same."""
+    one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
+    means = one.assign(label="teacher").groupby(["label", *rows, "cell"], observed=True)["value"]
+    return _wide(means.agg(_mean))
+
+
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    return cells(at_the_end(table), ["label"], _mean)
+
+
+def _wide(values: pd.Series) -> pd.DataFrame:
+    wide = values.unstack("cell")
+    wide.columns = list(map(str, wide.columns))  # no categories, to which nothing can be added
+    return wide
+
+
+def markdown(table: pd.DataFrame, *index: str) -> str:
+    """The table with its index as first columns of these names."""
+    table = table.astype(object).where(table.notna(), ABSENT)
+    names = {old: new for old, new in zip(table.index.names, index)}
+    table = table.rename_axis(index=names).reset_index() if index else table
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def first_known(records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> pd.Series:
+    """The first value that there is of each key; NaN where there is none."""
+    return pd.DataFrame([*records, {}], columns=list(keys), dtype=float).bfill().iloc[0]

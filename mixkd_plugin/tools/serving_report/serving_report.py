@@ -12,45 +12,38 @@ that a busy neighbour slows all alike. Tokenising is not timed.
 """
 
 import argparse
-import json
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from fairseq.models.roberta import RobertaModel
-from torch import Tensor
 
-from ..cli import add_user_dir, import_user_dir, run_cli
-from ..compare import compare
+from ..cli import run_cli
+from ..evaluation import (
+    QUALITY,
+    Logits,
+    Rows,
+    add_arguments,
+    evaluation,
+    markdown,
+    paths_of,
+    seconds_in_turns,
+    write,
+)
 from ..export.export import export, student_of
 from ..export.formats import FORMATS
 from ..export.serving_module import ServedStudent
-from ..output import check_folder
-from ..report.figure_style import pyplot
-from ..scoring import (
-    HEAD_HELP,
-    Batch,
-    Loaded,
-    batches_of_all,
-    in_order,
-    likeness,
-    load_all,
-    measure_speeds,
-    metrics_asked,
-    quality,
-    size_of,
-    targets_of,
-)
+from ..plots import pyplot
+from ..scoring import Batch, Loaded, size_of
 from ..tokenizers.subwords import TOKENIZERS
-from .figure import plot_serving
-from .latency import SINGLE_TEXTS, measure_latencies, percentile, singles
 
 FAIRSEQ = "fairseq"
+FORMS = (FAIRSEQ, *FORMATS)
+SINGLE_TEXTS, WARM_TEXTS = 200, 10  # whose latency is measured, one by one, after the warm ones
 MEASURES = {
-    **{
-        key: compare.MEASURES[key]
-        for key in ("accuracy", "f1", "mcc", "pearson", "spearman", "agreement", "correlation")
-    },
+    **QUALITY,
     "parameters": ("parameters", "{:,}"),
     "megabytes": ("MB of weights", "{:.1f}"),
     "p50": ("latency p50, ms", "{:.1f}"),
@@ -59,182 +52,147 @@ MEASURES = {
 }
 
 
-class Candidate(NamedTuple):
-    """A checkpoint in a format."""
-
-    name: str
-    form: str
-    logits: Callable[[Batch], Tensor]
-    megabytes: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}, {self.form}"
-
-
 def serving_report(
     data: str,
-    paths: Dict[str, str],
+    paths: Mapping[str, str],
     teacher: str,
     tokenizer: str,
     out: str,
     formats: Sequence[str],
-    split: str = "valid",
-    batch_size: int = 32,
-    rounds: int = 5,
-    teacher_data: Optional[str] = None,
-    teacher_tokenizer: Optional[str] = None,
-    head: Optional[str] = None,
-) -> Tuple[Dict[str, Dict[str, Any]], int]:
+    teacher_tokenizer: str | None = None,
+    **options,
+) -> tuple[Rows, int]:
     """{"NAME, FORMAT": measures}, and the number of labelled texts.
 
     Args:
-        teacher_data, teacher_tokenizer: the teacher's, if it has a vocabulary of its own
-        head: the classification head to use, see :func:`scoring.load`
+        teacher_tokenizer: the teacher's, if it has a vocabulary of its own
+        options: those of :func:`evaluation`
 
     Raises:
         ValueError: where a checkpoint cannot be used or exported, or two read data differently.
     """
-    loaded = load_all(paths, data, teacher, teacher_data, head)
-    batches = batches_of_all(loaded, split, batch_size)
-    targets = targets_of(batches[teacher])
+    ours = evaluation(data, paths, teacher, **options)
     tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
-    candidates: List[Candidate] = []
+    models, sizes, about = {}, {}, {}
     for name in paths:
         for form in formats:
             print(f"{name}: {form}", flush=True)
-            folder = os.path.join(out, "exports", name, form)
-            candidates.append(candidate(name, form, loaded[name], tokenizers[name], folder))
-    models = {one.label: one.logits for one in candidates}
-    reads = {one.label: batches[one.name] for one in candidates}
-
-    def outputs_of(logits: Callable[[Batch], Tensor], its: Sequence[Batch]) -> Tensor:
-        return in_order([logits(batch) for batch in its], its)
-
-    with torch.no_grad():
-        outputs = {label: outputs_of(logits, reads[label]) for label, logits in models.items()}
-        teacher_outputs = outputs_of(loaded[teacher].logits, batches[teacher])
-        latencies = measure_latencies(models, {k: singles(its) for k, its in reads.items()})
-        speeds = measure_speeds(models, reads, rounds)
-    rows, asked = {}, metrics_asked(loaded.values())
-    for one in candidates:
-        its = loaded[one.name]
-        served = its.model
-        if isinstance(served, RobertaModel):  # without its language-model head
-            served = ServedStudent(served, its.task.cfg.classification_head_name)
-        rows[one.label] = {
-            **quality(its, outputs[one.label], targets, asked),
-            **likeness(its, outputs[one.label], teacher_outputs),
-            "parameters": sum(p.numel() for p in served.parameters()),
-            "megabytes": one.megabytes,
-            "p50": percentile(latencies[one.label], 50),
-            "p95": percentile(latencies[one.label], 95),
-            "sentences_per_second": speeds[one.label],
-            "name": one.name,  # the last two are for the figure
-            "format": one.form,
-        }
-    return rows, len(targets)
+            folder, label = os.path.join(out, "exports", name, form), f"{name}, {form}"
+            try:
+                models[label], sizes[label] = serve(
+                    form, ours.loaded[name], tokenizers[name], folder
+                )
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}; --formats leaves a format out") from error
+            about[label] = {"name": name, "format": form}
+    name_of = {label: one["name"] for label, one in about.items()}
+    texts = {name: singles(batches) for name, batches in ours.batches.items()}
+    warm = texts[teacher][:WARM_TEXTS]
+    seconds = seconds_in_turns(models, {
+        label: [[t] for its in [texts[name]] for t in its[: len(warm)] + its]
+        for label, name in name_of.items()
+    })  # fmt: skip
+    rows = ours.measure(models, name_of)
+    for label, row in rows.items():
+        milliseconds = 1000 * np.array(seconds[label][len(warm) :])
+        p50, p95 = np.percentile(milliseconds, [50, 95], method="inverted_cdf")
+        parameters = parameters_of(ours.loaded[name_of[label]])
+        row.update(parameters=parameters, megabytes=sizes[label], p50=p50, p95=p95, **about[label])
+    return rows, len(ours.targets)
 
 
-def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str) -> Candidate:
+def serve(form: str, loaded: Loaded, tokenizer: str, folder: str) -> tuple[Logits, float]:
+    """A checkpoint in a format, and the megabytes of its weights."""
     if form == FAIRSEQ:
-        return Candidate(name, form, loaded.logits, size_of(loaded.path)["bytes"] / 1e6)
-    try:
-        head = loaded.task.cfg.classification_head_name
-        export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
-    except ValueError as error:
-        raise ValueError(f"{name}, {form}: {error}; --formats leaves a format out") from error
+        return loaded.logits, size_of(loaded.path)["bytes"] / 1e6
+    head = loaded.task.cfg.classification_head_name
+    export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
     opened = FORMATS[form].open(folder, student_of(loaded).padding)
-
-    def logits(batch: Batch) -> Tensor:
-        return opened(batch["net_input"]["src_tokens"])
-
     size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
-    return Candidate(name, form, logits, size)
+    return lambda batch: opened(batch["net_input"]["src_tokens"]), size
+
+
+def parameters_of(loaded: Loaded) -> int:
+    model = loaded.model
+    if isinstance(model, RobertaModel):  # without its language-model head
+        model = ServedStudent(model, loaded.task.cfg.classification_head_name)
+    return sum(p.numel() for p in model.parameters())
+
+
+def singles(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of one text without padding, at even distances through the data folder."""
+    rows = {}
+    for batch in batches:
+        texts = batch["net_input"]
+        for number, tokens, length in zip(batch["id"], texts["src_tokens"], texts["src_lengths"]):
+            rows[int(number)] = tokens[None, : int(length)]
+    step = max(1, len(rows) // SINGLE_TEXTS)
+    chosen = sorted(rows)[step // 2 :: step][:SINGLE_TEXTS]
+    return [{"net_input": {"src_tokens": rows[number]}} for number in chosen]
+
+
+def plot_serving(rows: Rows, path: str) -> None:
+    """Quality, latency, throughput, size; one bar a format."""
+    metric = next(iter(next(iter(rows.values()))))
+    panels = {
+        metric: (MEASURES[metric][0], "{:.1f}"),
+        "p50": ("latency of one text, ms\n(bar: p50, line: to p95)", "{:.1f}"),
+        "sentences_per_second": ("texts a second", "{:.0f}"),
+        "megabytes": ("MB of weights", "{:.0f}"),
+    }
+    names = list(dict.fromkeys(row["name"] for row in rows.values()))
+    colors = [f"C{names.index(row['name'])}" for row in rows.values()]
+    figure, axes = pyplot().subplots(1, len(panels), sharey=True, layout="constrained",
+                                     figsize=(11.6, 0.3 * len(rows) + 1.5))  # fmt: skip
+    for axis, (key, (title, form)) in zip(axes, panels.items()):
+        values = [row[key] for row in rows.values()]
+        ends = [row["p95"] if key == "p50" else row[key] for row in rows.values()]
+        up = [max(0, end - value) for value, end in zip(values, ends)]
+        bars = axis.barh(list(rows), values, color=colors, xerr=[[0] * len(up), up])
+        axis.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
+        axis.set_title(title)
+        axis.margins(x=0.3)
+        axis.grid(False, axis="y")
+    axes[0].invert_yaxis()
+    figure.savefig(path, dpi=200)
+    pyplot().close(figure)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.serving_report", description=__doc__.split("\n")[0]
     )
-    forms = (FAIRSEQ, *FORMATS)
+    add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
     add = parser.add_argument
-    add("data", metavar="DATA_DIR", help="data folder of the task, with the labelled split")
-    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
-    add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
-    add("--teacher-tokenizer", metavar="KIND:PATH", help="what that was encoded by")
-    add("--formats", default=",".join(forms), metavar="A,B,...", help="default: %(default)s")
-    add("--out", required=True, metavar="DIR", help="for serving.md, .json, .png and exports")
-    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
-    add("--split", default="valid", help="labelled split (default: %(default)s)")
-    add(
-        "--batch-size",
-        type=compare.positive,
-        default=32,
-        help="texts a batch (default: %(default)s)",
-    )
-    add(
-        "--rounds",
-        type=compare.positive,
-        default=5,
-        help="timed rounds of batches (default: %(default)s)",
-    )
-    add_user_dir(parser)
+    add("--teacher-tokenizer", metavar="KIND:PATH", help="what --teacher-data was encoded by")
+    add("--formats", default=",".join(FORMS), metavar="A,B,...", help="default: %(default)s")
     return parser
 
 
 def work(args: argparse.Namespace) -> None:
-    forms = (FAIRSEQ, *FORMATS)
     pyplot()
-    paths = compare.parse_checkpoints(args.checkpoints)
-    teacher = args.teacher or next(iter(paths))
-    if teacher not in paths:
-        raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
-    for name in paths:  # each has a folder in --out
-        if "/" in name or os.sep in name or name in (".", ".."):
-            raise ValueError(f"NAME=CHECKPOINT must have a NAME without slashes, got {name}")
     formats = args.formats.split(",")
-    unknown = [form for form in formats if form not in forms]
-    if unknown:
-        raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+    if not set(formats) <= set(FORMS):
+        raise ValueError(f"--formats must be of {', '.join(FORMS)}, got {args.formats}")
     if (args.teacher_data is None) != (args.teacher_tokenizer is None):
-        raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
-    check_folder(args.out)
-    import_user_dir(args.user_dir)
+        raise ValueError("--teacher-data and --teacher-tokenizer must come together, got one")
+    paths = paths_of(args)
     os.makedirs(args.out, exist_ok=True)
     rows, count = serving_report(
-        args.data,
-        paths,
-        teacher,
-        args.tokenizer,
-        args.out,
-        formats,
-        args.split,
-        args.batch_size,
-        args.rounds,
-        args.teacher_data,
-        args.teacher_tokenizer,
-        args.classification_head_name,
-    )
+        args.data, paths, args.teacher, args.tokenizer, args.out, formats, args.teacher_tokenizer,
+        split=args.split, batch_size=args.batch_size, rounds=args.rounds,
+        teacher_data=args.teacher_data, head=args.classification_head_name,
+    )  # fmt: skip
     threads = torch.get_num_threads()
-    table = compare.markdown(rows, MEASURES) + (
-        f"\n\n{count} texts of `{args.split}`; agreement is with {teacher} in fairseq. On the CPU, "
-        f"{threads} thread{'s' if threads > 1 else ''}; latency of up to {SINGLE_TEXTS} texts, one "
-        f"at a time; texts a second in batches of {args.batch_size} of similar length.\n"
+    about: dict[str, Any] = {"teacher": args.teacher, "texts": count, "threads": threads}
+    table = markdown(rows, MEASURES) + (
+        f"\n\n{count} texts of `{args.split}`; agreement is with {args.teacher} in fairseq. On "
+        f"the CPU, {threads} thread{'s' if threads > 1 else ''}; latency of up to {SINGLE_TEXTS} "
+        f"texts, one at a time; texts a second in batches of {args.batch_size} of similar length.\n"
     )
-    print(table)
-    write(args.out, rows, {"teacher": teacher, "texts": count, "threads": threads}, table)
-
-
-def write(out: str, rows: Dict[str, Dict[str, Any]], about: Dict[str, Any], table: str) -> None:
-    with open(os.path.join(out, "serving.md"), "w", encoding="utf-8") as f:
-        f.write(table)
-    with open(os.path.join(out, "serving.json"), "w", encoding="utf-8") as f:
-        json.dump({**about, "models": rows}, f, indent=2)
-    metric = next(iter(next(iter(rows.values()))))
-    plot_serving(rows, metric, MEASURES[metric][0], os.path.join(out, "serving.png"))
+    write(args.out, "serving", rows, about, table)
+    plot_serving(rows, os.path.join(args.out, "serving.png"))
 
 
 def main(argv=None):

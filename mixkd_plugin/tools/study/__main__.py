@@ -1,3 +1,6 @@
-from .study import main
+from ..cli import extra
+
+with extra("report"):
+    from .study import main
 
 main()

@@ -6,16 +6,18 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 from fairseq.data import data_utils
 
 from ...fingerprints import digest_of_file
-from ..report.result_line import Run
+from ..locks import locked
+from ..results import Run
 from ..texts.glue import TASKS
 from . import plan
-from .processes import Commands, locked, name_of
+from .commands import Commands, name_of
 
 UNFINISHED = "FOLDER"  # in a command, for the folder that it makes
 
@@ -31,23 +33,25 @@ class Inputs:
         source = Path(self.study["encoder"])
         if (source / "model.pt").exists():
             return source.resolve()
-        return self._make(self.out / "encoder", "import_hf", _whole(str(source)), UNFINISHED)
+        return self._make(self.out / "encoder", "import_hf", _absolute(str(source)), UNFINISHED)
 
-    def data(self, task: str, name: str, part: Optional[Run] = None) -> Path:
+    def data(self, task: str, name: str, part: Run | None = None) -> Path:
         """The task's binarised data: of the whole split, or of a run's part of it."""
-        glue, folder = _whole(self.study["glue"][name]), self.out / "data" / name / task
+        glue, folder = _absolute(self.study["glue"][name]), self.out / "data" / name / task
         if part is not None:
             glue = glue.format(fraction=f"{part.fraction:g}", seed=part.seed)
             folder = folder / f"{part.fraction:g}-seed{part.seed}"
+        source = os.path.join(glue, task)
         kind, _, path = str(self.study["encode_tokenizer"]).partition(":")
-        arguments = ["--glue", os.path.join(glue, task), "--task", task, "--out", UNFINISHED]
-        arguments += ["--tokenizer", f"{kind}:{_whole(path) if path else self.encoder()}"]
-        arguments += ["--max-tokens", str(plan.teacher_settings(self.study, task)["length"])]
         more = self.study["encode_flags"].get(name, [])
         more = more.get(task, []) if isinstance(more, dict) else more
-        arguments += map(_whole, map(str, more))
-        read = [os.path.join(glue, task, file) for file in ("train.tsv", *TASKS[task].valid)]
-        return self._make(folder, "encode", *arguments, reads={os.path.join(glue, task): read})
+        return self._make(
+            folder, "encode", "--glue", source, "--task", task, "--out", UNFINISHED,
+            "--tokenizer", f"{kind}:{_absolute(path) if path else self.encoder()}",
+            "--max-tokens", str(plan.teacher_settings(self.study, task)["length"]),
+            *(_absolute(str(word)) for word in more),
+            reads={source: [os.path.join(source, f) for f in ("train.tsv", *TASKS[task].valid)]},
+        )  # fmt: skip
 
     def _make(
         self, folder: Path, tool: str, *arguments: str, reads: Mapping[str, Sequence[str]] = {}
@@ -60,36 +64,31 @@ class Inputs:
         Raises:
             ValueError: where it is there, made by another command, or of files that have changed.
         """
-        command = [sys.executable, "-m", f"mixkd_plugin.tools.{tool}", *arguments]
-        words = [tool, *(_content(argument, reads) for argument in arguments)]
-        name, log = shlex.join(words), _beside(folder, ".log")
-        unfinished = _beside(folder, ".unfinished")
+        words = [tool, *(_with_content(argument, reads) for argument in arguments)]
+        log, unfinished = (folder.with_name(folder.name + end) for end in (".log", ".unfinished"))
         with locked(folder, check=self.commands.check):
             if not folder.exists():
                 log.unlink(missing_ok=True)
                 shutil.rmtree(unfinished, ignore_errors=True)
-                whole = [str(unfinished) if a == UNFINISHED else a for a in command]
-                self.commands.call(name, whole, log)
+                arguments = [str(unfinished) if a == UNFINISHED else a for a in arguments]
+                command = [sys.executable, "-m", f"mixkd_plugin.tools.{tool}", *arguments]
+                self.commands.call(shlex.join(words), command, log)
                 os.replace(unfinished, folder)
             elif not _made_by(name_of(log), words):
                 raise ValueError(
-                    f"{folder} was made with other settings, or of files that have changed since; "
-                    f"allowed: another out, or none of {folder}: then it is made again, with all "
-                    "runs that read it"
+                    f"{folder} was made with other settings, or of files that have changed since: "
+                    f"name another out, or remove {folder}; then it is made again, with all runs "
+                    "that read it"
                 )
         return folder
 
 
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f"{folder.name}{suffix}")
-
-
-def _whole(path: str) -> str:
+def _absolute(path: str) -> str:
     """A path that means the same from everywhere; a name on a hub stays."""
     return os.path.abspath(path) if os.path.exists(path) or "{" in path else path
 
 
-def _content(argument: str, reads: Mapping[str, Sequence[str]]) -> str:
+def _with_content(argument: str, reads: Mapping[str, Sequence[str]]) -> str:
     """An argument; in place of a path, as in KIND:PATH, its last part and what is there."""
     start, colon, path = argument.rpartition(":")
     if not os.path.isabs(path):
@@ -101,7 +100,7 @@ def _content(argument: str, reads: Mapping[str, Sequence[str]]) -> str:
     return f"{start}{colon}{os.path.basename(path)}{known}"
 
 
-def _made_by(name: Optional[str], words: Sequence[str]) -> bool:
+def _made_by(name: str | None, words: Sequence[str]) -> bool:
     """Whether a name is that of these words; what is no longer there has not changed."""
     known = shlex.split(name or "")
     return len(known) == len(words) and all(

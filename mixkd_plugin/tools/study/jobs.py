@@ -1,7 +1,7 @@
 """The jobs of a study: teachers, students, their speed; each done once, by whoever comes first.
 
 A folder that several processes or machines may want to make is locked while one of them does, and
-holds `result.json` once it is complete.
+holds `result.json` once it is complete, or `error.json`. OUT/results.jsonl is made of these.
 """
 
 import contextlib
@@ -9,22 +9,35 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Union
+from typing import Any
 
 import torch
+from pydantic_core import from_json
 
-from ..report.result_line import GOLD, TEACHER, Run, check_record, headlines, parse_json
-from ..report.results import append_result, restore_results
+from ..locks import locked
+from ..results import GOLD, TEACHER, Run, check_record, headlines, parse_record
 from ..scoring import size_of
 from . import plan
-from .commands import PLUGIN, compare_command, portable, train_command, valid_splits
+from .commands import (
+    PLUGIN,
+    Commands,
+    Device,
+    JobFailed,
+    begin,
+    compare_command,
+    portable,
+    train_command,
+    valid_splits,
+)
 from .inputs import Inputs, digest_of, examples_in
 from .log import read_log, scored
 from .plan import TeacherRun
-from .processes import Commands, Device, JobFailed, begin, locked
 
 RESULTS = "results.jsonl"
+VERSIONS = {"python": platform.python_version(), "torch": torch.__version__}
+Record = dict[str, Any]
 
 
 class Jobs:
@@ -35,19 +48,18 @@ class Jobs:
         self.out = Path(study["out"]).resolve()
         self.commands = Commands()
         self.inputs = Inputs(study, self.out, self.commands)
-        self.user_dir = os.path.abspath(study.get("user_dir") or PLUGIN)
-        # None: ours alone; what it does is not among a run's settings
-        self.code = self._digest_of_code() if study.get("user_dir") else None
-        self.of_other_code: Set[str] = set()
-        self._begun: Set[TeacherRun] = set()
-        self._failed: Dict[TeacherRun, str] = {}
+        self.user_dir = os.path.abspath(study["user_dir"] or PLUGIN)
+        # ours is not among a run's settings
+        self.code = {"code": self._digest_of_code()} if study["user_dir"] else {}
+        self.of_other_code: set[str] = set()
+        self._begun: set[TeacherRun] = set()
+        self._failed: dict[TeacherRun, str] = {}
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            with self.lock(self.out / RESULTS):
-                restore_results(self.out / RESULTS, self._records())
+            self.write_results()
         except OSError as error:
             raise ValueError(
-                f"out: {self.out} cannot be written and locked (flock): {error}"
+                f"out must be a folder to write and lock in, got {self.out}: {error}"
             ) from error
 
     def lock(self, folder: Path, wait: bool = True):
@@ -55,9 +67,9 @@ class Jobs:
 
     # --- teachers ---
 
-    def teacher(self, teacher: TeacherRun, device: Device) -> Dict[str, Any]:
+    def teacher(self, teacher: TeacherRun, device: Device) -> Record:
         """A teacher's result, trained or scored if it was not; ``checkpoint`` says where it is."""
-        folder = self._folder(teacher)
+        folder = self.folder(teacher)
         with self.lock(folder):
             if teacher in self._failed:
                 raise JobFailed(f"its teacher failed: {self._failed[teacher]}")
@@ -69,7 +81,7 @@ class Jobs:
 
     def may_begin(self, teacher: TeacherRun) -> bool:
         """Whether a run of it need not wait for others; where it is to be made, the first may."""
-        folder = self._folder(teacher)
+        folder = self.folder(teacher)
         if (folder / "result.json").exists() or teacher in self._failed:
             return True
         if teacher in self._begun:
@@ -79,13 +91,13 @@ class Jobs:
                 self._begun.add(teacher)
             return free
 
-    def _teacher(self, teacher: TeacherRun, folder: Path, device: Device) -> Dict[str, Any]:
+    def _teacher(self, teacher: TeacherRun, folder: Path, device: Device) -> Record:
         settings = plan.teacher_settings(self.study, teacher.task)
         data, given = self.inputs.data(teacher.task, GOLD), settings.get("teacher")
         checkpoint = os.path.abspath(given or folder / "checkpoint_last.pt")
         if given:
             begins = [checkpoint]
-            command = compare_command(data, folder / "valid", checkpoint, user_dir=self.user_dir)
+            command = self._compare(data, folder, "valid", {"teacher": checkpoint})
         else:
             begins = self._init(settings["init"])
             flags = plan.train_flags(settings, examples_in(data, teacher.fraction))
@@ -95,30 +107,97 @@ class Jobs:
                 data, flags, teacher.seed, folder, points=1, user_dir=self.user_dir
             )
         same = self._same(command, data, {checkpoint: TEACHER} if given else {}, *begins)
-        known = self._finished(folder, same)
-        if known is not None:
-            return {**known, "checkpoint": checkpoint}
-        if given:
-            begin(folder, same["command"])
-            result = {"metrics": self._score(data, checkpoint, folder, device)}
-        else:
-            result = self._run(command, folder, device, same)
-        result.update(size_of(checkpoint))
-        found = [f"{key} {value:.1f}" for key, value in result["metrics"]["valid"].items()
-                 if key in headlines(teacher.task)]  # fmt: skip
-        print(f"teacher {teacher.folder}: {', '.join(found)}", flush=True)
-        result = self._record(folder, result, **teacher._asdict(), arm=TEACHER, **same)
+
+        def make() -> Record:
+            if given:
+                begin(folder, same["command"])
+                metrics = {split: self._score(data, checkpoint, folder, split, device)
+                           for split in valid_splits(data)}  # fmt: skip
+                return {"metrics": metrics, **size_of(checkpoint)}
+            return {**self._train(command, folder, device, same), **size_of(checkpoint)}
+
+        result, is_new = self._do(folder, {**teacher._asdict(), "arm": TEACHER}, same, make)
+        if is_new:
+            found = [f"{key} {value:.1f}" for key, value in result["metrics"]["valid"].items()
+                     if key in headlines(teacher.task)]  # fmt: skip
+            print(f"teacher {teacher.folder}: {', '.join(found)}", flush=True)
         return {**result, "checkpoint": checkpoint}
 
-    def _init(self, where: str, teacher: str = "") -> List[str]:
+    def _init(self, where: str, teacher: str = "") -> list[str]:
         """The checkpoint that a run begins with, if any."""
         if where == "encoder":
             return [str(self.inputs.encoder() / "model.pt")]
         return [teacher] if where == "teacher" else []
 
+    def _compare(self, data: Path, out: Path, split: str, models: Mapping[str, str]) -> list[str]:
+        return compare_command(data, out / split, models, split, self.user_dir)
+
+    def _score(self, data: Path, teacher: str, folder: Path, split: str, device: Device):
+        """The quality of a teacher of one's own."""
+        command = self._compare(data, folder, split, {"teacher": teacher})
+        self.commands.call(f"compare {split}", command, folder / "run.log", device.environment)
+        return scored(folder / split)
+
+    # --- students ---
+
+    def student(self, run: Run, device: Device) -> str:
+        """Do a run unless it is done: 'done', 'already done', 'elsewhere', or what failed."""
+        folder = self.folder(run)
+        try:
+            with self.lock(folder, wait=False) as mine:
+                return self._student(run, folder, device) if mine else "elsewhere"
+        except Exception as error:  # whatever it is, the other runs go on
+            message = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
+            folder.mkdir(parents=True, exist_ok=True)
+            failed = {**run._asdict(), "status": "failed", "error": message}
+            write_whole(folder / "error.json", json.dumps(failed))
+            self.write_results()
+            return f"failed: {message}"
+        finally:
+            self._begun.discard(plan.teacher_of(self.study, run))
+
+    def _student(self, run: Run, folder: Path, device: Device) -> str:
+        settings = plan.settings_of(self.study, run)
+        gold = self.inputs.data(run.task, GOLD)
+        part = "{fraction}" in self.study["glue"][run.data]
+        data = self.inputs.data(run.task, run.data, run if part else None)
+        teacher = self.teacher(plan.teacher_of(self.study, run), device)
+        checkpoint = teacher["checkpoint"]
+        begins = self._init(settings["init"], checkpoint)
+        flags = plan.train_flags(settings, examples_in(gold, run.fraction))
+        flags += ["--train-fraction", "1" if part else f"{run.fraction:g}"]
+        flags += [word for path in begins for word in ("--student-init-path", path)]
+        flags += ["--teacher-path", checkpoint]
+        flags += ["--teacher-cache", str(self.out / "teacher_answers")]
+        splits = ["train"] if self.study["gap"] else []
+        points = self.study["points"]
+        command = train_command(data, flags, run.seed, folder, points, splits, self.user_dir)
+        # one name for a teacher of the study's own, wherever it stands
+        places = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
+        same = self._same(command, data, places, checkpoint, *begins)
+
+        def make() -> Record:
+            result = self._train(command, folder, device, same)
+            asked = plan.teacher_queries(settings, result["examples_seen"])
+            of_teacher = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
+            return {
+                **result,
+                **size_of(str(folder / "checkpoint_last.pt")),
+                "mixes_per_example": plan.mixes_per_example(settings),
+                "teacher_queries": asked,
+                "teacher": of_teacher,
+            }
+
+        _, is_new = self._do(folder, run._asdict(), same, make)
+        if is_new and self.study["keep"] == "first" and run.seed != self.study["seeds"][0]:
+            (folder / "checkpoint_last.pt").unlink()
+        return "done" if is_new else "already done"
+
+    # --- any job ---
+
     def _same(
-        self, command: List[str], data: Path, places: Mapping[str, str], *begins: str
-    ) -> Dict[str, Any]:
+        self, command: list[str], data: Path, places: Mapping[str, str], *begins: str
+    ) -> Record:
         """By what a job is known to be the same, wherever the study's folder and its inputs are."""
         places = {str(self.out): "OUT", **places, self.user_dir: os.path.basename(self.user_dir)}
         encoder = Path(self.study["encoder"])
@@ -130,67 +209,38 @@ class Jobs:
             "data_digest": digest_of(str(data)),
         }
 
-    def _score(self, data: Path, teacher: str, folder: Path, device: Device) -> Dict[str, Any]:
-        """The quality of a teacher of one's own, by split."""
-        found = {}
-        for split in valid_splits(data):
-            command = compare_command(
-                data, folder / split, teacher, split=split, user_dir=self.user_dir
-            )
-            name = f"compare {split}"
-            self.commands.call(name, command, folder / "run.log", device.environment)
-            found[split] = scored(folder / split)
-        return found
+    def _do(
+        self, folder: Path, names: Record, same: Record, make: Callable[[], Record]
+    ) -> tuple[Record, bool]:
+        """The result that is there, of the same command on the same files, or a new one."""
+        result = self._known(folder / "result.json", same)
+        is_new = result is None
+        if is_new:
+            result = {**names, **same, "status": "done", **make(), "versions": VERSIONS}
+            result.update(self.code)
+            write_whole(folder / "result.json", json.dumps(result))
+        elif result.get("code") != self.code.get("code"):
+            self.of_other_code.add(str(folder))
+        failed = folder / "error.json"
+        if is_new or failed.exists():
+            failed.unlink(missing_ok=True)
+            self.write_results()
+        return result, is_new
 
-    # --- runs ---
-
-    def student(self, run: Run, device: Device) -> str:
-        """Do a run unless it is done: 'done', 'already done', 'elsewhere', or what failed."""
-        folder = self._folder(run)
+    def _known(self, path: Path, same: Record) -> Record | None:
+        if not path.exists():
+            return None
         try:
-            with self.lock(folder, wait=False) as mine:
-                return self._student(run, folder, device) if mine else "elsewhere"
-        except Exception as error:  # whatever it is, the other runs go on
-            message = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
-            self.append({**run._asdict(), "status": "failed", "error": message})
-            return f"failed: {message}"
-        finally:
-            self._begun.discard(plan.teacher_of(self.study, run))
+            result = parse_record(path.read_bytes())
+            missing = {"layers", "parameters", "bytes", *same} - {*result}
+            if missing:
+                raise ValueError(f"no {', '.join(sorted(missing))}")
+        except (OSError, ValueError) as error:
+            print(f"{path} is damaged, what it is of is done again: {error}", flush=True)
+            return None
+        return result if all(result[key] == value for key, value in same.items()) else None
 
-    def _student(self, run: Run, folder: Path, device: Device) -> str:
-        settings = plan.settings_of(self.study, run)
-        gold = self.inputs.data(run.task, GOLD)
-        part = "{fraction}" in str(self.study["glue"][run.data])
-        data = self.inputs.data(run.task, run.data, run if part else None)
-        teacher = self.teacher(plan.teacher_of(self.study, run), device)
-        checkpoint = teacher["checkpoint"]
-        begins = self._init(settings["init"], checkpoint)
-        flags = plan.train_flags(settings, examples_in(gold, run.fraction))
-        flags += ["--train-fraction", "1" if part else f"{run.fraction:g}"]
-        flags += [word for path in begins for word in ("--student-init-path", path)]
-        flags += ["--teacher-path", checkpoint]
-        flags += ["--teacher-cache", str(self.out / "teacher_answers")]
-        splits = ["train"] if self.study["gap"] else []
-        points = int(self.study["points"])
-        command = train_command(data, flags, run.seed, folder, points, splits, self.user_dir)
-        # one name for a teacher of the study's own, wherever it stands
-        places = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
-        same = self._same(command, data, places, checkpoint, *begins)
-        if self._finished(folder, same) is not None:
-            return "already done"
-        result = self._run(command, folder, device, same)
-        result.update(size_of(str(folder / "checkpoint_last.pt")))
-        result["mixes_per_example"] = plan.mixes_per_example(settings)
-        result["teacher_queries"] = plan.teacher_queries(settings, result["examples_seen"])
-        result["teacher"] = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
-        self._record(folder, result, **run._asdict(), **same)
-        if self.study["keep"] == "first" and run.seed != self.study["seeds"][0]:
-            (folder / "checkpoint_last.pt").unlink()
-        return "done"
-
-    def _run(
-        self, command: List[str], folder: Path, device: Device, same: Mapping[str, Any]
-    ) -> Dict[str, Any]:
+    def _train(self, command: list[str], folder: Path, device: Device, same: Record) -> Record:
         """``same``: by what a run that may go on is known, too."""
         contents = " ".join([*same["files"], same["data_digest"]])
         name, began = f"{same['command']} # {contents}", time.time()
@@ -203,83 +253,45 @@ class Jobs:
         for file in folder.glob("checkpoint*.pt"):
             if file.name != "checkpoint_last.pt":
                 file.unlink()
-        last = log.curve[-1]
         return {
-            "metrics": {
-                split: values for split, values in last.items() if isinstance(values, dict)
-            },
-            "curve": log.curve,
-            "updates": log.updates,
-            "examples": log.examples,
-            "examples_seen": log.examples_seen,
+            "metrics": {k: v for k, v in log.curve[-1].items() if isinstance(v, dict)},
+            **log._asdict(),
             "seconds": round(time.time() - began, 1),
             "device": "CPU" if device.gpu is None else torch.cuda.get_device_name(device.gpu),
             "threads": device.threads,
         }
 
-    # --- the file of results ---
-
-    def _folder(self, run: Union[Run, TeacherRun]) -> Path:
+    def folder(self, run: Run | TeacherRun) -> Path:
         return self.out / "runs" / run.folder
 
-    def checkpoint(self, run: Run) -> Path:
-        return self._folder(run) / "checkpoint_last.pt"
-
-    def _record(self, folder: Path, result: Dict[str, Any], **names) -> Dict[str, Any]:
-        result = {**names, "status": "done", **result, "versions": VERSIONS}
-        if self.code is not None:
-            result["code"] = self.code
-        write_json(folder / "result.json", result)
-        self.append(result)
-        return result
-
-    def result(self, run: Run) -> Optional[Dict[str, Any]]:
+    def result(self, run: Run) -> Record | None:
         """What is there of a run, whole."""
         with contextlib.suppress(OSError, ValueError):
-            return check_record(parse_json((self._folder(run) / "result.json").read_bytes()))
+            return parse_record((self.folder(run) / "result.json").read_bytes())
         return None
-
-    def _finished(self, folder: Path, same: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """The result that is there, of the same command on the same files."""
-        path = folder / "result.json"
-        if not path.exists():
-            return None
-        try:
-            result = check_record(parse_json(path.read_bytes()))
-            missing = {"layers", "parameters", "bytes", *same} - {*result}
-            if missing:
-                raise ValueError(f"no {', '.join(sorted(missing))}")
-        except (OSError, ValueError) as error:
-            print(f"{path} is damaged, what it is of is done again: {error}", flush=True)
-            return None
-        if any(result[key] != value for key, value in same.items()):
-            return None
-        if result.get("code") != self.code:
-            self.of_other_code.add(str(folder))
-        return result
 
     def _digest_of_code(self) -> str:
         return digest_of(*sorted(map(str, Path(self.user_dir).rglob("*.py"))))
 
-    def append(self, result: Dict[str, Any]) -> None:
+    # --- the file of results ---
+
+    def write_results(self) -> None:
+        """Write OUT/results.jsonl, of this study and of others in its folder, as they were made."""
         with self.lock(self.out / RESULTS):
-            append_result(str(self.out / RESULTS), result)
+            found = {}
+            for pattern in ("runs/**/result.json", "runs/**/error.json", "speed/*/result.json"):
+                for path in self.out.glob(pattern):
+                    # damaged, or just removed by another process: who does it again will say so
+                    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                        record = from_json(path.read_bytes())
+                        lines = [check_record(line) for line in record.get("lines", [record])]
+                        found[path.stat().st_mtime_ns, path] = lines
+            lines = [json.dumps(line) + "\n" for key in sorted(found) for line in found[key]]
+            write_whole(self.out / RESULTS, "".join(lines))
 
-    def _records(self) -> Iterator[Any]:
-        """All results that there are, of this study and of others in its folder."""
-        for where, one in (("runs", True), ("speed", False)):
-            for folder, _, _ in sorted(os.walk(self.out / where)):
-                # damaged, not there, or just removed by another process
-                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-                    found = parse_json(Path(folder, "result.json").read_bytes())
-                    yield from [found] if one else found.get("lines", [])
 
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(json.dumps(content))
+    unfinished.write_text(text)
     os.replace(unfinished, path)
-
-
-VERSIONS = {"python": platform.python_version(), "torch": torch.__version__}

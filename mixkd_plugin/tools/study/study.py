@@ -11,71 +11,90 @@ stops no other.
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..cli import run_cli
-from ..report.result_line import Run
+from ..locks import POLL_SECONDS
+from ..results import Run
 from . import plan
-from .flags import check_flags
+from .commands import Device, JobFailed, check_flags
 from .jobs import Jobs
-from .processes import POLL_SECONDS, Device, JobFailed, check_locks
 from .speed import measure_speeds
 
-NEEDED = ("glue", "out", "encoder", "encode_tokenizer", "encode_flags", "devices", "jobs")
-NEEDED += ("points", "gap", "keep", "settings", *plan.AXES)
+
+@dataclass
+class Study:
+    """The keys of a study and their types; examples/glue/study.yaml says what they mean."""
+
+    glue: dict[str, str] = MISSING
+    out: str = MISSING
+    encoder: str = MISSING
+    encode_tokenizer: str = MISSING
+    user_dir: str | None = None
+    encode_flags: dict[str, Any] = MISSING
+    devices: Any = MISSING
+    jobs: int | None = MISSING
+    points: int = MISSING
+    gap: bool = MISSING
+    keep: str = MISSING
+    tasks: list[str] = MISSING
+    fractions: list[float] = MISSING
+    seeds: list[int] = MISSING
+    students: list[str] = MISSING
+    arms: list[str] = MISSING
+    data: list[str] = MISSING
+    variants: list[str] = MISSING
+    settings: dict[str, Any] = MISSING
 
 
-def read_study(path: str, overrides: Sequence[str]) -> Dict[str, Any]:
+def read_study(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration at ``path``, composed by hydra.
 
     Raises:
-        ValueError: where it is not there, does not compose, or lacks a value.
+        ValueError: where it is not there, does not compose, or a value lacks or is not allowed.
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise ValueError(f"no configuration {path}")
+        raise ValueError(f"STUDY.yaml must be a file, got {path}")
     try:
         with initialize_config_dir(config_dir=str(file.parent), version_base="1.1"):
             config = compose(file.stem, list(overrides))
+        OmegaConf.set_struct(config, False)
+        config = OmegaConf.merge(OmegaConf.structured(Study), config)
         study = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
-    missing = [key for key in NEEDED if key not in study]
-    if missing:
-        raise ValueError(f"{path}: {', '.join(missing)} missing (defaults: [study] has all)")
     if study["keep"] not in ("all", "first"):
-        raise ValueError(f"keep: {study['keep']!r}; allowed: all, first")
-    if not isinstance(study["points"], int) or study["points"] < 1:
-        raise ValueError(f"points: {study['points']!r}; allowed: 1 or more")
-    user_dir = study.get("user_dir")
-    if user_dir is not None and not os.path.isdir(user_dir):
-        raise ValueError(f"user_dir: no folder {user_dir}")
-    for name, folder in study["glue"].items():
+        raise ValueError(f"keep must be all or first, got {study['keep']!r}")
+    for key in ("points", "jobs"):
+        if study[key] is not None and study[key] < 1:
+            raise ValueError(f"{key} must be 1 or more, got {study[key]}")
+    folders = {f"glue.{name}": folder for name, folder in study["glue"].items()}
+    for key, folder in {**folders, "user_dir": study["user_dir"] or "."}.items():
         if "{fraction}" not in folder and not os.path.isdir(folder):
-            raise ValueError(f"glue.{name}: no folder {folder}")
+            raise ValueError(f"{key} must be a folder, got {folder}")
     return study
 
 
-def devices_of(study: Dict[str, Any]) -> List[Device]:
+def devices_of(study: Mapping[str, Any]) -> list[Device]:
     """One device for each job that runs at the same time."""
     wanted, jobs, cores = study["devices"], study["jobs"], os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cores = len(os.sched_getaffinity(0))
-    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise ValueError(f"jobs: {jobs!r}; allowed: null, 1 or more")
     there = list(range(torch.cuda.device_count()))
     if wanted == "auto":
         wanted = there or "cpu"
@@ -83,24 +102,23 @@ def devices_of(study: Dict[str, Any]) -> List[Device]:
         jobs = jobs or max(1, cores // 4)
         return [Device(None, max(1, cores // jobs))] * jobs
     if not isinstance(wanted, list) or not wanted or not set(wanted) <= set(there):
-        gpus = f"numbers of GPUs in brackets, of {there}" if there else "no GPU is here"
-        raise ValueError(f"devices: {wanted!r}; allowed: auto, cpu; {gpus}")
+        raise ValueError(f"devices must be auto, cpu or a list of GPUs of {there}, got {wanted!r}")
     threads = max(1, cores // (len(wanted) * (jobs or 1)))
     return [Device(gpu, threads) for gpu in wanted] * (jobs or 1)
 
 
-def run_study(study: Dict[str, Any]) -> Counter:
+def run_study(study: Mapping[str, Any]) -> Counter:
     """Do what is not done; how many runs ended in which way."""
     runs, devices = plan.all_runs(study), devices_of(study)
     for teacher in {plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
         if not os.path.isfile(teacher):
-            raise ValueError(f"teacher: no file {teacher}")
+            raise ValueError(f"teacher must be a file, got {teacher}")
     check_flags(study, runs)
     jobs = Jobs(study)
     waiting, taking = plan.teachers_first(study, runs), threading.Lock()
     began, ends = time.time(), Counter()
 
-    def next_run() -> Optional[Run]:
+    def next_run() -> Run | None:
         """The first whose teacher nobody is training: no device waits while there is such a run."""
         while waiting:
             jobs.commands.check()
@@ -125,7 +143,7 @@ def run_study(study: Dict[str, Any]) -> Counter:
     try:
         list(workers.map(work, devices))
         measure_speeds(jobs, runs)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         jobs.commands.stop()  # before its threads are waited for
         raise
     finally:
@@ -155,16 +173,13 @@ def work(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(run.folder for run in plan.all_runs(study)))
         return 0
-    check_locks()
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(name, signal.default_int_handler)
     try:
         ends = run_study(study)
-    except KeyboardInterrupt:
-        sys.exit("study: stopped; the same command goes on")
     except JobFailed as error:
-        sys.exit(f"study: {error}")
+        raise ValueError(str(error)) from error
+    except (KeyboardInterrupt, SystemExit):
+        print("study: stopped; the same command goes on", file=sys.stderr)
+        raise
     print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")
     return int(ends["failed"] > 0)
 

@@ -1,0 +1,237 @@
+"""What `compare` and `serving_report` share: measures of models on a split, and their table."""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from ..criterions import metrics
+from .cli import add_user_dir, import_user_dir, positive
+from .output import check_folder
+from .scoring import HEAD_HELP, Batch, Loaded, batches_of_all, in_order, load_all, targets_of
+
+REPORTS = ("report_acc_and_f1", "report_mcc")
+# Key of a measure, its heading, and how it is printed.
+QUALITY = {
+    "accuracy": ("accuracy, %", "{:.1f}"),
+    "f1": ("F1, %", "{:.1f}"),
+    "mcc": ("MCC, %", "{:.1f}"),
+    "pearson": ("Pearson, %", "{:.1f}"),
+    "spearman": ("Spearman, %", "{:.1f}"),
+    "agreement": ("agreement with the teacher, %", "{:.1f}"),
+    "correlation": ("Pearson with the teacher, %", "{:.1f}"),
+}
+
+Rows = dict[str, dict[str, Any]]  # measures by name
+Logits = Callable[[Batch], Tensor]
+
+
+# --- the command line ---
+
+
+def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA_DIR", help="data folder of the task, with the labelled split")
+    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
+    add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
+    add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
+    add("--out", required=True, metavar="DIR", help=f"folder for {out}")
+    add("--split", default="valid", help="labelled split to score (default: %(default)s)")
+    add("--batch-size", type=positive, default=32, help="texts a batch (default: %(default)s)")
+    add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
+    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
+    add_user_dir(parser)
+
+
+def paths_of(args: argparse.Namespace) -> dict[str, str]:
+    """NAME=PATH ... as {name: path}; sets ``teacher`` where it is not named."""
+    paths: dict[str, str] = {}
+    for item in args.checkpoints:
+        name, _, path = item.partition("=")
+        if not name or not path or name in paths:
+            raise ValueError(f"NAME=CHECKPOINT must have a name and a file, once, got {item!r}")
+        if {"/", os.sep} & {*name} or name in (".", ".."):  # each may have a folder in --out
+            raise ValueError(f"NAME=CHECKPOINT must have a NAME without slashes, got {name}")
+        paths[name] = path
+    args.teacher = args.teacher or next(iter(paths))
+    if args.teacher not in paths:
+        raise ValueError(f"--teacher must be one of {', '.join(paths)}, got {args.teacher}")
+    check_folder(args.out)
+    import_user_dir(args.user_dir)
+    return paths
+
+
+def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str) -> None:
+    """Print the table; OUT/NAME.md and OUT/NAME.json."""
+    print(table)
+    os.makedirs(out, exist_ok=True)
+    Path(out, f"{name}.md").write_text(table, encoding="utf-8")
+    content = json.dumps({**about, "models": rows}, indent=2)
+    Path(out, f"{name}.json").write_text(content, encoding="utf-8")
+
+
+def markdown(rows: Rows, measures: Mapping[str, tuple[str, str]]) -> str:
+    keys = [key for key in measures if key in next(iter(rows.values()))]
+    cells = [[name, *(measures[key][1].format(row[key]) for key in keys)]
+             for name, row in rows.items()]  # fmt: skip
+    header = ["model", *(measures[key][0] for key in keys)]
+    return tabulate(cells, header, tablefmt="pipe", disable_numparse=True)
+
+
+# --- measures ---
+
+
+class Evaluation(NamedTuple):
+    """Checkpoints loaded on a data folder, and their batches of a split."""
+
+    loaded: dict[str, Loaded]
+    batches: dict[str, list[Batch]]
+    teacher: str
+    rounds: int
+
+    @property
+    def targets(self) -> Tensor:
+        return targets_of(self.batches[self.teacher])
+
+    def measure(self, models: Mapping[str, Logits], name_of: Mapping[str, str]) -> Rows:
+        """Quality, agreement with the teacher and speed of models, each from a checkpoint."""
+        asked, targets = metrics_asked(self.loaded.values()), self.targets
+        reads = {label: self.batches[name_of[label]] for label in models}
+        taught = self.outputs(self.loaded[self.teacher].logits, self.batches[self.teacher])
+        outputs = {label: self.outputs(logits, reads[label]) for label, logits in models.items()}
+        speeds = measure_speeds(models, reads, self.rounds)
+        rows = {}
+        for label in models:
+            one = self.loaded[name_of[label]]
+            rows[label] = {
+                **quality(one, outputs[label], targets, asked),
+                **teacher_agreement(one, outputs[label], taught),
+                "sentences_per_second": speeds[label],
+            }
+        return rows
+
+    @staticmethod
+    def outputs(logits: Logits, batches: Sequence[Batch]) -> Tensor:
+        with torch.no_grad():
+            return in_order([logits(batch) for batch in batches], batches)
+
+
+def evaluation(
+    data: str,
+    paths: Mapping[str, str],
+    teacher: str,
+    split: str = "valid",
+    batch_size: int = 32,
+    rounds: int = 5,
+    teacher_data: str | None = None,
+    head: str | None = None,
+) -> Evaluation:
+    """Of checkpoints {name: path}.
+
+    Args:
+        teacher_data: the same examples in the teacher's vocabulary, if it is not the students'
+        head: the classification head to use, see :func:`scoring.load`
+
+    Raises:
+        ValueError: where a checkpoint cannot be used, or two read the data differently.
+    """
+    loaded = load_all(paths, data, teacher, teacher_data, head)
+    return Evaluation(loaded, batches_of_all(loaded, split, batch_size), teacher, rounds)
+
+
+def metrics_asked(loaded: Iterable[Loaded]) -> set[str]:
+    """Those of REPORTS that a checkpoint's training or its data folder asks for.
+
+    A teacher from elsewhere was often trained without them.
+    """
+    found: set[str] = set()
+    for one in loaded:
+        flags = Path(one.data, "train_flags.txt")
+        words = flags.read_text().split() if flags.exists() else []
+        for key in REPORTS:
+            if one.cfg["criterion"].get(key) or f"--{key.replace('_', '-')}" in words:
+                found.add(key)
+    return found
+
+
+def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: set[str]) -> dict[str, float]:
+    """The task's metrics in percent, the one to plot first; ``asked``: of REPORTS."""
+    classes = loaded.task.cfg.num_classes
+    if loaded.task.cfg.regression_target:
+        kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
+        targets = targets.view(-1, classes)
+        return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
+    predictions, targets = outputs.argmax(dim=1), targets.flatten()
+    result = {"accuracy": _percent_equal(predictions, targets)}
+    confusion = metrics.confusion_counts(predictions, targets, classes)
+    if "report_acc_and_f1" in asked:
+        dictionary = loaded.task.label_dictionary
+        names = dictionary.symbols[dictionary.nspecial :][:classes]
+        counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
+        result["f1"] = 100 * metrics.f1_score(counts.numpy())
+    if "report_mcc" in asked:
+        square = confusion.view(classes, classes).numpy()
+        result["mcc"] = 100 * metrics.matthews_corrcoef(square)
+    return result
+
+
+def teacher_agreement(loaded: Loaded, outputs: Tensor, taught: Tensor) -> dict[str, float]:
+    """Share of examples with the teacher's class; for regression, correlation of the scores."""
+    if loaded.task.cfg.regression_target:
+        return {"correlation": _correlation(metrics.pearsonr, outputs, taught)}
+    return {"agreement": _percent_equal(outputs.argmax(dim=1), taught.argmax(dim=1))}
+
+
+def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
+    """In percent, averaged over the columns of both (n, C)."""
+    values = metrics.correlation_values(a, b).double().numpy()
+    return 100 * metrics.mean_correlation(kind, values)
+
+
+def _percent_equal(a: Tensor, b: Tensor) -> float:
+    return 100 * (a == b).double().mean().item()
+
+
+# --- speed ---
+
+
+def seconds_in_turns(
+    models: Mapping[str, Logits], work: Mapping[str, Sequence[Sequence[Batch]]]
+) -> dict[str, list[float]]:
+    """Seconds of each turn of each model: of the batches that ``work`` has for it in that turn.
+
+    The models take turns, so that a busy neighbour slows all alike, and nobody is always first.
+    """
+    labels, seconds = list(models), {label: [] for label in models}
+    for turn in range(len(work[labels[0]])):
+        first = turn % len(labels)
+        for label in labels[first:] + labels[:first]:
+            start = time.perf_counter()
+            with torch.no_grad():
+                for batch in work[label][turn]:
+                    models[label](batch)
+            seconds[label].append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_speeds(
+    models: Mapping[str, Logits], batches: Mapping[str, Sequence[Batch]], rounds: int
+) -> dict[str, float]:
+    """Sentences a second of each model: the median of rounds over up to nine of its batches."""
+    some = {}
+    for name in models:
+        step = -(-len(batches[name]) // 9)
+        some[name] = batches[name][step // 2 :: step]  # over all lengths
+    work = {name: [its] * (rounds + 1) for name, its in some.items()}  # the first round warms up
+    return {
+        name: sum(len(batch["id"]) for batch in some[name]) / statistics.median(times[1:])
+        for name, times in seconds_in_turns(models, work).items()
+    }

@@ -1,0 +1,35 @@
+"""How figures look."""
+
+import logging
+
+SETTINGS = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+}
+
+
+def pyplot():
+    """matplotlib.pyplot, drawing into files in this package's style.
+
+    Raises:
+        ValueError: where it is not installed.
+    """
+    # hydra, inside fairseq's loader, turns on everybody's debugging messages
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ValueError(
+            "figures need matplotlib: pip install 'mixkd_plugin[quickstart]'"
+        ) from error
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(SETTINGS)
+    return plt

@@ -1,0 +1,230 @@
+"""The lines of a study's results.jsonl: what they hold, and how they are read and checked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from typing_extensions import Required, TypedDict
+
+GOLD = "gold"  # the data whose labels are GLUE's own
+RECIPE = "recipe"  # the variant in which nothing is changed
+TEACHER = "teacher"  # the arm of lines about teachers
+# GLUE's own metric of a task, the first that every run has; of all others accuracy.
+HEADLINES = {
+    "CoLA": ("mcc",),
+    "STS-B": ("pearson_and_spearman",),
+    "MRPC": ("acc_and_f1", "accuracy"),
+    "QQP": ("acc_and_f1", "accuracy"),
+}
+NEXT_KEY = re.compile(r",(?=[\w.-]+=)")  # a comma that begins another KEY=VALUE
+
+
+class Run(NamedTuple):
+    """What tells a run of a study from the others."""
+
+    task: str
+    fraction: float
+    seed: int
+    student: str
+    arm: str
+    data: str
+    variant: str
+
+    @property
+    def folder(self) -> str:
+        """Where its study keeps it."""
+        parts = self.task, f"{self.fraction:g}", self.data, self.student, self.arm, self.variant
+        return "/".join([*(part.replace("/", "_") for part in parts), f"seed{self.seed}"])
+
+    @property
+    def label(self) -> str:
+        return self.arm if self.data == GOLD else f"{self.arm}, {self.data}"
+
+
+class Result(NamedTuple):
+    run: Run
+    record: Mapping[str, Any]  # the line
+
+
+class Results(NamedTuple):
+    done: list[Result]  # of students
+    teachers: list[Result]
+    failed: list[Result]
+    speeds: list[Mapping[str, Any]]
+
+
+def headlines(task: str) -> Sequence[str]:
+    """Keys of a task's metric, the best first."""
+    return HEADLINES.get(task, ("accuracy",))
+
+
+def changes_of(variant: str) -> dict[str, str]:
+    """What a variant changes: KEY=VALUE[,KEY=VALUE], where a value may hold commas.
+
+    Raises:
+        ValueError: for another form.
+    """
+    if variant == RECIPE:
+        return {}
+    changes = [item.partition("=")[::2] for item in NEXT_KEY.split(variant)]
+    if not all(key and value for key, value in changes):
+        raise ValueError(f"variants must be {RECIPE} or KEY=VALUE[,KEY=VALUE], got {variant!r}")
+    return dict(changes)
+
+
+# --- the form of a line ---
+
+
+def _printable(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be printable and not empty")
+    return text
+
+
+def _variant(text: str) -> str:
+    return text if changes_of(_printable(text)) else RECIPE
+
+
+Name = Annotated[str, AfterValidator(_printable)]
+Count = Annotated[int, Field(gt=-(10**18), lt=10**18)]
+Number = float | None
+Measures = dict[str, Number]  # of a split; a run that diverged has nan
+
+
+class _Sizes(TypedDict, total=False):
+    layers: Number
+    parameters: Number
+    bytes: Number
+    sentences_per_second: Number
+
+
+class _Point(TypedDict, total=False):
+    updates: Required[Count]
+    train: Measures
+    valid: Measures
+    valid1: Measures
+
+
+class _Teacher(_Sizes, total=False):
+    metrics: Required[dict[str, Measures]]
+
+
+class _Subject(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")
+    task: Required[Name]
+    fraction: Required[Annotated[float, Field(gt=0, le=1)]]
+    seed: Required[Count]
+    arm: Required[Name]
+    student: Name  # lines of teachers lack it and the next two
+    data: Name
+    variant: Annotated[str, AfterValidator(_variant)]
+
+
+class _Failed(_Subject, total=False):
+    status: Required[Literal["failed"]]
+    error: Required[str]
+
+
+class _Done(_Subject, _Sizes, total=False):
+    status: Required[Literal["done"]]
+    metrics: Required[dict[str, Measures]]
+    teacher: _Teacher
+    curve: list[_Point]
+    command: str | None
+    data_digest: str | None
+    examples: Number
+    updates: Number
+    teacher_queries: Number
+    mixes_per_example: Number
+
+
+class _Speed(_Sizes, total=False):
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")
+    kind: Required[Literal["speed"]]
+    task: Required[Name]
+    student: Required[Name]
+    sentences_per_second: Required[float]
+    teacher_sentences_per_second: Required[float]
+    teacher_layers: Number
+    teacher_parameters: Number
+    teacher_bytes: Number
+
+
+_DONE, _FAILED, _SPEED = map(TypeAdapter, (_Done, _Failed, _Speed))
+
+
+def check_record(record: Any) -> dict[str, Any]:
+    """The line as it is, if all that the report reads is there and of its kind.
+
+    Raises:
+        ValueError: what must be where, and what is there.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"a line must be an object, got {type(record).__name__}")
+    form = _SPEED if "kind" in record else _FAILED if record.get("status") == "failed" else _DONE
+    try:
+        form.validate_python(record)
+    except ValidationError as error:
+        found = error.errors()[0]
+        place = ".".join(map(str, found["loc"]))
+        raise ValueError(f"{place}: {found['msg']}, got {repr(found['input'])[:80]}") from None
+    if form is not _SPEED and record["arm"] != TEACHER:
+        missing = {"student", "data", "variant"} - {*record}
+        if form is _DONE and not any(
+            record["metrics"].get("valid", {}).get(key) is not None
+            for key in headlines(record["task"])
+        ):
+            missing.add(f"metrics.valid.{headlines(record['task'])[0]}")
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))}: must be there")
+    return record
+
+
+def parse_record(text: bytes) -> dict[str, Any]:
+    """:func:`check_record` of a JSON text; ValueError where it is damaged, too."""
+    return check_record(from_json(text))
+
+
+def subject(record: Mapping[str, Any]) -> Any:
+    """What a line is about: its run, or the task and student of a speed."""
+    if "kind" in record:
+        return record["task"], record["student"]
+    if record["arm"] == TEACHER:
+        record = {"student": TEACHER, "data": GOLD, "variant": RECIPE, **record}
+    return Run(**{key: record[key] for key in Run._fields})
+
+
+def read_results(paths: Sequence[str]) -> Results:
+    """All results; a later line of a run replaces earlier ones, a failed one never a done one.
+
+    Raises:
+        ValueError: naming file and line, where one cannot be read or lacks what it needs.
+    """
+    latest: dict[Any, dict] = {"done": {}, "failed": {}, None: {}}  # a speed has no status
+    for path in paths:
+        for record in _read_file(path):
+            latest[record.get("status")][subject(record)] = record
+    results = [Result(run, record) for run, record in latest["done"].items()]
+    return Results(
+        [result for result in results if result.run.arm != TEACHER],
+        [result for result in results if result.run.arm == TEACHER],
+        [Result(*item) for item in latest["failed"].items() if item[0] not in latest["done"]],
+        list(latest[None].values()),
+    )
+
+
+def _read_file(path: str) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
+        if line.strip():
+            try:
+                records.append(parse_record(line))
+            except ValueError as error:
+                text = f"{path}, line {number}: {error}"
+                raise ValueError(f"{text}; the study's command writes the file anew") from error
+    if not records:
+        raise ValueError(f"{path} must hold results of a study, got no line")
+    return records
