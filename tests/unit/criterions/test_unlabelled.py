@@ -109,15 +109,16 @@ def test_fine_tuning_sees_the_labelled_alone(folders, regression):
 def test_no_gradient_passes_where_there_is_no_label(folders, regression):
     """Not even a nan of the logits does."""
     run = Run(folders[regression], regression, *weight_flags((1, 0, 1, 0)), *ALLOW)
-    gold = run.criterion._gold(run.sample)
-    partners = run.criterion._gold(run.sample["partner"])
-    for g in (gold, run.criterion._mixed_gold(gold, partners, run.sample["lam"])):
-        logits = torch.randn(8, CLASSES).masked_fill(~g.known[:, None], float("nan"))
+    labels = run.criterion._labels(run.sample)
+    partners = run.criterion._labels(run.sample["partner"])
+    mixed = run.criterion._mixed_labels(labels, partners, run.sample["lam"])
+    for g in (labels, mixed):
+        logits = torch.randn(8, CLASSES).masked_fill(~g.labelled_mask[:, None], float("nan"))
         logits.requires_grad_()
         loss = run.criterion._label_loss(logits, g)
         (gradient,) = torch.autograd.grad(loss, logits)
-        assert loss.isfinite() and (gradient[~g.known] == 0).all()
-        assert (gradient[g.known] != 0).all()
+        assert loss.isfinite() and (gradient[~g.labelled_mask] == 0).all()
+        assert (gradient[g.labelled_mask] != 0).all()
 
 
 def test_statistics_are_of_the_labelled_and_agreement_of_all(folders):
