@@ -100,12 +100,12 @@ def check_pieces(
     texts: Sequence[Texts],
     tokenizer: Tokenizer,
     task,
-    indices: List[int],
+    rows: List[int],
 ) -> None:
-    """What is exported must cut texts as training did; ``indices``: its own in the dictionary."""
+    """What is exported must cut texts as training did; ``rows``: of :class:`Exported`."""
     dictionary = task.source_dictionary
     for one in texts:
-        found = [indices[i] for i in cut(one)]
+        found = [rows[i] for i in cut(one)]
         if found != fairseq_row(one, tokenizer, task).tolist():
             raise ValueError(
                 f"the exported tokenizer cuts {one!r:.200} otherwise than training did: "

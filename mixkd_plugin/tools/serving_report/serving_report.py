@@ -22,9 +22,8 @@ from torch import Tensor
 
 from ..cli import add_user_dir, import_user_dir, run_cli
 from ..compare import compare
-from ..export.export import export, student_of
+from ..export.export import export, tokenizer_of
 from ..export.formats import FORMATS
-from ..export.serving_module import ServedStudent
 from ..output import check_folder
 from ..report.figure_style import pyplot
 from ..scoring import (
@@ -41,7 +40,7 @@ from ..scoring import (
     size_of,
     targets_of,
 )
-from ..tokenizers.subwords import TOKENIZERS
+from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .figure import plot_serving
 from .latency import SINGLE_TEXTS, measure_latencies, percentile, singles
 
@@ -119,13 +118,14 @@ def serving_report(
     rows, asked = {}, metrics_asked(loaded.values())
     for one in candidates:
         its = loaded[one.name]
-        served = its.model
-        if isinstance(served, RobertaModel):  # without its language-model head
-            served = ServedStudent(served, its.task.cfg.classification_head_name)
+        served = [its.model]
+        if isinstance(its.model, RobertaModel):  # without its language-model head
+            head = its.task.cfg.classification_head_name
+            served = [its.model.encoder.sentence_encoder, its.model.classification_heads[head]]
         rows[one.label] = {
             **quality(its, outputs[one.label], targets, asked),
             **likeness(its, outputs[one.label], teacher_outputs),
-            "parameters": sum(p.numel() for p in served.parameters()),
+            "parameters": sum(p.numel() for module in served for p in module.parameters()),
             "megabytes": one.megabytes,
             "p50": percentile(latencies[one.label], 50),
             "p95": percentile(latencies[one.label], 95),
@@ -144,10 +144,13 @@ def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str)
         export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
     except ValueError as error:
         raise ValueError(f"{name}, {form}: {error}; --formats leaves a format out") from error
-    opened = FORMATS[form].open(folder, student_of(loaded).padding)
+    opened = FORMATS[form].open(folder)
+    rows = torch.tensor(tokenizer_of(loaded, tokenizer, build_tokenizer(tokenizer)).rows)
+    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
+    indices[rows] = torch.arange(len(rows))  # the export's index of each of the dictionary's
 
     def logits(batch: Batch) -> Tensor:
-        return opened(batch["net_input"]["src_tokens"])
+        return opened(indices[batch["net_input"]["src_tokens"]])
 
     size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
     return Candidate(name, form, logits, size)
