@@ -240,3 +240,22 @@ def test_glue_in_another_order_of_classes(tmp_path, tokenizers):
     message = refused(*flags, "--task", "MNLI", "--labels", "neutral,entailment")
     assert "MNLI has the classes contradiction,neutral,entailment, allowed are these" in message
     assert "STS-B has scores" in refused(*flags, "--task", "STS-B", "--labels", "a,b")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_empty_line_is_none(tmp_path, tokenizers, kind):
+    train = write(tmp_path / f"t.{kind}", ["text", "label"], FEW)
+    train.write_bytes(train.read_bytes().replace(b"\n", b"\n\r\n"))
+    encode(*flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d"))
+    assert len(decoded(tmp_path / "d")) == len(FEW)
+
+
+@pytest.mark.parametrize("flag", ["--train", "--valid", "--text", "--label"])
+def test_a_flag_given_twice(tmp_path, tokenizers, capsys, flag):
+    """argparse would take the last file, and drop the first without a word."""
+    train = write(tmp_path / "t.csv", ["text", "label"], FEW)
+    flags = flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d")
+    with pytest.raises(SystemExit) as end:
+        encode(*flags, flag, "x")
+    assert end.value.code == 2 and not (tmp_path / "d").exists()
+    assert f"{flag} must be given once, got " in capsys.readouterr().err

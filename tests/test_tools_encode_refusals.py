@@ -18,7 +18,6 @@ BAD_FILES = {
     "csv, open quote": ("t.csv", 'text,label\na,x\n"b,y\nc,x\n', "line 3: not CSV: unexpected end"),
     "csv, after quote": ("t.csv", 'text,label\n"b"b,y\n', "line 2: not CSV: "),
     "json": ("t.jsonl", '{"text": "a", "label": "x"}\n{"text"\n', "line 2: not JSON: "),
-    "json, blank line": ("t.jsonl", '{"text": "a", "label": "x"}\n\n', "line 2: not JSON: "),
     "json, list": ("t.jsonl", "[1, 2]\n", "line 1: not an object: a list"),
     "json, deep": ("t.jsonl", "[" * 200000 + "\n", "line 1: not JSON: "),
     "json, no key": ("t.jsonl", '{"txt": "a", "label": 1}\n', "1: no column text, only txt, label"),

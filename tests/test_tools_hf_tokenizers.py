@@ -241,6 +241,57 @@ def test_symbols_are_never_shared():
     assert symbols[7] == "7" and symbol_of("7") == "7"
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsys):
+    """As the folder declares it, in `encode` and in what a student is exported with."""
+    source, out = tmp_path / "hf", tmp_path / "out"
+    hf_models.make("roberta", source, transformers)
+    change(source / "tokenizer_config.json", truncation_side=side)
+    main([str(source), str(out)])
+    assert ("loses its beginning" in capsys.readouterr().out) == (side == "left")
+    texts = [TEXTS[:1], ["the soup was cold", "cold"], ["x", "the soup was cold"], ["", TEXTS[0]]]
+    rows = [{"a": t[0], "b": t[-1], "label": i % 2} for i, t in enumerate(texts)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = file_source(str(path), [str(path)], ["a", "b"], ["label"])
+    encode(files, f"hf:{out}", str(tmp_path / "data"), max_tokens=9)
+    dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
+    dictionary.add_symbol("<mask>")
+    data = [str(tmp_path / "data" / f"input{i}" / "train") for i in range(2)]
+    first, second = (data_utils.load_indexed_dataset(d, dictionary) for d in data)
+    ours = build_tokenizer(f"hf:{out}")
+    theirs = transformers.AutoTokenizer.from_pretrained(source)
+    exported = export_tokenizer(f"hf:{out}", ours, dictionary, "<s>", "</s>")
+    (tmp_path / "served").mkdir()
+    write_tokenizer(exported, str(tmp_path / "served"), 80)
+    (tmp_path / "served" / "config.json").write_text('{"model_type": "roberta"}')
+    served = transformers.AutoTokenizer.from_pretrained(tmp_path / "served")
+    for row, a, b in zip(rows, first, second):
+        found = [0, *a.tolist(), 2, *b.tolist()]
+        pair = dict(text=[row["a"]], text_pair=[row["b"]], truncation=True, max_length=9)
+        wanted = theirs(**pair)["input_ids"][0]
+        assert [dictionary[i] for i in found] == [ours.symbols[i] for i in wanted]
+        assert served(**pair)["input_ids"][0] == found
+
+
+def test_a_dictionary_that_lacks_symbols_of_the_tokenizer_is_told(tmp_path, transformers, capsys):
+    """A cased and an uncased one have most words in common, and few <unk> are no error."""
+    hf_models.make("bert", tmp_path / "hf", transformers)
+    import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
+    (tmp_path / "t.tsv").write_text("text\tlabel\nthe soup was cold\t0\nthe the the was\t1\n")
+    path = str(tmp_path / "t.tsv")
+    lines = (tmp_path / "out" / "dict.txt").read_text().splitlines(keepends=True)
+    for kept in (lines, [line for line in lines if line != "soup 1\n"]):
+        (tmp_path / "dict.txt").write_text("".join(kept))
+        encode(
+            file_source(path, [path], ["text"], ["label"]), f"hf:{tmp_path / 'out'}",
+            str(tmp_path / f"data{len(kept)}"), dictionary=str(tmp_path / "dict.txt"),
+        )  # fmt: skip
+        said = capsys.readouterr().out
+        assert ("lacks 1 of the tokenizer's" in said) == ("'soup': they become" in said)
+        assert ("WARNING" in said) == (kept != lines)
+
+
 def test_what_was_found_is_said(tmp_path, transformers, capsys):
     with_tokens(transformers, "bert", tmp_path / "hf", special=["[E1]"])
     main([str(tmp_path / "hf"), str(tmp_path / "out")])

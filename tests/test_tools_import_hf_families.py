@@ -168,3 +168,28 @@ def test_the_first_names_of_layer_norms_weights(tmp_path, transformers):
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
     states = [torch.load(tmp_path / f / "model.pt")["model"] for f in ("new", "old")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@torch.no_grad()
+def test_a_head_for_masked_words_comes_along_where_it_is_tied(tmp_path, transformers, kind):
+    """fairseq's is: of one with weights of its own the rest would predict anything."""
+    for tied in (True, False):
+        source, out = tmp_path / f"hf{tied}", tmp_path / f"out{tied}"
+        model = hf_models.make(
+            kind, source, transformers, head="MaskedLM", tie_word_embeddings=tied
+        )
+        import_encoder(str(source), str(out))
+        roberta = RobertaModel.from_pretrained(str(out), "model.pt", str(out), bpe=None).eval()
+        tokenizer = build_tokenizer(f"hf:{out}")
+        dictionary = roberta.task.source_dictionary
+        tokens = fairseq_tokens(dictionary, tokenizer, hf_models.TEXTS[:1])
+        found = roberta.model(tokens, features_only=False)[0]
+        theirs = transformers.AutoTokenizer.from_pretrained(source)
+        wanted = model(theirs(hf_models.TEXTS[0], return_tensors="pt")["input_ids"]).logits
+        symbols = {symbol: i for i, symbol in tokenizer.symbols.items()}
+        rows = [symbols.get(symbol) for symbol in dictionary.symbols]
+        shared = [i for i, row in enumerate(rows) if row is not None]
+        difference = found[0, :, shared] - wanted[0, :, [rows[i] for i in shared]]
+        bias = roberta.model.encoder.lm_head.bias
+        assert (difference.abs().max() < 1e-4) == tied == bool(bias.any())

@@ -45,12 +45,20 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     return limit
 
 
-def truncate(pieces: Sequence[Sequence[str]], limit: int) -> List[List[str]]:
-    """Shorten the longest text, piece by piece from its end, until all have at most ``limit``."""
-    pieces = [list(p) for p in pieces]
-    while sum(map(len, pieces)) > limit:
-        max(pieces, key=len).pop()
-    return pieces
+def truncate(pieces: Sequence[List[str]], limit: int, side: str = "right") -> List[List[str]]:
+    """Shorten the texts as transformers does: the longer one, until both are equal.
+
+    Args:
+        side: the end that is cut off, right or left
+    """
+    sizes = [min(len(pieces[0]), limit)]
+    if len(pieces) == 2:
+        short = min(*map(len, pieces), limit // 2)
+        longer = min(max(map(len, pieces)), limit - short)
+        sizes = [short, longer] if len(pieces[0]) <= len(pieces[1]) else [longer, short]
+    if side == "left":
+        return [text[len(text) - size :] for text, size in zip(pieces, sizes)]
+    return [text[:size] for text, size in zip(pieces, sizes)]
 
 
 def read_dictionary(path: str) -> Dictionary:
@@ -116,8 +124,8 @@ def write_texts(
             except ValueError:
                 raise _first_error(batch, tokenizer, title) from None
             for example, pieces in zip(batch, zip(*columns)):
-                kept = truncate(pieces, limit) if sum(map(len, pieces)) > limit else pieces
-                cut += kept is not pieces
+                kept = truncate(pieces, limit, tokenizer.truncation_side)
+                cut += sum(map(len, kept)) < sum(map(len, pieces))
                 found = []
                 for i, text in enumerate(kept):
                     # as fairseq reads a line of them

@@ -77,6 +77,12 @@ def encode(
 
     symbols = read_dictionary(dictionary)
     symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
+    lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices})
+    if lacking:
+        print(
+            f"WARNING: {dictionary} lacks {len(lacking)} of the tokenizer's "
+            f"{len(tokenizer.symbols)} symbols, such as {lacking[-1]!r}: they become <unk>"
+        )
     targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
     flags = train_flags(source, targets, tokenizer, unlabelled)
 
@@ -209,6 +215,16 @@ def train_flags(
     return f"{flags} {source.flags}".strip()
 
 
+class _Once(argparse.Action):
+    """Of a flag given twice argparse takes the last value, and drops a file without a word."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        first = getattr(namespace, self.dest)
+        if first is not None:
+            parser.error(f"{option_string} must be given once, got {first!r} and {values!r}")
+        setattr(namespace, self.dest, values)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
@@ -217,10 +233,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--glue", metavar="DIR", help="folder with the task's train.tsv and dev.tsv")
     add("--task", metavar="NAME", help=", ".join(TASKS))
     add = parser.add_argument_group("or files of your own").add_argument
-    add("--train", metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
-    add("--valid", metavar="FILE[,FILE...]", help="become valid, valid1, ...")
-    add("--text", metavar="COLUMN[,COLUMN]", help="one; two for pairs")
-    add("--label", metavar="COLUMN", help="with --regression, A,B: several targets")
+    add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
+    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="become valid, valid1, ...")
+    add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="one; two for pairs")
+    add("--label", action=_Once, metavar="COLUMN", help="with --regression, A,B: several targets")
     add("--regression", action="store_true", help="labels are numbers, written as they are")
     add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
     add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")

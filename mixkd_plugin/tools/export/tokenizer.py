@@ -20,11 +20,13 @@ class Exported(NamedTuple):
     tokenizer: of `tokenizers`
     rows: the dictionary's index of each of its indices
     names: its tokens for fairseq's special symbols
+    side: the end of a long text that is cut off, right or left
     """
 
     tokenizer: Any
     rows: list[int]
     names: dict[str, str]
+    side: str
 
     @property
     def padding(self) -> int:
@@ -72,14 +74,14 @@ def export_tokenizer(
     rows = [dictionary.unk()] * (1 + max(symbols))
     for index, symbol in symbols.items():
         rows[index] = dictionary.index(symbol)
-    return Exported(tokenizer, rows, names)
+    return Exported(tokenizer, rows, names, trained.truncation_side)
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
     """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
     exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
     roles = {role: exported.names[symbol] for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
-    write_settings(roles, folder, longest)
+    write_settings(roles, folder, longest, exported.side)
 
 
 def _of_sentencepiece(path: str) -> Any:

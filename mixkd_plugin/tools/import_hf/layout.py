@@ -13,7 +13,7 @@
   have a variance of 0.004, and would be off by 5e-4. LayerNorm does not see a common factor, so
   words and positions are multiplied by a power of two (8 for MiniLM), which is exact. The
   masked-language-model head, which shares the word embeddings, takes the factor out again.
-- The masked-language-model head comes along where the source has one. Otherwise it is RoBERTa's
+- The masked-language-model head comes along where the source has a tied one. Else it is RoBERTa's
   initialisation with a fixed seed: fine-tuning never reads it, and it can predict no masked word.
 - BERT's and DistilBERT's pooler and classifier are RoBERTa's classification head, where config.json
   names the architecture of a classifier (hf_head.py).
@@ -93,6 +93,8 @@ class Weights:
         known = (*self.family.masked_lm, self.family.masked_lm_bias)
         if encoder_only and whole:
             heads = {k: v for k, v in heads.items() if k.startswith(known)}
+        if not config.theirs.tie_word_embeddings:  # fairseq's head for masked words is tied
+            heads = {k: v for k, v in heads.items() if not k.startswith(known)}
         self._left = {_newer(k): v for k, v in heads.items()}
         self._left.update({_newer(k[start:]): v for k, v in whole.items()})
         self._sizes = {"h": config.hidden_size, "f": config.intermediate_size}

@@ -112,8 +112,9 @@ def _read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
             yield from read(path, file)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8, by line {_undecodable(path)}: save it as UTF-8, as by iconv -f "
-            f"ENCODING -t UTF-8, where ENCODING is often WINDOWS-1252 or UTF-16"
+            f"{path} is not UTF-8, by line {_undecodable(path)}: unpack it where it is packed, or "
+            f"save it as UTF-8, as by iconv -f ENCODING -t UTF-8, where ENCODING is often "
+            f"WINDOWS-1252 or UTF-16"
         ) from error
 
 
@@ -134,7 +135,9 @@ def _undecodable(path: str) -> str:
 def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     """Split at tabs and nothing else: a quotation mark is a character, as in csv.QUOTE_NONE."""
     for number, line in enumerate(file, 1):
-        yield number, line.rstrip("\r\n").split("\t")
+        line = line.rstrip("\r\n")
+        if line:  # an empty line is none, in any format
+            yield number, line.split("\t")
 
 
 def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
@@ -143,7 +146,7 @@ def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     reader, number = csv.reader(file, strict=True), 1
     try:
         for fields in reader:
-            if fields:  # an empty line is none, as for pandas
+            if fields:
                 yield number, fields
             number = reader.line_num + 1
     except csv.Error as error:  # never skipped: what follows an open quotation mark is anyone's
@@ -180,6 +183,8 @@ def _checked(fields: List[str], width: int) -> Row:
 def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     load = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
     for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
         try:
             record = load(line)
         except (ValueError, RecursionError) as error:

@@ -124,16 +124,17 @@ def write_tokenizer(
         ends = tokenizer.convert_ids_to_tokens([layout[0], layout[-1]])
         names["cls_token"], names["sep_token"] = ends
     backend.save(os.path.join(out, "tokenizer.json"))
-    settings = write_settings(names, out, longest)
+    settings = write_settings(names, out, longest, tokenizer.truncation_side)
     write_for_fairseq(tokenizer, {*names.values()}, folder, out)
     return read_imported(out, settings)
 
 
-def write_settings(names: Dict[str, Any], out: str, longest: int) -> Dict[str, Any]:
+def write_settings(names: Dict[str, Any], out: str, longest: int, side: str) -> Dict[str, Any]:
     """A tokenizer_config.json by which tokenizer.json decides; ``names``: of ROLES."""
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
+        "truncation_side": side,
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
         "bos_token": names["cls_token"],
@@ -179,9 +180,10 @@ def describe(tokenizer: Any, ours: Tokenizer) -> List[str]:
     others = [name for name in ours.markers if name not in special.values()]
     shown = ", ".join(map(repr, others[:8])) + (", ..." if len(others) > 8 else "")
     between = "one separator" if not ours.separators else "two separators"
+    end = {"left": "; a long text loses its beginning"}.get(tokenizer.truncation_side, "")
     return [
         f"tokenizer {type(tokenizer).__name__} ({type(backend.model).__name__}): {case}, "
-        f"{accents}; {between} between the texts of a pair",
+        f"{accents}; {between} between the texts of a pair{end}",
         "special symbols: " + ", ".join(f"{special[s]} is {s}" for s in FAIRSEQ_SPECIAL),
         f"added tokens: {len(others)}{': ' if others else ''}{shown}",
     ]

@@ -35,6 +35,7 @@ class Tokenizer(NamedTuple):
     markers: tokens that are cut out of a text before anything else, special ones too, but <pad>'s
     library, symbols: the `tokenizers` tokenizer and the symbols by its indices; None and {} where
         sentencepiece cuts
+    truncation_side: the end of a long text that is cut off, right or left
     """
 
     encode_batch: EncodeBatch
@@ -44,6 +45,7 @@ class Tokenizer(NamedTuple):
     markers: List[str]
     library: Any
     symbols: Dict[int, str]
+    truncation_side: str = "right"
 
     def encode(self, text: str) -> List[str]:
         return self.encode_batch([text])[0]

@@ -72,7 +72,8 @@ def build_tokenizer(spec: str) -> Tokenizer:
             _check_declared(folder, settings, tokenizer.markers)
     except Exception as error:  # each library raises another kind, one of them just this
         raise ValueError(f"--tokenizer {spec}: {error}") from error
-    return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"))
+    side = settings.get("truncation_side", "right")
+    return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"), truncation_side=side)
 
 
 def _plain_special(library: Any) -> Dict[str, str]:
