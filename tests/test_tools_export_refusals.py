@@ -31,9 +31,9 @@ def test_refusals(tmp_path, student, monkeypatch):
     refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
     refused(student, tmp_path, "--tolerance must be at least", tolerance=0.0)
     refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
-    refused(student, tmp_path, "--text: nowhere does not exist", text="nowhere")
+    refused(student, tmp_path, "--text: no file nowhere", text="nowhere")
     (tmp_path / "texts").write_text("a\tb\tc\n")
-    refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
+    refused(student, tmp_path, "--text must have a text, or a pair", text=str(tmp_path / "texts"))
     (tmp_path / "texts").write_text("the " * 600 + "\n")
     refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
     other = tmp_path / "other"  # of which the student's dictionary has nothing

@@ -88,7 +88,7 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
     [
         (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer: one needs the other"),
         (["--formats", "hf,pdf"], "--formats"),
-        (["--teacher", "big"], "--teacher big; allowed: small"),
+        (["--teacher", "big"], "--teacher must be one of small, got big"),
     ],
 )
 def test_refusals(tmp_path, student, flags, message):

@@ -67,7 +67,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         **_tensors("embeddings.LayerNorm", encoder.layernorm_embedding),
     }
     for i, layer in enumerate(encoder.layers):
-        for theirs, (ours, _) in ROBERTA.modules.items():
+        for theirs, ours in ROBERTA.modules.items():
             tensors |= _tensors(f"{ROBERTA.layers}{i}.{theirs}", layer.get_submodule(ours))
     served = library("transformers").RobertaForSequenceClassification(config).eval()
     served.roberta.load_state_dict(tensors)

@@ -9,8 +9,8 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from ...files import check_regular
 from ..texts.examples import Texts
+from ..texts.reading import read_rows
 from ..tokenizers.subwords import Tokenizer
 
 TEXTS = 256  # of which one in twenty is not chance
@@ -20,17 +20,17 @@ TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary'
 
 def read_texts(path: str) -> List[Texts]:
     try:
-        check_regular(path)
-        with open(path, encoding="utf-8-sig") as f:
-            lines = [line.rstrip("\r\n") for line in f]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text {path} is not UTF-8: {error}") from error
-    except (OSError, ValueError) as error:
+        texts = [
+            tuple(fields) for _, fields in read_rows(path, "tsv") if any(map(str.strip, fields))
+        ]
+    except ValueError as error:
         raise ValueError(f"--text: {error}") from error
-    texts = [tuple(line.split("\t")) for line in lines if line.strip()]
     sizes = {len(fields) for fields in texts}
     if sizes not in ({1}, {2}):
-        raise ValueError(f"--text {path}: a text or a pair with a tab between is wanted on a line")
+        raise ValueError(
+            f"--text must have a text, or a pair with a tab between, on each line, got {path} with "
+            f"lines of {sorted(sizes)} texts"
+        )
     return spread(texts)
 
 

@@ -194,11 +194,11 @@ def work(args: argparse.Namespace) -> None:
     paths = compare.parse_checkpoints(args.checkpoints)
     teacher = args.teacher or next(iter(paths))
     if teacher not in paths:
-        raise ValueError(f"--teacher {teacher}; allowed: {', '.join(paths)}")
+        raise ValueError(f"--teacher must be one of {', '.join(paths)}, got {teacher}")
     formats = args.formats.split(",")
     unknown = [form for form in formats if form not in forms]
     if unknown:
-        raise ValueError(f"--formats {args.formats}; allowed: {', '.join(forms)}")
+        raise ValueError(f"--formats must be of {', '.join(forms)}, got {args.formats}")
     if (args.teacher_data is None) != (args.teacher_tokenizer is None):
         raise ValueError("--teacher-data and --teacher-tokenizer: one needs the other")
     check_folder(args.out)
