@@ -45,7 +45,7 @@ def test_a_bad_file_is_one_error_and_nothing_is_written(tmp_path, wordpiece, cas
 
 
 BAD_LINES = {  # of the validation file, where classes and columns are known
-    "unknown": ([("a", "maybe")], [], "v.csv, line 2: label must be no, yes, got 'maybe'"),
+    "unknown": ([("a", "maybe")], [], "v.csv, line 2: label must be one of no, yes, got 'maybe'"),
     "empty": ([("a", "no"), ("a", "")], ["--unlabelled"], "v.csv, line 3: empty label"),
     "word": (
         [("a", "1"), ("a", "yes")],

@@ -98,7 +98,7 @@ def parse_label(
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    raise ValueError(f"{where}: label must be {allowed}{more}, got {shown(fields[0])}{hint}")
+    raise ValueError(f"{where}: label must be one of {allowed}{more}, got {shown(fields[0])}{hint}")
 
 
 def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
