@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
 
@@ -13,6 +14,10 @@ from fairseq.tasks import TASK_REGISTRY
 from .files import check_regular
 
 INPUTS = ("input0", "input1")
+# What a package may read beside its Python files and compute by.
+READ = (".json", ".yaml", ".yml", ".toml", ".cpp", ".cu", ".so")
+OTHERS = {"fairseq", "fairseq_cli", "torch", "mixkd_plugin", "__main__", "__mp_main__"}
+INSTALLED = {"site-packages", "dist-packages"}
 
 
 def digest_of_file(path: str) -> str:
@@ -56,15 +61,17 @@ def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict
     }
 
 
-def digest_of_package(name: str) -> str:
-    """Of the Python files of an imported package, or of a module's one; "" where it has none."""
+def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
+    """Of the files of an imported package, or of a module's one; "" where it has none."""
     module = sys.modules[name]
     folders = [Path(folder) for folder in getattr(module, "__path__", [])]
     files = [
         (path.relative_to(folder).as_posix(), path)
         for folder in folders
-        for path in folder.rglob("*.py")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in folder.rglob("*")
+        if path.suffix in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     ]
     if not folders and getattr(module, "__file__", None):
         files = [("", Path(module.__file__))]
@@ -72,7 +79,7 @@ def digest_of_package(name: str) -> str:
     return hashlib.sha256(str(known).encode()).hexdigest() if known else ""
 
 
-def digests_of_code(user_dir: Optional[str]) -> Dict[str, str]:
+def digests_of_code(user_dir: Optional[str], suffixes: Sequence[str] = (".py",)) -> Dict[str, str]:
     """Of each package that extends fairseq: this one, ``--user-dir``, and those with a registered
     model, task or criterion."""
     registered = [*MODEL_REGISTRY.values(), *TASK_REGISTRY.values(), *CRITERION_REGISTRY.values()]
@@ -80,4 +87,17 @@ def digests_of_code(user_dir: Optional[str]) -> Dict[str, str]:
     packages = {module.partition(".")[0] for module in (*modules, __name__)}
     packages |= {os.path.basename(os.path.abspath(user_dir))} if user_dir else set()
     packages -= {"fairseq", "torch", *sys.stdlib_module_names}
-    return {name: digest_of_package(name) for name in sorted(packages & sys.modules.keys())}
+    there = sorted(packages & sys.modules.keys())
+    return {name: digest_of_package(name, suffixes) for name in there}
+
+
+def digests_of_imports() -> Dict[str, str]:
+    """Of every imported module that was not installed: what a package of one's own may call."""
+    library = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        installed = INSTALLED & {*Path(path).parts} or library & {*map(str, Path(path).parents)}
+        if name.partition(".")[0] not in OTHERS and not installed and os.path.isfile(path):
+            found[name] = digest_of_file(path)
+    return found

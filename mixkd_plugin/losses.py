@@ -15,6 +15,27 @@ from .registry import Registry
 _IGNORED = -100  # torch's own default
 
 
+class LossWeights(NamedTuple):
+    """Weights of the four terms: L = mle L_MLE + kd L_KD + sm L_SM + tmkd L_TMKD."""
+
+    mle: float = 0.0
+    kd: float = 0.0
+    sm: float = 0.0
+    tmkd: float = 0.0
+
+    def any_positive(self, *terms: str) -> bool:
+        """Whether one of these terms has a weight above 0."""
+        return any(getattr(self, term) > 0 for term in terms)
+
+    def flags(self, *terms: str) -> str:
+        """Those of these terms that have one, as flags with their values."""
+        given = [term for term in terms if self.any_positive(term)]
+        return " and ".join(f"--{term}-weight {getattr(self, term):g}" for term in given)
+
+
+TERMS = LossWeights._fields
+
+
 def _wide(x: Tensor) -> Tensor:
     """At least float32: sums of half-precision losses overflow or lose small terms."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -17,25 +17,32 @@ from torch import Tensor
 
 
 class Mix(NamedTuple):
-    """What a clean batch is mixed with: row m mixes example m % B with partner m.
+    """What a clean batch is mixed with: sequence m mixes example m % B with partner m.
 
     partner_tokens: (M, T') token ids, padded on the right
     lam: (M,) weight of the example; kept in float64, so that half-precision trainers, which cast
         every float32 tensor of a sample, leave it alone
+    with_clean: whether the clean examples are computed, too, before the mixes
     """
 
     partner_tokens: Tensor
     lam: Tensor
+    with_clean: bool = True
+
+    def split(self, logits: Tensor) -> Tuple[Optional[Tensor], Tensor]:
+        """[clean; mixed] or [mixed] as two: (B, C) or None, and (M, C)."""
+        n = len(logits) - len(self.lam)
+        return (logits[:n] if self.with_clean else None), logits[n:]
 
 
 def mix_embeddings(
-    embeddings: Tensor, partner_embeddings: Tensor, real: Tensor, partner_real: Tensor, lam: Tensor
+    embeddings: Tensor, partner_embeddings: Tensor, mask: Tensor, partner_mask: Tensor, lam: Tensor
 ) -> Tensor:
     """Interpolate two batches of token embeddings, position by position.
 
     Args:
         embeddings, partner_embeddings: (M, T, D)
-        real, partner_real: (M, T) True where a position holds a token. Elsewhere the embedding
+        mask, partner_mask: (M, T) True where a position holds a token. Elsewhere the embedding
             counts as the zero vector, whatever the padding symbol's embedding is.
         lam: (M,) weight of ``embeddings``
 
@@ -44,23 +51,24 @@ def mix_embeddings(
     """
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     lam = lam.to(wide).unsqueeze(-1)  # (M, 1)
-    weight = (lam * real).unsqueeze(-1)  # (M, T, 1)
-    partner_weight = ((1 - lam) * partner_real).unsqueeze(-1)
+    weight = (lam * mask).unsqueeze(-1)  # (M, T, 1)
+    partner_weight = ((1 - lam) * partner_mask).unsqueeze(-1)
     # filled, not only weighted with zero: a padding row that holds nan must not matter either
-    embeddings = embeddings.masked_fill(~real.unsqueeze(-1), 0)
-    partner_embeddings = partner_embeddings.masked_fill(~partner_real.unsqueeze(-1), 0)
+    embeddings = embeddings.masked_fill(~mask.unsqueeze(-1), 0)
+    partner_embeddings = partner_embeddings.masked_fill(~partner_mask.unsqueeze(-1), 0)
     return (weight * embeddings + partner_weight * partner_embeddings).to(embeddings.dtype)
 
 
 def stack_rows(
-    embed: torch.nn.Embedding, tokens: Tensor, mix: Mix, with_clean: bool = True
+    embed: torch.nn.Embedding, tokens: Tensor, mix: Mix, with_clean: Optional[bool] = None
 ) -> Tuple[Tensor, Tensor]:
-    """Put clean and mixed rows in one batch: [clean; mixed], or [mixed] alone.
+    """Put clean and mixed sequences in one batch: [clean; mixed], or [mixed] alone.
 
     Args:
         embed: token embedding, whose ``padding_idx`` marks padding
         tokens: (B, T) clean examples
         mix: their partners, (M, T'), M a multiple of B
+        with_clean: in the place of the mix's own
 
     Returns:
         token ids (R, max(T, T')): padding exactly where neither text has a token, so that
@@ -73,7 +81,7 @@ def stack_rows(
     clean = embed(tokens)
     repeated = clean.repeat(len(own) // len(tokens), 1, 1)
     mixed = mix_embeddings(repeated, embed(partners), own.ne(pad), partners.ne(pad), mix.lam)
-    if not with_clean:
+    if not (mix.with_clean if with_clean is None else with_clean):
         return union, mixed
     return torch.cat([tokens, union]), torch.cat([clean, mixed])
 

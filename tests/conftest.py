@@ -137,10 +137,10 @@ def asked(monkeypatch):
     calls = []
     logits = Teacher.logits
 
-    def counted(self, tokens, mix=None, with_clean=True):
+    def counted(self, tokens, mix=None):
         mixed = 0 if mix is None else len(mix.lam)
-        calls.append((len(tokens) if with_clean or mix is None else 0, mixed))
-        return logits(self, tokens, mix, with_clean)
+        calls.append((len(tokens) if mix is None or mix.with_clean else 0, mixed))
+        return logits(self, tokens, mix)
 
     monkeypatch.setattr(Teacher, "logits", counted)
     return calls

@@ -14,7 +14,7 @@ import torch
 from fairseq import tasks, utils
 
 from mixkd_plugin.teacher.ensemble import Teacher
-from mixkd_plugin.teacher.logits import TeacherOutputs
+from mixkd_plugin.teacher.logits import TeacherLogits
 
 
 class Optimizer:
@@ -45,7 +45,7 @@ def compare(flags) -> dict:
     dataset = task.load_dataset("train")
     task._training_split, task._training_batches = dataset, 10
     task.begin_epoch(1, student)
-    models = task.teacher_outputs.teacher._models
+    models = task.teacher.ensemble._models
     batch = dataset.collater([dataset[i] for i in range(8)])
     dtype = torch.float16 if config.common.fp16 else torch.float32
     for module in (student, *models):
@@ -55,16 +55,16 @@ def compare(flags) -> dict:
     def outputs(device):
         head = criterion.classification_head_name
         teacher = Teacher(models, [1.0], head, student.padding_free)
-        made = TeacherOutputs(lambda: teacher, task.cfg.num_classes, torch.device(device))
+        made = TeacherLogits(lambda: teacher, task.cfg.num_classes, torch.device(device))
         made.load()
         return made
 
-    task.teacher_outputs = outputs("cpu")
+    task.teacher = outputs("cpu")
     expected, _ = step(task, student, criterion, batch)
     with second_device.SecondDevice():
         for module in (student, *models):
             second_device.move(module)
-        task.teacher_outputs = outputs(second_device.DEVICE)
+        task.teacher = outputs(second_device.DEVICE)
         batch = utils.apply_to_sample(second_device.OnDevice, batch)
         second_device.waits.clear()
         got, output = step(task, student, criterion, batch)

@@ -65,6 +65,79 @@ def test_other_flags_than_the_checkpoints(folder, classification, flags, there, 
             )
 
 
+@pytest.mark.parametrize(
+    "flag, there, here, a_new_run_may",
+    [
+        ("--encoder-attention-heads", 4, 2, False),
+        ("--activation-fn", "gelu", "relu", False),
+        ("--layer-norm-eps", 1e-05, 0.001, False),
+        ("--pooler-activation-fn", "tanh", "relu", True),
+        ("--classification-head-name", "sentence_classification_head", "other", True),
+        ("--init-token", 0, 2, True),
+        ("--separator-token", None, 2, True),
+    ],
+)
+def test_equal_shapes_that_would_compute_otherwise(
+    tmp_path, folder, classification, flag, there, here, a_new_run_may
+):
+    """fairseq loads the weights, and goes on from an untrained head or another function."""
+    last = folder / "checkpoint_last.pt"
+    text = refusal(classification, folder, *FINE_TUNE, flag, here)
+    assert text.startswith(f"{flag} must be {there}, with which {last} (--save-dir) was trained")
+    new = [*FINE_TUNE, flag, here, "--finetune-from-model", last]
+    if a_new_run_may:
+        with pytest.raises(inprocess.ReachedFirstUpdateError):
+            inprocess.start_training(toy.train_flags(classification, tmp_path / "new", *new))
+    else:
+        text = refusal(classification, tmp_path / "new", *new)
+        assert text.startswith(f"{flag} must be {there}, with which {last} (--finetune")
+
+
+def test_a_regression_of_other_targets(tmp_path):
+    data = toy.make_data(tmp_path / "data", {"train": 20, "valid": 8}, targets=2)
+    flags = [*FINE_TUNE, "--regression-target", "--num-classes", 2]
+    inprocess.run_training(toy.train_flags(data, tmp_path / "run", *flags, "--max-epoch", 1))
+    data = toy.make_data(tmp_path / "one", {"train": 20, "valid": 8}, targets=1)
+    flags[-1] = 1
+    text = refusal(data, tmp_path / "run", *flags)
+    assert text.startswith("--num-classes must be 2, with which")
+
+
+@pytest.mark.parametrize(
+    "where, value",
+    [
+        ("cfg", 3),
+        ("cfg model layer_norm_eps", "x"),
+        ("cfg model encoder_attention_heads", "x\ny"),
+        ("task_state fingerprint", 3),
+        ("task_state fingerprint", {}),
+        ("task_state fingerprint labels", 7),
+    ],
+)
+def test_contents_that_no_run_writes(tmp_path, run, classification, where, value):
+    state = inprocess.checkpoint(run)
+    *path, last = where.split()
+    part = state
+    for name in path:
+        part = part[name] if isinstance(part, dict) else vars(part)[name]
+    (part if isinstance(part, dict) else vars(part))[last] = value
+    torch.save(state, tmp_path / "x.pt")
+    flags = [*FINE_TUNE, "--finetune-from-model", tmp_path / "x.pt"]
+    assert str(tmp_path / "x.pt") in refusal(classification, tmp_path / "new", *flags)
+
+
+@pytest.mark.parametrize("flag", ["--init-token", "--separator-token"])
+@pytest.mark.parametrize("index", [45, -1])
+def test_a_symbol_that_no_dictionary_has(tmp_path, classification, flag, index):
+    text = refusal(classification, tmp_path, *FINE_TUNE, flag, index)
+    assert text == f"{flag} must be an index of the dictionary, 0 to 44, got {index}"
+
+
+def test_a_folder_is_no_checkpoint(tmp_path, folder, classification):
+    text = refusal(classification, tmp_path / "new", *FINE_TUNE, "--restore-file", folder)
+    assert text.startswith(f"--restore-file: {folder} is a folder")
+
+
 def turned(data, target, name):
     """The same data but for the order of two symbols."""
     toy.copy_data(data, target)

@@ -14,7 +14,7 @@ from refusals import accepts
 from same_end import assert_same_end
 from test_teacher_outputs import run
 
-from mixkd_plugin.teacher import build
+from mixkd_plugin.teacher import build, disk_cache
 from mixkd_plugin.teacher.disk_cache import OutputCache
 from mixkd_plugin.teacher.files import TeacherFiles
 
@@ -193,7 +193,45 @@ def test_a_writer_that_is_killed_leaves_what_the_next_run_removes(tmp_path, cach
     assert not list((tmp_path / "cache").iterdir())
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_unfinished_files_that_cannot_be_removed_do_not_end_the_run(cache, monkeypatch, error):
+    """One of another run that has just moved it into place, or of another user."""
+
+    def fail(*_):
+        raise error
+
+    for name in ("train-0f.npy.0123.unfinished", "folder.unfinished"):
+        os.mkdir(os.path.join(cache._folder, name))
+    cache.make_folder()
+    monkeypatch.setattr(disk_cache, "_is_abandoned", fail)
+    cache.make_folder()
+
+
 # --- whose answers ---
+
+
+@pytest.mark.parametrize(
+    "later", [{"theirs": "1", "late": "2"}, {"theirs": "3"}, ValueError("gone")]
+)
+def test_answers_of_code_that_has_changed_are_not_kept(tmp_path, classification, caplog, later):
+    """Edited since it was imported, or imported after the name of the answers was known."""
+    states = [{"theirs": "1"}, {"theirs": "1"}, later]
+
+    def code():
+        now = states.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    cache = OutputCache(str(tmp_path / "cache"), ["teacher"], {}, str(classification), code)
+    cache.make_folder()
+    cache.store("train", "rows", OUTPUTS)
+    cache.store("train", "others", OUTPUTS)
+    (said,) = caplog.records
+    assert (
+        "was not written: " in said.getMessage() and cache.load("train", "rows", SHAPE) is not None
+    )
+    assert len(os.listdir(cache._folder)) == 1
 
 
 def same_size_and_time(path, content):
@@ -250,7 +288,7 @@ def test_a_teacher_exchanged_under_a_run(tmp_path, classification, teacher, monk
 
 def test_models_without_a_file_have_no_cache(tmp_path, classification, teacher, monkeypatch):
     """Such as of a notebook: nothing would tell their versions apart."""
-    monkeypatch.setattr(build, "digests_of_code", lambda _: {"__main__": ""})
+    monkeypatch.setattr(build, "digests_of_code", lambda *_: {"__main__": ""})
     flags = ["--kd-weight", 1, "--teacher-path", teacher]
     with pytest.raises(ValueError, match="--teacher-cache .*cache: module __main__ has no file"):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "cache")

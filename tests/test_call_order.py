@@ -5,12 +5,13 @@ A program of one's own, a notebook or a subclass of the task need not call them 
 
 import copy
 import functools
+from inspect import signature
 
 import inprocess
 import pytest
 import torch
 import toy
-from fairseq import checkpoint_utils, criterions, tasks
+from fairseq import checkpoint_utils, criterions, options, tasks
 from fairseq.data import BaseWrapperDataset
 from fairseq.optim import build_optimizer
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -106,6 +107,8 @@ def test_a_loss_that_is_told_of_after_the_data(made, classification):
     late = made(("data", "model", "criterion"), task=task)
     with pytest.raises(ValueError, match="--sm-weight 1: .* no mixing partners"):
         late.step()
+    with pytest.raises(ValueError, match="--sm-weight 1: .* has no mixes"):
+        late.criterion(late.model, next(late.batches().next_epoch_itr()))
     task.load_dataset("train")
     assert late.step() == made().step()
 
@@ -128,6 +131,26 @@ def test_a_students_task_that_trains(tmp_path, made, classification):
     late = Made(config, ("data", "model", "criterion"), task=task)
     with pytest.raises(ValueError, match="no mixing partners"):
         late.step()
+
+
+@pytest.mark.parametrize(
+    "flags, cause",
+    [
+        (["--num-classes", 3], "has 2 classes, --num-classes is 3"),
+        (["--classification-head-name", "other"], "has no classification head 'other'"),
+    ],
+)
+def test_a_student_is_not_validated_with_a_random_head(tmp_path, classification, flags, cause):
+    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+    command = [
+        classification, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--path",
+        tmp_path / "checkpoint_last.pt", "--batch-size", 16, "--cpu", "--num-workers", 0,
+    ]  # fmt: skip
+    assert "accuracy" in inprocess.validate(*command)
+    with pytest.raises(ValueError, match=f"the student's checkpoint: it.* {cause}"):
+        inprocess.validate(*command, *flags)
+    run = ["--finetune-from-model", command[6], *MIXUP, *flags, "--max-update", 1]
+    inprocess.run_training(toy.train_flags(classification, tmp_path / "other", *run))  # a new head
 
 
 class LoadsInitially(MixKDSentencePredictionTask):
@@ -161,8 +184,89 @@ def test_a_task_whose_data_has_no_partners(made, classification):
 
 def test_a_teacher_that_was_not_set_up(made, teacher):
     flags = ["--kd-weight", 1, "--teacher-path", teacher, *STILL]
-    with pytest.raises(ValueError, match="--kd-weight 1, --tmkd-weight 1: .* begin_epoch"):
+    with pytest.raises(ValueError, match="--kd-weight 1 and --tmkd-weight 1: .* begin_epoch"):
         made(flags=flags).step(begin=False)
+
+
+class NamesNoArgument(MixKDSentencePredictionTask):
+    def get_batch_iterator(self, dataset, *args, **kwargs):
+        names = list(signature(SentencePredictionTask.get_batch_iterator).parameters.values())[2:]
+        args = [kwargs.get(p.name, p.default) for p in names]
+        return super().get_batch_iterator(dataset, *args)
+
+
+TEACHES = ["--kd-weight", 1, *STILL, "--teacher-path"]
+
+
+def mixed_answers(made, epoch):
+    """What the teacher says to the mixes of an epoch's first batch, without asking it again."""
+    iterator = made.task.get_batch_iterator(
+        made.task.dataset("train"), max_sentences=16, epoch=epoch, grouped_shuffling=False
+    )
+    batch = next(iterator.next_epoch_itr(shuffle=False))
+
+    def logits():
+        completed, _ = made.task.teacher.add_to(batch, clean=True, mixed=True)
+        return completed["teacher_logits"], completed["partner"]["teacher_logits"]
+
+    return logits
+
+
+@pytest.mark.parametrize("keep", ["--mixup-period", "--teacher-cache"])
+def test_answers_to_mixes_are_of_the_epoch_of_a_batch(made, teacher, tmp_path, keep):
+    """Also where begin_epoch was called once, or before the epoch's iterator was made."""
+    flags = [*TEACHES, teacher, keep, 2 if keep == "--mixup-period" else tmp_path]
+    ahead = made(flags=flags)
+    for epoch in (1, 2):  # fills the cache
+        mixed_answers(ahead, epoch)
+        ahead.task.begin_epoch(epoch, ahead.model)
+    late = made(flags=flags)
+    answers = mixed_answers(late, 1)
+    late.task.begin_epoch(1, late.model)
+    assert len(answers()) == 2
+    stale = mixed_answers(late, 2)()
+    late.task.begin_epoch(2, late.model)
+    for one, other in zip(stale, mixed_answers(late, 2)()):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_task_that_names_no_argument_of_its_iterator(made, classification, teacher, tmp_path):
+    flags = [*TEACHES, teacher, "--teacher-cache", tmp_path]
+    expected = made(flags=flags).step()
+    for kind in (NamesNoArgument, MixKDSentencePredictionTask):
+        task = kind.setup_task(config_of(classification, *flags).task)
+        assert made(flags=flags, task=task).step() == expected
+
+
+def test_an_iterator_that_is_not_said_to_train(made, teacher, tmp_path):
+    """Its mixes are not known beforehand; the teacher of a full cache was not loaded yet."""
+    flags = [*TEACHES, teacher, "--teacher-cache", tmp_path]
+    expected = made(flags=flags).step()
+    one = made(flags=flags)
+    one.batches = functools.partial(one.batches, trains=False)
+    assert one.step() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_split_that_is_loaded_anew_has_other_answers(made, teacher):
+    flags = [*TEACHES, teacher]
+    one = made(flags=[*flags, "--train-fraction", 0.5])
+    one.batches()
+    one.task.begin_epoch(1, one.model)
+    one.task.cfg.train_fraction = 1.0
+    one.task.load_dataset("train")
+    assert one.step(begin=False) == pytest.approx(made(flags=flags).step(), rel=1e-4)
+
+
+def test_flags_as_argparse_leaves_them(expected, classification):
+    """fairseq's older way, in programs of one's own."""
+    flags = [str(flag) for flag in toy.train_flags(classification, "unused", *MIXUP)]
+    args = options.parse_args_and_arch(options.get_training_parser(), flags)
+    made = Made(config_of(classification, *MIXUP), order=(), task=tasks.setup_task(args))
+    torch.manual_seed(1)
+    made.model = made.task.build_model(args).train()
+    made.criterion = made.task.build_criterion(args)
+    made.task.load_dataset("train")
+    assert made.step() == expected
 
 
 @pytest.mark.parametrize("trains", [True, False])

@@ -2,6 +2,7 @@
 
 import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from fairseq.data import FairseqDataset
 
 from mixkd_plugin.data.mixup_dataset import DistillationDataset
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
+from mixkd_plugin.teacher.sequences import TeacherSequences
+from mixkd_plugin.teacher.teacher_data import WithTeacherTokens
 
 LENGTHS = np.random.RandomState(0).randint(3, 40, size=101)
 CLASSES = np.random.RandomState(1).randint(0, 3, size=101)
@@ -138,13 +141,14 @@ def test_an_empty_batch_stays_empty():
 
 
 def test_what_the_teacher_is_asked_goes_by_what_it_reads():
-    """Batches of its answers, and which answers they are: not by the student's vocabulary."""
+    """Batches of its sequences, and which those are: not by the student's vocabulary."""
     theirs = np.random.RandomState(5).randint(30, 90, size=101)
+    inner = WithTeacherTokens(Base(), SimpleNamespace(sizes=theirs))
     own, other = (
-        DistillationDataset("train", Base(), lengths, teacher_lengths=theirs)
+        TeacherSequences.clean(DistillationDataset("train", inner, lengths), longest=100)
         for lengths in (LENGTHS, LENGTHS + 1)
     )
-    batches = own.canonical_batches(500)
+    batches = own.batches(500)
     assert (np.diff(theirs[np.concatenate(batches)]) >= 0).all()
     assert all(theirs[b].sum() < 500 + 90 for b in batches) and len(batches) > 10
-    assert own.plan_digest() == other.plan_digest() != dataset().plan_digest()
+    assert own.digest() == other.digest() != TeacherSequences.clean(dataset(), 100).digest()

@@ -54,7 +54,7 @@ LAM = torch.tensor([0.3, 0.8, 0.5, 0.1, 0.9, 0.6], dtype=torch.float64)
 
 
 def mixed(model, lam=LAM, x=X, partners=PARTNERS, with_clean=False):
-    return encode(model, HEAD, x, Mix(partners, lam), with_clean, padding_free=False)
+    return encode(model, HEAD, x, Mix(partners, lam, with_clean), padding_free=False)
 
 
 def test_one_stacked_pass_equals_separate_passes(student):
@@ -114,7 +114,7 @@ def test_forward_is_the_seam(student, padding_free):
     student.args.padding_free = padding_free
     mix = Mix(PARTNERS, LAM)
     logits, _ = student(X, classification_head_name=HEAD, mix=mix)
-    assert torch.equal(logits, encode(student, HEAD, X, mix, True, padding_free == "on"))
+    assert torch.equal(logits, encode(student, HEAD, X, mix, padding_free == "on"))
 
 
 def test_forward_without_a_mix_is_fairseqs_own_to_the_last_bit(student):
@@ -129,8 +129,8 @@ def test_teacher_is_the_weighted_mean_of_its_frozen_models():
     models = [build(RobertaModel, seed).train() for seed in (1, 2)]
     teacher = Teacher(models, [0.7, 0.3], HEAD, padding_free=False)
     mix = Mix(PARTNERS, LAM)
-    expected = 0.7 * encode(models[0], HEAD, X, mix, True, False)
-    expected = expected + 0.3 * encode(models[1], HEAD, X, mix, True, False)
+    expected = 0.7 * encode(models[0], HEAD, X, mix, False)
+    expected = expected + 0.3 * encode(models[1], HEAD, X, mix, False)
     logits = teacher.logits(X, mix)
     torch.testing.assert_close(logits, expected)
     assert torch.equal(logits, teacher.logits(X, mix))  # no dropout

@@ -64,5 +64,5 @@ def test_gradient_reaches_the_embeddings_of_both_texts(cnn):
 
 def test_as_a_teacher_it_says_the_same(cnn):
     mix = Mix(PARTNERS, LAM)
-    assert torch.equal(encode(cnn, HEAD, X, mix, True, True), mixed(cnn, with_clean=True))
-    assert torch.equal(encode(cnn, HEAD, X, mix, False, False), mixed(cnn))
+    assert torch.equal(encode(cnn, HEAD, X, mix, True), mixed(cnn, with_clean=True))
+    assert torch.equal(encode(cnn, HEAD, X, mix._replace(with_clean=False), False), mixed(cnn))

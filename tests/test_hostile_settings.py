@@ -239,6 +239,20 @@ class Drawn(MixupModel):
         return embeddings.sum(1) + self.noise
 
 
+@register_model("tabled", dataclass=DrawnConfig)
+class Tabled(Drawn):
+    """Has a large table that no checkpoint holds, as of relative positions."""
+
+    def __init__(self, cfg, dictionary):
+        super().__init__(cfg, dictionary)
+        self.register_buffer("table", torch.zeros(2048, 2048), persistent=False)
+
+
+def test_a_large_buffer_is_no_reason_to_refuse_a_model(tmp_path, classification, teacher, words):
+    path = drawn(tmp_path / "t.pt", teacher, words, _name="tabled")
+    assert scoring.load(path, str(classification)).model.table.numel() == 2048**2
+
+
 def drawn(path, source, words, **settings):
     state = torch.load(source)
     model = Drawn(DrawnConfig(), words.source_dictionary)

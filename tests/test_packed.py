@@ -40,21 +40,21 @@ def batch(lengths, partner_lengths):
     return rows(*lengths), Mix(rows(*partner_lengths, seed=1), lam)
 
 
-def both_passes(model, x, mix, with_clean=True):
+def both_passes(model, x, mix):
     """Logits and gradients: fairseq's, ours. The loss weighs every logit differently."""
     results = []
     for padding_free in (False, True):
         model.zero_grad()
-        logits = encode(model, HEAD, x, mix, with_clean, padding_free)
+        logits = encode(model, HEAD, x, mix, padding_free)
         (logits * torch.linspace(-1, 2, logits.numel()).view_as(logits).to(logits)).sum().backward()
         gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         results.append((logits.detach(), gradients))
     return results
 
 
-def assert_equal_passes(model, x, mix, with_clean=True):
+def assert_equal_passes(model, x, mix):
     tolerance = TOLERANCE[next(model.parameters()).dtype]
-    (logits, gradients), (our_logits, our_gradients) = both_passes(model, x, mix, with_clean)
+    (logits, gradients), (our_logits, our_gradients) = both_passes(model, x, mix)
     torch.testing.assert_close(our_logits, logits, rtol=tolerance, atol=tolerance)
     assert set(our_gradients) == set(gradients)
     largest = max(g.abs().max() for g in gradients.values())
@@ -82,7 +82,8 @@ def test_logits_and_gradients_are_fairseqs(lengths, settings, dtype, way):
 @pytest.mark.parametrize("lengths", ["all lengths", "ratio 3"])
 def test_mixed_rows_alone(lengths):
     model = build(MixKDRobertaModel, 0)
-    assert_equal_passes(model, *batch(*ROWS[lengths]), with_clean=False)
+    x, mix = batch(*ROWS[lengths])
+    assert_equal_passes(model, x, mix._replace(with_clean=False))
 
 
 def test_padding_symbols_inside_a_text_count_as_padding():
@@ -100,16 +101,16 @@ def test_every_dropout_is_in_its_place(kind, way):
     model = build(MixKDRobertaModel, 0, **{k: float(k == kind) for k in KINDS}).train()
     x, mix = batch(*ROWS["all lengths"])
     assert_equal_passes(model, x, mix)
-    dropped = encode(model, HEAD, x, mix, True, True)
-    assert not torch.allclose(dropped, encode(model.eval(), HEAD, x, mix, True, True))
+    dropped = encode(model, HEAD, x, mix, True)
+    assert not torch.allclose(dropped, encode(model.eval(), HEAD, x, mix, True))
 
 
 def test_dropout_is_random_and_unbiased(way):
     model = build(MixKDRobertaModel, 0, dropout=0.0, attention_dropout=0.3).train()
     x, _ = batch(*ROWS["ratio 0"])
-    draws = torch.stack([encode(model, HEAD, x, None, True, True) for _ in range(150)])
+    draws = torch.stack([encode(model, HEAD, x, None, True) for _ in range(150)])
     assert draws.std(dim=0).min() > 0
-    theirs = torch.stack([encode(model, HEAD, x, None, True, False) for _ in range(150)])
+    theirs = torch.stack([encode(model, HEAD, x, None, False) for _ in range(150)])
     error = (draws.std(dim=0) + theirs.std(dim=0)) / 150**0.5
     assert ((draws.mean(dim=0) - theirs.mean(dim=0)).abs() < 5 * error).all()
     torch.testing.assert_close(draws.std(dim=0), theirs.std(dim=0), rtol=0.4, atol=0)
@@ -118,9 +119,9 @@ def test_dropout_is_random_and_unbiased(way):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_as_near_the_truth_as_fairseqs(dtype, way):
     x, mix = batch(*ROWS["all lengths"])
-    truth = encode(build(RobertaModel, 0).double(), HEAD, x, mix, True, False)
+    truth = encode(build(RobertaModel, 0).double(), HEAD, x, mix, False)
     model = build(RobertaModel, 0).to(dtype)
-    theirs, ours = (encode(model, HEAD, x, mix, True, free).double() for free in (False, True))
+    theirs, ours = (encode(model, HEAD, x, mix, free).double() for free in (False, True))
     assert (ours - truth).abs().max() <= 2 * (theirs - truth).abs().max()
 
 
@@ -134,11 +135,11 @@ def test_on_a_gpu_logits_and_gradients_are_fairseqs(lengths, dtype):
     model = build(MixKDRobertaModel, 0).cuda()
     if dtype == torch.float32:
         return assert_equal_passes(model, x, mix)
-    truth = encode(model, HEAD, x, mix, True, False)
-    ours = encode(model.to(dtype), HEAD, x, mix, True, True)
+    truth = encode(model, HEAD, x, mix, False)
+    ours = encode(model.to(dtype), HEAD, x, mix, True)
     torch.testing.assert_close(ours.float(), truth, rtol=0.05, atol=0.05)
     model.train()
-    encode(model, HEAD, x, mix, True, True).square().sum().backward()
+    encode(model, HEAD, x, mix, True).square().sum().backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients and all(torch.isfinite(g).all() for g in gradients)
 
@@ -187,11 +188,11 @@ def checkpointing(model):
 def test_what_it_does_not_know_it_leaves_to_fairseq_and_says_so_once(change, named, caplog):
     model = build(MixKDRobertaModel, 0, dropout=0.0, attention_dropout=0.0)
     change(model)
-    packed_encoder._say_once.cache_clear()
+    packed_encoder._log_once.cache_clear()
     x, mix = batch(*ROWS["all lengths"])
     with caplog.at_level(logging.INFO):
-        on, off = (encode(model, HEAD, x, mix, True, free) for free in (True, False))
-        encode(model, HEAD, x, mix, True, True)
+        on, off = (encode(model, HEAD, x, mix, free) for free in (True, False))
+        encode(model, HEAD, x, mix, True)
     assert torch.equal(on, off)
     assert [named in record.message for record in caplog.records] == [True]
 

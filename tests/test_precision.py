@@ -44,7 +44,7 @@ def test_losses_are_those_of_float32(
     seen = set()
 
     def watch(trainer, batches):
-        (model,) = trainer.task.teacher_outputs.teacher._models
+        (model,) = trainer.task.teacher.ensemble._models
         seen.add((next(trainer.get_model().parameters()).dtype, next(model.parameters()).dtype))
 
     values = toy.last_values(
@@ -166,7 +166,7 @@ def test_losses_on_a_gpu_are_those_of_float32(
     seen = set()
 
     def watch(trainer, batches):
-        (model,) = trainer.task.teacher_outputs.teacher._models
+        (model,) = trainer.task.teacher.ensemble._models
         seen.add(next(model.parameters()).dtype)
 
     flags = toy.train_flags(

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import forked
 import numpy as np
@@ -19,6 +19,7 @@ from mixkd_plugin.fingerprints import (
     digests_of_split,
     files_of_split,
 )
+from mixkd_plugin.teacher import build
 from mixkd_plugin.teacher.disk_cache import OutputCache
 
 LOOK_ALIKES = [
@@ -216,3 +217,36 @@ def test_an_edited_encoder_replays_no_answers(tmp_path, classification, edited, 
     with (folder / edited).open("a") as file:
         file.write("\n# another version\n")
     assert run("second", *taught) == answers * before == answers * 2
+
+
+@pytest.fixture
+def helper(package, tmp_path):
+    """A module beside their package, which theirs calls."""
+    (tmp_path / "their_helper.py").write_text("SCALE = 1\n")
+    __import__("their_mixkd")
+    yield tmp_path / "their_helper.py"
+    sys.modules.pop("their_helper", None)
+
+
+def test_answers_are_kept_by_what_a_package_imports_and_reads(package, helper):
+    """Edited, they would find yesterday's answers."""
+    cfg = SimpleNamespace(user_dir=str(package), teacher_cache="cache")
+    found = [build._digests_of_code(cfg)]
+    __import__("their_helper")
+    found.append(build._digests_of_code(cfg))
+    helper.write_text("SCALE = 3\n")
+    found.append(build._digests_of_code(cfg))
+    (package / "models" / "scale.json").write_text("2")
+    found.append(build._digests_of_code(cfg))
+    (package / "README.md").write_text("nothing to compute by")
+    assert found[-1] == build._digests_of_code(cfg)
+    assert all(a != b for a, b in zip(found, found[1:]))
+    assert set(found[-1]) >= {"their_mixkd", "their_helper"}
+    assert not {"os", "numpy", "torch", "fairseq", "mixkd_plugin", "__main__"} & set(found[-1])
+
+
+def test_without_a_package_of_ones_own_no_other_module_matters(helper, monkeypatch):
+    __import__("their_helper")
+    monkeypatch.setattr(build, "digests_of_code", lambda *_: {"mixkd_plugin": "0"})
+    cfg = SimpleNamespace(user_dir=str(toy.PLUGIN), teacher_cache="cache")
+    assert build._digests_of_code(cfg) == {}

@@ -17,7 +17,7 @@ from mixkd_plugin.teacher import build, disk_cache, logits
 def no_other_package():
     """Other tests of this process register models, whose code would count in a file's name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "digests_of_code", lambda _: {})
+        patch.setattr(build, "digests_of_code", lambda *_: {})
         yield
 
 

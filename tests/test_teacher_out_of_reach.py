@@ -76,11 +76,11 @@ def test_steps_leave_parameters_mode_and_dropout_alone(tmp_path, classification,
     seen = {}
 
     def logits(task):
-        return task.teacher_outputs.teacher.logits(seen["tokens"])
+        return task.teacher.ensemble.logits(seen["tokens"])
 
     def watch(trainer, samples):
         task, criterion = trainer.task, trainer.get_criterion()
-        models = task.teacher_outputs.teacher._models
+        models = task.teacher.ensemble._models
         if not seen:
             seen["tokens"] = samples[0]["net_input"]["src_tokens"]
             seen["before"] = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
@@ -113,7 +113,7 @@ def test_teacher_of_our_own_task_gives_its_own_logits(tmp_path, classification, 
     def watch(trainer, samples):
         tokens = samples[0]["net_input"]["src_tokens"]
         expected, _ = model(tokens, classification_head_name=HEAD)
-        got.append(torch.equal(trainer.task.teacher_outputs.teacher.logits(tokens), expected))
+        got.append(torch.equal(trainer.task.teacher.ensemble.logits(tokens), expected))
 
     flags = [*MIXED, "--teacher-path", path, "--max-epoch", 1]
     inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
@@ -164,9 +164,7 @@ def test_teacher_with_a_namespace_of_arguments(tmp_path, request, kind):
 def test_student_loads_and_serves_without_its_teacher(distilled, classification):
     path = distilled.folder / "checkpoint_last.pt"
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
-    assert task.teacher_outputs is None and not any(
-        "teacher" in n for n, _ in model.named_modules()
-    )
+    assert task.teacher is None and not any("teacher" in n for n, _ in model.named_modules())
     served = MixKDRobertaModel.from_pretrained(
         str(distilled.folder), "checkpoint_last.pt", str(classification), bpe=None
     )

@@ -56,14 +56,15 @@ def test_what_is_looked_up_is_what_the_teacher_says_to_these_rows(
     compared = []
 
     def compare(trainer, batches):
-        outputs = trainer.task.teacher_outputs
+        outputs = trainer.task.teacher
         for batch in batches:
             tokens = batch["net_input"]["src_tokens"]
             mix = Mix(batch["partner"]["net_input"]["src_tokens"], batch["lam"])
-            clean, mixed, _ = outputs.logits(batch, clean=True, mixed=True)
+            completed, _ = trainer.task.complete(batch)
             outputs.load()
-            expected = outputs.teacher.logits(tokens, mix)
-            torch.testing.assert_close(torch.cat([clean, mixed]), expected, rtol=1e-4, atol=1e-5)
+            expected = outputs.ensemble.logits(tokens, mix)
+            found = [completed["teacher_logits"], completed["partner"]["teacher_logits"]]
+            torch.testing.assert_close(torch.cat(found), expected, rtol=1e-4, atol=1e-5)
             compared.extend(batch["id"].tolist())
 
     flags = [tmp_path / "cache" if flag == "CACHE" else flag for flag in flags]

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from mixkd_plugin.data.text_digests import write_digests
 from mixkd_plugin.tools.compare.compare import compare, main, parse_checkpoints
 from mixkd_plugin.tools.compare.plot import spread
-from mixkd_plugin.tools.scoring import load, make_batches
+from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches
 
 
 def predictions(path, data, split="valid"):
@@ -174,6 +174,39 @@ def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, 
     for path in (teacher, distilled.folder / "checkpoint_last.pt"):
         with pytest.raises(ValueError, match=r"on .*data: its labels .* differ from the data's"):
             load(str(path), str(data))
+
+
+def with_task(path, copy, **task):
+    """A copy of a checkpoint that was trained with other flags of the task."""
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    state["cfg"]["task"].update(task)
+    torch.save(state, copy)
+    return str(copy)
+
+
+def test_each_checkpoint_reads_texts_as_long_as_in_its_training(tmp_path, classification, teacher):
+    """Whichever comes first, all would read its texts: cut short, or not."""
+    cut = {"shorten_method": "truncate", "max_positions": 4}
+    paths = {"whole": str(teacher), "cut": with_task(teacher, tmp_path / "cut.pt", **cut)}
+    for names in (("whole", "cut"), ("cut", "whole")):
+        loaded = load_all({name: paths[name] for name in names}, str(classification), "cut", None)
+        batches = batches_of_all(loaded, "valid", 8)
+        widths = {n: max(b["net_input"]["src_tokens"].size(1) for b in batches[n]) for n in names}
+        assert widths == {"whole": 14, "cut": 4}
+    rows, count = compare(str(classification), paths, "whole", rounds=1)
+    assert count == 37 and rows["cut"]["agreement"] < 100
+
+
+def test_texts_that_a_checkpoint_cannot_take_are_refused(tmp_path, classification, teacher):
+    state = torch.load(teacher, map_location="cpu", weights_only=False)
+    state["cfg"]["model"].max_positions = state["cfg"]["task"]["max_positions"] = 9
+    positions = "encoder.sentence_encoder.embed_positions.weight"
+    state["model"][positions] = state["model"][positions][:11].clone()
+    torch.save(state, tmp_path / "short.pt")
+    with pytest.raises(
+        ValueError, match="--split valid must have .* 9 tokens for short, got .* 14"
+    ):
+        compare(str(classification), {"short": str(tmp_path / "short.pt")}, "short", rounds=1)
 
 
 def test_speed_batches_hold_every_example_once(classification, teacher):

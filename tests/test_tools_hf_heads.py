@@ -3,9 +3,11 @@
 import json
 
 import hf_models
+import inprocess
 import pytest
 import refusals
 import torch
+import toy
 from fairseq.data import Dictionary
 
 from mixkd_plugin.tools import scoring
@@ -170,6 +172,20 @@ def test_a_teacher_with_two_token_types_is_refused_for_pairs(tmp_path, pairs):
 def test_compare_and_reports_refuse_it_too(pairs):
     with pytest.raises(ValueError, match="--one-token-type"):
         scoring.load(str(pairs / "teacher" / "model.pt"), str(pairs / "pairs"))
+
+
+def test_fairseq_validate_refuses_it_too(pairs):
+    def validate(teacher, data):
+        path = pairs / teacher / "model.pt"
+        return inprocess.validate(
+            pairs / data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
+            "--path", path, "--batch-size", 4, "--cpu", "--num-workers", 0,
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match="--one-token-type"):
+        validate("teacher", "pairs")
+    for accepted in (("accepted", "pairs"), ("teacher", "single")):
+        assert "accuracy" in validate(*accepted)
 
 
 def test_the_import_warns(pairs, tmp_path, capsys):

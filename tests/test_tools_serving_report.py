@@ -89,10 +89,13 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
         (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer: one needs the other"),
         (["--formats", "hf,pdf"], "--formats"),
         (["--teacher", "big"], "--teacher must be one of small, got big"),
+        (["--teacher", "small", "../big=x.pt"], "must have a NAME without slashes, got ../big"),
     ],
 )
 def test_refusals(tmp_path, student, flags, message):
-    arguments = [student.data, f"small={student.checkpoint}", "--out", str(tmp_path / "out")]
+    pairs = [f"small={student.checkpoint}", *(flag for flag in flags if "=" in flag)]
+    flags = [flag for flag in flags if "=" not in flag]
+    arguments = [student.data, *pairs, "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as error:
         report.main([*arguments, "--tokenizer", student.tokenizer, *flags])
     assert message in str(error.value)

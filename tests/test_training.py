@@ -60,7 +60,7 @@ def test_half_precision_on_a_cpu(tmp_path, classification, teacher, teacher_dtyp
     seen = set()
 
     def watch(trainer, batches):
-        (model,) = trainer.task.teacher_outputs.teacher._models
+        (model,) = trainer.task.teacher.ensemble._models
         seen.add(next(model.parameters()).dtype)
         assert next(trainer.get_model().parameters()).dtype == torch.float16
 

@@ -56,12 +56,12 @@ def _count(name: str, settings: arms.Settings):
         for index in range(len(arm.batches)):
             arm.step(index)
         live.mark("steps")
-        outputs = arm.trainer.task.teacher_outputs
-        teacher = None if outputs is None else outputs.teacher
+        outputs = arm.trainer.task.teacher
+        teacher = None if outputs is None else outputs.ensemble
         if teacher is not None:
             for sample in arm.batches:
-                mix = Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
-                teacher.logits(sample["net_input"]["src_tokens"], mix, with_clean=False)
+                mix = Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"], False)
+                teacher.logits(sample["net_input"]["src_tokens"], mix)
         live.mark("forwards")
     weights = 0
     if teacher is not None:

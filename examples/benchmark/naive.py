@@ -12,6 +12,7 @@ from fairseq.criterions.sentence_prediction import (
 )
 from omegaconf import II
 
+from mixkd_plugin.losses import LossWeights
 from mixkd_plugin.mixup import Mix, mix_targets, stack_rows
 
 NAIVE_CRITERION = "naive_mixkd"
@@ -30,7 +31,7 @@ class NaiveMixKDCriterion(SentencePredictionCriterion):
 
     def __init__(self, cfg: NaiveMixKDConfig, task):
         super().__init__(cfg, task)
-        task.declare_weights({"mle": 1.0, "sm": 1.0})  # mixes; the teacher is not the task's
+        task.declare_weights(LossWeights(mle=1.0, sm=1.0))  # mixes; the teacher is not the task's
         models, _ = checkpoint_utils.load_model_ensemble([cfg.naive_teacher])
         self.teacher = [models[0].eval().requires_grad_(False)]  # a list hides it from the trainer
 

@@ -64,7 +64,7 @@ class PartsArm(FairseqArm):
     def teacher(self, index: int) -> None:
         sample, mix = self._sample(index)
         tokens = sample["net_input"]["src_tokens"]
-        self.trainer.task.teacher_outputs.teacher.logits(tokens, mix, with_clean=False)
+        self.trainer.task.teacher.ensemble.logits(tokens, mix._replace(with_clean=False))
 
     def optimizer(self, index: int) -> None:
         """As fairseq does it; on the gradients that are there, whatever the index."""

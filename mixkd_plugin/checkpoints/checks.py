@@ -43,6 +43,17 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
             raise ValueError(f"{what}: {path} has no symbol")
 
 
+def check_special_tokens(cfg, dictionary: Dictionary) -> None:
+    """The symbols that a task adds to texts must be in its dictionary."""
+    for name in ("init_token", "separator_token"):
+        value = cfg[name]
+        if value is not None and not 0 <= value < len(dictionary):
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be an index of the dictionary, 0 to "
+                f"{len(dictionary) - 1}, got {value}"
+            )
+
+
 def class_names(labels: Dictionary) -> List[str]:
     """The classes of a label dictionary in their order, without special and padding symbols."""
     names = labels.symbols[labels.nspecial :]

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from ..files import check_regular
+from .checks import check_special_tokens
 from .safe_load import read_checkpoint
 from .settings import Section, SettingsError, harmless, integer, one_of, sections_of, shown, text
 
@@ -106,7 +107,9 @@ def sentence_task(
     except (OmegaConfBaseException, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(f"its settings do not fit --task {name}: {reason}") from error
-    return kind.setup_task(OmegaConf.create(plain), from_checkpoint=True)
+    task = kind.setup_task(OmegaConf.create(plain), from_checkpoint=True)
+    check_special_tokens(task.cfg, task.source_dictionary)
+    return task
 
 
 def check_pretraining(section: Section) -> None:

@@ -11,7 +11,7 @@ from fairseq.file_io import PathManager
 
 from .. import distributed
 from .safe_load import RefusedError, read_checkpoint
-from .settings import FAIRSEQ_EPS
+from .settings import FAIRSEQ_EPS, real, shown_names
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,14 @@ class Origin(NamedTuple):
 
 
 def settings_of_run(cfg: Any) -> dict[str, Any]:
-    """What fairseq cannot resume with another value of, by flag.
+    """What a run cannot go on with another value of, by flag.
 
     Args:
         cfg: a whole configuration, of a checkpoint (a dict) or of a run
     """
     names = {
         "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
+        "task": {name: f"--{name.replace('_', '-')}" for name in _OF_TASK},
         "optimizer": {"_name": "--optimizer"},
         "lr_scheduler": {"_name": "--lr-scheduler"},
         "criterion": {"_name": "--criterion"},
@@ -51,17 +52,18 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
     found = {}
     for section, keys in names.items():
         values = cfg.get(section) or {}
-        values = values if hasattr(values, "get") else vars(values)
+        values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
         if section == "model":
-            found[LAYER_NORM_EPS] = values.get("layer_norm_eps") or FAIRSEQ_EPS
+            found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
     return found
 
 
 _SIZES = (
     "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads",
-    "max_positions", "untie_weights_roberta",
+    "max_positions", "untie_weights_roberta", "activation_fn", "pooler_activation_fn",
 )  # fmt: skip
+_OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head_name")
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
@@ -115,9 +117,9 @@ def find(
     flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
     if PathManager.path_requires_pathmanager(path):
         return None  # in a store that only fairseq knows
-    if not os.path.isfile(path):
-        if flag == "--save-dir":
-            return None
+    if not os.path.isfile(path) and flag == "--save-dir":
+        return None
+    if not os.path.exists(path):
         raise ValueError(
             f"{flag} must be a checkpoint, got {path}, which does not exist (a path that is not "
             "absolute begins at the current folder): leave the flag out to train from the "
@@ -139,12 +141,16 @@ def find(
 
 
 def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
-    if state.get("cfg"):
-        settings = settings_of_run(state["cfg"])
-    else:  # of fairseq before 0.11, or an import
-        eps = getattr(state["args"], "layer_norm_eps", None)
-        settings = {LAYER_NORM_EPS: eps or FAIRSEQ_EPS}
-    return Origin(flag, path, state.get("task_state", {}), settings)
+    task_state = state.get("task_state", {})
+    try:  # settings are args in those of fairseq before 0.11, and in imports
+        settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
+        if "fingerprint" in task_state:
+            _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
+    except (ValueError, TypeError, KeyError) as error:
+        reason = error if isinstance(error, ValueError) else "its fingerprint is none of ours"
+        raise ValueError(f"{path} is damaged: {reason}") from error
+    settings = {flag: value for flag, value in settings.items() if value is not None}
+    return Origin(flag, path, task_state, settings)
 
 
 def find_on_every_rank(cfg: Any) -> Origin | None:
@@ -193,6 +199,37 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
                 f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
             )
         logger.warning("%s: its classification head, if taken, answers in the former's order", text)
+
+
+def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
+    """Weights of equal shapes must go on computing what they did, from texts as they were.
+
+    Args:
+        ours: this run's, as :func:`mixkd_plugin.checkpoints.recovery.settings_of_run` has them
+        goes_on: see :func:`check_content`
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
+    ours_too = "fingerprint" in origin.task_state  # then what is not there was not given
+    for flag in flags:
+        theirs, here = origin.settings.get(flag), ours.get(flag)
+        known = theirs is not None or (ours_too and flag in _OF_TEXTS)
+        if known and theirs != here:
+            raise ValueError(
+                f"{flag} must be {shown_names([str(theirs)])}, with which {origin.path} "
+                f"({origin.flag}) was trained, "
+                f"got {here}: give the former, or another checkpoint or --save-dir"
+            )
+
+
+_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS)
+_OF_TEXTS = ("--init-token", "--separator-token")
+_OF_HEAD_AND_TEXTS = (
+    *("--pooler-activation-fn", "--num-classes", "--classification-head-name"),
+    *_OF_TEXTS,
+)
 
 
 def _names(fingerprint: dict[str, Any]) -> str:

@@ -220,7 +220,11 @@ def _checked(state: Any) -> dict[str, Any]:
     else:
         # Published without what training left behind, or written before it was called so.
         history = state.setdefault("optimizer_history", [{}])
-        kinds = {"task_state": dict, "extra_state": dict}
+        kinds = {
+            "task_state": dict,
+            "extra_state": dict,
+            "cfg": (dict, omegaconf.DictConfig, type(None)),
+        }
         wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name, {}), kind)]
         if not (isinstance(history, list) and history and isinstance(history[-1], dict)):
             wrong.append("optimizer_history")

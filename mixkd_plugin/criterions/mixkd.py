@@ -4,33 +4,40 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
 import math
-from typing import Any, Dict, NamedTuple, Optional, Set
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.logging import metrics
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..fairseq_fixes.refused_flags import check_best_metric
-from ..losses import cross_entropy, distance, labelled_rows, squared_error, zero_unless
+from ..losses import (
+    TERMS,
+    LossWeights,
+    cross_entropy,
+    distance,
+    labelled_rows,
+    squared_error,
+    zero_unless,
+)
 from ..mixup import Mix, mix_targets
-from ..models.encode import split_rows
-from ..tasks.flags import TERMS, check_criterion_flags, check_distance
-from ..tasks.load_split import wants
+from ..tasks.flags import check_criterion_flags, check_distance
 from ..tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 from . import metrics as quality
 from .config import MixKDCriterionConfig
 
 
-class Gold(NamedTuple):
-    """Gold labels of R rows.
+class Labels(NamedTuple):
+    """Labels of R sequences.
 
     targets: class indices (R,), or regression targets (R, C); 0 where there is none
-    known: (R,) True where there is one; None: everywhere
+    labelled_mask: (R,) True where there is one; None: everywhere
     """
 
     targets: Tensor
-    known: Optional[Tensor]
+    labelled_mask: Optional[Tensor]
 
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
@@ -50,11 +57,13 @@ class MixKDCriterion(SentencePredictionCriterion):
                 "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, "
                 f"got --task {task.cfg._name}"
             )
+        if not OmegaConf.is_config(cfg):
+            cfg = OmegaConf.structured(cfg)
         check_criterion_flags(cfg, task.cfg.mixup_ratio)
         if task.trains:
             check_distance(cfg)
         super().__init__(cfg, task)
-        self.weights = {term: cfg[f"{term}_weight"] for term in TERMS}
+        self.weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
         self.report_mcc = cfg.report_mcc
@@ -69,9 +78,6 @@ class MixKDCriterion(SentencePredictionCriterion):
         task.declare_weights(self.weights)
         if task.trains:
             check_best_metric(self)
-
-    def _wants(self, *terms: str) -> bool:
-        return wants(self.weights, *terms)
 
     def validation_metrics(self) -> Set[str]:
         """What is logged in validation, to choose the best checkpoint by.
@@ -95,60 +101,57 @@ class MixKDCriterion(SentencePredictionCriterion):
         return names
 
     def forward(self, model, sample, reduce=True):
-        """Loss summed over the batch, fairseq's sample size, and the values to log."""
-        training = model.training
-        mix = None
-        if training and self._wants("sm", "tmkd"):
-            mix = Mix(sample["partner"]["net_input"]["src_tokens"], sample["lam"])
-        with_clean = mix is None or self._wants("mle", "kd")
-        n = sample["id"].numel()
+        """Loss summed over the batch, fairseq's sample size, and the values to log.
 
-        clean, mixed = split_rows(
-            self._student_logits(model, sample["net_input"], mix, with_clean), n, with_clean
-        )
-        teacher_clean = teacher_mixed = not_finite = None
-        if self.task.teacher_outputs is None:
-            if training and self._wants("kd", "tmkd"):
-                raise ValueError(
-                    f"--kd-weight {self.weights['kd']:g}, --tmkd-weight {self.weights['tmkd']:g}: "
-                    "the task sets the teacher up in begin_epoch, which was not called"
-                )
-        else:
-            teacher_clean, teacher_mixed, not_finite = self.task.teacher_outputs.logits(
-                sample,
-                clean=self._wants("kd") or not training,
-                mixed=mix is not None and self._wants("tmkd"),
-            )
-        gold = self._gold(sample)
+        A batch of the task has ``mix``, where the loss has mixed terms, and ``teacher_logits`` of
+        its examples and of its ``partner``, where a term or a metric needs them.
+        """
+        training = model.training
+        mix = sample.get("mix") if training else None
+        labels = self._labels(sample)
+        clean, mixed = self._student_logits(model, sample["net_input"], mix)
+        teacher_logits = sample.get("teacher_logits")
         losses, logging_output = {}, {}
         if clean is not None:
-            losses["mle"] = self._label_loss(clean, gold)
-            if teacher_clean is not None:
-                losses["kd"] = self._distance(clean, teacher_clean)
-            logging_output = self._statistics(sample, clean, teacher_clean, gold, training)
+            losses["mle"] = self._label_loss(clean, labels)
+            if teacher_logits is not None:
+                losses["kd"] = self._distance(clean, teacher_logits)
+            logging_output = self._statistics(sample, clean, teacher_logits, labels, training)
         if mixed is not None:
-            ratio = len(mixed) // n
-            mixed_gold = self._mixed_gold(gold, self._gold(sample["partner"]), mix.lam)
-            losses["sm"] = self._label_loss(mixed, mixed_gold) / ratio
-            if teacher_mixed is not None:
-                losses["tmkd"] = self._distance(mixed, teacher_mixed) / ratio
+            partner = sample["partner"]
+            ratio = len(mixed) // len(sample["id"])
+            mixed_labels = self._mixed_labels(labels, self._labels(partner), mix.lam)
+            losses["sm"] = self._label_loss(mixed, mixed_labels) / ratio
+            if "teacher_logits" in partner:
+                losses["tmkd"] = self._distance(mixed, partner["teacher_logits"]) / ratio
 
         if training:
-            loss = sum(weight * losses[term] for term, weight in self.weights.items() if weight > 0)
+            loss = self._weighted_sum(losses)
             for name, value in self.extra_terms(sample, clean, mixed).items():
                 loss, losses[name] = loss + value, value
         else:
             loss = losses["mle"]
-        if not_finite is not None:
-            logging_output["teacher_not_finite"] = not_finite
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]
-        sample_size = gold.targets.numel()
+        sample_size = labels.targets.numel()
         logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
         logging_output.update(
-            loss=loss.data, ntokens=sample["ntokens"], nsentences=n, sample_size=sample_size
+            loss=loss.data,
+            ntokens=sample["ntokens"],
+            nsentences=sample["id"].numel(),
+            sample_size=sample_size,
         )
         return loss, sample_size, logging_output
+
+    def _weighted_sum(self, losses: Dict[str, Tensor]) -> Tensor:
+        missing = [t for t in TERMS if self.weights.any_positive(t) and t not in losses]
+        if missing:
+            raise ValueError(
+                f"{self.weights.flags(*missing)}: the batch has no mixes or no teacher logits for "
+                "it; train by the task's train_step, after begin_epoch"
+            )
+        weights = self.weights._asdict().items()
+        return sum(weight * losses[term] for term, weight in weights if weight > 0)
 
     def extra_terms(
         self, sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]
@@ -162,61 +165,64 @@ class MixKDCriterion(SentencePredictionCriterion):
         """
         return {}
 
-    def _student_logits(self, model, net_input, mix: Optional[Mix], with_clean: bool) -> Tensor:
-        arguments = {"mix": mix, "with_clean": with_clean} if mix is not None else {}
+    def _student_logits(
+        self, model, net_input, mix: Optional[Mix]
+    ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+        """Of the clean examples (B, C) and of the mixes (M, C); None where there are none."""
+        arguments = {} if mix is None else {"mix": mix}
         logits, _ = model(
             **net_input,
             features_only=True,
             classification_head_name=self.classification_head_name,
             **arguments,
         )
-        return logits
+        return (logits, None) if mix is None else mix.split(logits)
 
-    def _gold(self, sample) -> Gold:
+    def _labels(self, sample) -> Labels:
         shape = (-1, self.num_classes) if self.regression_target else (-1,)
         targets = sample["target"].view(shape)
         if self.regression_target:
             targets = targets.float()
-        known = labelled_rows(targets) if self.unlabelled else None
-        return Gold(zero_unless(known, targets), known)
+        mask = labelled_rows(targets) if self.unlabelled else None
+        return Labels(zero_unless(mask, targets), mask)
 
-    def _mixed_gold(self, gold: Gold, partners: Gold, lam: Tensor) -> Gold:
-        """Soft labels of the mixed rows, known where both are."""
+    def _mixed_labels(self, labels: Labels, partners: Labels, lam: Tensor) -> Labels:
+        """Soft labels of the mixes, with a mask of those of which both texts have one."""
         num_classes = None if self.regression_target else self.num_classes
-        targets = mix_targets(gold.targets, partners.targets, lam, num_classes)
-        if gold.known is None:
-            return Gold(targets, None)
-        ratio = len(partners.known) // len(gold.known)
-        return Gold(targets, gold.known.repeat(ratio) & partners.known)
+        targets = mix_targets(labels.targets, partners.targets, lam, num_classes)
+        if labels.labelled_mask is None:
+            return Labels(targets, None)
+        ratio = len(partners.labelled_mask) // len(labels.labelled_mask)
+        return Labels(targets, labels.labelled_mask.repeat(ratio) & partners.labelled_mask)
 
-    def _label_loss(self, logits: Tensor, gold: Gold) -> Tensor:
-        return (squared_error if self.regression_target else cross_entropy)(logits, *gold)
+    def _label_loss(self, logits: Tensor, labels: Labels) -> Tensor:
+        return (squared_error if self.regression_target else cross_entropy)(logits, *labels)
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.regression_target:
             return squared_error(student, teacher)
         return distance(self.distance, student, teacher, self.temperature)
 
-    def _statistics(self, sample, logits, teacher_logits, gold: Gold, training: bool) -> dict:
+    def _statistics(self, sample, logits, teacher_logits, labels: Labels, training: bool) -> dict:
         """What metrics are made of: sums, and for correlations every value."""
-        targets, known = gold
+        targets, mask = labels
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
-            return {"values": quality.correlation_values(logits, targets, known)}
+            return {"values": quality.correlation_values(logits, targets, mask)}
         predictions = logits.argmax(dim=1)
-        output = {"ncorrect": zero_unless(known, predictions == targets).sum()}
+        output = {"ncorrect": zero_unless(mask, predictions == targets).sum()}
         if not training:
-            output["calibration"] = quality.calibration_gaps(logits, targets, known)
+            output["calibration"] = quality.calibration_gaps(logits, targets, mask)
         if self.report_mcc or self.report_acc_and_f1:
-            confusion = quality.confusion_counts(predictions, targets, self.num_classes, known)
+            confusion = quality.confusion_counts(predictions, targets, self.num_classes, mask)
             if self.report_mcc:
                 output["confusion"] = confusion
             if self.report_acc_and_f1:
                 output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
         if teacher_logits is not None:
             teacher_predictions = teacher_logits.argmax(dim=1)
-            teacher_correct = zero_unless(known, teacher_predictions == targets)
+            teacher_correct = zero_unless(mask, teacher_predictions == targets)
             output["teacher_ncorrect"] = teacher_correct.sum()
             output["agreed"] = (predictions == teacher_predictions).sum()
         return output
@@ -231,21 +237,12 @@ class MixKDCriterion(SentencePredictionCriterion):
 
         Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
         their weights add up to the logged loss.
-
-        Raises:
-            ValueError: on all ranks, after an update in which the teacher's answers overflowed.
         """
         logged = {key for output in logging_outputs for key in output}
 
         def total(key):
             return sum(output[key] for output in logging_outputs if key in output)
 
-        if total("teacher_not_finite") > 0:
-            raise ValueError(
-                "--teacher-path: the teacher's logits are not finite numbers for "
-                f"{int(total('teacher_not_finite'))} rows of this update: is --teacher-dtype too "
-                "narrow? (float16 ends at 65504; bfloat16 and float32 do not)"
-            )
         sample_size, sentences = total("sample_size"), total("nsentences")
         terms = [f"{term}_loss" for term in TERMS]
         terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)

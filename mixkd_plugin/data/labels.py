@@ -7,11 +7,13 @@ error too: so neither is taken for "no label" unless ``unlabelled`` says that it
 
 import logging
 import os
-from typing import Dict, Optional
+from typing import Optional
 
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
+
+from ..losses import LossWeights
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ def class_ids(targets: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(targets).any(axis=1), NO_CLASS, 0)
 
 
-def check_some_labelled(strata: np.ndarray, weights: Dict[str, float]) -> None:
+def check_some_labelled(strata: np.ndarray, weights: LossWeights) -> None:
     """Log how many of the training examples have a label.
 
     Raises:
@@ -143,9 +145,8 @@ def check_some_labelled(strata: np.ndarray, weights: Dict[str, float]) -> None:
     """
     labelled = int((strata != NO_CLASS).sum())
     logger.info("%d of %d training examples have a gold label", labelled, len(strata))
-    terms = [f"--{t}-weight {weights[t]:g}" for t in ("mle", "sm") if weights.get(t, 0) > 0]
-    if labelled == 0 and terms:
+    flags = weights.flags("mle", "sm")
+    if labelled == 0 and flags:
         raise ValueError(
-            f"{' and '.join(terms)}: allowed is 0, because no training example has a gold label "
-            "(--unlabelled-examples allow)"
+            f"{flags} must be 0: no training example has a gold label (--unlabelled-examples allow)"
         )

@@ -1,7 +1,7 @@
 """The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
 
 import contextlib
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from fairseq.models import (
     MODEL_DATACLASS_REGISTRY,
@@ -13,6 +13,7 @@ from fairseq.utils import safe_getattr
 from omegaconf import OmegaConf, open_dict
 from torch.nn import Parameter
 
+from ..checkpoints.checks import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
 from .encode import encode
@@ -56,13 +57,24 @@ def set_defaults(args) -> None:
 
 @register_model("mixkd_roberta")
 class MixKDRobertaModel(roberta.RobertaModel):
-    """RoBERTa with the mixing seam inside ``forward``, where DDP and FSDP see it.
+    """RoBERTa with mixing inside ``forward``, where DDP and FSDP see it.
 
     Parameters and checkpoints are those of ``roberta``, and so are results without mixes: to the
     last bit with ``--padding-free off``, but for rounding with ``on``.
     """
 
     supports_mixup = True
+    needs_head: Optional[Tuple[str, int]] = None  # its name and classes, of a checkpoint to be used
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """fairseq's, which gives a random head in the place of one that is missing or of another
+        size: to be trained, not to be used."""
+        if self.needs_head is not None:
+            try:
+                check_head(state_dict, *self.needs_head)
+            except ValueError as error:
+                raise ValueError(f"the student's checkpoint: {error}") from error
+        super().upgrade_state_dict_named(state_dict, name)
 
     def leave_language_model_head_out(self) -> None:
         """Declare that no loss has a gradient for it.
@@ -141,22 +153,21 @@ class MixKDRobertaModel(roberta.RobertaModel):
         return_all_hiddens=False,
         classification_head_name=None,
         mix: Optional[Mix] = None,
-        with_clean: bool = True,
+        with_clean: Optional[bool] = None,
         **kwargs,
     ):
-        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] rows in one pass.
+        """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] sequences in one pass.
 
-        ``with_clean=False`` leaves the clean rows out.
+        ``with_clean`` is in the place of the mix's own.
         """
-        wants_logits_alone = classification_head_name is not None and not return_all_hiddens
-        if mix is None and not (self.padding_free and wants_logits_alone):
+        if mix is not None and with_clean is not None:
+            mix = mix._replace(with_clean=with_clean)
+        logits_alone = classification_head_name is not None and not return_all_hiddens
+        if mix is None and not (self.padding_free and logits_alone):
             return super().forward(
                 src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
             )
-        logits = encode(
-            self, classification_head_name, src_tokens, mix, with_clean, self.padding_free
-        )
-        return logits, {}
+        return encode(self, classification_head_name, src_tokens, mix, self.padding_free), {}
 
 
 # layers, width, feed-forward width, attention heads

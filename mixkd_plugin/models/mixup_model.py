@@ -1,4 +1,4 @@
-"""The base of students and teachers of any family: the seam around an encoder of embeddings."""
+"""The base of students and teachers of any family: mixing around an encoder of embeddings."""
 
 import sys
 from collections import OrderedDict
@@ -34,14 +34,14 @@ class MixupModel(BaseFairseqModel):
         self.width = width
         self.classification_heads = nn.ModuleDict()
 
-    def features(self, embeddings: Tensor, real: Tensor) -> Tensor:
+    def features(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """What the classification head reads of each row, (R, D); to be implemented.
 
         It sees embeddings instead of tokens, so that none can be looked up again, unmixed.
 
         Args:
-            embeddings: (R, T, E), zero where ``real`` is False
-            real: (R, T) True where the text, or one of the two that are mixed, has a token. Each
+            embeddings: (R, T, E), zero where ``mask`` is False
+            mask: (R, T) True where the text, or one of the two that are mixed, has a token. Each
                 row begins with all of its tokens: no logit may depend on how much padding follows.
         """
         raise NotImplementedError
@@ -54,7 +54,7 @@ class MixupModel(BaseFairseqModel):
     def encode_rows(
         self, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool
     ) -> Tensor:
-        """Logits (R, C) of the rows that :func:`mixkd_plugin.models.encode.encode` describes.
+        """Logits (R, C) of the sequences that :func:`mixkd_plugin.models.encode.encode` describes.
 
         Raises:
             ValueError: where :meth:`features` returns another shape.
@@ -63,8 +63,8 @@ class MixupModel(BaseFairseqModel):
             embeddings = self.embed_tokens(tokens)
         else:
             tokens, embeddings = stack_rows(self.embed_tokens, tokens, mix, with_clean)
-        real = tokens.ne(self.embed_tokens.padding_idx)
-        features = self.features(embeddings.masked_fill(~real.unsqueeze(-1), 0), real)
+        mask = tokens.ne(self.embed_tokens.padding_idx)
+        features = self.features(embeddings.masked_fill(~mask.unsqueeze(-1), 0), mask)
         if features.shape != (len(tokens), self.width):
             raise ValueError(
                 f"{type(self).__name__}.features gave values of shape {tuple(features.shape)}; "
@@ -77,10 +77,15 @@ class MixupModel(BaseFairseqModel):
         src_tokens: Tensor,
         classification_head_name: str,
         mix: Optional[Mix] = None,
-        with_clean: bool = True,
+        with_clean: Optional[bool] = None,
         **_unused,
     ):
-        """(logits (R, C), {}), as criterions of sentence prediction ask for them."""
+        """(logits (R, C), {}), as criterions of sentence prediction ask for them.
+
+        ``with_clean`` is in the place of the mix's own.
+        """
+        if with_clean is None:
+            with_clean = mix is None or mix.with_clean
         return self.encode_rows(classification_head_name, src_tokens, mix, with_clean), {}
 
     def max_positions(self) -> int:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import random
 from argparse import Namespace
+from functools import partial
 from typing import Any, Dict, Iterator, Optional, Type
 
 import numpy as np
@@ -184,19 +185,21 @@ def _no_larger_than(weights: Dict[str, Tensor]) -> Iterator[None]:
     """In its context a model that outgrows the weights by far is given up, before it is filled."""
     left = {
         "values": 1_000_000 + 3 * sum(value.numel() for value in weights.values()),
+        "buffers": 50_000_000 + 3 * sum(value.numel() for value in weights.values()),
         "parameters": 100 + 3 * len(weights),
     }
 
-    def count(_module: nn.Module, _name: str, parameter: Optional[Tensor]) -> None:
-        if parameter is not None:
-            left["values"] -= parameter.numel()
+    def count(kind: str, _module: nn.Module, _name: str, value: Optional[Tensor]) -> None:
+        if value is not None:
+            left[kind] -= value.numel()
             left["parameters"] -= 1
         if min(left.values()) < 0:
             raise SettingsError("its settings ask for a far larger model than its weights are of")
 
     handles = [
-        nn.modules.module.register_module_parameter_registration_hook(count),
-        nn.modules.module.register_module_buffer_registration_hook(count),
+        nn.modules.module.register_module_parameter_registration_hook(partial(count, "values")),
+        # a table or a mask of a model's own may be in no file
+        nn.modules.module.register_module_buffer_registration_hook(partial(count, "buffers")),
     ]
     try:
         yield

@@ -25,13 +25,13 @@ from .packing import PackedMix, Packing, pack
 logger = logging.getLogger(__name__)
 
 
-def encode_packed(model, tokens: Tensor, mix: Optional[Mix], with_clean: bool) -> Tensor:
+def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
     """Features (R, 1, D) of ``<s>``, for the model's classification head.
 
     Equal to fairseq's own but for rounding; under dropout, equal in distribution.
     """
     encoder = model.encoder.sentence_encoder
-    packing, packed_mix = pack(tokens, encoder.padding_idx, mix, with_clean)
+    packing, packed_mix = pack(tokens, encoder.padding_idx, mix)
     x = _embed(encoder, packing, packed_mix)
     *inner, last = encoder.layers
     for layer in inner:
@@ -39,7 +39,7 @@ def encode_packed(model, tokens: Tensor, mix: Optional[Mix], with_clean: bool) -
     x = _layer(last, x, packing, first_only=True)
     if encoder.layer_norm is not None:
         x = encoder.layer_norm(x)
-    return x.index_select(0, packing.back).unsqueeze(1)
+    return x.index_select(0, packing.inverse_permutation).unsqueeze(1)
 
 
 def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
@@ -52,7 +52,7 @@ def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
         wide = torch.promote_types(both.dtype, torch.float32)
         x, partners = both.to(wide).split([len(packing.tokens), len(mix.partner_tokens)])
         x = x * mix.weight.to(wide)
-        x = x.index_add(0, mix.places, partners * mix.partner_weight.to(wide)).to(both.dtype)
+        x = x.index_add(0, mix.partner_index, partners * mix.partner_weight.to(wide)).to(both.dtype)
     x = encoder.embed_scale * x
     if encoder.embed_positions is not None:
         table = encoder.embed_positions
@@ -89,18 +89,18 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
 
 def can_pack(model, head: str, tokens: Tensor) -> bool:
     """Whether :func:`encode_packed` can stand for fairseq's own pass; if not, the log says why."""
-    reason = "a TPU" if tokens.device.type == "xla" else obstacle(model, head)
+    reason = "a TPU" if tokens.device.type == "xla" else unsupported_reason(model, head)
     if reason is not None:
-        _say_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
+        _log_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
     return reason is None
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def _log_once(message: str) -> None:
     logger.info(message)
 
 
-def obstacle(model, head: str) -> Optional[str]:
+def unsupported_reason(model, head: str) -> Optional[str]:
     """What in the model this pass does not know; None where it knows all.
 
     Anything but the very classes of fairseq may compute something else.

@@ -18,66 +18,64 @@ class Packing(NamedTuple):
     tokens: (N,) ids; at a mixed position the example's, or the partner's where it has none
     positions: (N,) place in the row, counted from 0
     starts: (R,) where each row starts, in packed order
-    back: (R,) for each row as it came in, its place in packed order
+    inverse_permutation: (R,) for each row as it came in, its place in packed order
     groups: (rows, tokens of each) of every run of rows of equal length
     """
 
     tokens: Tensor
     positions: Tensor
     starts: Tensor
-    back: Tensor
+    inverse_permutation: Tensor
     groups: List[Tuple[int, int]]
 
 
 class PackedMix(NamedTuple):
-    """e = weight * E(tokens), and at ``places`` + partner_weight * E(partner_tokens).
+    """e = weight * E(tokens), and at ``partner_index`` + partner_weight * E(partner_tokens).
 
-    weight: (N, 1); places, partner_tokens: (P,), P tokens of partners; partner_weight: (P, 1)
+    weight: (N, 1); partner_index, partner_tokens: (P,); partner_weight: (P, 1)
     """
 
     weight: Tensor
-    places: Tensor
+    partner_index: Tensor
     partner_tokens: Tensor
     partner_weight: Tensor
 
 
-def pack(
-    tokens: Tensor, pad: int, mix: Optional[Mix], with_clean: bool
-) -> Tuple[Packing, Optional[PackedMix]]:
-    """Pack clean rows (B, T), or the rows that :func:`encoding.encode` describes."""
+def pack(tokens: Tensor, pad: int, mix: Optional[Mix]) -> Tuple[Packing, Optional[PackedMix]]:
+    """Pack clean sequences (B, T), or those that :func:`models.encode.encode` describes."""
     rows, first_mixed = tokens, len(tokens)
     if mix is not None:
         own, partners, rows = union_rows(tokens, mix.partner_tokens, pad)
-        if with_clean:
+        if mix.with_clean:
             rows = torch.cat([F.pad(tokens, (0, rows.size(1) - tokens.size(1)), value=pad), rows])
         else:
             first_mixed = 0
-    real = rows.ne(pad)
-    lengths, order = torch.sort(real.sum(dim=1), stable=True)
-    real = real[order]
-    where = real.flatten().nonzero().squeeze(1)  # (N,)
+    mask = rows.ne(pad)
+    lengths, order = torch.sort(mask.sum(dim=1), stable=True)
+    mask = mask[order]
+    where = mask.flatten().nonzero().squeeze(1)  # (N,)
     packing = Packing(
         tokens=rows[order].flatten()[where],
-        positions=(real.cumsum(dim=1) - 1).flatten()[where],
+        positions=(mask.cumsum(dim=1) - 1).flatten()[where],
         starts=lengths.cumsum(dim=0) - lengths,
-        back=torch.argsort(order),
+        inverse_permutation=torch.argsort(order),
         groups=_runs(lengths.tolist()),
     )
     if mix is None:
         return packing, None
 
     is_mixed = (order >= first_mixed).unsqueeze(1)  # (R, 1)
-    which = (order - first_mixed).clamp(min=0)  # mixed row, (R,)
-    lam = mix.lam[which].unsqueeze(1).masked_fill(~is_mixed, 1.0)
-    absent = own.eq(pad)[which] & is_mixed
-    present = partners.ne(pad)[which] & is_mixed
-    places = present.flatten()[where].nonzero().squeeze(1)  # (P,)
-    of_partners = where[places]
+    mix_index = (order - first_mixed).clamp(min=0)  # mixed row, (R,)
+    lam = mix.lam[mix_index].unsqueeze(1).masked_fill(~is_mixed, 1.0)
+    absent = own.eq(pad)[mix_index] & is_mixed
+    present = partners.ne(pad)[mix_index] & is_mixed
+    partner_index = present.flatten()[where].nonzero().squeeze(1)  # (P,)
+    of_partners = where[partner_index]
     return packing, PackedMix(
         weight=lam.masked_fill(absent, 0.0).flatten()[where].unsqueeze(1),
-        places=places,
-        partner_tokens=partners[which].flatten()[of_partners],
-        partner_weight=(1 - lam).expand_as(real).flatten()[of_partners].unsqueeze(1),
+        partner_index=partner_index,
+        partner_tokens=partners[mix_index].flatten()[of_partners],
+        partner_weight=(1 - lam).expand_as(mask).flatten()[of_partners].unsqueeze(1),
     )
 
 

@@ -8,9 +8,8 @@ from fairseq import utils
 
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
-    """A batch's first row, to compute for zero; with itself for a partner where it has none."""
+    """A batch's first example; with itself for a partner where it has none."""
     row = utils.apply_to_sample(lambda rows: rows[:1], sample)
-    row["split"] = None  # no answers are known, and none matter
     if mixing and "partner" not in row:
         lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
         row.update(partner=row.copy(), lam=lam)

@@ -8,9 +8,7 @@ from typing import Any, Dict
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..losses import DISTANCES
-
-TERMS = ("mle", "kd", "sm", "tmkd")
+from ..losses import DISTANCES, TERMS, LossWeights
 
 
 def _check(allowed: bool, name: str, value, rule: str) -> None:
@@ -84,16 +82,16 @@ def check_data_folder(folder: str) -> None:
 
 def check_criterion_flags(cfg, mixup_ratio: int) -> None:
     """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
-    weights = {term: cfg[f"{term}_weight"] for term in TERMS}
-    for term, weight in weights.items():
+    weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
+    for term, weight in weights._asdict().items():
         _check(0 <= weight < math.inf, f"{term}_weight", weight, "a number of 0 or more")
-    if not any(weights.values()):
+    if not weights.any_positive(*TERMS):
         raise ValueError("--mle-weight, --kd-weight, --sm-weight, --tmkd-weight are all 0")
-    mixed = [f"--{term}-weight {weights[term]:g}" for term in ("sm", "tmkd") if weights[term]]
+    mixed = weights.flags("sm", "tmkd")
     if mixed and mixup_ratio == 0:
         raise ValueError(
-            f"--mixup-ratio 0 leaves no mixed examples for {' and '.join(mixed)}: "
-            "set the weight to 0, or the ratio to 1 or more"
+            f"--mixup-ratio 0 leaves no mixed examples for {mixed}: set the weight to 0, or the "
+            "ratio to 1 or more"
         )
     if cfg.regression_target:
         wrong, needs = ("report_mcc", "report_acc_and_f1"), "without"

@@ -3,7 +3,7 @@
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Callable, Optional
 
 from fairseq.data import Dictionary, FairseqDataset
 from omegaconf import OmegaConf
@@ -12,25 +12,20 @@ from ..data.labels import check_some_labelled, class_ids, read_targets
 from ..data.mixup_dataset import DistillationDataset, PlanDrawer
 from ..data.mixup_plan import draw_plan, stratified_subset
 from ..fairseq_fixes.random_crop import draw_crops_apart
+from ..losses import TERMS, LossWeights
 from ..teacher.teacher_data import TeacherData
-from .flags import TERMS
 
 logger = logging.getLogger(__name__)
 
 
-def configured_weights(cfg) -> Dict[str, float]:
-    """What each term of the loss weighs, by the criterion of the run to which a task's ``cfg``
-    belongs; empty where that is none of ours, or unknown."""
+def configured_weights(cfg) -> LossWeights:
+    """By the criterion of the run to which a task's ``cfg`` belongs; zeros where that is none of
+    ours, or unknown."""
     criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
-    names = {term: f"{term}_weight" for term in TERMS}
-    if not all(name in criterion for name in names.values()):
-        return {}
-    return {term: criterion[name] for term, name in names.items()}
-
-
-def wants(weights: Dict[str, float], *terms: str) -> bool:
-    """Whether one of these terms of the loss weighs anything."""
-    return any(weights.get(term, 0) > 0 for term in terms)
+    names = [f"{term}_weight" for term in TERMS]
+    if not all(name in criterion for name in names):
+        return LossWeights()
+    return LossWeights(*(criterion[name] for name in names))
 
 
 def load_split(
@@ -39,7 +34,7 @@ def load_split(
     combine: bool,
     load: Callable[[], FairseqDataset],
     labels: Optional[Dictionary],
-    weights: Dict[str, float],
+    weights: LossWeights,
     teacher_data: Optional[TeacherData],
 ) -> DistillationDataset:
     """Check the labels of a split and load it; the training split with its fraction and its mixes.
@@ -68,10 +63,9 @@ def load_split(
     except Exception as error:  # inputs missing, damaged, or not as many as there are labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
     draw_crops_apart(dataset)
-    lengths, teacher_lengths = dataset.sizes[0], None
+    lengths = dataset.sizes[0]
     if teacher_data is not None:
         dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
-        teacher_lengths = dataset.teacher_lengths
 
     # What --max-valid-steps leaves of a split is a random sample in fairseq's order, and by length
     # the shortest texts.
@@ -89,12 +83,11 @@ def load_split(
         indices=indices,
         by_length=by_length,
         length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
-        draw_plan=_plan_drawer(cfg) if training and wants(weights, "sm", "tmkd") else None,
+        draw_plan=_plan_drawer(cfg) if training and weights.any_positive("sm", "tmkd") else None,
         classes=strata,
-        clean_rows=wants(weights, "mle", "kd"),
+        with_clean=weights.any_positive("mle", "kd"),
         count_labelled=unlabelled,
         keep_every_example=by_length or not training,
-        teacher_lengths=teacher_lengths,
         combined=combine,
     )
 

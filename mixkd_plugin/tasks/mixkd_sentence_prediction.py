@@ -2,48 +2,57 @@
 
 import logging
 import os
-from functools import cached_property, partial
-from typing import Dict, List, Optional
+from functools import partial
+from inspect import signature
+from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
+from torch import Tensor
 from torch.nn import Parameter
 
 from .. import distributed
-from ..checkpoints import recovery
-from ..checkpoints.checks import check_dictionaries, fingerprint
-from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS
+from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens, fingerprint
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.epoch_position import ResumableBatches, WithMarkedDummy
-from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fairseq_fixes.resume import Resumable
-from ..fingerprints import digest_of_file, digests_of_code, digests_of_split
+from ..fingerprints import digests_of_code, digests_of_split
+from ..losses import LossWeights
+from ..mixup import Mix
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls
-from ..models.student_init import initialise_student
-from ..teacher.build import set_up_teacher
-from ..teacher.ensemble import TeacherInput
-from ..teacher.files import TeacherFiles, split_paths
-from ..teacher.logits import TeacherOutputs
-from ..teacher.teacher_data import TeacherData
+from ..teacher.build import RunTeacher
+from ..teacher.logits import TeacherLogits
+from ..teacher.sequences import TeacherSequences
+from .beginning import begin_student, check_settings, check_student, continues, find_origin
 from .config import MixKDSentencePredictionConfig
-from .dummy_batch import dummy_sample, stop_where_not_finite, to_cpu, zeros_like_logging_output
+from .dummy_batch import (
+    dummy_sample,
+    stop_where_not_finite,
+    to_cpu,
+    zeros_like_logging_output,
+)
 from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_criterion
-from .load_split import configured_weights, load_split, wants
+from .load_split import configured_weights, load_split
 
 logger = logging.getLogger(__name__)
+
+_ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
 class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
-    ``teacher_outputs`` is None until training starts, and for good where no teacher is given: a
-    student loads, validates and serves without it.
+    A batch travels one way: the dataset brings its mixing partners, :meth:`train_step` adds the
+    teacher's logits, model and criterion are functions of it.
+
+    ``teacher`` is None until training starts, and for good where no teacher is given: a student
+    loads, validates and serves without it.
     """
 
     def __init__(self, cfg, data_dictionary, label_dictionary):
@@ -52,7 +61,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             # Mixes change with the epoch, so each epoch has loader workers of its own. fairseq lets
             # them outlive it, and torch often takes 5 seconds to be rid of such ones.
             cfg.persistent_workers = False
-        self.teacher_outputs: Optional[TeacherOutputs] = None
+        self.teacher: Optional[TeacherLogits] = None
         self.trains = False
         self._serves = False
         self._weights = configured_weights(cfg)
@@ -61,9 +70,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self._without_gradient: List[Parameter] = []
         self._training_split: Optional[DistillationDataset] = None
         self._training_batches = 0
-        self._recorded_teachers: Optional[Dict[str, str]] = None
-        self._teacher_data: Optional[TeacherData] = None
-        self.state.merge_state_dict({"fingerprint": fingerprint(self.dictionary, self._classes)})
+        self._run_teacher = RunTeacher(cfg, self.dictionary, self._classes)
+        self._fingerprint = fingerprint(self.dictionary, self._classes)
+        self.state.merge_state_dict({"fingerprint": self._fingerprint})
 
     @property
     def _classes(self):
@@ -76,15 +85,16 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Raises:
             ValueError: naming the flag, its value and what is allowed.
         """
+        if not OmegaConf.is_config(cfg):  # a program's that has the flags as argparse leaves them
+            cfg = OmegaConf.structured(MixKDSentencePredictionConfig.from_namespace(cfg))
         if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with distributed.no_collectives():
                 task = cls._set_up(cfg, **kwargs)
-            task._serves, task._weights = True, {}  # until a criterion of its own is built
+            task._serves, task._weights = True, LossWeights()  # until a criterion is built
             return task
         task = cls._set_up(cfg, **kwargs)
         if distributed.world_size() > 1:
-            known = fingerprint(task.dictionary, task._classes)
-            content = {f"{what} of the data": value for what, value in known.items()}
+            content = {f"{what} of the data": value for what, value in task._fingerprint.items()}
             code = digests_of_code(cfg.user_dir)
             content.update({f"the code of {name}": digest[:16] for name, digest in code.items()})
             distributed.check_equal({**flags_of_run(cfg), **content})
@@ -96,26 +106,18 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
-            return super().setup_task(cfg, **kwargs)
+            task = super().setup_task(cfg, **kwargs)
+            check_special_tokens(cfg, task.dictionary)
+            return task
 
-    def declare_weights(self, weights: Dict[str, float]) -> None:
-        """Called by the criterion: what each term of the loss weighs.
+    def declare_weights(self, weights: LossWeights) -> None:
+        """Called by the criterion.
 
-        A run's configuration says so before there is a criterion. Where it does not, a training
-        split that was loaded earlier has no mixes, and :meth:`train_step` refuses its batches.
+        A run's configuration has the weights before there is a criterion. Where it has not, a
+        training split that was loaded earlier has no mixes, and :meth:`train_step` refuses its
+        batches.
         """
         self._weights = weights
-
-    def _wants(self, *terms: str) -> bool:
-        return wants(self._weights, *terms)
-
-    @property
-    def _inputs_are_deterministic(self) -> bool:
-        return self.cfg.shorten_method != "random_crop"
-
-    @property
-    def _mixing(self) -> bool:
-        return self._wants("sm", "tmkd")
 
     def load_dataset(self, split, combine=False, **kwargs):
         """Load a split, checking its labels; the training split with its fraction and its mixes.
@@ -124,16 +126,20 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             ValueError: on every rank, where a rank cannot load it or has another.
         """
         if not self._serves:
-            self._open_teacher_data()
+            self._run_teacher.open_data()
         folders = {"the data": self.cfg.data}
-        if self._teacher_data is not None:
-            folders["--teacher-data"] = self._teacher_data.folder
+        teacher_data = self._run_teacher.data
+        if teacher_data is not None:
+            folders["--teacher-data"] = teacher_data.folder
         with distributed.raise_on_all_ranks():
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
-                self.cfg, split, combine, load, self._classes, self._weights, self._teacher_data
+                self.cfg, split, combine, load, self._classes, self._weights, teacher_data
             )
             self.datasets[split] = dataset
+            check_inputs({"extra_state": self.state.state_dict}, self.cfg.data)
+        if self.teacher is not None:
+            self.teacher.forget(split)
         if distributed.world_size() > 1:
             reads = distributed.is_first([os.path.realpath(folder) for folder in folders.values()])
             with distributed.raise_on_all_ranks():
@@ -142,63 +148,28 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return dataset
 
     def build_model(self, cfg, from_checkpoint=False):
-        if not from_checkpoint:  # training begins
-            self.trains = True
-            check_data_folder(self.cfg.data)
-            PAIRINGS.find(str(self.cfg.mixup_pairing))
-            self._begin(cfg)
-            self._open_teacher_data()
         drop_nulls(cfg)
-        model = super().build_model(cfg, from_checkpoint)
-        # a checkpoint's student is complete, also in a run that resumes: the file it began from may
-        # be gone
-        if not from_checkpoint and isinstance(model, MixKDRobertaModel):
+        if from_checkpoint:
+            model = super().build_model(cfg, from_checkpoint)
+            if isinstance(model, MixKDRobertaModel):
+                model.needs_head = (self.cfg.classification_head_name, self.cfg.num_classes)
+            return model
+        self._begin_training(cfg)
+        model = super().build_model(cfg)
+        if isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
-            if self.origin is not None and model.args.layer_norm_eps is None:
-                model.set_layer_norm_eps(self.origin.settings[LAYER_NORM_EPS])
-            path, layers = model.args.student_init_path, model.args.student_init_layers
-            if path is not None:
-                self._check_one_beginning(path)
-            if path is not None and self.origin is None:  # on every rank the same
-                with distributed.raise_on_all_ranks():
-                    initialise_student(model, path, layers)
-                    digest = digest_of_file(path)[:16] if distributed.world_size() > 1 else None
-                distributed.check_equal({f"the content of --student-init-path {path}": digest})
+            begin_student(self.cfg, model, self.origin)
+        check_settings(self.cfg, model, self.origin)
         return model
 
-    def _open_teacher_data(self) -> None:
-        """Before the first split is loaded, so that each has what the teacher reads."""
-        if self._teacher_data is None and self.cfg.teacher_data is not None:
-            self._teacher_data = TeacherData.open(self.cfg, self._teacher_files, self._classes)
-
-    def _begin(self, cfg) -> None:
-        """Before a model is built to be trained: what this run begins from, and whether it fits."""
-        run = self.cfg._get_root()
-        if "checkpoint" not in run:  # a task alone, in a notebook: nothing is saved or resumed
-            return
-        check_saving(run)
-        check_model_flags(cfg)
-        self.origin = origin = recovery.find_on_every_rank(run)
-        if origin is not None:
-            reset = self.cfg.reset_optimizer or self.cfg.reset_dataloader  # then it is another run
-            goes_on = not reset and origin.flag != FINETUNE
-            recovery.check_content(origin, fingerprint(self.dictionary, self._classes), goes_on)
-            if goes_on:
-                self._recorded_teachers = origin.task_state.get("teachers")
-
-    def _check_one_beginning(self, student_init_path: str) -> None:
-        """A file that another flag names would silently overwrite it; the run's own may."""
-        run = self.cfg._get_root().checkpoint
-        flags = {FINETUNE: run.finetune_from_model, "--continue-once": run.continue_once}
-        if self.origin is not None and self.origin.flag == "--restore-file":
-            flags["--restore-file"] = self.origin.path
-        for flag, path in flags.items():
-            if path is not None:
-                raise ValueError(
-                    f"--student-init-path {student_init_path} must be given without {flag}, got "
-                    f"{flag} {path}: all weights would be the latter's; leave one of them out"
-                )
+    def _begin_training(self, model_cfg) -> None:
+        """Check what a run begins from, before its student is built."""
+        self.trains = True
+        check_data_folder(self.cfg.data)
+        PAIRINGS.find(str(self.cfg.mixup_pairing))
+        self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
+        self._run_teacher.open_data()
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a dataset with an epoch of its own where that matters.
@@ -206,118 +177,138 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         Else validating on the training split would set the mixes of training back to epoch 1, or
         take batches out of training's own iterator, which fairseq keeps by dataset.
         """
-        trains = "grouped_shuffling" in kwargs  # else it validates, maybe on the same split
+        kwargs.update(zip(_ITERATOR_ARGUMENTS, args))
+        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it to train alone
         split = unwrapped(dataset)
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
-        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        iterator = super().get_batch_iterator(dataset, **kwargs)
         check_wrapper(dataset, kwargs.get("epoch", split.epoch))
-        if not trains and type(iterator) is EpochBatchIterator:
-            iterator.__class__ = WithMarkedDummy
-        if trains:
-            self._training_split, self._training_batches = split, len(iterator)
-            processes = kwargs.get("num_shards", 1)
-            examples = sum(len(batch) for batch in iterator.frozen_batches)
-            if examples < processes:
-                raise ValueError(
-                    f"--distributed-world-size {processes}: split {split.split!r} has "
-                    f"{examples} examples; allowed is at most one process for each"
-                )
-            ResumableBatches.take_over(iterator, self.cfg.update_freq)
         self._num_workers = kwargs.get("num_workers", 0)
+        if trains:
+            self._take_over(iterator, split, kwargs.get("num_shards", 1))
+        elif type(iterator) is EpochBatchIterator:
+            iterator.__class__ = WithMarkedDummy
         return iterator
 
-    def begin_epoch(self, epoch, model):
-        """Before the first update, and at each epoch: know what the teacher says to what returns.
+    def _take_over(
+        self, iterator: EpochBatchIterator, split: DistillationDataset, processes: int
+    ) -> None:
+        self._training_split, self._training_batches = split, len(iterator)
+        examples = sum(len(batch) for batch in iterator.frozen_batches)
+        if examples < processes:
+            raise ValueError(
+                f"--distributed-world-size must be at most {examples}, the examples of split "
+                f"{split.split!r}, got {processes}"
+            )
+        ResumableBatches.take_over(iterator, self.cfg.update_freq)
 
-        Only training sets a teacher up.
-        """
+    def begin_epoch(self, epoch, model):
+        """Before the first update, and at each epoch: know the teacher's logits that are needed
+        more than once. Only training sets a teacher up."""
         super().begin_epoch(epoch, model)
-        self._check_student(model)
-        if self.teacher_outputs is None:
-            self.teacher_outputs = self._set_up_teacher(model)
-        outputs, cfg = self.teacher_outputs, self.cfg
-        if outputs is None or not self._inputs_are_deterministic:
+        check_student(self.cfg, model, self._mixing)
+        if self.teacher is None:
+            self.teacher = self._set_up_teacher(model)
+        cfg, teacher = self.cfg, self.teacher
+        if teacher is None or not self._inputs_are_deterministic:
             return
         less_than_an_epoch = 0 < cfg.max_update * max(cfg.update_freq) < self._training_batches
         if less_than_an_epoch and not cfg.teacher_cache:
             return
-        if self._wants("kd"):
-            outputs.prepare_clean(self._within_max_positions(cfg.train_subset, model))
-        returns = cfg.mixup_period > 0 or cfg.teacher_cache
-        if self._wants("tmkd") and returns and self._training_split is not None:
+        if self._weights.any_positive("kd"):
+            teacher.prepare_clean(self._sequences(cfg.train_subset, model))
+        repeats = cfg.mixup_period > 0 or cfg.teacher_cache
+        if self._weights.any_positive("tmkd") and repeats and self._training_split is not None:
             # the iterator of this epoch was made over this copy of the split a moment ago
-            outputs.prepare_mixes(self._training_split, keep=cfg.mixup_period > 0)
+            mixes = TeacherSequences.mixed(self._training_split)
+            teacher.prepare_mixed(mixes, keep=cfg.mixup_period > 0)
+        elif self._weights.any_positive("tmkd"):
+            teacher.load()
 
-    def _check_student(self, model) -> None:
-        """An encoder and decoder (BART) is fine-tuned, and not distilled into."""
-        use = None
-        if self._mixing and not getattr(model, "supports_mixup", False):
-            use = "mixed examples need"
-        elif self.cfg.teacher_path and not isinstance(model.max_positions(), int):
-            use = "--teacher-path needs"
-        if use is not None:
-            arch = self.cfg._get_root().model._name
-            raise ValueError(
-                f"{use} a student of --arch mixkd_roberta or one of its named architectures, or "
-                f"one that extends mixkd_plugin.MixupModel, got --arch {arch}"
-            )
+    @property
+    def _inputs_are_deterministic(self) -> bool:
+        return self.cfg.shorten_method != "random_crop"
+
+    @property
+    def _mixing(self) -> bool:
+        return self._weights.any_positive("sm", "tmkd")
 
     def begin_valid_epoch(self, epoch, model):
-        """Know what the teacher says to what is validated on, and forget the last validation.
+        """Know the teacher's logits of what is validated on, and forget the last validation.
 
         fairseq adds all validations up in meters that are saved and never shown.
         """
         super().begin_valid_epoch(epoch, model)
         metrics.reset_meters("valid")
-        if self.teacher_outputs is None or not self._inputs_are_deterministic:
+        if self.teacher is None or not self._inputs_are_deterministic:
             return
         for split in self.cfg.valid_subset.split(","):
             if split in self.datasets:
-                self.teacher_outputs.prepare_clean(self._within_max_positions(split, model))
+                self.teacher.prepare_clean(self._sequences(split, model))
 
-    def _within_max_positions(self, split: str, model) -> DistillationDataset:
-        """The split without texts that are too long for student and teacher."""
-        return unwrapped(self.datasets[split]).filter_by_length(
-            min(self.max_positions(), model.max_positions())
-        )
+    def _sequences(self, split: str, model) -> TeacherSequences:
+        """The examples of a split that are not too long for student and teacher."""
+        longest = min(self.max_positions(), model.max_positions())
+        return TeacherSequences.clean(unwrapped(self.datasets[split]), longest)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        """fairseq's step; a rank without a batch of its own is given any batch to compute for zero.
+        """fairseq's step, of a batch to which its mixes and the teacher's logits are added.
 
-        It adds nothing to the sample size and to what is logged either: fairseq sees to that where
-        a whole update of the rank is made of such batches, and a part of it may be.
-
-        One row of it is enough. It is of a validation batch once a validation iterator was made,
-        without a partner: it then mixes with itself, so that the rank computes and logs the terms
-        the others do.
-
-        Raises:
-            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
+        A rank without a batch of its own computes a dummy one, which adds nothing to the sample
+        size and to what is logged: fairseq sees to that where a whole update of the rank is made of
+        such batches, and a part of it may be. One example of it is enough. It is of a validation
+        batch once a validation iterator was made, without a partner: it then mixes with itself, so
+        that the rank computes and logs the terms that others do.
         """
         stop_where_not_finite(model, optimizer, update_num)
         # fairseq, looking for a nan, computes its batch without ignoring it
         is_dummy_batch = ignore_grad or sample.get("dummy", False)
-        if is_dummy_batch:
-            sample = dummy_sample(sample, self._mixing)
-        elif self._mixing and "partner" not in sample:
-            terms = [f"--{t}-weight {self._weights[t]:g}" for t in ("sm", "tmkd") if self._wants(t)]
-            raise ValueError(
-                f"{' and '.join(terms)}: a batch of training examples has no mixing partners; load "
-                f"split {self.cfg.train_subset!r} by this task's load_dataset, after the criterion "
-                "was built"
-            )
+        sample, not_finite = self.complete(sample, is_dummy_batch)
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
+        if not_finite is not None:
+            output["teacher_not_finite"] = not_finite
         if is_dummy_batch:
             sample_size = zeros_like_logging_output(sample_size)
             output = {name: zeros_like_logging_output(value) for name, value in output.items()}
         self._without_gradient = [p for p in self._left_out if p.grad is None]
         return loss, sample_size, output
+
+    def complete(
+        self, sample: Dict[str, Any], is_dummy_batch: bool = False
+    ) -> Tuple[Dict[str, Any], Optional[Tensor]]:
+        """A batch of training with its ``mix`` and the teacher's logits, as a loss needs them.
+
+        Returns:
+            the batch, and the number of sequences of which those are not finite; None without a
+            teacher
+
+        Raises:
+            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
+        """
+        if is_dummy_batch:
+            sample = dummy_sample(sample, self._mixing)
+        elif self._mixing and "partner" not in sample:
+            raise ValueError(
+                f"{self._weights.flags('sm', 'tmkd')}: a batch of training examples has no mixing "
+                f"partners; load split {self.cfg.train_subset!r} by this task's load_dataset, "
+                "after the criterion was built"
+            )
+        not_finite = None
+        if self.teacher is not None:
+            clean, mixed = (self._weights.any_positive(term) for term in ("kd", "tmkd"))
+            add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
+            sample, not_finite = add(sample, clean, mixed)
+        if self._mixing:
+            partners = sample["partner"]["net_input"]["src_tokens"]
+            with_clean = self._weights.any_positive("mle", "kd")
+            sample = {**sample, "mix": Mix(partners, sample["lam"], with_clean)}
+        return sample, not_finite
 
     def optimizer_step(self, optimizer, model, update_num):
         """fairseq's, which decays no weight without a gradient: on any number of processes.
@@ -330,10 +321,30 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
 
     def valid_step(self, sample, model, criterion):
         """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
-        return super().valid_step(sample, model, criterion) if sample else (0, 0, {})
+        if not sample:
+            return 0, 0, {}
+        not_finite = None
+        if self.teacher is not None:
+            sample, not_finite = self.teacher.add_to(sample, clean=True, mixed=False)
+        loss, sample_size, output = super().valid_step(sample, model, criterion)
+        if not_finite is not None:
+            output["teacher_not_finite"] = not_finite
+        return loss, sample_size, output
 
     def reduce_metrics(self, logging_outputs, criterion):
+        """fairseq's, of values that were brought to the CPU at once.
+
+        Raises:
+            ValueError: on all ranks, after an update in which the teacher's logits overflowed.
+        """
         outputs = to_cpu(logging_outputs)
+        not_finite = sum(output.get("teacher_not_finite", 0) for output in outputs)
+        if not_finite > 0:
+            raise ValueError(
+                f"--teacher-path: the teacher's logits of {int(not_finite)} sequences of this "
+                f"update are not finite numbers (--teacher-dtype {self.cfg.teacher_dtype}): the "
+                "largest float16 is 65504; use bfloat16 or float32"
+            )
         super().reduce_metrics(outputs, criterion)
         if criterion.training and self.cfg.train_subset in self.datasets:
             # exact, which the mean batch, `bsz`, is not: a study counts by them
@@ -342,31 +353,18 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             seen = sum(output.get("nsentences", 0) for output in outputs)
             metrics.log_scalar_sum("examples_seen", seen, priority=195, round=0)
 
-    @cached_property
-    def _teacher_files(self) -> TeacherFiles:
-        """All ranks ask for it at the same time."""
-        with distributed.raise_on_all_ranks():
-            paths = split_paths(self.cfg.teacher_path)
-        return TeacherFiles(paths, str(self.cfg.teacher_read_by))
-
-    def _set_up_teacher(self, student) -> Optional[TeacherOutputs]:
+    def _set_up_teacher(self, student) -> Optional[TeacherLogits]:
         """None without a teacher, where no loss needs one."""
         cfg = self.cfg
         if not cfg.teacher_path:
-            terms = [term for term in ("kd", "tmkd") if self._wants(term)]
-            if terms:
-                flags = [f"--{term}-weight {self._weights[term]:g}" for term in terms]
-                raise ValueError(f"--teacher-path is missing: {' and '.join(flags)} need a teacher")
+            flags = self._weights.flags("kd", "tmkd")
+            if flags:
+                raise ValueError(f"--teacher-path is missing: {flags} need a teacher")
             return None
-        files = self._teacher_files
-        files.check_recorded(self._recorded_teachers)
+        files = self._run_teacher.open_files()
+        recorded = continues(cfg, self.origin)
+        files.check_recorded(self.origin.task_state.get("teachers") if recorded else None)
         self.state.merge_state_dict({"teachers": files.digests})
-        if self._teacher_data is not None:
-            reads = self._teacher_data.reads
-        else:
-            reads = TeacherInput(cfg.data, self.dictionary, cfg.init_token, cfg.separator_token)
-        positions = min(self.max_positions(), student.max_positions())
-        splits = map(unwrapped, self.datasets.values())
-        lengths = [split.filter_by_length(positions).teacher_lengths for split in splits]
-        longest = max((int(of_split.max(initial=0)) for of_split in lengths), default=0)
-        return set_up_teacher(cfg, reads, self._classes, longest, files, student, self._num_workers)
+        sequences = [self._sequences(split, student) for split in self.datasets]
+        longest = max((int(of_split.lengths.max(initial=0)) for of_split in sequences), default=0)
+        return self._run_teacher.set_up(student, longest, self._num_workers)

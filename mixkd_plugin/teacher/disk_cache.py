@@ -18,7 +18,7 @@ import stat
 import tempfile
 import time
 import uuid
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -39,12 +39,21 @@ class OutputCache:
         teachers: digests of the checkpoints: their content counts and not their names
         settings: whatever else decides what the teacher answers; JSON values
         data: the binarised data folder
+        code: digests of what may compute an answer and is not of this package, as they are now
     """
 
-    def __init__(self, folder: str, teachers: Sequence[str], settings: Dict[str, Any], data: str):
+    def __init__(
+        self,
+        folder: str,
+        teachers: Sequence[str],
+        settings: Dict[str, Any],
+        data: str,
+        code: Callable[[], Dict[str, str]] = dict,
+    ):
         self._folder = folder
         self._data = data
-        self._settings = settings
+        self._code = code
+        self._settings = {**settings, "code": code()}
         self._teachers = list(teachers)
         self._digests: Dict[str, str] = {}
 
@@ -61,8 +70,8 @@ class OutputCache:
                 pass
             for name in os.listdir(folder):
                 path = os.path.join(folder, name)
-                if name.endswith(UNFINISHED) and _is_abandoned(path):
-                    with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # just finished, or another user's
+                    if name.endswith(UNFINISHED) and _is_abandoned(path):
                         os.remove(path)
         except OSError as error:
             raise ValueError(
@@ -105,6 +114,17 @@ class OutputCache:
     def store(self, split: str, rows: str, outputs: np.ndarray, combine: bool = False) -> None:
         """Keep outputs, float32; a full disk costs the next run time, and this one nothing."""
         path = self._path(split, rows, combine)
+        began_with, now = self._settings["code"], {}
+        with contextlib.suppress(OSError, ValueError):  # it is gone
+            now = self._code()
+        if now != began_with:
+            names = sorted(n for n in {*now, *began_with} if now.get(n) != began_with.get(n))
+            logger.warning(
+                "--teacher-cache: %s was not written: %s was edited, or imported late, since "
+                "training began; import what a model needs at the top of its file",
+                *(path, ", ".join(names)),
+            )
+            return
         unfinished = f"{path}.{uuid.uuid4().hex}-{os.getpid()}@{socket.gethostname()}{UNFINISHED}"
         try:
             with open(unfinished, "wb") as file:

@@ -74,12 +74,12 @@ class Teacher:
         self._padding_free = padding_free
 
     @torch.no_grad()  # not inference_mode, whose tensors no loss can use
-    def logits(self, tokens: Tensor, mix: Optional[Mix] = None, with_clean: bool = True) -> Tensor:
-        """Logits (R, C) in float32, of the rows that :func:`encoding.encode` describes."""
+    def logits(self, tokens: Tensor, mix: Optional[Mix] = None) -> Tensor:
+        """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has."""
         total = 0
         with torch.autocast(tokens.device.type, enabled=False):  # --teacher-dtype alone decides
             for model, weight in zip(self._models, self._weights):
-                logits = encode(model, self._head, tokens, mix, with_clean, self._padding_free)
+                logits = encode(model, self._head, tokens, mix, self._padding_free)
                 total = total + weight * logits.float()
         return total
 

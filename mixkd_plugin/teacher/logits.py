@@ -1,15 +1,14 @@
-"""What the teacher answered, kept by example: computed once, looked up at every step.
+"""Teacher logits: computed once for each sequence, looked up at every step.
 
-Rows whose answer is wanted again (clean examples, and mixes that return or that another run of a
-sweep will draw) are computed before they are needed, in batches that depend on the rows alone. So
-what is kept is the same, bit for bit, on any number of processes, after an interruption, and read
-back from disk. Rows wanted once go through the teacher in the step that wants them.
+Those that are needed again (of clean examples, and of mixes that repeat or that another run of a
+sweep will draw) are computed beforehand, in batches that depend on the sequences alone. So they are
+the same, bit for bit, on any number of processes, after an interruption, and read back from disk.
+Those that are needed once are computed in their step.
 """
 
 import logging
 import time
-from functools import partial
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -17,45 +16,29 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .. import distributed
-from ..data.mixup_dataset import DistillationDataset
 from ..mixup import Mix
-from ..models.encode import split_rows
 from .disk_cache import OutputCache
 from .ensemble import Teacher
+from .sequences import TeacherSequences
 
 logger = logging.getLogger(__name__)
 
 # Tokens in a batch of the teacher: enough to fill a GPU, and far below what training keeps there.
 BATCH_TOKENS = 8192
 
-Logits = Optional[Tensor]
 
+class TeacherLogits:
+    """Logits by lookup where they are known, else by the teacher.
 
-class Answers(NamedTuple):
-    """Logits in float32, zeros in rows where the teacher's were not finite.
-
-    clean: (B, C), None where not asked for
-    mixed: (M, C), None where not asked for
-    not_finite: number of such rows, a scalar tensor
-    """
-
-    clean: Logits
-    mixed: Logits
-    not_finite: Tensor
-
-
-class TeacherOutputs:
-    """Answers by lookup where they are known, else by the teacher.
-
-    ``teacher`` is None until it is asked for the first time.
+    ``ensemble`` is None until it is needed for the first time.
 
     Args:
         load_teacher: reads and checks it
-        num_classes: C, values in an answer
-        device: where known answers lie
-        num_workers: processes that load data while answers are computed
-        cache: where known answers outlive the run
-        own_tokens: whether it reads ``teacher_tokens`` of a batch, of a vocabulary of its own
+        num_classes: C
+        device: where known logits are kept
+        num_workers: processes that load data while logits are computed
+        cache: where known logits outlive the run
+        own_tokens: whether the teacher reads ``teacher_tokens`` of a batch, of its own vocabulary
     """
 
     def __init__(
@@ -67,7 +50,7 @@ class TeacherOutputs:
         cache: Optional[OutputCache] = None,
         own_tokens: bool = False,
     ):
-        self.teacher: Optional[Teacher] = None
+        self.ensemble: Optional[Teacher] = None
         self._load_teacher = load_teacher
         self._num_classes = num_classes
         self._device = device
@@ -75,66 +58,87 @@ class TeacherOutputs:
         self._cache = cache
         self._own_tokens = own_tokens
         self._clean: Dict[str, Tensor] = {}  # split -> (n, 1, C)
-        self._mixes: Dict[str, Tensor] = {}  # rows -> (n, ratio, C)
-        self._current_mixes: Logits = None
+        self._mixed: Dict[str, Tensor] = {}  # digest of an epoch's mixes -> (n, ratio, C)
+        self._digests: Dict[int, str] = {}  # epoch -> digest of its mixes
 
     def load(self) -> None:
         """Load the teacher, if it is not there yet; all ranks at the same time."""
-        if self.teacher is None:
-            self.teacher = self._load_teacher()
+        if self.ensemble is None:
+            self.ensemble = self._load_teacher()
 
-    def prepare_clean(self, dataset: DistillationDataset) -> None:
-        """Know the answers to the clean examples of a split."""
-        if dataset.split not in self._clean:
-            clean = dataset.without_mixes()
-            self._clean[dataset.split] = self._answers(clean, clean.plan_digest())
+    def prepare_clean(self, sequences: TeacherSequences) -> None:
+        """Know the logits of the clean examples of a split."""
+        if sequences.split not in self._clean:
+            self._clean[sequences.split] = self._known(sequences)
 
-    def prepare_mixes(self, dataset: DistillationDataset, keep: bool) -> None:
-        """Know the answers to the mixes of the dataset's epoch; ``keep`` those of other epochs."""
-        rows = dataset.plan_digest()
-        if rows not in self._mixes:
+    def prepare_mixed(self, sequences: TeacherSequences, keep: bool) -> None:
+        """Know the logits of an epoch's mixes; ``keep`` those of other epochs."""
+        if not keep:
+            self._digests.clear()
+        digest = self._digests[sequences.epoch] = sequences.digest()
+        if digest not in self._mixed:
             if not keep:
-                self._mixes.clear()
-            self._mixes[rows] = self._answers(dataset, rows)
-        self._current_mixes = self._mixes[rows]
+                self._mixed.clear()
+            self._mixed[digest] = self._known(sequences)
 
-    def logits(self, sample: dict, clean: bool, mixed: bool) -> Answers:
-        """What the teacher says to a batch, and to its mixes; zeros for a sample of no split."""
+    def forget(self, split: str) -> None:
+        """A split that is loaded anew may have other examples."""
+        self._clean.pop(split, None)
+        self._digests.clear()
+
+    def add_to(
+        self, sample: Dict[str, Any], clean: bool, mixed: bool
+    ) -> Tuple[Dict[str, Any], Tensor]:
+        """A batch with ``teacher_logits`` (B, C) and ``partner.teacher_logits`` (M, C), where
+        ``clean`` and ``mixed`` ask for them.
+
+        Returns:
+            the batch, its logits in float32, zeros where the teacher's are not finite; and the
+            number of such sequences, a scalar tensor. A loss that overflows would end the run in
+            fairseq's words, or look like a loss scale that is too high: so it stays finite until
+            the number has reached all ranks.
+        """
         ids, split = sample["id"], sample["split"]
-        clean_logits = mixed_logits = None
-        zeros = partial(torch.zeros, device=ids.device)
-        not_finite = zeros(())
-        if split is None:
-            return Answers(
-                zeros(len(ids), self._num_classes) if clean else None,
-                zeros(len(sample["lam"]), self._num_classes) if mixed else None,
-                not_finite,
-            )
+        of_clean = of_mixed = None
+        not_finite = ids.new_zeros(())
         if clean and split in self._clean:
-            clean_logits, clean = self._look_up(self._clean[split], ids), False
-        if mixed and self._current_mixes is not None:
-            mixed_logits, mixed = self._look_up(self._current_mixes, ids), False
-        if clean or mixed:  # one pass for both
-            tokens, mix = self._read(sample, mixed, ids.device)
-            logits = self.teacher.logits(tokens, mix, with_clean=clean)
+            of_clean = _look_up(self._clean[split], ids)
+        if mixed and sample["epoch"] in self._digests:
+            of_mixed = _look_up(self._mixed[self._digests[sample["epoch"]]], ids)
+        ask_clean, ask_mixed = clean and of_clean is None, mixed and of_mixed is None
+        if ask_clean or ask_mixed:  # one pass for both
+            self.load()
+            tokens, mix = self._inputs(sample, ask_clean, ask_mixed, ids.device)
+            logits = self.ensemble.logits(tokens, mix)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
             not_finite = finite.logical_not().sum()
-            # A loss that overflows would end the run in fairseq's words, or look like a loss scale
-            # that is too high. So it stays finite until the count has reached all ranks.
             logits = logits.masked_fill(~finite, 0)
-            asked_clean, asked_mixed = split_rows(logits, len(ids), clean)
-            clean_logits = asked_clean if clean else clean_logits
-            mixed_logits = asked_mixed if mixed else mixed_logits
-        return Answers(clean_logits, mixed_logits, not_finite)
+            of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split(logits)
+            of_clean = of_clean_now if ask_clean else of_clean
+            of_mixed = of_mixed_now if ask_mixed else of_mixed
+        return _with_logits(sample, of_clean, of_mixed), not_finite
 
-    def _read(self, sample: dict, mixed: bool, device) -> Tuple[Tensor, Optional[Mix]]:
+    def add_zeros_to(
+        self, sample: Dict[str, Any], clean: bool, mixed: bool
+    ) -> Tuple[Dict[str, Any], Tensor]:
+        """The same for a dummy batch, whose logits do not matter."""
+        of_clean, of_mixed = (
+            sample["id"].new_zeros(n, self._num_classes, dtype=torch.float32) if wanted else None
+            for n, wanted in ((len(sample["id"]), clean), (len(sample.get("lam", ())), mixed))
+        )
+        return _with_logits(sample, of_clean, of_mixed), sample["id"].new_zeros(())
+
+    def _inputs(
+        self, sample: Dict[str, Any], clean: bool, mixed: bool, device: torch.device
+    ) -> Tuple[Tensor, Optional[Mix]]:
         """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
         tokens = self._tokens(sample).to(device)
         if not mixed:
             return tokens, None
-        return tokens, Mix(self._tokens(sample["partner"]).to(device), sample["lam"].to(device))
+        partners = self._tokens(sample["partner"]).to(device)
+        return tokens, Mix(partners, sample["lam"].to(device), with_clean=clean)
 
-    def _tokens(self, batch: dict) -> Tensor:
+    def _tokens(self, batch: Dict[str, Any]) -> Tensor:
         if not self._own_tokens:
             return batch["net_input"]["src_tokens"]
         if "teacher_tokens" not in batch:
@@ -144,66 +148,76 @@ class TeacherOutputs:
             )
         return batch["teacher_tokens"]
 
-    @staticmethod
-    def _look_up(known: Tensor, ids: Tensor) -> Tensor:
-        return known[ids].transpose(0, 1).flatten(0, 1)  # row m belongs to example m % B
-
-    def _answers(self, dataset: DistillationDataset, rows: str) -> Tensor:
-        """(n, rows of each, C) on every rank; -inf for examples that the dataset leaves out.
-
-        ``rows`` is the dataset's digest.
-        """
-        shape = (dataset.split_size, dataset.rows_per_example, self._num_classes)
-        answers = torch.full(shape, -np.inf, device=self._device)
-        ids = torch.from_numpy(dataset.eligible_ids).to(self._device)
-        answered = (len(ids), *shape[1:])
+    def _known(self, sequences: TeacherSequences) -> Tensor:
+        """(n, sequences of each, C) on every rank, by position in the split; -inf for examples
+        that are left out."""
+        shape = (sequences.split_size, sequences.per_example, self._num_classes)
+        known = torch.full(shape, -np.inf, device=self._device)
+        ids = torch.from_numpy(sequences.ids).to(self._device)
+        place = sequences.split, sequences.digest()
         if self._cache is not None:
             with distributed.raise_on_all_ranks():
                 stored = None
                 if distributed.rank() == 0:  # the only one to use the disk
-                    stored = self._cache.load(dataset.split, rows, answered, dataset.combined)
+                    shape_of_kept = (len(ids), *shape[1:])
+                    stored = self._cache.load(*place, shape_of_kept, sequences.combined)
                 if stored is not None:
-                    answers[ids] = torch.from_numpy(stored).to(self._device)
-            distributed.merge_max(answers)
-            if torch.isfinite(answers[ids]).all():
-                return answers
-            answers.fill_(-np.inf)
+                    known[ids] = torch.from_numpy(stored).to(self._device)
+            distributed.merge_max(known)
+            if torch.isfinite(known[ids]).all():
+                return known
+            known.fill_(-np.inf)
         self.load()
         with distributed.raise_on_all_ranks():
-            self._compute(dataset, answers)
-        distributed.merge_max(answers)
-        bad = ids[~torch.isfinite(answers[ids]).flatten(1).all(dim=1)]
+            self._compute(sequences, known)
+        distributed.merge_max(known)
+        bad = ids[~torch.isfinite(known[ids]).flatten(1).all(dim=1)]
         if len(bad):
             raise ValueError(
-                f"--teacher-path: the answer to example {int(bad[0])} of split {dataset.split!r} "
-                f"is not a finite number ({len(bad)} such examples): is --teacher-dtype too narrow?"
+                f"--teacher-path: the logits of example {int(bad[0])} of split "
+                f"{sequences.split!r} are not finite numbers ({len(bad)} such examples): is "
+                "--teacher-dtype too narrow?"
             )
         if self._cache is not None:
             with distributed.raise_on_all_ranks():
                 if distributed.rank() == 0:
-                    known = answers[ids].cpu().numpy()
-                    self._cache.store(dataset.split, rows, known, dataset.combined)
-        return answers
+                    self._cache.store(*place, known[ids].cpu().numpy(), sequences.combined)
+        return known
 
-    def _compute(self, dataset: DistillationDataset, answers: Tensor) -> None:
-        """This rank's share of the answers."""
-        start = said = time.perf_counter()
-        count = len(dataset.eligible_ids) * dataset.rows_per_example
-        logger.info("teacher: is asked about %d rows of split %s", count, dataset.split)
-        batches = dataset.canonical_batches(BATCH_TOKENS)
+    def _compute(self, sequences: TeacherSequences, known: Tensor) -> None:
+        """This rank's share of the logits."""
+        start = logged = time.perf_counter()
+        count = len(sequences.ids) * sequences.per_example
+        logger.info("computing teacher logits: %d sequences of split %s", count, sequences.split)
+        batches = sequences.batches(BATCH_TOKENS)
         loader = DataLoader(
-            dataset,
+            sequences,
             batch_sampler=batches[distributed.rank() :: distributed.world_size()],
-            collate_fn=dataset.collater,
+            collate_fn=sequences.collater,
             num_workers=self._num_workers,
             generator=torch.Generator(),  # training's random numbers are not for this
         )
         for done, sample in enumerate(loader):
-            if time.perf_counter() - said > 60:
-                said = time.perf_counter()
-                logger.info("teacher: %d%% answered", 100 * done // len(loader))
-            tokens, mix = self._read(sample, "partner" in sample, self._device)
-            logits = self.teacher.logits(tokens, mix, with_clean=False)
+            if time.perf_counter() - logged > 60:
+                logged = time.perf_counter()
+                logger.info("teacher logits: %d%% done", 100 * done // len(loader))
+            mixed = "partner" in sample
+            tokens, mix = self._inputs(sample, not mixed, mixed, self._device)
+            logits = self.ensemble.logits(tokens, mix)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
-            answers[sample["id"].to(self._device)] = by_example
-        logger.info("teacher: answered in %.1f s", time.perf_counter() - start)
+            known[sample["id"].to(self._device)] = by_example
+        logger.info("teacher logits: done in %.1f s", time.perf_counter() - start)
+
+
+def _look_up(known: Tensor, ids: Tensor) -> Tensor:
+    return known[ids].transpose(0, 1).flatten(0, 1)  # sequence m belongs to example m % B
+
+
+def _with_logits(
+    sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]
+) -> Dict[str, Any]:
+    if clean is not None:
+        sample = {**sample, "teacher_logits": clean}
+    if mixed is not None:
+        sample = {**sample, "partner": {**sample["partner"], "teacher_logits": mixed}}
+    return sample

@@ -42,6 +42,15 @@ class Loaded(NamedTuple):
     def data(self) -> str:
         return self.task.cfg.data
 
+    @property
+    def reads(self) -> tuple:
+        """What decides its batches: the folder, a task of one's own, how texts are cut short."""
+        cfg, kind = self.task.cfg, type(self.task)
+        own = None if kind.__module__.startswith(("fairseq.", "mixkd_plugin.")) else kind
+        method = str(cfg.shorten_method)
+        cut = () if method == "none" else (method, cfg.max_positions, cfg.shorten_data_split_list)
+        return cfg.data, own, *cut
+
     def logits(self, batch: Batch) -> Tensor:
         head = self.task.cfg.classification_head_name
         with torch.no_grad():
@@ -156,20 +165,29 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
 def batches_of_all(
     loaded: Mapping[str, Loaded], split: str, batch_size: int
 ) -> Dict[str, List[Batch]]:
-    """Each model's batches of the split: one list for those that read the same folder.
+    """Each model's batches of the split: one list for those that read the same.
 
     Raises:
         ValueError: where the folders do not hold the same examples.
     """
-    readers = {}  # of each folder the first
+    readers = {}
     for one in loaded.values():
-        readers.setdefault(one.data, one)
-    batches = {data: make_batches(one.task, split, batch_size) for data, one in readers.items()}
+        readers.setdefault(one.reads, one)
+    batches = {of: make_batches(one.task, split, batch_size) for of, one in readers.items()}
+    for name, one in loaded.items():
+        widths = [batch["net_input"]["src_tokens"].size(1) for batch in batches[one.reads]]
+        longest = max(widths, default=0)
+        allowed = one.model.max_positions()
+        if longest > allowed:
+            raise ValueError(
+                f"--split {split} must have texts of at most {allowed} tokens for {name}, got one "
+                f"of {longest}: encode it with --max-tokens {allowed}"
+            )
     first, *others = readers
     for other in others:
-        targets = [targets_of(batches[data]) for data in (first, other)]
+        targets = [targets_of(batches[of]) for of in (first, other)]
         _check_same_examples(readers[first], readers[other], split, *targets)
-    return {name: batches[one.data] for name, one in loaded.items()}
+    return {name: batches[one.reads] for name, one in loaded.items()}
 
 
 def _check_same_examples(

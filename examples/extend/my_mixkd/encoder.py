@@ -36,10 +36,10 @@ class CNN(MixupModel):
     def build_model(cls, cfg, task):
         return cls(cfg, task.source_dictionary)
 
-    def features(self, embeddings, real):
+    def features(self, embeddings, mask):
         """(R, T, E) embeddings and (R, T) where a word is, to (R, width)."""
         x = self.dropout(embeddings).transpose(1, 2)  # (R, E, T)
         x = torch.cat([torch.relu(convolve(x)) for convolve in self.filters], dim=1)
         # what a filter sees beyond the text's end must not win: it would depend on the padding
-        x = x.masked_fill(~real.unsqueeze(1), 0)
+        x = x.masked_fill(~mask.unsqueeze(1), 0)
         return self.dropout(x.amax(dim=2))

@@ -23,7 +23,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
     """
     model, task = loaded.model, loaded.task.cfg
     args, encoder = model.args, model.encoder.sentence_encoder
-    reason = packed_encoder.obstacle(model, task.classification_head_name)
+    reason = packed_encoder.unsupported_reason(model, task.classification_head_name)
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     for what, fits in {
         str(reason): reason is None,

@@ -124,6 +124,7 @@ def import_encoder(
                 )
             if difference.pairs > 0 and not one_token_type:
                 whole["extra_state"][ONE_TEXT] = True
+                whole["task_state"] = {ONE_TEXT: True}
             torch.save(whole, os.path.join(work, "model.pt"))
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error

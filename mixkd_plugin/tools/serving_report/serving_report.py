@@ -195,6 +195,9 @@ def work(args: argparse.Namespace) -> None:
     teacher = args.teacher or next(iter(paths))
     if teacher not in paths:
         raise ValueError(f"--teacher must be one of {', '.join(paths)}, got {teacher}")
+    for name in paths:  # each has a folder in --out
+        if "/" in name or os.sep in name or name in (".", ".."):
+            raise ValueError(f"NAME=CHECKPOINT must have a NAME without slashes, got {name}")
     formats = args.formats.split(",")
     unknown = [form for form in formats if form not in forms]
     if unknown:

@@ -1,0 +1,98 @@
+"""What a run begins from: checked before its student is built."""
+
+from typing import Any, Dict, Optional
+
+from fairseq.models import BaseFairseqModel
+
+from ..checkpoints import recovery
+from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, Origin
+from ..distributed import check_equal, raise_on_all_ranks, world_size
+from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
+from ..fingerprints import digest_of_file
+from ..models.mixkd_roberta import MixKDRobertaModel
+from ..models.student_init import initialise_student
+
+
+def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]:
+    """The checkpoint that a run begins from, compared with its data; None for a new one.
+
+    Args:
+        cfg: the task's; without the rest of a run's configuration nothing is saved or resumed
+        fingerprint: of the data's dictionaries
+
+    Raises:
+        ValueError: on every rank, where it does not fit, or where nothing could be saved.
+    """
+    run = cfg._get_root()
+    if "checkpoint" not in run:  # a task alone, in a notebook
+        return None
+    check_saving(run)
+    check_model_flags(model_cfg)
+    origin = recovery.find_on_every_rank(run)
+    if origin is not None:
+        recovery.check_content(origin, fingerprint, continues(cfg, origin))
+    return origin
+
+
+def continues(cfg, origin: Optional[Origin]) -> bool:
+    """Whether a run goes on with that of a checkpoint; else it takes its weights alone."""
+    reset = cfg.reset_optimizer or cfg.reset_dataloader
+    return origin is not None and not reset and origin.flag != FINETUNE
+
+
+def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> None:
+    """Raise ValueError where the student would compute otherwise than the checkpoint's did."""
+    if origin is not None:
+        ours = recovery.settings_of_run({"model": getattr(model, "args", None), "task": cfg})
+        recovery.check_settings(origin, ours, continues(cfg, origin))
+
+
+def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> None:
+    """Initialise a new run's student; in one that resumes, its file may be gone.
+
+    Raises:
+        ValueError: on every rank.
+    """
+    if origin is not None and model.args.layer_norm_eps is None:
+        model.set_layer_norm_eps(origin.settings[LAYER_NORM_EPS])
+    path = model.args.student_init_path
+    if path is None:
+        return
+    _check_only_one(cfg, path, origin)
+    if origin is None:
+        with raise_on_all_ranks():
+            initialise_student(model, path, model.args.student_init_layers)
+            digest = digest_of_file(path)[:16] if world_size() > 1 else None
+        check_equal({f"the content of --student-init-path {path}": digest})
+
+
+def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> None:
+    """A file that another flag names would silently overwrite it; the run's own may."""
+    run = cfg._get_root().get("checkpoint", {})
+    flags = {
+        FINETUNE: run.get("finetune_from_model"),
+        "--continue-once": run.get("continue_once"),
+    }
+    if origin is not None and origin.flag == "--restore-file":
+        flags["--restore-file"] = origin.path
+    for flag, path in flags.items():
+        if path is not None:
+            raise ValueError(
+                f"--student-init-path {student_init_path} must be given without {flag}, got "
+                f"{flag} {path}: all weights would be the latter's; leave one of them out"
+            )
+
+
+def check_student(cfg, model: BaseFairseqModel, mixing: bool) -> None:
+    """Raise ValueError for an encoder and decoder (BART) where the run distils: it is fine-tuned
+    alone."""
+    use = None
+    if mixing and not getattr(model, "supports_mixup", False):
+        use = "mixed examples need"
+    elif cfg.teacher_path and not isinstance(model.max_positions(), int):
+        use = "--teacher-path needs"
+    if use is not None:
+        raise ValueError(
+            f"{use} a student of --arch mixkd_roberta or one of its named architectures, or one "
+            f"that extends mixkd_plugin.MixupModel, got --arch {cfg._get_root().model._name}"
+        )

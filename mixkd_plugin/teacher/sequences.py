@@ -1,0 +1,73 @@
+"""What the teacher reads of a split: the same sequences for any batch size, order and ranks."""
+
+import hashlib
+from typing import Any, Dict, List
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ..data.mixup_dataset import DistillationDataset
+from .teacher_data import WithTeacherTokens
+
+
+class TeacherSequences(Dataset):
+    """The clean examples of a split, or with a plan the mixes of its epoch.
+
+    Args:
+        dataset: the split, whose examples bring partners where it has a plan
+        kept: (k,) which of its examples
+    """
+
+    def __init__(self, dataset: DistillationDataset, kept: np.ndarray):
+        self._dataset = dataset
+        self._kept = kept
+        self._plan = dataset.plan
+        inner = dataset.dataset
+        own = isinstance(inner, WithTeacherTokens)
+        self._lengths = inner.teacher_lengths if own else dataset.split_lengths
+        self.split, self.combined = dataset.split, dataset.combined
+        self.epoch = dataset.epoch
+        self.split_size = len(inner)
+        self.ids = dataset.ids[self._kept]  # (k,) positions in the split
+
+    @classmethod
+    def clean(cls, dataset: DistillationDataset, longest: int) -> "TeacherSequences":
+        """The examples of at most so many tokens."""
+        return cls(dataset.without_mixes(), np.flatnonzero(dataset.sizes <= longest))
+
+    @classmethod
+    def mixed(cls, dataset: DistillationDataset) -> "TeacherSequences":
+        """The mixes of its epoch."""
+        return cls(dataset, dataset.eligible)
+
+    @property
+    def per_example(self) -> int:
+        return 1 if self._plan is None else self._plan.lam.shape[1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(k,) tokens that the teacher reads of each example."""
+        return self._lengths[self.ids]
+
+    def digest(self) -> str:
+        """Of the sequences: examples, lengths, partners and weights, in hexadecimal."""
+        parts = [self.ids, self.lengths]
+        if self._plan is not None:
+            parts += [self._plan.partners[self._kept], self._plan.lam[self._kept]]
+        return hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts)).hexdigest()
+
+    def batches(self, max_tokens: int) -> List[np.ndarray]:
+        """All of them by increasing length, in batches of about so many tokens."""
+        tokens = self.lengths
+        if self._plan is not None:
+            partners = self._lengths[self._plan.partners[self._kept]]
+            tokens = np.maximum(tokens[:, None], partners).sum(axis=1)
+        order = np.argsort(tokens, kind="stable")
+        batch = (np.cumsum(tokens[order]) - 1) // max_tokens
+        return np.split(self._kept[order], np.flatnonzero(np.diff(batch)) + 1)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        return self._dataset[index]
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        return self._dataset.collater(samples)
