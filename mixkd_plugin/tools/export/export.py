@@ -30,7 +30,7 @@ from ..cli import add_user_dir, import_user_dir, run_cli
 from ..interop import library
 from ..output import atomic_output_dir
 from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
-from .formats import FORMATS
+from .formats import FORMATS, Logits
 from .model import to_transformers
 from .parity import Parity, check_parity
 from .texts import (
@@ -130,6 +130,15 @@ def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:
     dictionary, cfg = loaded.task.source_dictionary, loaded.task.cfg
     symbols = (None if i is None else dictionary[i] for i in (cfg.init_token, cfg.separator_token))
     return export_tokenizer(spec, tokenizer, dictionary, *symbols)
+
+
+def open_export(folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str) -> Logits:
+    """The export in ``folder``, as a function of the student's own token ids (B, T)."""
+    rows = tokenizer_of(loaded, tokenizer_spec, build_tokenizer(tokenizer_spec)).rows
+    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
+    indices[torch.tensor(rows)] = torch.arange(len(rows))
+    logits = FORMATS[to].open(folder)
+    return lambda tokens: logits(indices[tokens])
 
 
 def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..cli import add_user_dir, import_user_dir, run_cli
 from ..compare import compare
-from ..export.export import export, tokenizer_of
+from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..output import check_folder
 from ..report.figure_style import pyplot
@@ -40,7 +40,7 @@ from ..scoring import (
     size_of,
     targets_of,
 )
-from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
+from ..tokenizers.subwords import TOKENIZERS
 from .figure import plot_serving
 from .latency import SINGLE_TEXTS, measure_latencies, percentile, singles
 
@@ -144,13 +144,10 @@ def candidate(name: str, form: str, loaded: Loaded, tokenizer: str, folder: str)
         export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
     except ValueError as error:
         raise ValueError(f"{name}, {form}: {error}; --formats leaves a format out") from error
-    opened = FORMATS[form].open(folder)
-    rows = torch.tensor(tokenizer_of(loaded, tokenizer, build_tokenizer(tokenizer)).rows)
-    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
-    indices[rows] = torch.arange(len(rows))  # the export's index of each of the dictionary's
+    opened = open_export(folder, form, loaded, tokenizer)
 
     def logits(batch: Batch) -> Tensor:
-        return opened(indices[batch["net_input"]["src_tokens"]])
+        return opened(batch["net_input"]["src_tokens"])
 
     size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
     return Candidate(name, form, logits, size)
