@@ -6,7 +6,7 @@ different names; here are the names. Where a key is missing, transformers' defau
 
 import math
 import os
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from .interop import library
 from .tokenizers.library import read_json_if_there
@@ -18,21 +18,20 @@ class Family(NamedTuple):
     keys: BERT's -> in config.json, where transformers does not translate
     prefix: of the encoder's weights in a model with a head
     layers: of a layer's weights
-    modules: a module of a layer -> in fairseq, and the shape of its weight: h is the width, f the
-        feed-forward width; the bias has the weight's first size
+    modules: a module of a layer -> in fairseq
     masked_lm: modules of the head for masked words; its bias is ``masked_lm_bias``
     head: modules of the classification head
     head_activation: between the two
     positions_follow_pad: the first pad + 1 rows of the position table are not used
     """
 
-    keys: Dict[str, str]
+    keys: dict[str, str]
     prefix: str
     layers: str
-    modules: Dict[str, Tuple[str, str]]
-    masked_lm: Dict[str, Tuple[str, str]]
+    modules: dict[str, str]
+    masked_lm: dict[str, str]
     masked_lm_bias: str
-    head: Tuple[str, str]
+    head: tuple[str, str]
     head_activation: str
     positions_follow_pad: bool
 
@@ -42,18 +41,18 @@ BERT = Family(
     prefix="bert.",
     layers="encoder.layer.",
     modules={
-        "attention.self.query": ("self_attn.q_proj", "hh"),
-        "attention.self.key": ("self_attn.k_proj", "hh"),
-        "attention.self.value": ("self_attn.v_proj", "hh"),
-        "attention.output.dense": ("self_attn.out_proj", "hh"),
-        "attention.output.LayerNorm": ("self_attn_layer_norm", "h"),
-        "intermediate.dense": ("fc1", "fh"),
-        "output.dense": ("fc2", "hf"),
-        "output.LayerNorm": ("final_layer_norm", "h"),
+        "attention.self.query": "self_attn.q_proj",
+        "attention.self.key": "self_attn.k_proj",
+        "attention.self.value": "self_attn.v_proj",
+        "attention.output.dense": "self_attn.out_proj",
+        "attention.output.LayerNorm": "self_attn_layer_norm",
+        "intermediate.dense": "fc1",
+        "output.dense": "fc2",
+        "output.LayerNorm": "final_layer_norm",
     },
     masked_lm={
-        "cls.predictions.transform.dense": ("dense", "hh"),
-        "cls.predictions.transform.LayerNorm": ("layer_norm", "h"),
+        "cls.predictions.transform.dense": "dense",
+        "cls.predictions.transform.LayerNorm": "layer_norm",
     },
     masked_lm_bias="cls.predictions.bias",
     head=("pooler.dense", "classifier"),
@@ -62,7 +61,7 @@ BERT = Family(
 )
 ROBERTA = BERT._replace(
     prefix="roberta.",
-    masked_lm={"lm_head.dense": ("dense", "hh"), "lm_head.layer_norm": ("layer_norm", "h")},
+    masked_lm={"lm_head.dense": "dense", "lm_head.layer_norm": "layer_norm"},
     masked_lm_bias="lm_head.bias",
     head=("classifier.dense", "classifier.out_proj"),
     positions_follow_pad=True,
@@ -78,16 +77,16 @@ DISTILBERT = BERT._replace(
     prefix="distilbert.",
     layers="transformer.layer.",
     modules={
-        "attention.q_lin": ("self_attn.q_proj", "hh"),
-        "attention.k_lin": ("self_attn.k_proj", "hh"),
-        "attention.v_lin": ("self_attn.v_proj", "hh"),
-        "attention.out_lin": ("self_attn.out_proj", "hh"),
-        "sa_layer_norm": ("self_attn_layer_norm", "h"),
-        "ffn.lin1": ("fc1", "fh"),
-        "ffn.lin2": ("fc2", "hf"),
-        "output_layer_norm": ("final_layer_norm", "h"),
+        "attention.q_lin": "self_attn.q_proj",
+        "attention.k_lin": "self_attn.k_proj",
+        "attention.v_lin": "self_attn.v_proj",
+        "attention.out_lin": "self_attn.out_proj",
+        "sa_layer_norm": "self_attn_layer_norm",
+        "ffn.lin1": "fc1",
+        "ffn.lin2": "fc2",
+        "output_layer_norm": "final_layer_norm",
     },
-    masked_lm={"vocab_transform": ("dense", "hh"), "vocab_layer_norm": ("layer_norm", "h")},
+    masked_lm={"vocab_transform": "dense", "vocab_layer_norm": "layer_norm"},
     masked_lm_bias="vocab_projector.bias",
     head=("pre_classifier", "classifier"),
     head_activation="relu",
@@ -128,23 +127,20 @@ SIZES = (
 
 class EncoderConfig(NamedTuple):
     theirs: Any  # transformers' own
-    model_type: str
     family: Family
-    vocab_size: int
-    max_position_embeddings: int  # rows of the position table
-    type_vocab_size: int  # 0: the family has no token types
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
     num_attention_heads: int
+    vocab_size: int
+    max_position_embeddings: int  # rows of the position table
     activation: str  # fairseq's name
     dropout: float
     attention_dropout: float
     head_dropout: float
     layer_norm_eps: float
-    pad: Optional[int]  # index of the padding symbol, where positions depend on it
     unused_positions: int  # leading rows of the position table that no text reaches
-    raw: Dict[str, Any]  # config.json as it is, for hf_head.py
+    raw: dict[str, Any]  # config.json as it is, for head.py
 
     @property
     def longest(self) -> int:
@@ -167,67 +163,50 @@ def read_config(folder: str) -> EncoderConfig:
         raise ValueError(f"{path}: {error}") from error
 
 
-def parse_config(raw: Dict[str, Any]) -> EncoderConfig:
+def parse_config(raw: dict[str, Any]) -> EncoderConfig:
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(f"model_type must be one of {', '.join(FAMILIES)}, got {model_type!r}")
     family = FAMILIES[model_type]
-
-    def key(name: str) -> str:
-        return family.keys.get(name, name)
-
     for name, values in ALLOWED.items():
-        if raw.get(key(name)) not in (values if name != "hidden_act" else (None, *values)):
+        key = family.keys.get(name, name)
+        if raw.get(key) not in (values if name != "hidden_act" else (None, *values)):
             allowed = ", ".join(str(v) for v in values if v or v is False) or "absent"
-            raise ValueError(f"{key(name)} must be {allowed}, got {raw[key(name)]!r}")
-    config = _transformers_config(model_type, raw)
-
-    def number(name: str, low: float, high: float) -> float:
-        value = getattr(config, key(name))
-        if not isinstance(value, (int, float)) or not low <= value < high:
-            raise ValueError(f"{key(name)} must be a number in [{low}, {high}), got {value!r}")
-        return value
-
-    sizes = {name: getattr(config, key(name)) for name in SIZES}
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-            raise ValueError(f"{name} must be a whole number above 0, got {size!r}")
-    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
-    if width % heads:
-        raise ValueError(f"num_attention_heads must be a divisor of {width}, got {heads}")
-    pad = config.pad_token_id if family.positions_follow_pad else None
-    if family.positions_follow_pad and (not isinstance(pad, int) or pad < 0):
-        raise ValueError(f"pad_token_id must be an index, got {pad!r}")
-    unused = 0 if pad is None else pad + 1
-    if sizes["max_position_embeddings"] <= unused:
-        raise ValueError(
-            f"max_position_embeddings must be above pad_token_id + 1 ({unused}), got "
-            f"{sizes['max_position_embeddings']}"
-        )
-    dropout = number("hidden_dropout_prob", 0, 1)
-    of_head = getattr(config, key("classifier_dropout"), None) is not None
-    return EncoderConfig(
-        theirs=config,
-        model_type=model_type,
-        family=family,
-        **sizes,
-        type_vocab_size=0 if family is DISTILBERT else config.type_vocab_size,
-        activation=ACTIVATIONS[getattr(config, key("hidden_act"))],
-        dropout=dropout,
-        attention_dropout=number("attention_probs_dropout_prob", 0, 1),
-        head_dropout=number("classifier_dropout", 0, 1) if of_head else dropout,
-        layer_norm_eps=1e-12 if family is DISTILBERT else number("layer_norm_eps", 1e-30, math.inf),
-        pad=pad,
-        unused_positions=unused,
-        raw=raw,
-    )
-
-
-def _transformers_config(model_type: str, raw: Dict[str, Any]) -> Any:
-    of_head = ("id2label", "label2id", "num_labels", "problem_type")  # hf_head.py reads them
+            raise ValueError(f"{key} must be {allowed}, got {raw[key]!r}")
+    of_head = ("id2label", "label2id", "num_labels", "problem_type")  # head.py reads them
     mapping = library("transformers").CONFIG_MAPPING
     try:
-        return mapping[model_type].from_dict({k: v for k, v in raw.items() if k not in of_head})
+        theirs = mapping[model_type].from_dict({k: v for k, v in raw.items() if k not in of_head})
     except Exception as error:  # of the library that checks them
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"transformers cannot read it: {reason}") from error
+
+    def number(name: str, low: float, high: float, kinds: Any = (int, float)) -> Any:
+        name = family.keys.get(name, name)
+        value = getattr(theirs, name)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value < high:
+            kind = "whole number" if kinds is int else "number"
+            raise ValueError(f"{name} must be a {kind} in [{low}, {high}), got {value!r}")
+        return value
+
+    sizes = {name: number(name, 1, math.inf, int) for name in SIZES}
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    if width % heads:
+        raise ValueError(f"num_attention_heads must be a divisor of {width}, got {heads}")
+    unused = 0
+    if family.positions_follow_pad:
+        unused = number("pad_token_id", 0, sizes["max_position_embeddings"] - 1, int) + 1
+    dropout = number("hidden_dropout_prob", 0, 1)
+    of_head = getattr(theirs, family.keys.get("classifier_dropout", "classifier_dropout"), None)
+    return EncoderConfig(
+        theirs=theirs,
+        family=family,
+        **sizes,
+        activation=ACTIVATIONS[getattr(theirs, family.keys.get("hidden_act", "hidden_act"))],
+        dropout=dropout,
+        attention_dropout=number("attention_probs_dropout_prob", 0, 1),
+        head_dropout=dropout if of_head is None else number("classifier_dropout", 0, 1),
+        layer_norm_eps=1e-12 if family is DISTILBERT else number("layer_norm_eps", 1e-30, math.inf),
+        unused_positions=unused,
+        raw=raw,
+    )

@@ -188,8 +188,9 @@ def test_glue_in_another_order_of_classes(tmp_path, tokenizers):
     encode(*flags, "--task", "MNLI", "--labels", "neutral,entailment,contradiction")
     assert [c for *_, c in decoded(tmp_path / "d", "valid1")] == [1, 0, 2]
     message = refused(*flags, "--task", "MNLI", "--labels", "neutral,entailment")
-    assert "MNLI has the classes contradiction,neutral,entailment, allowed are these" in message
-    assert "STS-B has scores" in refused(*flags, "--task", "STS-B", "--labels", "a,b")
+    assert "--labels must be the classes of MNLI in any order" in message
+    message = refused(*flags, "--task", "STS-B", "--labels", "a,b")
+    assert "--labels must be absent for the scores of STS-B" in message
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -12,6 +12,7 @@ import toy
 from exported import NEW_PAIRS, NEW_TEXTS, Trained
 
 from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.export.formats import FORMATS
 
 
 @pytest.fixture(scope="module", params=["wordpiece", "gpt2", "sentencepiece"])
@@ -42,15 +43,12 @@ if form == "hf":
 else:
     import tokenizers
     tokenizer = tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
-    tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
+    tokenizer.enable_padding(pad_id=json.load(open(f"{folder}/config.json"))["pad_token_id"])
     ids = torch.tensor([e.ids for e in tokenizer.encode_batch([t if len(t) > 1 else t[0] for t in texts])])
     answers = None
-    if form == "onnx":
-        import onnxruntime
-        session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
-        logits = torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
-    else:
-        logits = torch.jit.load(f"{folder}/model.ts")(ids)
+    import onnxruntime
+    session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+    logits = torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
 print(json.dumps([logits.tolist(), answers]))
 """  # noqa: E501
 
@@ -89,40 +87,35 @@ def test_a_pair_may_lack_its_second_text(tmp_path, transformers, student):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_other_formats(tmp_path, student, form):
+def test_onnx_for_every_tokenizer(tmp_path, trained):
     pytest.importorskip("onnxruntime")
-    export(student.checkpoint, str(tmp_path / form), form, student.tokenizer)
+    export(trained.checkpoint, str(tmp_path / "onnx"), "onnx", trained.tokenizer)
     for texts in (NEW_PAIRS, [(text,) for text in NEW_TEXTS], NEW_PAIRS[:1]):
-        logits, _ = served(form, tmp_path / form, texts)
-        assert (logits - student.logits(texts)).abs().max() < 1e-5
-    names = json.loads((tmp_path / form / "config.json").read_text())["id2label"]
+        logits, _ = served("onnx", tmp_path / "onnx", texts)
+        assert (logits - trained.logits(texts)).abs().max() < 1e-5
+    names = json.loads((tmp_path / "onnx" / "config.json").read_text())["id2label"]
     assert names == {"0": "entailment", "1": "not_entailment"}
 
 
-@pytest.mark.slow
-def test_special_symbols_have_fairseqs_indices(tmp_path, transformers, trained):
-    """Padding by the exported tokenizer's own index is padding to the model."""
-    export(trained.checkpoint, str(tmp_path / "ts"), "torchscript", trained.tokenizer)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "ts")
-    roles = [getattr(tokenizer, f"{role}_token_id") for role in ("cls", "pad", "sep", "unk")]
-    assert roles == [0, 1, 2, 3]
+def test_padding_by_the_exported_tokenizer_is_padding_to_the_model(tmp_path, transformers, trained):
+    export(trained.checkpoint, str(tmp_path / "hf"), "hf", trained.tokenizer)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     ids = tokenizer(*zip(*NEW_PAIRS), padding=True, return_tensors="pt")["input_ids"]
-    logits = torch.jit.load(str(tmp_path / "ts" / "model.ts"))(ids)
+    logits = FORMATS["hf"].open(str(tmp_path / "hf"))(ids)
     assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5
 
 
 def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student):
     out = tmp_path / "out"
-    export(student.checkpoint, str(out), "torchscript", student.tokenizer)
-    with pytest.raises(ValueError, match="already holds model.ts; --force replaces it"):
+    export(student.checkpoint, str(out), "hf", student.tokenizer)
+    (out / "model.safetensors").rename(out / "model.ts")  # of an earlier version
+    with pytest.raises(ValueError, match="already holds .*; --force replaces it"):
         export(student.checkpoint, str(out), "hf", student.tokenizer)
-    pytest.importorskip("safetensors")
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
     assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
     folder = student.tokenizer.partition(":")[2]
-    with pytest.raises(ValueError, match="is the folder of --tokenizer"):
-        export(student.checkpoint, folder, "torchscript", student.tokenizer, force=True)
+    with pytest.raises(ValueError, match="OUT must be another folder than that of --tokenizer"):
+        export(student.checkpoint, folder, "hf", student.tokenizer, force=True)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from exported import Trained
 
 from mixkd_plugin.tools.export import export as export_module
 from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.export.parity import check_parity
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def student(tmp_path_factory):
     return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
 
 
-def refused(student, tmp_path, message, to="torchscript", **changes):
+def refused(student, tmp_path, message, to="hf", **changes):
     out = tmp_path / "out"
     arguments = {"checkpoint": student.checkpoint, "tokenizer_spec": student.tokenizer, **changes}
     with pytest.raises(ValueError) as error:
@@ -28,11 +29,11 @@ def refused(student, tmp_path, message, to="torchscript", **changes):
 
 def test_refusals(tmp_path, student, monkeypatch):
     refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
-    refused(student, tmp_path, "logits differ from fairseq's by", tolerance=0.0)
+    refused(student, tmp_path, "--tolerance must be at least", tolerance=0.0)
     refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
-    refused(student, tmp_path, "--text: nowhere does not exist", text="nowhere")
+    refused(student, tmp_path, "--text: no file nowhere", text="nowhere")
     (tmp_path / "texts").write_text("a\tb\tc\n")
-    refused(student, tmp_path, "a text or a pair", text=str(tmp_path / "texts"))
+    refused(student, tmp_path, "--text must have a text, or a pair", text=str(tmp_path / "texts"))
     (tmp_path / "texts").write_text("the " * 600 + "\n")
     refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
     other = tmp_path / "other"  # of which the student's dictionary has nothing
@@ -59,13 +60,13 @@ def test_files_may_not_grow(tmp_path, student, size):
 def test_bounds_of_the_comparison():
     """1e-4 where weights are float32; in int8 a share of the logits' range."""
     wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
-    for to, bound in {"hf": 1e-4, "torchscript": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
-        parity = export_module.check_parity(wanted, wanted + 0.9 * bound, to, None, True)
+    for to, bound in {"hf": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
+        parity = check_parity(wanted, wanted + 0.9 * bound, to, None, True)
         assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
-        with pytest.raises(ValueError, match="allowed is"):
-            export_module.check_parity(wanted, wanted + 1.1 * bound, to, None, True)
-    with pytest.raises(ValueError, match="differ from fairseq's by nan"):
-        export_module.check_parity(wanted, wanted * float("nan"), "hf", None, True)
+        with pytest.raises(ValueError, match="--tolerance must be"):
+            check_parity(wanted, wanted + 1.1 * bound, to, None, True)
+    with pytest.raises(ValueError, match="--tolerance must be at least nan"):
+        check_parity(wanted, wanted * float("nan"), "hf", None, True)
 
 
 def text_file(tmp_path):
@@ -82,15 +83,39 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
     refused(student, tmp_path, message, checkpoint=str(tmp_path / "encoder" / "model.pt"))
 
 
-def test_a_student_that_transformers_cannot_have_is_refused_by_flag(tmp_path, student, monkeypatch):
-    monkeypatch.setattr(export_module, "load", changed(export_module.load))
-    refused(student, tmp_path, "cannot have --pooler-activation-fn relu; another --to", to="hf")
+@pytest.mark.parametrize(
+    "name, value, flag",
+    [
+        (
+            "pooler_activation_fn",
+            "relu",
+            "--pooler-activation-fn must be tanh",
+        ),
+        ("activation_fn", "tanh", "cannot have --activation-fn tanh"),
+    ],
+)
+def test_a_student_that_transformers_cannot_have(tmp_path, student, name, value, flag):
+    """The settings decide what is built."""
+    path = tmp_path / "other.pt"
+    state = torch.load(student.checkpoint, weights_only=False)
+    setattr(state["cfg"]["model"], name, value)
+    torch.save(state, path)
+    refused(student, tmp_path, flag, to="hf", checkpoint=str(path))
 
 
-def changed(load):
-    def load_and_change(*arguments):
-        loaded = load(*arguments)
-        loaded.model.args.pooler_activation_fn = "relu"
-        return loaded
+@pytest.mark.slow
+def test_onnx_has_any_activation_of_the_head(tmp_path, student):
+    pytest.importorskip("onnxruntime")
+    state = torch.load(student.checkpoint, weights_only=False)
+    state["cfg"]["model"].pooler_activation_fn = "relu"
+    torch.save(state, tmp_path / "relu.pt")
+    export(str(tmp_path / "relu.pt"), str(tmp_path / "out"), "onnx", student.tokenizer)
 
-    return load_and_change
+
+@pytest.mark.parametrize("to", ["torchscript", "pdf"])
+def test_other_formats_are_named(tmp_path, student, to, capsys):
+    arguments = [student.checkpoint, str(tmp_path / "out"), "--to", to]
+    with pytest.raises(SystemExit, match="2"):
+        export_module.main([*arguments, "--tokenizer", student.tokenizer])
+    said = capsys.readouterr().err
+    assert "--to" in said and to in said and "onnx-int8" in said

@@ -70,7 +70,7 @@ def change(path, **changes):
     [
         ({"pad_token_id": 0}, "pad_token_id must be the tokenizer's, 1, got 0"),
         ({"num_attention_heads": 5}, "num_attention_heads must be a divisor of 24, got 5"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number above 0, got 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number in [1, inf), got 0"),
         ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob"),
         ({"layer_norm_eps": "1e-5"}, "layer_norm_eps"),
         (

@@ -20,13 +20,13 @@ def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
     out = tmp_path / "out"
     report.main([
         student.data, f"teacher={student.checkpoint}", f"small={student.checkpoint}", "--out",
-        str(out), "--tokenizer", student.tokenizer, "--formats", "fairseq,torchscript",
+        str(out), "--tokenizer", student.tokenizer, "--formats", "fairseq,hf",
         "--batch-size", "3", "--rounds", "1",
     ])  # fmt: skip
     found = json.loads((out / "serving.json").read_text())
     assert (found["teacher"], found["texts"]) == ("teacher", 8)
     names = ("teacher", "small")
-    labels = [f"{name}, {form}" for name in names for form in ("fairseq", "torchscript")]
+    labels = [f"{name}, {form}" for name in names for form in ("fairseq", "hf")]
     assert list(found["models"]) == labels
     table = (out / "serving.md").read_text()
     assert table.strip() in capsys.readouterr().out and "latency p50, ms" in table
@@ -38,9 +38,9 @@ def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
         assert row["accuracy"] == pytest.approx(100 * float(torch.cat(right).float().mean()))
         assert row["agreement"] == 100
         assert 0 < row["p50"] <= row["p95"] and row["sentences_per_second"] > 0
-        folder = out / "exports" / label.split(", ")[0] / "torchscript"
-        size = (folder / "model.ts").stat().st_size
-        if label.endswith("torchscript"):
+        folder = out / "exports" / label.split(", ")[0] / "hf"
+        size = (folder / "model.safetensors").stat().st_size
+        if label.endswith("hf"):
             assert row["megabytes"] == pytest.approx(size / 1e6)
     tensors = pairs.model.state_dict().items()
     served = sum(tensor.numel() for name, tensor in tensors if "lm_head" not in name) - 1  # version
@@ -60,7 +60,7 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
     theirs = Trained(tmp_path_factory.mktemp("teacher"), "sentencepiece")
     report.main([
         student.data, f"large={theirs.checkpoint}", f"small={student.checkpoint}", "--out",
-        str(tmp_path), "--tokenizer", student.tokenizer, "--formats", "torchscript", "--rounds",
+        str(tmp_path), "--tokenizer", student.tokenizer, "--formats", "hf", "--rounds",
         "1", "--teacher-data", theirs.data, "--teacher-tokenizer", theirs.tokenizer,
     ])  # fmt: skip
     found = json.loads((tmp_path / "serving.json").read_text())["models"]
@@ -72,8 +72,8 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
         logits = torch.cat([one.logits(batch) for batch in batches])[np.argsort(ids)]
         classes.append(logits.argmax(dim=1))
     alike = 100 * (classes[0] == classes[1]).double().mean().item()
-    assert found["small, torchscript"]["agreement"] == pytest.approx(alike)
-    assert found["large, torchscript"]["agreement"] == 100
+    assert found["small, hf"]["agreement"] == pytest.approx(alike)
+    assert found["large, hf"]["agreement"] == 100
 
 
 @pytest.mark.parametrize(

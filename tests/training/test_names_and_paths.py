@@ -54,7 +54,7 @@ def test_classes_and_columns_with_commas(tmp_path, tokenizers):
     said = refused(
         *flags_of(path, path, spec, tmp_path / "e", *columns), "--labels", "Yes, sure,No"
     )
-    assert "label 'Yes, sure'" in said and "quotation marks" in said
+    assert "got 'Yes, sure'" in said and "quotation marks" in said
     rows = [("1", "2", "a")]
     path = write(tmp_path / "r.csv", ["x,1", "x,2", "text"], rows)
     flags = flags_of(path, path, spec, tmp_path / "r", "text", '"x,1","x,2"')

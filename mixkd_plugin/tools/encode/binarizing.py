@@ -41,7 +41,7 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     # <s>, one </s> a text, and what the pair layout puts between them
     limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
     if limit < inputs:
-        raise ValueError(f"--max-tokens {max_tokens} leaves no room for text")
+        raise ValueError(f"--max-tokens must leave room for text, got {max_tokens}")
     return limit
 
 

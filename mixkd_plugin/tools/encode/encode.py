@@ -67,10 +67,10 @@ def encode(
     check_out(out)
     if workers is not None:
         if workers < 1:
-            raise ValueError(f"--workers {workers}; allowed: 1 and more")
+            raise ValueError(f"--workers must be >= 1, got {workers}")
         os.environ["RAYON_NUM_THREADS"] = str(workers)  # of `tokenizers`, when it begins
     if not 0 <= max_unknown <= 1:
-        raise ValueError(f"--max-unknown {max_unknown}; allowed: a share from 0 to 1")
+        raise ValueError(f"--max-unknown must be in [0, 1], got {max_unknown}")
     tokenizer = build_tokenizer(tokenizer_spec)
     limit = room(tokenizer, len(source.columns.texts), max_tokens)
     dictionary = dictionary or tokenizer.dictionary

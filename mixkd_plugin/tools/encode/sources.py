@@ -32,16 +32,18 @@ def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = N
         ValueError: for an unknown task or classes that are not its own.
     """
     if task_name not in TASKS:
-        raise ValueError(f"--task {task_name!r}; allowed: {', '.join(TASKS)}")
+        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {task_name!r}")
     task = TASKS[task_name]
     targets = task.targets
     if labels is not None:
         if targets.classes is None:
-            raise ValueError(f"--labels {join_names(labels)}: {task_name} has scores, not classes")
+            raise ValueError(
+                f"--labels must be absent for the scores of {task_name}, got {join_names(labels)}"
+            )
         if sorted(labels) != sorted(targets.classes):
             raise ValueError(
-                f"--labels {join_names(labels)}: {task_name} has the classes "
-                f"{join_names(targets.classes)}, allowed are these in any order"
+                f"--labels must be the classes of {task_name} in any order, "
+                f"{join_names(targets.classes)}, got {join_names(labels)}"
             )
         targets = targets._replace(classes=tuple(labels))
     files = _splits(*(os.path.join(folder, name) for name in ("train.tsv", *task.valid)))
@@ -69,15 +71,15 @@ def file_source(
     """
     if not 1 <= len(texts) <= 2:
         raise ValueError(
-            f"--text {join_names(texts)}; allowed: one column, or the two of a pair ({HINT})"
+            f"--text must be one column, or the two of a pair, got {join_names(texts)}: {HINT}"
         )
     if len(labels) > 1 and not regression:
         raise ValueError(
-            f"--label {join_names(labels)}; allowed: one column, or with --regression several "
-            f"({HINT})"
+            f"--label must be one column, or with --regression several, got {join_names(labels)}: "
+            f"{HINT}"
         )
     if kind is not None and kind not in FORMATS:
-        raise ValueError(f"--format {kind!r}; allowed: {ALLOWED}")
+        raise ValueError(f"--format must be one of {ALLOWED}, got {kind!r}")
     files = _splits(train, *valid)
     if header:
         columns = Columns(tuple(texts), tuple(labels))
@@ -89,7 +91,7 @@ def file_source(
     if regression:
         if classes is not None:
             raise ValueError(
-                f"--labels {join_names(classes)}: not with --regression, numbers alone"
+                f"--labels must be absent with --regression, got {join_names(classes)}"
             )
         targets = Targets(None)
     else:
@@ -106,7 +108,7 @@ def _splits(train: str, *valid: str) -> Dict[str, str]:
 def _positions(flag: str, columns: Sequence[str]):
     for column in columns:
         if not (column.isascii() and column.isdigit()):
-            raise ValueError(f"{flag} {column!r}; allowed with --no-header: positions from 0")
+            raise ValueError(f"{flag} must be a position from 0 with --no-header, got {column!r}")
     return tuple(map(int, columns))
 
 
@@ -126,8 +128,8 @@ def source_of(args: argparse.Namespace) -> Source:
     chosen = [name for name in SOURCES if vars(args)[name] is not None]
     if len(chosen) != 1:
         raise ValueError(
-            f"{' and '.join(f'--{name}' for name in chosen) or 'no source'}: allowed is either "
-            "--glue DIR --task NAME or --train FILE --valid FILE --text COLUMN --label COLUMN"
+            "the source must be either --glue DIR --task NAME or --train FILE --valid FILE --text "
+            f"COLUMN --label COLUMN, got {' and '.join(f'--{name}' for name in chosen) or 'none'}"
         )
     (chosen,) = chosen
     for name, (needed, others) in SOURCES.items():

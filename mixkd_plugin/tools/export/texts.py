@@ -9,8 +9,8 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from ...files import check_regular
 from ..texts.examples import Texts
+from ..texts.reading import read_rows
 from ..tokenizers.subwords import Tokenizer
 
 TEXTS = 256  # of which one in twenty is not chance
@@ -20,17 +20,17 @@ TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary'
 
 def read_texts(path: str) -> List[Texts]:
     try:
-        check_regular(path)
-        with open(path, encoding="utf-8-sig") as f:
-            lines = [line.rstrip("\r\n") for line in f]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text {path} is not UTF-8: {error}") from error
-    except (OSError, ValueError) as error:
+        texts = [
+            tuple(fields) for _, fields in read_rows(path, "tsv") if any(map(str.strip, fields))
+        ]
+    except ValueError as error:
         raise ValueError(f"--text: {error}") from error
-    texts = [tuple(line.split("\t")) for line in lines if line.strip()]
     sizes = {len(fields) for fields in texts}
     if sizes not in ({1}, {2}):
-        raise ValueError(f"--text {path}: a text or a pair with a tab between is wanted on a line")
+        raise ValueError(
+            f"--text must have a text, or a pair with a tab between, on each line, got {path} with "
+            f"lines of {sorted(sizes)} texts"
+        )
     return spread(texts)
 
 
@@ -100,12 +100,12 @@ def check_pieces(
     texts: Sequence[Texts],
     tokenizer: Tokenizer,
     task,
-    indices: List[int],
+    rows: List[int],
 ) -> None:
-    """What is exported must cut texts as training did; ``indices``: its own in the dictionary."""
+    """What is exported must cut texts as training did; ``rows``: of :class:`Exported`."""
     dictionary = task.source_dictionary
     for one in texts:
-        found = [indices[i] for i in cut(one)]
+        found = [rows[i] for i in cut(one)]
         if found != fairseq_row(one, tokenizer, task).tolist():
             raise ValueError(
                 f"the exported tokenizer cuts {one!r:.200} otherwise than training did: "

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..hf_config import EncoderConfig
 from ..interop import library
 from ..tokenizers.library import Tokenizer
+from .layout import token_types
 
 TOLERANCE = 1e-4  # of a largest value, or of 1 where that is less
 MARKERS = 8  # that are spelt in one text
@@ -110,7 +111,7 @@ def compare_with_transformers(
             wanted = _outputs(model, batch, bool(head))
             for what, values in found.items():
                 _check_close(what, texts, values, wanted[what])
-            if head and config.type_vocab_size > 1 and any(types):
+            if head and token_types(config) > 1 and any(types):
                 typed = _outputs(model, {**batch, "token_type_ids": torch.tensor([types])}, True)
                 of_pairs = max(of_pairs, (typed["logits"] - found["logits"]).abs().max().item())
     return Difference(len(compared), of_pairs)
@@ -140,6 +141,6 @@ def _check_close(what: str, texts: Tuple[str, ...], ours: Tensor, theirs: Tensor
     difference = (ours - theirs).abs().max().item()
     if not difference <= bound:
         raise ValueError(
-            f"the model cannot be followed: the {what} of {texts!r} differ from transformers' by "
-            f"{difference:.1e}; allowed is {bound:.1e}"
+            f"the model cannot be followed: the {what} of {texts!r} must be within {bound:.1e} of "
+            f"transformers', got {difference:.1e}"
         )

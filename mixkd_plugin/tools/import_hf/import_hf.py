@@ -10,7 +10,7 @@ tokenizer of transformers. What the folder declares decides; code of its own is 
 OUT_DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:OUT_DIR`. An encoder
 is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier is a
 `--teacher-path` as it is, and a `RobertaModel.from_pretrained`; OUT_DIR/label has its classes. How
-one becomes the other is told in hf_layout.py, and hf_check.py compares them.
+one becomes the other is told in layout.py, and check.py compares them.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from ..interop import quiet
 from ..output import atomic_output_dir
 from ..texts.names import split_names
 from ..tokenizers import hf_tokenizer
-from ..tokenizers.library import PADDING, Tokenizer
+from ..tokenizers.library import PADDING
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
-from .layout import Weights, convert, fairseq_order, word_embeddings
+from .layout import WORDS, Weights, convert, fairseq_order
 from .source import check_files, find_source, read_weights
 
 HEAD = "sentence_classification_head"  # fairseq's default name
@@ -86,8 +86,9 @@ def import_encoder(
             config = read_config(folder)
             with _readable("the weights"):
                 weights = Weights(read_weights(folder), config, encoder_only)
-                words = word_embeddings(weights, config)
-            outputs = None if encoder_only else weights.outputs
+                # first: their number is what the vocabulary's size is compared with
+                words = weights.take(WORDS, config.vocab_size, config.hidden_size)
+                outputs = None if encoder_only else weights.outputs
             head = None
             if not encoder_only and is_classifier(config, outputs is not None):
                 if outputs is None:
@@ -101,15 +102,20 @@ def import_encoder(
                 tokenizer = hf_tokenizer.write_tokenizer(
                     theirs, folder, work, config.longest, config.vocab_size
                 )
-            _check_padding(config, tokenizer)
+            (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
+            if config.unused_positions not in (0, padding + 1):  # counted from the symbol's index
+                raise ValueError(
+                    f"pad_token_id must be the tokenizer's, {padding}, got "
+                    f"{config.unused_positions - 1}"
+                )
             dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
             with _readable("the weights"):
                 state = convert(config, weights, words, rows, HEAD, head and head.outputs)
-            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
+            write_dictionary(dictionary.symbols, os.path.join(work, "dict.txt"))
             if head is not None:  # what fairseq's sentence_prediction looks for
-                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
+                write_dictionary(dictionary.symbols, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
-                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
+                write_dictionary(head.names, os.path.join(work, LABELS))
             whole = checkpoint(config, state, head, tokenizer.separators)
             name = HEAD if head else None
             with quiet():
@@ -136,21 +142,11 @@ def _readable(what: str):
         raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
 
 
-def _check_padding(config: EncoderConfig, tokenizer: Tokenizer) -> None:
-    """Positions that are counted from the padding symbol's index must be counted from its own."""
-    (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
-    if config.pad not in (None, padding):
-        raise ValueError(f"pad_token_id must be the tokenizer's, {padding}, got {config.pad}")
-
-
-def dictionary_of(symbols: List[str]) -> Dictionary:
+def write_dictionary(symbols: List[str], path: str) -> None:
+    """As fairseq's Dictionary, which adds its special symbols itself."""
     dictionary = Dictionary()
     for symbol in symbols:
         dictionary.add_symbol(symbol)
-    return dictionary
-
-
-def write_dictionary(dictionary: Dictionary, path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     dictionary.save(path)
     try:
@@ -168,10 +164,11 @@ def checkpoint(
 
     fairseq's own `roberta`, but where LayerNorm's epsilon is not fairseq's.
     """
+    kind = "masked_lm" if head is None else "sentence_prediction"
     arguments: Dict[str, Any] = dict(
         arch="roberta",
-        task="masked_lm",
-        criterion="masked_lm",
+        task=kind,
+        criterion=kind,
         data="",
         encoder_layers=config.num_hidden_layers,
         encoder_embed_dim=config.hidden_size,
@@ -185,12 +182,8 @@ def checkpoint(
     )
     if config.layer_norm_eps != FAIRSEQ_EPS:
         arguments.update(arch="mixkd_roberta", layer_norm_eps=config.layer_norm_eps)
-    criterion = "MaskedLmLoss"
     if head is not None:
-        criterion = "SentencePredictionCriterion"
         arguments.update(
-            task="sentence_prediction",
-            criterion="sentence_prediction",
             classification_head_name=HEAD,
             num_classes=head.outputs,
             regression_target=head.names is None,
@@ -200,7 +193,7 @@ def checkpoint(
             pooler_dropout=config.head_dropout,
         )
     history = {
-        "criterion_name": criterion,
+        "criterion_name": "MaskedLmLoss" if head is None else "SentencePredictionCriterion",
         "optimizer_name": "FairseqAdam",
         "lr_scheduler_state": {},
         "num_updates": 0,
@@ -238,7 +231,7 @@ def work(args: argparse.Namespace) -> None:
         args.source, args.out_dir, args.force, labels, args.encoder_only, args.one_token_type
     )
     config, difference = done.config, done.difference
-    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.model_type}"])
+    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
     print(
         f"{os.path.join(args.out_dir, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "

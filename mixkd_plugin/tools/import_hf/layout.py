@@ -22,7 +22,7 @@
 import itertools
 import math
 import re
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Mapping
 
 import torch
 from fairseq.data import Dictionary
@@ -35,6 +35,7 @@ from .head import ENCODER_ONLY
 # The order of fairseq's Dictionary: four symbols first, <mask> last.
 *LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL
 PADDING_INDEX = 1
+WORDS, TYPES = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
 
 NEGLIGIBLE_EPS = 1e-10  # beside the variance of any embedding: then a common factor is not seen
 ENOUGH_VARIANCE = 0.1  # of a word's embedding, for FAIRSEQ_EPS to change it by less than 1e-4
@@ -52,7 +53,7 @@ IGNORED_PREFIXES = (
 )
 
 
-def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> Tuple[Dictionary, List[int]]:
+def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary, list[int]]:
     """The words as fairseq's Dictionary, without <mask>; and for each index the source's row.
 
     Rows without a symbol (padding for speed, say) get fairseq's filler names.
@@ -75,35 +76,33 @@ def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> Tuple[Dictionary
     return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
 
 
-def _newer(name: str) -> str:
-    """The name of a weight, where BERT's first files have TensorFlow's for LayerNorm's."""
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-
-
 class Weights:
     """The source's weights, each taken once and with the shape that it must have."""
 
-    def __init__(self, tensors: Dict[str, Tensor], config: EncoderConfig, encoder_only: bool):
-        self.family = config.family
+    def __init__(self, tensors: dict[str, Tensor], config: EncoderConfig, encoder_only: bool):
+        self.family, self._config = config.family, config
+        # BERT's first files have TensorFlow's names for LayerNorm's weights
+        newer = {".gamma": ".weight", ".beta": ".bias"}
+        tensors = {
+            re.sub(r"\.(gamma|beta)$", lambda m: newer[m[0]], k): v for k, v in tensors.items()
+        }
         prefix = self.family.prefix  # that a model with a head puts before its encoder
-        start = len(prefix)
-        whole = {k: v for k, v in tensors.items() if k.startswith(prefix)}
-        heads = {k: v for k, v in tensors.items() if k not in whole}
+        headed = any(name.startswith(prefix) for name in tensors)
         known = (*self.family.masked_lm, self.family.masked_lm_bias)
-        if encoder_only and whole:
-            heads = {k: v for k, v in heads.items() if k.startswith(known)}
-        if not config.theirs.tie_word_embeddings:  # fairseq's head for masked words is tied
-            heads = {k: v for k, v in heads.items() if not k.startswith(known)}
-        self._left = {_newer(k): v for k, v in heads.items()}
-        self._left.update({_newer(k[start:]): v for k, v in whole.items()})
-        self._sizes = {"h": config.hidden_size, "f": config.intermediate_size}
+        # fairseq's head for masked words is tied
+        tied = config.theirs.tie_word_embeddings
+        self._left = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+            or (tied if name.startswith(known) else not (encoder_only and headed))
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
     @property
-    def outputs(self) -> Optional[int]:
+    def outputs(self) -> int | None:
         """Of a head with a classifier's names; None where there is none."""
         name = f"{self.family.head[1]}.weight"
         if name not in self._left:
@@ -129,11 +128,13 @@ class Weights:
             raise ValueError(f"{name} must be finite, got NaN or infinity")
         return tensor
 
-    def take_module(self, source: str, target: str, shape: str) -> Dict[str, Tensor]:
-        sizes = [self._sizes[letter] for letter in shape]
+    def take_module(self, source: str, target: str) -> dict[str, Tensor]:
+        width, inner = self._config.hidden_size, self._config.intermediate_size
+        shape = (width,) if "norm" in target else (width, width)
+        shape = {"fc1": (inner, width), "fc2": (width, inner)}.get(target.split(".")[-1], shape)
         return {
-            f"{target}.weight": self.take(f"{source}.weight", *sizes),
-            f"{target}.bias": self.take(f"{source}.bias", sizes[0]),
+            f"{target}.weight": self.take(f"{source}.weight", *shape),
+            f"{target}.bias": self.take(f"{source}.bias", shape[0]),
         }
 
     def check_nothing_left(self) -> None:
@@ -148,24 +149,18 @@ def _kind(tensor: Tensor) -> str:
     return f"{tensor.layout}, {tensor.dtype}, {tensor.device}".replace("torch.", "")
 
 
-def word_embeddings(source: Weights, config: EncoderConfig) -> Tensor:
-    """Taken first: their number is what the vocabulary's size is compared with."""
-    name = "embeddings.word_embeddings.weight"
-    return source.take(name, config.vocab_size, config.hidden_size)
-
-
 def convert(
     config: EncoderConfig,
     source: Weights,
     words: Tensor,
-    rows: List[int],
+    rows: list[int],
     head: str,
-    outputs: Optional[int],
-) -> Dict[str, Tensor]:
+    outputs: int | None,
+) -> dict[str, Tensor]:
     """The state dict of fairseq's RobertaModel.
 
     Args:
-        words: as from :func:`word_embeddings`
+        words: the embeddings, which were taken before
         rows: as from :func:`fairseq_order`
         head, outputs: name and size of the classification head; ``outputs`` None: without one
 
@@ -176,22 +171,20 @@ def convert(
     positions = source.take(
         "embeddings.position_embeddings.weight", config.max_position_embeddings, width
     )[config.unused_positions :]
-    if config.type_vocab_size:
-        name = "embeddings.token_type_embeddings.weight"
-        positions = positions + source.take(name, config.type_vocab_size, width)[0]
+    types = token_types(config)
+    if types:
+        positions = positions + source.take(TYPES, types, width)[0]
     scale = embedding_scale(config, words)
     leading = torch.zeros(PADDING_INDEX + 1, width)
     state = {
         "version": torch.tensor([3.0]),  # of fairseq's TransformerEncoder
         "embed_tokens.weight": scale * words[rows],
         "embed_positions.weight": torch.cat([leading, scale * positions]),
-        **source.take_module("embeddings.LayerNorm", "layernorm_embedding", "h"),
+        **source.take_module("embeddings.LayerNorm", "layernorm_embedding"),
     }
     for i in range(config.num_hidden_layers):
-        for theirs, (ours, shape) in family.modules.items():
-            state.update(
-                source.take_module(f"{family.layers}{i}.{theirs}", f"layers.{i}.{ours}", shape)
-            )
+        for theirs, ours in family.modules.items():
+            state |= source.take_module(f"{family.layers}{i}.{theirs}", f"layers.{i}.{ours}")
     state = {f"encoder.sentence_encoder.{name}": tensor for name, tensor in state.items()}
     for name, tensor in masked_lm_head(source, config, rows).items():
         state[f"encoder.lm_head.{name}"] = tensor / scale if "layer_norm" in name else tensor
@@ -199,11 +192,16 @@ def convert(
     if outputs is not None:
         dense, out = family.head
         prefix = f"classification_heads.{head}"
-        state.update(source.take_module(dense, f"{prefix}.dense", "hh"))
+        state.update(source.take_module(dense, f"{prefix}.dense"))
         state[f"{prefix}.out_proj.weight"] = source.take(f"{out}.weight", outputs, width)
         state[f"{prefix}.out_proj.bias"] = source.take(f"{out}.bias", outputs)
     source.check_nothing_left()
     return state
+
+
+def token_types(config: EncoderConfig) -> int:
+    """How many; DistilBERT has none."""
+    return getattr(config.theirs, "type_vocab_size", 0)
 
 
 def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
@@ -216,7 +214,7 @@ def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
     return max(1.0, 2.0 ** math.ceil(0.5 * math.log2(ENOUGH_VARIANCE / variance)))
 
 
-def masked_lm_head(source: Weights, config: EncoderConfig, rows: List[int]) -> Dict[str, Tensor]:
+def masked_lm_head(source: Weights, config: EncoderConfig, rows: list[int]) -> dict[str, Tensor]:
     """The masked-language-model head without its tied weight: the source's, or a fresh one."""
     family, width = config.family, config.hidden_size
     if family.masked_lm_bias not in source:
@@ -229,6 +227,6 @@ def masked_lm_head(source: Weights, config: EncoderConfig, rows: List[int]) -> D
             "layer_norm.bias": torch.zeros(width),
         }
     head = {"bias": source.take(family.masked_lm_bias, len(rows))[rows]}
-    for theirs, (ours, shape) in family.masked_lm.items():
-        head.update(source.take_module(theirs, ours, shape))
+    for theirs, ours in family.masked_lm.items():
+        head |= source.take_module(theirs, ours)
     return head

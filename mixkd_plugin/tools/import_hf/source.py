@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import re
-from typing import Dict
+from pathlib import Path
 
 from torch import Tensor
 
 from ...checkpoints.safe_load import load_pickled
+from ..interop import library
 from ..tokenizers.library import read_json_if_there
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -22,12 +23,10 @@ def find_source(source: str) -> str:
     spec = importlib.util.find_spec(source) if source.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         return download(source)
-    found = [
-        folder
-        for root in spec.submodule_search_locations
-        for folder, _, files in os.walk(root)
-        if "config.json" in files and any(name in files for name in WEIGHT_FILES)
+    configs = [
+        p for root in spec.submodule_search_locations for p in Path(root).rglob("config.json")
     ]
+    found = [str(p.parent) for p in configs if any((p.parent / n).exists() for n in WEIGHT_FILES)]
     if len(found) != 1:
         raise ValueError(
             f"package {source!r} carries {len(found)} folders with config.json and weights, "
@@ -56,22 +55,16 @@ def download(name: str) -> str:
     )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
         raise ValueError(neither)
+    hub = library("huggingface_hub")
+    files = ["*.json", "*.txt", "*.model", *WEIGHT_FILES, "*-of-*.safetensors", "*-of-*.bin"]
     try:
-        from huggingface_hub import snapshot_download  # of the extra `interop`
-    except ImportError as error:
-        raise ValueError(
-            f"{neither}; names of the Hugging Face hub need pip install 'mixkd_plugin[interop]'"
-        ) from error
-    weights = [*WEIGHT_FILES, *(f"{name}{INDEX}" for name in WEIGHT_FILES), "*-of-*.safetensors"]
-    texts = ["*.json", "*.txt", "*.model"]
-    try:
-        return snapshot_download(name, allow_patterns=[*weights, "*-of-*.bin", *texts])
+        return hub.snapshot_download(name, allow_patterns=files)
     except Exception as error:  # no network, no such model, no permission: of several libraries
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{neither}, and the Hugging Face hub says: {reason}") from None
 
 
-def read_weights(folder: str) -> Dict[str, Tensor]:
+def read_weights(folder: str) -> dict[str, Tensor]:
     """All tensors of the folder, from one file or from several with an index."""
     for name in WEIGHT_FILES:
         if os.path.isfile(os.path.join(folder, name)):
@@ -84,25 +77,19 @@ def read_weights(folder: str) -> Dict[str, Tensor]:
     raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
 
 
-def _read_file(folder: str, name: str) -> Dict[str, Tensor]:
+def _read_file(folder: str, name: str) -> dict[str, Tensor]:
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
         raise ValueError(f"no file {name}, which the index of the weights names")
     try:
         if name.endswith(".safetensors"):
-            from safetensors.torch import load_file  # of the extras
-
-            return load_file(path)
+            return library("safetensors.torch").load_file(path)
         with open(path, "rb") as file:
             tensors = load_pickled(path, file)
         for key, tensor in tensors.items():
             if not isinstance(key, str) or not isinstance(tensor, Tensor):
                 raise ValueError("it must hold tensors by name alone")
         return tensors
-    except ImportError as error:
-        raise ValueError(
-            f"{name} needs the package safetensors: pip install 'mixkd_plugin[interop]'"
-        ) from error
     except Exception as error:  # a damaged file can make the readers fail in any way
         reason = str(error).split("\n")[0]
         raise ValueError(f"{name} cannot be read as weights: {reason}") from error

@@ -32,9 +32,8 @@ from ..evaluation import (
     seconds_in_turns,
     write,
 )
-from ..export.export import export, student_of
+from ..export.export import export, open_export
 from ..export.formats import FORMATS
-from ..export.serving_module import ServedStudent
 from ..plots import pyplot
 from ..scoring import Batch, Loaded, size_of
 from ..tokenizers.subwords import TOKENIZERS
@@ -107,16 +106,17 @@ def serve(form: str, loaded: Loaded, tokenizer: str, folder: str) -> tuple[Logit
         return loaded.logits, size_of(loaded.path)["bytes"] / 1e6
     head = loaded.task.cfg.classification_head_name
     export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head)
-    opened = FORMATS[form].open(folder, student_of(loaded).padding)
+    opened = open_export(folder, form, loaded, tokenizer)
     size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
     return lambda batch: opened(batch["net_input"]["src_tokens"]), size
 
 
 def parameters_of(loaded: Loaded) -> int:
-    model = loaded.model
-    if isinstance(model, RobertaModel):  # without its language-model head
-        model = ServedStudent(model, loaded.task.cfg.classification_head_name)
-    return sum(p.numel() for p in model.parameters())
+    served = [loaded.model]
+    if isinstance(loaded.model, RobertaModel):  # without its language-model head
+        head = loaded.task.cfg.classification_head_name
+        served = [loaded.model.encoder.sentence_encoder, loaded.model.classification_heads[head]]
+    return sum(p.numel() for module in served for p in module.parameters())
 
 
 def singles(batches: Sequence[Batch]) -> list[Batch]:

@@ -98,19 +98,19 @@ def parse_label(
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    raise ValueError(f"{where}: label {shown(fields[0])}; allowed: {allowed}{more}{hint}")
+    raise ValueError(f"{where}: label must be one of {allowed}{more}, got {shown(fields[0])}{hint}")
 
 
 def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
     if not NUMBER.fullmatch(field) and field.lstrip("+-").lower() not in ("inf", "infinity", "nan"):
-        raise ValueError(f"{where}: the score {shown(field)} is not a number")
+        raise ValueError(f"{where}: score must be a number, got {shown(field)}")
     value = float(field)
     if maximum is None:
         if not abs(value) <= LARGEST:
-            raise ValueError(f"{where}: score {field}; allowed: finite numbers of 32 bits")
+            raise ValueError(f"{where}: score must be a finite number of 32 bits, got {field}")
         return field
     if not 0 <= value <= maximum:
-        raise ValueError(f"{where}: score {field}; allowed: 0 to {maximum:g}")
+        raise ValueError(f"{where}: score must be in [0, {maximum:g}], got {field}")
     return repr(value / maximum)
 
 

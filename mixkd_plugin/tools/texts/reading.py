@@ -57,7 +57,7 @@ def read_table(
         ValueError: naming file and line, for a missing file or column, or a line that cannot be
             read or lacks a field (unless ``skip_bad_lines``).
     """
-    rows = _read_rows(path, kind or format_of(path))
+    rows = read_rows(path, kind or format_of(path))
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{path} is empty")
@@ -101,7 +101,8 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def _read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
+def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
+    """Number and content of each line of a file of one of FORMATS."""
     if not os.path.exists(path):
         raise ValueError(f"no file {path}")
     check_regular(path)
@@ -158,7 +159,7 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
     wanted = [*columns.texts, *columns.labels]
     if isinstance(wanted[0], int):
         if max(wanted) >= len(first):
-            raise ValueError(f"{path}: {len(first)} fields a line, {max(wanted) + 1} are needed")
+            raise ValueError(f"{path} must have {max(wanted) + 1} fields a line, got {len(first)}")
         return [], columns.texts, columns.labels, len(first)
     missing = [c for c in wanted if c not in first]
     if missing:
@@ -229,7 +230,7 @@ def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
                 return f'{key} is null or NaN, a missing value; an empty text is ""'
             value = ""
         elif isinstance(value, (list, dict)) or value in (math.inf, -math.inf):
-            return f"{key} is {_kind(value)}; allowed: text, a finite number, true, false, null"
+            return f"{key} must be text, a finite number, true, false or null, got {_kind(value)}"
         text = value if isinstance(value, str) else json.dumps(value)
         if re.search("[\ud800-\udfff]", text):
             return f"{key} is {json.dumps(text):.40}, half of a surrogate pair: no text"
