@@ -163,7 +163,7 @@ def test_regression_targets_that_do_not_fit(tmp_path, regression, change, messag
 
 def test_the_real_command_ends_with_the_message(tmp_path, classification):
     cases = [
-        (["--mixup-alpha", 0], "--mixup-alpha 0.0"),
+        (["--mixup-alpha", 0], "--mixup-alpha must be > 0"),
         ([*KD, "--teacher-path", tmp_path / "missing.pt"], "missing.pt does not exist"),
     ]
     commands = [

@@ -260,7 +260,7 @@ def test_the_epsilon_of_bert_comes_with_its_weights(tmp_path, classification, te
     flags = student_init(tmp_path, teacher, _name="mixkd_roberta", layer_norm_eps=1e-12)
     accepts(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-12)
     message = refusal(classification, tmp_path / "s", *flags, "--layer-norm-eps", 1e-5)
-    assert "--layer-norm-eps 1e-05" in message and "has 1e-12" in message
+    assert "--layer-norm-eps must be 1e-12" in message and "got 1e-05" in message
 
     run = toy.train_flags(classification, tmp_path / "s", *flags)
     inprocess.run_training([*run, "--max-update", 1])
