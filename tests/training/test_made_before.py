@@ -1,6 +1,7 @@
 """A student and a teacher that version 0.1.0 of this package made are of use to later ones.
 
-tests/data/before: two epochs of KD on a toy task, and the weights that a third one gave then.
+tests/data/before: two epochs of KD on a toy task, the weights that a third one gave then, and the
+teacher logits of a first epoch, kept before the modules moved into packages.
 """
 
 import shutil
@@ -41,3 +42,12 @@ def test_a_student_teaches_and_begins_another(tmp_path, flags):
     flags[flags.index("--teacher-path") + 1] = BEFORE / "student.pt"
     log = inprocess.run_training([*flags, "--student-init-path", BEFORE / "student.pt"])
     assert "student initialised from layers [0, 1]" in log
+
+
+def test_kept_teacher_logits_are_found(tmp_path):
+    """Of the clean examples of both splits and of the first epoch's mixes; none is computed."""
+    shutil.copytree(BEFORE / "cache", tmp_path / "cache")
+    flags = ["--teacher-cache", tmp_path / "cache", "--kd-weight", 1, *SIZES, "--max-epoch", 1]
+    flags += ["--teacher-path", BEFORE / "teacher.pt"]
+    log = toy.train(BEFORE / "data", tmp_path / "student", *flags).stdout
+    assert log.count(f"from {tmp_path / 'cache'}") == 3 and "computing teacher logits" not in log
