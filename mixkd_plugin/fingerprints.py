@@ -1,13 +1,15 @@
-"""Digests, in hexadecimal, by which files are known to be the same."""
+"""Digests, in hexadecimal: by them files, code, dictionaries and texts are known to be the same."""
 
 import hashlib
+import json
 import os
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.data import Dictionary
 from fairseq.models import MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
@@ -101,3 +103,60 @@ def digests_of_imports() -> Dict[str, str]:
         if name.partition(".")[0] not in OTHERS and not installed and os.path.isfile(path):
             found[name] = digest_of_file(path)
     return found
+
+
+def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
+    """What our task leaves in its checkpoints, to be checked when the data folder is gone.
+
+    ``labels`` is None for regression.
+    """
+    digest = hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
+    return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
+
+
+def class_names(labels: Dictionary) -> List[str]:
+    """The classes of a label dictionary in their order, without special and padding symbols."""
+    names = labels.symbols[labels.nspecial :]
+    while names and (names[-1] == "<mask>" or names[-1].startswith("madeupword")):
+        names = names[:-1]
+    return names
+
+
+# --- texts of a data folder: by them, copies in two vocabularies are known to agree ---
+
+FILE = "texts.json"
+
+
+def digest_of_texts(rows: Iterable[Sequence[str]]) -> str:
+    """Of the raw texts of a split, in their order; a row has one, or the two of a pair."""
+    digest = hashlib.sha256()
+    for texts in rows:
+        digest.update(json.dumps(list(texts)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_digests(folder: str, digests: Dict[str, str]) -> None:
+    """Leave the digest of every split in a data folder."""
+    with open(os.path.join(folder, FILE), "w", encoding="utf-8") as f:
+        json.dump(digests, f, indent=1)
+        f.write("\n")
+
+
+def read_digests(folder: str) -> Dict[str, str]:
+    """What :func:`write_digests` left there; nothing where the file is absent.
+
+    Raises:
+        ValueError: where the file is something else.
+    """
+    path = os.path.join(folder, FILE)
+    if not os.path.exists(path):
+        return {}
+    check_regular(path)
+    try:
+        with open(path, encoding="utf-8") as f:
+            digests = json.load(f)
+    except (ValueError, RecursionError):
+        digests = None
+    if not isinstance(digests, dict):
+        raise ValueError(f"{path} holds no digests of texts: remove it, or encode the data anew")
+    return digests

@@ -4,31 +4,22 @@ A teacher that differs from its student in vocabulary or label order does not cr
 nonsense. Each check raises one ``ValueError``; the caller adds which file it was about.
 """
 
-import hashlib
 import logging
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..files import check_regular
+from ..fingerprints import class_names, fingerprint
 from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_DICTIONARY = 100 << 20  # bytes: of ten times the largest vocabulary there is
 ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
-
-
-def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
-    """What our task leaves in its checkpoints, to be checked when the data folder is gone.
-
-    ``labels`` is None for regression.
-    """
-    digest = hashlib.sha256("\n".join(dictionary.symbols).encode()).hexdigest()
-    return {"vocabulary": digest, "labels": None if labels is None else class_names(labels)}
 
 
 def check_dictionaries(what: str, folder: str, regression: bool) -> None:
@@ -52,14 +43,6 @@ def check_special_tokens(cfg, dictionary: Dictionary) -> None:
                 f"--{name.replace('_', '-')} must be an index of the dictionary, 0 to "
                 f"{len(dictionary) - 1}, got {value}"
             )
-
-
-def class_names(labels: Dictionary) -> List[str]:
-    """The classes of a label dictionary in their order, without special and padding symbols."""
-    names = labels.symbols[labels.nspecial :]
-    while names and (names[-1] == "<mask>" or names[-1].startswith("madeupword")):
-        names = names[:-1]
-    return names
 
 
 def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:

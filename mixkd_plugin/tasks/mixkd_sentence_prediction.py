@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .. import distributed
-from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens, fingerprint
+from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
 from ..fairseq_fixes.epoch_position import ResumableBatches
 from ..fairseq_fixes.resume import Resumable
-from ..fingerprints import digests_of_code, digests_of_split
+from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
 from ..mixup import Mix
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls

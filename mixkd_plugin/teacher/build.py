@@ -6,8 +6,7 @@ import torch
 from fairseq.data import Dictionary
 
 from .. import distributed
-from ..checkpoints.checks import fingerprint
-from ..fingerprints import READ, digests_of_code, digests_of_imports
+from ..fingerprints import READ, digests_of_code, digests_of_imports, fingerprint
 from .disk_cache import OutputCache
 from .ensemble import DTYPES, Teacher, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles, split_paths

@@ -16,11 +16,17 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf
 
 from .. import distributed
-from ..checkpoints.checks import check_dictionaries, class_names, fingerprint
+from ..checkpoints.checks import check_dictionaries
 from ..checkpoints.settings import integer
 from ..data.labels import class_ids, read_targets
-from ..data.text_digests import FILE, read_digests
-from ..fingerprints import INPUTS, parts_of_split
+from ..fingerprints import (
+    FILE,
+    INPUTS,
+    class_names,
+    fingerprint,
+    parts_of_split,
+    read_digests,
+)
 from .ensemble import TeacherInput, read_state
 from .files import TeacherFiles
 

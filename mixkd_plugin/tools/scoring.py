@@ -19,7 +19,7 @@ from ..checkpoints.checks import (
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
-from ..data.text_digests import read_digests
+from ..fingerprints import read_digests
 from ..models.rebuild import build, model_class
 
 # What must be equal in the configurations of checkpoints, for the examples to mean the same.

@@ -208,11 +208,11 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
         ),
         (
             [*THEIRS, "--mixup-pairing", "other"],
-            "--mixup-pairing other: allowed is random, length, other-label$",
+            "--mixup-pairing must be one of random, length, other-label, got other$",
         ),
         (
             [*THEIRS, "--distill-temperature", 2],
-            "--distill-temperature 2.0: allowed is 1 for --distill-distance cosine, which has none",
+            "--distill-temperature must be 1 with --distill-distance cosine, .*, got 2.0",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 from encode_files import WORDS, decoded, encode_glue, write_glue, write_model
 
-from mixkd_plugin.data.text_digests import read_digests
+from mixkd_plugin.fingerprints import read_digests
 from mixkd_plugin.tools.encode.binarizing import truncate
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source

@@ -12,7 +12,7 @@ from ranks import refusals
 from refusals import KD, assert_matches
 from two_vocabularies import INIT
 
-from mixkd_plugin.data.text_digests import digest_of_texts, write_digests
+from mixkd_plugin.fingerprints import digest_of_texts, write_digests
 
 
 def start(case, folder, *flags):

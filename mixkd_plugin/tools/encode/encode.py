@@ -26,7 +26,7 @@ import os
 import shutil
 from typing import Dict, List, Optional, Tuple
 
-from ...data.text_digests import digest_of_texts, write_digests
+from ...fingerprints import digest_of_texts, write_digests
 from ..cli import run_cli
 from ..output import FULL, check_folder, work_folder
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples

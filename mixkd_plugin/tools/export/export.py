@@ -23,8 +23,8 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
-from ...checkpoints.checks import class_names
 from ...checkpoints.configured import read_configured
+from ...fingerprints import class_names
 from .. import scoring
 from ..cli import add_user_dir, import_user_dir, run_cli
 from ..interop import library

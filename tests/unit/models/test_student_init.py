@@ -7,7 +7,7 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from tiny_models import HEAD, build
 
-from mixkd_plugin.checkpoints.checks import fingerprint
+from mixkd_plugin.fingerprints import fingerprint
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.models.student_init import initialise_student, select_layers
 
