@@ -43,14 +43,14 @@ def matthews_corrcoef(confusion: np.ndarray) -> float:
     return covariance / scale if scale else 0.0
 
 
-def classes_of_f1(names: Sequence[str]) -> List[int]:
+def classes_of_f1(names: Sequence[str]) -> slice:
     """Classes whose F1 is averaged: the one named ``1`` of two, else all of them (macro F1)."""
     if len(names) == 2 and "1" in names:
-        return [names.index("1")]
-    return list(range(len(names)))
+        return slice(names.index("1"), names.index("1") + 1)
+    return slice(None)
 
 
-def f1_counts(confusion: Tensor, classes: List[int]) -> Tensor:
+def f1_counts(confusion: Tensor, classes: slice) -> Tensor:
     """(2 * K,) of K classes: how often each was hit, then how often targeted plus predicted."""
     size = math.isqrt(len(confusion))
     confusion = confusion.view(size, size)
