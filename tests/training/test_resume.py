@@ -9,8 +9,8 @@ import pytest
 import torch
 import toy
 from fairseq import checkpoint_utils
+from ranks import errors
 from same_end import assert_same_end
-from test_bad_ranks import errors
 
 from mixkd_plugin.checkpoints import recovery
 

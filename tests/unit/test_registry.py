@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from test_data import Base, dataset
+from numbered_split import Base, dataset
 from torch import nn
 
 from mixkd_plugin import MixupModel, losses, register_distance, register_pairing

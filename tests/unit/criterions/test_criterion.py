@@ -2,23 +2,12 @@
 
 from unittest import mock
 
-import inprocess
 import pytest
 import torch
 import torch.nn.functional as F
-from fairseq import tasks
+from criterion_run import CLASSES, WEIGHTS, Run, weight_flags
 from fairseq.logging import metrics
-from fairseq.models.roberta import RobertaModel
-from tiny_models import build
-from toy import make_data, train_flags
-
-from mixkd_plugin.mixup import Mix
-from mixkd_plugin.models.encode import encode
-from mixkd_plugin.teacher.ensemble import Teacher
-from mixkd_plugin.teacher.logits import TeacherLogits
-
-HEAD = "sentence_classification_head"
-CLASSES = 3
+from toy import make_data
 
 
 @pytest.fixture(scope="module")
@@ -29,61 +18,6 @@ def folders(tmp_path_factory):
         False: make_data(root / "classes", sizes, labels=("0", "1", "2")),
         True: make_data(root / "values", sizes, targets=CLASSES),
     }
-
-
-class Run:
-    """Task, criterion, student without dropout, teacher and a batch of training."""
-
-    def __init__(self, data, regression, *flags):
-        flags = train_flags(data, "unused", "--dropout", 0, "--attention-dropout", 0, *flags)
-        flags[flags.index("--num-classes") + 1] = CLASSES
-        if regression:
-            flags.append("--regression-target")
-        config = inprocess.training_config(flags)
-        self.task = tasks.setup_task(config.task)
-        self.student = self.task.build_model(config.model)
-        self.criterion = self.task.build_criterion(config.criterion)
-        teacher = build(RobertaModel, 7, pad_row=0.3, words=len(self.task.dictionary) - 4)
-        teacher.register_classification_head(HEAD, num_classes=CLASSES)
-        self.teacher_model = teacher.eval()
-        teacher_of_one = Teacher([teacher], [1.0], HEAD, padding_free=True)
-        self.task.teacher = TeacherLogits(
-            lambda: teacher_of_one, self.task.cfg.num_classes, torch.device("cpu")
-        )
-        self.task.teacher.load()
-        dataset = self.task.load_dataset("train", combine=False)
-        dataset.set_epoch(3)
-        self.sample = dataset.collater([dataset[i] for i in range(8)])
-
-    def weigh(self, **weights):
-        self.criterion.weights = self.criterion.weights._replace(**weights)
-        self.task.declare_weights(self.criterion.weights)
-
-    def loss(self):
-        self.student.train()
-        return self.criterion(self.student, self.task.complete(self.sample)[0])
-
-    def step(self, **arguments):
-        """What a step logs."""
-        optimizer = mock.Mock(backward=lambda loss: loss.backward())
-        step = self.task.train_step(
-            self.sample, self.student, self.criterion, optimizer, 0, **arguments
-        )
-        return step[2]
-
-    def logits(self, model, mixed=False):
-        """One kind of rows, one at a time: nothing is stacked."""
-        tokens, head = self.sample["net_input"]["src_tokens"], HEAD
-        if not mixed:
-            return torch.cat([encode(model, head, t[None], None, False) for t in tokens])
-        partners, lam = self.sample["partner"]["net_input"]["src_tokens"], self.sample["lam"]
-        mixes = [Mix(p[None], weight[None], False) for p, weight in zip(partners, lam)]
-        return torch.cat(
-            [
-                encode(model, head, tokens[m % 8][None], mix, padding_free=False)
-                for m, mix in enumerate(mixes)
-            ]
-        )
 
 
 def terms(run, regression, kind="mse", temperature=1.0):
@@ -116,14 +50,6 @@ def terms(run, regression, kind="mse", temperature=1.0):
         hard = F.cross_entropy(clean, y, reduction="sum")
         values = [hard, far(clean, t_clean), soft, far(mixed, t_mixed)]
     return [values[0], values[1], values[2] / ratio, values[3] / ratio]
-
-
-WEIGHTS = (0.5, 2.0, 0.25, 3.0)
-
-
-def weight_flags(weights):
-    names = ("--mle-weight", "--kd-weight", "--sm-weight", "--tmkd-weight")
-    return [part for pair in zip(names, weights) for part in pair]
 
 
 @pytest.mark.parametrize("ratio", [1, 3])

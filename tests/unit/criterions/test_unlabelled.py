@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import toy
-from test_criterion import CLASSES, WEIGHTS, Run, weight_flags
+from criterion_run import CLASSES, WEIGHTS, Run, weight_flags
 from unlabelled import ALLOW, without
 
 from mixkd_plugin.criterions import mixkd
