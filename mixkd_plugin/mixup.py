@@ -9,7 +9,7 @@ Letters in shape comments: B clean examples, M mixed rows (M = B * ratio), T pos
 D embedding width, C classes or regression targets.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,15 @@ class Mix(NamedTuple):
     lam: Tensor
     with_clean: bool = True
 
-    def split(self, logits: Tensor) -> Tuple[Optional[Tensor], Tensor]:
+    @classmethod
+    def of(
+        cls, batch: Dict[str, Any], tokens: Callable[[Dict[str, Any]], Tensor], with_clean: bool
+    ) -> "Mix":
+        """The mix of a batch that has partners, where ``tokens`` reads a batch's token ids."""
+        partner_tokens = tokens(batch["partner"])
+        return cls(partner_tokens, batch["lam"].to(partner_tokens.device), with_clean)
+
+    def split_logits(self, logits: Tensor) -> Tuple[Optional[Tensor], Tensor]:
         """[clean; mixed] or [mixed] as two: (B, C) or None, and (M, C)."""
         n = len(logits) - len(self.lam)
         return (logits[:n] if self.with_clean else None), logits[n:]

@@ -189,7 +189,7 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
     """The checkpoint's vocabulary and classes must be the data's.
 
     Args:
-        ours: the data's, as :func:`mixkd_plugin.checkpoints.checks.fingerprint` has them
+        ours: the data's, as :func:`mixkd_plugin.fingerprints.fingerprint` has them
         goes_on: whether the checkpoint's run does; another run may have classes of its own
 
     Raises:

@@ -185,7 +185,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             classification_head_name=self.classification_head_name,
             **arguments,
         )
-        return (logits, None) if mix is None else mix.split(logits)
+        return (logits, None) if mix is None else mix.split_logits(logits)
 
     def _labels(self, sample) -> Labels:
         shape = (-1, self.num_classes) if self.regression_target else (-1,)

@@ -1,4 +1,4 @@
-"""The base of students and teachers of any family: mixing around an encoder of embeddings."""
+"""The base of students and teachers that are no RoBERTa: mixing around an encoder of embeddings."""
 
 import sys
 from collections import OrderedDict

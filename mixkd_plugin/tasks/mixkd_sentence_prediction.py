@@ -306,9 +306,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
             sample, not_finite = add(sample, clean, mixed)
         if self._mixing:
-            partners = sample["partner"]["net_input"]["src_tokens"]
             with_clean = self._weights.any_positive("mle", "kd")
-            sample = {**sample, "mix": Mix(partners, sample["lam"], with_clean)}
+            mix = Mix.of(sample, lambda batch: batch["net_input"]["src_tokens"], with_clean)
+            sample = {**sample, "mix": mix}
         return sample, not_finite
 
     def optimizer_step(self, optimizer, model, update_num):

@@ -113,7 +113,7 @@ class TeacherLogits:
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
             not_finite = finite.logical_not().sum()
             logits = logits.masked_fill(~finite, 0)
-            of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split(logits)
+            of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split_logits(logits)
             of_clean = of_clean_now if ask_clean else of_clean
             of_mixed = of_mixed_now if ask_mixed else of_mixed
         return _with_logits(sample, of_clean, of_mixed), not_finite
@@ -132,11 +132,11 @@ class TeacherLogits:
         self, sample: Dict[str, Any], clean: bool, mixed: bool, device: torch.device
     ) -> Tuple[Tensor, Optional[Mix]]:
         """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
-        tokens = self._tokens(sample).to(device)
-        if not mixed:
-            return tokens, None
-        partners = self._tokens(sample["partner"]).to(device)
-        return tokens, Mix(partners, sample["lam"].to(device), with_clean=clean)
+
+        def tokens(batch: Dict[str, Any]) -> Tensor:
+            return self._tokens(batch).to(device)
+
+        return tokens(sample), (Mix.of(sample, tokens, with_clean=clean) if mixed else None)
 
     def _tokens(self, batch: Dict[str, Any]) -> Tensor:
         if not self._own_tokens:
