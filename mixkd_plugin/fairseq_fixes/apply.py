@@ -5,6 +5,7 @@ README.md lists all fixes. Importing this module again replaces nothing twice.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.util
 import sys
@@ -28,6 +29,7 @@ from . import (  # noqa: E402
     ddp_on_cpu,
     half_precision_state,
     launch,
+    loader_thread,
     rendezvous,
     resume,
     safe_globals,
@@ -69,6 +71,7 @@ def _replace_for_our_tasks(owner: Any, name: str, by: Callable, trainer: int) ->
 
 
 supply_batcher()
+atexit.register(loader_thread.end_consumers)
 torch.serialization.add_safe_globals(safe_globals.FAIRSEQ_GLOBALS)
 _replace(distributed_fairseq_model, "DistributedDataParallel", ddp_on_cpu.without_device_ids)
 _replace(distributed_utils, "all_gather_list", all_gather_any_size.all_gather_list)

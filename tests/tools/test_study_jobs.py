@@ -125,7 +125,9 @@ def test_the_real_thing(tmp_path):
     results = tmp_path / "out" / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     failed = [line for line in lines if line.get("status") == "failed"]
-    assert len(failed) == 4 and all("--mle-weight -1" in line["error"] for line in failed)
+    assert len(failed) == 4 and all(
+        "--mle-weight must be >= 0, got -1" in line["error"] for line in failed
+    )
     assert [line["student"] for line in lines if line.get("kind") == "speed"] == ["3-layer"]
     runs = [line for line in lines if line.get("status") == "done"]
     assert sorted(line["arm"] for line in runs) == ["KD+SM+TMKD"] * 4 + ["teacher"]

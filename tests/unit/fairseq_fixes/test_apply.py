@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 import types
 
 import pytest
+from fairseq.data import iterators
 from toy import ROOT
 
-from mixkd_plugin.fairseq_fixes import apply, import_error
+from mixkd_plugin.fairseq_fixes import apply, import_error, loader_thread
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,21 @@ def test_compiled_batcher_is_left_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, name, compiled)
     apply.supply_batcher()
     assert sys.modules[name] is compiled
+
+
+@pytest.mark.parametrize("taken", [0, 3, 10])
+def test_the_thread_that_reads_ahead_ends_with_the_process(taken):
+    """Also where it waits for room, or for torch's workers to end."""
+
+    class Source(list):
+        def __iter__(self):
+            yield from super().__iter__()
+            time.sleep(0.2)
+
+    ahead = iterators.BufferedIterator(2, Source(range(10)))
+    ahead.total = 11
+    ahead._create_consumer()
+    assert [next(ahead) for _ in range(taken)] == list(range(taken))
+    assert ahead._consumer.is_alive()
+    loader_thread.end_consumers()
+    assert not ahead._consumer.is_alive()

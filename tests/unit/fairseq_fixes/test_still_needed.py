@@ -194,11 +194,24 @@ def refused_flags_asynchronous(data, folder):
     torch.load(path)
 
 
+def loader_thread(data, folder):
+    """Whoever took the last batch has waited for the thread that reads ahead."""
+
+    class Source(list):
+        def __iter__(self):
+            yield from super().__iter__()
+            time.sleep(0.3)  # as torch ends its workers
+
+    ahead = iterators.BufferedIterator(2, Source([1, 2]))
+    ahead.total = 3  # else it would stop before
+    assert (next(ahead), next(ahead)) == (1, 2) and not ahead._consumer.is_alive()
+
+
 PROBES = [
     data_utils_fast, all_gather_any_size, ddp_on_cpu, bf16_without_tpu, safe_globals, atomic_save,
     atomic_save_copy, epoch_position, dummy_batch_mark, best_score, resume,
     resume_without_optimizer_state, half_precision_state, random_crop, rendezvous, refused_flags,
-    refused_flags_asynchronous,
+    refused_flags_asynchronous, loader_thread,
 ]  # fmt: skip
 
 
@@ -267,6 +280,7 @@ def run_probes(data, folder):
 if __name__ == "__main__":
     import argparse
     import contextlib
+    import time
     import zipfile
     from unittest import mock
 
