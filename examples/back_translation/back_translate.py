@@ -10,11 +10,17 @@ their copies, and the dev files as they were.
 """
 
 import argparse
+import logging
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
+
+if __name__ == "__main__":  # libraries warn while they are imported
+    logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
 
 import numpy as np
 from translation import Translation

@@ -5,6 +5,11 @@ python predict.py CHECKPOINT_DIR DATA_DIR SENTENCEPIECE_MODEL SENTENCE...
 
 import logging
 import sys
+import warnings
+
+if __name__ == "__main__":  # libraries warn while they are imported, and fairseq logs its settings
+    logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
 
 import torch
 
@@ -13,7 +18,6 @@ from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 def main():
     checkpoint_dir, data, sentencepiece_model, *sentences = sys.argv[1:]
-    logging.disable(logging.INFO)  # fairseq prints the whole configuration
     model = MixKDRobertaModel.from_pretrained(
         checkpoint_dir,
         "checkpoint_last.pt",

@@ -6,13 +6,15 @@ import contextlib
 import logging
 import os
 import re
+from numbers import Real
 from typing import Any, NamedTuple
 
 from fairseq.file_io import PathManager
+from torch import Tensor
 
 from .. import distributed
 from .safe_load import DamagedError, read_checkpoint
-from .settings import FAIRSEQ_EPS, real, shown_names
+from .settings import FAIRSEQ_EPS, real, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
@@ -156,11 +158,28 @@ def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
         settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
         if "fingerprint" in task_state:
             _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
-    except (ValueError, TypeError, KeyError) as error:
-        reason = error if isinstance(error, ValueError) else "its fingerprint is none of ours"
+        _check_numbers(state)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = error if isinstance(error, ValueError) else "its state is that of no run"
         raise DamagedError(f"{path} is damaged: {reason}") from error
     settings = {flag: value for flag, value in settings.items() if value is not None}
     return Origin(flag, path, task_state, settings)
+
+
+def _check_numbers(state: dict[str, Any]) -> None:
+    """What a run that goes on compares and counts with."""
+    extra, history = state.get("extra_state", {}), state["optimizer_history"][-1]
+    parts = (
+        (extra, "best", "val_loss", "previous_training_time"),
+        (extra.get("train_iterator", {}), "epoch", "iterations_in_epoch"),
+        (history, "num_updates"),
+        (state.get("task_state", {}).get("patience", {}), "best", "num_runs"),
+    )
+    for part, *names in parts:
+        for name in names:
+            value = part.get(name, 0)
+            if not isinstance(value, (Real, Tensor)) and (name, value) != ("val_loss", None):
+                raise ValueError(f"its {name} must be a number, got {shown(value)}")
 
 
 def find_on_every_rank(cfg: Any) -> Origin | None:

@@ -1,4 +1,4 @@
-"""Reading and checking the labels of a split.
+"""Reading and checking the labels of a split, and checking its texts.
 
 An example without a label has the class symbol ``<unk>``, or ``nan`` for each regression
 target. fairseq makes the former of any symbol that the label dictionary does not know, a typing
@@ -7,18 +7,46 @@ error too: so neither is taken for "no label" unless ``unlabelled`` says that it
 
 import logging
 import os
-from typing import Optional
+from typing import Iterator, Optional
 
 import numpy as np
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
+from ..fingerprints import INPUTS
 from ..losses import LossWeights
 
 logger = logging.getLogger(__name__)
 
 NO_CLASS = -1  # fairseq's target for <unk>
 _HINT = "; only training examples may have none, with --unlabelled-examples allow"
+
+
+def check_texts(data: str, split: str, dictionary: Dictionary, combine: bool) -> None:
+    """Raise ValueError where a token is none of the dictionary's: a model would not say so."""
+    for column in INPUTS:
+        path = os.path.join(data, column, split)
+        texts, tokens = _read(path, dictionary, combine)
+        if texts is None:  # fairseq says so, if it should be there
+            continue
+        low = min((int(part.min()) for part in tokens if part.size), default=0)
+        high = max((int(part.max()) for part in tokens if part.size), default=0)
+        if low < 0 or high >= len(dictionary):
+            raise ValueError(
+                f"{path}.bin must have tokens 0 to {len(dictionary) - 1}, those of {data}/input0/"
+                f"dict.txt, got {low} to {high}: binarise the texts with this dictionary"
+            )
+
+
+def _read(path: str, dictionary: Dictionary, combine: bool):
+    """fairseq's dataset, None where there is none, and all of its tokens, in parts."""
+    try:
+        dataset = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
+        return dataset, [] if dataset is None else list(_tokens(dataset))
+    except Exception as error:  # damaged files have errors of many kinds
+        raise ValueError(
+            f"{path}.bin and .idx must be fairseq's, got damaged ones: {error}"
+        ) from error
 
 
 def read_class_labels(
@@ -30,16 +58,11 @@ def read_class_labels(
         ValueError: where labels are missing, more than one, or not among the classes.
     """
     path = os.path.join(data, "label", split)
-    try:
-        labels = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
-        sizes = np.asarray([] if labels is None else labels.sizes, dtype=np.int64)
-        tokens = _tokens(labels, sizes)
-    except Exception as error:  # damaged files have errors of many kinds
-        raise ValueError(
-            f"{path}.bin and .idx must be fairseq's, got damaged ones: {error}"
-        ) from error
+    labels, parts = _read(path, dictionary, combine)
     if labels is None:
         raise ValueError(f"no labels for split {split!r}: {path}.bin and .idx do not exist")
+    sizes = np.asarray(labels.sizes, dtype=np.int64)
+    tokens = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64, copy=False)
     example = np.repeat(np.arange(len(sizes)), sizes)
     is_label = tokens != dictionary.eos()  # which may follow a label, or not
     counts = np.bincount(example[is_label], minlength=len(sizes))
@@ -63,21 +86,15 @@ def read_class_labels(
     return classes
 
 
-def _tokens(labels, sizes: np.ndarray) -> np.ndarray:
-    """All tokens of the label files, one example after the other."""
-    if len(sizes) == 0:
-        return np.empty(0, dtype=np.int64)
-    parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
-    if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
-        counts = (int(np.sum(part.sizes)) for part in parts)
-        flat = [
-            np.frombuffer(part._bin_buffer, part._index.dtype, count)
-            for part, count in zip(parts, counts)
-        ]
-        return np.concatenate(flat).astype(np.int64)
-    if labels.supports_prefetch:
-        labels.prefetch(range(len(sizes)))
-    return np.concatenate([np.asarray(labels[i], dtype=np.int64) for i in range(len(sizes))])
+def _tokens(dataset) -> Iterator[np.ndarray]:
+    """All tokens of a dataset's files, one example after the other."""
+    for part in getattr(dataset, "datasets", [dataset]):  # several files, where they are combined
+        if isinstance(part, MMapIndexedDataset):  # one by one takes seconds
+            yield np.frombuffer(part._bin_buffer, part._index.dtype, int(np.sum(part.sizes)))
+            continue
+        if part.supports_prefetch:
+            part.prefetch(range(len(part)))
+        yield from (np.asarray(part[i], dtype=np.int64) for i in range(len(part)))
 
 
 def read_regression_targets(

@@ -1,7 +1,8 @@
 """The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
 
 import contextlib
-from typing import List, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, List, Optional
 
 from fairseq.models import (
     MODEL_DATACLASS_REGISTRY,
@@ -11,7 +12,8 @@ from fairseq.models import (
 from fairseq.models.roberta import model as roberta
 from fairseq.utils import safe_getattr
 from omegaconf import OmegaConf, open_dict
-from torch.nn import Parameter
+from torch import Tensor
+from torch.nn import Module, Parameter
 
 from ..checkpoints.checks import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
@@ -55,6 +57,26 @@ def set_defaults(args) -> None:
             )
 
 
+def needs_head(model: Module, head: str, num_classes: int) -> None:
+    """A model, of fairseq's too, that is to be used as its checkpoint has it must find its head.
+
+    fairseq gives a random one in the place of one that is missing or of another size.
+    """
+    if hasattr(model, "classification_heads"):
+        upgrade = model.upgrade_state_dict_named
+        model.upgrade_state_dict_named = partial(_upgrade, upgrade, head, num_classes)
+
+
+def _upgrade(
+    upgrade: Callable, head: str, num_classes: int, state_dict: Dict[str, Tensor], name: str
+) -> None:
+    try:
+        check_head(state_dict, head, num_classes)
+    except ValueError as error:
+        raise ValueError(f"the student's checkpoint: {error}") from error
+    upgrade(state_dict, name)
+
+
 @register_model("mixkd_roberta")
 class MixKDRobertaModel(roberta.RobertaModel):
     """RoBERTa with mixing inside ``forward``, where DDP and FSDP see it.
@@ -64,17 +86,6 @@ class MixKDRobertaModel(roberta.RobertaModel):
     """
 
     supports_mixup = True
-    needs_head: Optional[Tuple[str, int]] = None  # its name and classes, of a checkpoint to be used
-
-    def upgrade_state_dict_named(self, state_dict, name):
-        """fairseq's, which gives a random head in the place of one that is missing or of another
-        size: to be trained, not to be used."""
-        if self.needs_head is not None:
-            try:
-                check_head(state_dict, *self.needs_head)
-            except ValueError as error:
-                raise ValueError(f"the student's checkpoint: {error}") from error
-        super().upgrade_state_dict_named(state_dict, name)
 
     def leave_language_model_head_out(self) -> None:
         """Declare that no loss has a gradient for it.

@@ -58,8 +58,6 @@ def load_split(
     _check_second_texts(cfg.data, split)
     try:
         dataset = load()
-        if len(dataset) and not dataset.supports_prefetch:
-            dataset[len(dataset) - 1]  # of a file that was cut off, the end is missing
     except Exception as error:  # inputs missing, damaged, or not as many as there are labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
     draw_crops_apart(dataset)

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
+from ..data.labels import check_texts
 from ..data.mixup_dataset import DistillationDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
@@ -25,7 +26,7 @@ from ..fairseq_fixes.resume import Resumable
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
 from ..mixup import Mix
-from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls
+from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
 from ..teacher.build import RunTeacher
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
@@ -133,6 +134,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         if teacher_data is not None:
             folders["--teacher-data"] = teacher_data.folder
         with distributed.raise_on_all_ranks():
+            check_texts(self.cfg.data, split, self.dictionary, combine)
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
                 self.cfg, split, combine, load, self._classes, self._weights, teacher_data
@@ -152,8 +154,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         drop_nulls(cfg)
         if from_checkpoint:
             model = super().build_model(cfg, from_checkpoint)
-            if isinstance(model, MixKDRobertaModel):
-                model.needs_head = (self.cfg.classification_head_name, self.cfg.num_classes)
+            needs_head(model, self.cfg.classification_head_name, self.cfg.num_classes)
             return model
         self._begin_training(cfg)
         model = super().build_model(cfg)

@@ -61,7 +61,7 @@ class OutputCache:
         """Make it, without what runs left behind that were killed while they wrote.
 
         Raises:
-            ValueError: where the folder cannot be written to.
+            ValueError: where the folder cannot be written to, and holds nothing to read either.
         """
         folder = self._folder
         try:
@@ -74,6 +74,9 @@ class OutputCache:
                     if name.endswith(UNFINISHED) and _is_abandoned(path):
                         os.remove(path)
         except OSError as error:
+            if os.path.isdir(folder) and any(n.endswith(".npy") for n in os.listdir(folder)):
+                logger.warning("--teacher-cache %s is only read: %s", folder, error)
+                return
             raise ValueError(
                 f"--teacher-cache {folder}: a folder that can be written to is wanted ({error})"
             ) from error

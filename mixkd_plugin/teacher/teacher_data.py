@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries
 from ..checkpoints.settings import integer
-from ..data.labels import class_ids, read_targets
+from ..data.labels import check_texts, class_ids, read_targets
 from ..fingerprints import (
     FILE,
     INPUTS,
@@ -174,6 +174,7 @@ class TeacherData:
             ValueError: naming ``--teacher-data``, the split and what differs.
         """
         with self._named(split):
+            check_texts(self.folder, split, self._task.dictionary, combine)
             whole = self._task.load_dataset(split, combine)
             classes = self._task.cfg.num_classes
             theirs = read_targets(self.folder, split, self._labels, classes, combine, unlabelled)

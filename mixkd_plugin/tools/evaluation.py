@@ -80,7 +80,7 @@ def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str)
 
 def markdown(rows: Rows, measures: Mapping[str, tuple[str, str]]) -> str:
     keys = [key for key in measures if key in next(iter(rows.values()))]
-    cells = [[name, *(measures[key][1].format(row[key]) for key in keys)]
+    cells = [[name.replace("|", "\\|"), *(measures[key][1].format(row[key]) for key in keys)]
              for name, row in rows.items()]  # fmt: skip
     header = ["model", *(measures[key][0] for key in keys)]
     return tabulate(cells, header, tablefmt="pipe", disable_numparse=True)

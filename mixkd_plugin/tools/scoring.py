@@ -19,6 +19,7 @@ from ..checkpoints.checks import (
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
+from ..data.labels import check_texts
 from ..fingerprints import read_digests
 from ..models.rebuild import build, model_class
 
@@ -221,6 +222,7 @@ def make_batches(task, split: str, batch_size: int) -> list[Batch]:
     """Every example of the split, in batches of similar length."""
     if not Path(task.cfg.data, "input0", f"{split}.idx").exists():
         raise ValueError(f"--split {split}: {task.cfg.data} has no such split")
+    check_texts(task.cfg.data, split, task.source_dictionary, combine=False)
     task.load_dataset(split)
     dataset = task.dataset(split)
     order = sorted(range(len(dataset)), key=dataset.size)

@@ -1,5 +1,8 @@
 """The steps of back-translation that need no model: parsing, choosing, refusing."""
 
+import subprocess
+import sys
+
 import back_translate
 import inprocess
 import pytest
@@ -91,3 +94,11 @@ def test_the_command_ends_with_one_sentence(monkeypatch, tmp_path):
     flags = ["--glue", "g", "--task", "RTE", "--out", "o", "--forward", "a", "--backward", "b"]
     with pytest.raises(SystemExit, match="^back_translate: --labels 'x'; allowed: gold, none$"):
         back_translate.main([*flags, "--labels", "x"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["back_translation/back_translate.py", "sentencepiece/predict.py"])
+def test_a_script_says_nothing_before_its_own_words(name):
+    script = [sys.executable, str(toy.ROOT / "examples" / name)]
+    done = subprocess.run(script, stderr=subprocess.PIPE, text=True)
+    assert done.returncode and done.stderr.startswith(("usage: back_translate", "Traceback"))

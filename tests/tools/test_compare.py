@@ -218,17 +218,18 @@ def test_command(tmp_path, classification, teacher, distilled, capsys):
     pytest.importorskip("matplotlib")
     student = distilled.folder / "checkpoint_last.pt"
     out = tmp_path / "out"
-    arguments = [str(classification), f"small={student}", f"large={teacher}", "--teacher", "large"]
+    arguments = [str(classification), f"a|b={student}", f"large={teacher}", "--teacher", "large"]
     main([*arguments, "--out", str(out), "--rounds", "1"])
     table = (out / "compare.md").read_text()
     assert table in capsys.readouterr().out
     assert "37 examples of `valid`" in table
     header, _, small, large = [line.split(" |") for line in table.splitlines()[:4]]
     assert len(header) == len(small) == len(large) == 8
+    assert small[0].strip() == "| a\\|b"
     results = json.loads((out / "compare.json").read_text())
     assert results["teacher"] == "large"
     assert results["models"]["large"]["agreement"] == 100
-    assert small[1].strip() == f"{results['models']['small']['accuracy']:.1f}"
+    assert small[1].strip() == f"{results['models']['a|b']['accuracy']:.1f}"
     assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
 
 

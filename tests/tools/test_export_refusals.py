@@ -1,6 +1,7 @@
 """export: what is refused, and what the comparison allows; nothing is left behind."""
 
 import resource
+import shutil
 import sys
 
 import hf_models
@@ -44,6 +45,14 @@ def test_refusals(tmp_path, student, monkeypatch):
             tokenizer_spec=f"gpt2:{other}")  # fmt: skip
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(student, tmp_path, "needs transformers", to="hf")
+
+
+def test_damaged_texts(tmp_path, student):
+    data = shutil.copytree(student.data, tmp_path / "data")
+    for name in ("valid.bin", "valid.idx"):
+        path = data / "input0" / name
+        path.write_bytes(b"\xff" * path.stat().st_size)
+        refused(student, tmp_path, f"{data}/input0/valid.bin", data=str(data))
 
 
 @pytest.mark.parametrize("size", [500, 50_000], ids=["tokenizer", "model"])

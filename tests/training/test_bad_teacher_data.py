@@ -77,6 +77,13 @@ def test_a_folder_that_is_not_whole(tmp_path, case, lost, message):
     assert_matches(f"--teacher-data {case.copy}: .*{message}", refusal(case, tmp_path / "s"))
 
 
+def test_tokens_of_another_dictionary(tmp_path, case):
+    path = case.copy / "input0" / "valid.bin"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    message = f"--teacher-data {case.copy}: split 'valid': {path} must have tokens 0 to "
+    assert_matches(message, refusal(case, tmp_path / "s"))
+
+
 # --- other examples ---
 
 

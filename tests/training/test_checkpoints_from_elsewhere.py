@@ -53,6 +53,27 @@ def test_a_published_teacher(tmp_path, classification, published):
     assert HEAD in message and "mnli" in message
 
 
+@pytest.mark.parametrize(
+    "part, name, value",
+    [
+        ("extra_state", "best", "much"),
+        ("extra_state", "val_loss", "little"),
+        ("extra_state", "train_iterator", {"epoch": "one"}),
+        ("extra_state", "train_iterator", "one"),
+        ("extra_state", "previous_training_time", [1]),
+        ("task_state", "patience", {"best": "much", "num_runs": 1}),
+    ],
+)
+def test_a_run_with_texts_for_numbers_does_not_go_on(
+    tmp_path, classification, teacher, part, name, value
+):
+    state = torch.load(teacher)
+    state[part][name] = value
+    torch.save(state, tmp_path / "c.pt")
+    message = refusal(classification, tmp_path / "s", "--restore-file", tmp_path / "c.pt")
+    assert message.startswith(f"--restore-file: {tmp_path}/c.pt is damaged: its ")
+
+
 def test_a_published_student_begins(tmp_path, classification, published):
     flags = [*FINE_TUNE, "--student-init-path", published, "--classification-head-name", "mnli"]
     accepts(classification, tmp_path / "s", *flags)

@@ -54,9 +54,21 @@ def test_a_split_without_its_second_texts_is_refused(tmp_path, pairs, missing):
     assert "second text" in refusal(data, tmp_path / "out", *flags)
 
 
-def test_compare_prints_one_line(tmp_path, classification, teacher):
+def large_tokens(path):
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def test_tokens_of_another_dictionary(tmp_path, classification):
     data = toy.copy_data(classification, tmp_path / "data")
-    cut(data / "input0" / "valid.idx")
+    large_tokens(data / "input0" / "valid.bin")
+    message = refusal(data, tmp_path / "out", *FINE_TUNE)
+    assert f"{data}/input0/valid.bin must have tokens 0 to " in message
+
+
+@pytest.mark.parametrize("name, damage", [("valid.idx", cut), ("valid.bin", large_tokens)])
+def test_compare_prints_one_line(tmp_path, classification, teacher, name, damage):
+    data = toy.copy_data(classification, tmp_path / "data")
+    damage(data / "input0" / name)
     command = ["mixkd_plugin.tools.compare", data, f"a={teacher}", "--out", tmp_path / "out"]
     ((code, log),) = forked.run(command)
     assert code == 1 and len(log.splitlines()) == 1, log

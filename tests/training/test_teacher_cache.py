@@ -227,6 +227,20 @@ def test_a_cache_folder_that_cannot_be(tmp_path, classification, teacher):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "file")
 
 
+def test_a_cache_that_is_only_to_read(tmp_path, classification, teacher, cache, monkeypatch):
+    """As that of another user."""
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(disk_cache.tempfile, "TemporaryFile", denied)
+    before = contents(cache)
+    log = run(classification, tmp_path / "s", teacher, "--teacher-cache", cache)
+    assert "is only read" in log and "was not written" not in log and contents(cache) == before
+    with pytest.raises(ValueError, match="a folder that can be written to is wanted"):
+        run(classification, tmp_path / "t", teacher, "--teacher-cache", tmp_path)
+
+
 def test_a_teacher_that_is_not_there_is_missed_at_once(tmp_path, classification, cache):
     with pytest.raises(ValueError, match="--teacher-path: .*gone.pt does not exist"):
         run(classification, tmp_path / "s", tmp_path / "gone.pt", "--teacher-cache", cache)

@@ -9,6 +9,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
+from ...data.labels import check_texts
 from ..texts.examples import Texts
 from ..texts.reading import read_rows
 from ..tokenizers.subwords import Tokenizer
@@ -43,6 +44,7 @@ def spread(items: Sequence, count: int = TEXTS) -> list:
 def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
     """Texts of the data's validation split, put together again from their pieces."""
     dictionary, columns = task.source_dictionary, []
+    check_texts(task.cfg.data, "valid", dictionary, combine=False)
     for name in ("input0", "input1"):
         prefix = os.path.join(task.cfg.data, name, "valid")
         split = data_utils.load_indexed_dataset(prefix, dictionary)
