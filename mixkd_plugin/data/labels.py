@@ -1,8 +1,8 @@
 """Reading and checking the labels of a split.
 
 An example without a label has the class symbol ``<unk>``, or ``nan`` for each regression
-target. fairseq makes the former of any symbol that the label dictionary does not know, a typing
-error too: so neither is taken for "no label" unless ``unlabelled`` says that it may be.
+target. fairseq also reads any unknown symbol, such as a misspelt label, as ``<unk>``: so neither
+counts as "no label" unless ``unlabelled`` is true.
 """
 
 import logging
@@ -41,7 +41,7 @@ def read_class_labels(
     if labels is None:
         raise ValueError(f"no labels for split {split!r}: {path}.bin and .idx do not exist")
     example = np.repeat(np.arange(len(sizes)), sizes)
-    is_label = tokens != dictionary.eos()  # which may follow a label, or not
+    is_label = tokens != dictionary.eos()  # an optional end
     counts = np.bincount(example[is_label], minlength=len(sizes))
     bad = np.flatnonzero(counts != 1)
     if len(bad):
@@ -67,7 +67,7 @@ def _tokens(labels, sizes: np.ndarray) -> np.ndarray:
     """All tokens of the label files, one example after the other."""
     if len(sizes) == 0:
         return np.empty(0, dtype=np.int64)
-    parts = getattr(labels, "datasets", [labels])  # of several files, where they are combined
+    parts = getattr(labels, "datasets", [labels])  # several files if they are combined
     if all(isinstance(part, MMapIndexedDataset) for part in parts):  # one by one takes seconds
         counts = (int(np.sum(part.sizes)) for part in parts)
         flat = [

@@ -103,9 +103,9 @@ def test_refusals(tmp_path, classification):
     assert_matches(message, refusal(data, tmp_path / "s", *FINE_TUNE))
     accepts(data, tmp_path / "s", *FINE_TUNE, *ALLOW)
     without(data, False, range(101))
-    message = "--mle-weight 1: allowed is 0, because no training example has a gold label"
+    message = "--mle-weight 1 must be 0: no training example has a label"
     assert_matches(message, refusal(data, tmp_path / "s", *FINE_TUNE, *ALLOW))
-    message = "--mle-weight 1 and --sm-weight 0.5: allowed is 0"
+    message = "--mle-weight 1 and --sm-weight 0.5 must be 0"
     flags = ["--sm-weight", 0.5, "--tmkd-weight", 0, *ALLOW]
     assert_matches(message, refusal(data, tmp_path / "s", *flags))
     relabelled(data, "valid", ["0"] * 36 + ["<unk>"])
@@ -155,7 +155,7 @@ def test_encode_refuses_empty_labels_elsewhere(tmp_path, model, split):
     rows = [["a", "1"], ["b", ""]]
     train, dev = (rows, rows[:1]) if split == "train" else (rows[:1], rows)
     glue = write_glue(tmp_path / "g", ["sentence", "label"], train, dev)
-    with pytest.raises(ValueError, match=f"{split}.tsv, line 3: empty label"):
+    with pytest.raises(ValueError, match=f"{split}.tsv, line 3: label must"):
         encode_glue(glue, "SST-2", model, tmp_path / "d", unlabelled=split == "dev")
 
 
