@@ -7,7 +7,7 @@ this one may be the user directory instead, and add a distance, a pairing rule o
 
 # isort: off
 from .fairseq_fixes import import_warnings  # noqa: F401  (before anything is imported that warns)
-from .fairseq_fixes import apply  # noqa: F401  (it says what to install where fairseq is missing)
+from .fairseq_fixes import apply  # noqa: F401  (its error names what to install)
 
 # isort: on
 from .criterions import mixkd  # noqa: F401

@@ -1,8 +1,7 @@
-"""What the processes of a run do together. One process alone communicates nothing.
+"""Communication between the processes of a run; a single process does not communicate.
 
-A rank that fails where the others go on leaves them waiting. So what can fail on one rank alone, a
-file that its host lacks or a flag that it was given by mistake, is done in
-:func:`raise_on_all_ranks`.
+If one rank fails, the others wait for it. So code that can fail on one rank, because of a missing
+file or a wrong flag, runs in :func:`raise_on_all_ranks`.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ def rank() -> int:
 
 @contextlib.contextmanager
 def no_collectives() -> Iterator[None]:
-    """In its context this rank does what others do not: it waits for nobody."""
+    """In its context this rank does not communicate: the others do not run this code."""
     global _no_collectives
     _no_collectives += 1
     try:
@@ -59,11 +58,11 @@ def merge_max(values: Tensor) -> None:
 
 @contextlib.contextmanager
 def raise_on_all_ranks() -> Iterator[None]:
-    """What fails in the context on one rank fails on all.
+    """An exception in the context on one rank is raised on all.
 
     Raises:
         Exception: the rank's own
-        ValueError: on the others, in the words of the first rank that failed
+        ValueError: on the others, with the message of the first rank that failed
     """
     if world_size() == 1:
         yield
@@ -84,7 +83,7 @@ def raise_on_all_ranks() -> Iterator[None]:
 def check_equal(values: Optional[Dict[str, Any]]) -> None:
     """Raise ValueError on every rank, unless all ranks that know them have the same values.
 
-    ``values`` by the name that the error calls them, compared as text; None: this rank does not.
+    ``values``: by their names in the error, compared as text; None: this rank does not know them.
     """
     if world_size() == 1:
         return
@@ -106,7 +105,7 @@ def check_equal(values: Optional[Dict[str, Any]]) -> None:
 
 
 class BroadcastGroup(NamedTuple):
-    """Ranks of which one reads, and the others receive what it read."""
+    """A group of ranks, of which one reads and broadcasts to the others."""
 
     process_group: Any  # None for one process
     source: int
@@ -134,7 +133,7 @@ class BroadcastGroup(NamedTuple):
 
 
 def _readers(of_each: str) -> List[int]:
-    """For each rank, which one reads for it: the first of the ``run``, or of its ``host``."""
+    """For each rank, the rank that reads for it: the first of the ``run``, or of its ``host``."""
     if of_each == "run":
         return [0] * world_size()
     hosts = gather(socket.gethostname())
@@ -163,7 +162,7 @@ def one_reader(of_each: str) -> Iterator[BroadcastGroup]:
         yield BroadcastGroup(distributed_utils.get_global_group(), source, rank() == source)
     else:
         groups = {}
-        for reader in dict.fromkeys(readers):  # every rank takes part in making every group
+        for reader in dict.fromkeys(readers):  # every rank must create every group
             groups[reader] = dist.new_group([r for r, of in enumerate(readers) if of == reader])
         try:
             yield BroadcastGroup(groups[source], source, rank() == source)

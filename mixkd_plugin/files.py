@@ -1,4 +1,4 @@
-"""What a file must be before it is opened: reading a fifo or a device might never end."""
+"""Checks of a file before it is opened: reading a pipe or a device might never end."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ def check_regular(path: str) -> os.stat_result:
     """Its status, links followed.
 
     Raises:
-        ValueError: one sentence with the path, where there is none or it is no regular file.
+        ValueError: with the path, if it does not exist or is not a regular file.
     """
     try:
         status = os.stat(path)
@@ -25,8 +25,8 @@ def check_regular(path: str) -> os.stat_result:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             reason = f"cannot be read: {error.strerror}"
         raise ValueError(f"{path} {reason}") from error
-    except ValueError as error:  # a null character in it
-        raise ValueError(f"{path!r} is no path") from error
+    except ValueError as error:  # a null character
+        raise ValueError(f"{path!r} is not a path") from error
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise ValueError(f"{path} is {kind}, not a regular file")

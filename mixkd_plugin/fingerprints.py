@@ -1,4 +1,4 @@
-"""Digests, in hexadecimal: by them files, code, dictionaries and texts are known to be the same."""
+"""Digests, in hexadecimal, to compare files, code, dictionaries and texts."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ from fairseq.tasks import TASK_REGISTRY
 from .files import check_regular
 
 INPUTS = ("input0", "input1")
-# What a package may read beside its Python files and compute by.
+# Files of a package that may change its results, besides Python files.
 READ = (".json", ".yaml", ".yml", ".toml", ".cpp", ".cu", ".so")
 OTHERS = {"fairseq", "fairseq_cli", "torch", "mixkd_plugin", "__main__", "__mp_main__"}
 INSTALLED = {"site-packages", "dist-packages"}
 
 
 def digest_of_file(path: str) -> str:
-    """Raises ValueError for what is no regular file, whose reading might not end."""
+    """Raises ValueError unless it is a regular file: reading others might not end."""
     check_regular(path)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -55,7 +55,7 @@ def files_of_split(
 
 
 def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict[str, str]:
-    """Of the files of a split, by what errors call them."""
+    """Digests of the files of a split, by their names in errors."""
     return {
         f"{os.path.relpath(path, folder)} of {what}": digest_of_file(path)[:16]
         for what, folder in folders.items()
@@ -64,7 +64,7 @@ def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict
 
 
 def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
-    """Of the files of an imported package, or of a module's one; "" where it has none."""
+    """Digest of the files of an imported package or module; "" without files."""
     module = sys.modules[name]
     folders = [Path(folder) for folder in getattr(module, "__path__", [])]
     files = [
@@ -82,8 +82,8 @@ def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
 
 
 def digests_of_code(user_dir: Optional[str], suffixes: Sequence[str] = (".py",)) -> Dict[str, str]:
-    """Of each package that extends fairseq: this one, ``--user-dir``, and those with a registered
-    model, task or criterion."""
+    """Digests of the packages that extend fairseq: this one, ``--user-dir``, and those with a
+    registered model, task or criterion."""
     registered = [*MODEL_REGISTRY.values(), *TASK_REGISTRY.values(), *CRITERION_REGISTRY.values()]
     modules = {base.__module__ for cls in registered for base in cls.__mro__}
     packages = {module.partition(".")[0] for module in (*modules, __name__)}
@@ -94,7 +94,7 @@ def digests_of_code(user_dir: Optional[str], suffixes: Sequence[str] = (".py",))
 
 
 def digests_of_imports() -> Dict[str, str]:
-    """Of every imported module that was not installed: what a package of one's own may call."""
+    """Digests of all imported modules that were not installed, which a user's code may call."""
     library = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     found = {}
     for name, module in sorted(sys.modules.items()):
@@ -106,7 +106,7 @@ def digests_of_imports() -> Dict[str, str]:
 
 
 def fingerprint(dictionary: Dictionary, labels: Optional[Dictionary]) -> Dict[str, Any]:
-    """What our task leaves in its checkpoints, to be checked when the data folder is gone.
+    """The record in our task's checkpoints, compared when the data folder was removed.
 
     ``labels`` is None for regression.
     """
@@ -122,13 +122,13 @@ def class_names(labels: Dictionary) -> List[str]:
     return names
 
 
-# --- texts of a data folder: by them, copies in two vocabularies are known to agree ---
+# --- texts of a data folder, to compare copies in two vocabularies ---
 
 FILE = "texts.json"
 
 
 def digest_of_texts(rows: Iterable[Sequence[str]]) -> str:
-    """Of the raw texts of a split, in their order; a row has one, or the two of a pair."""
+    """Digest of the raw texts of a split, in order; an example has one text, or two."""
     digest = hashlib.sha256()
     for texts in rows:
         digest.update(json.dumps(list(texts)).encode() + b"\n")
@@ -136,17 +136,17 @@ def digest_of_texts(rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_digests(folder: str, digests: Dict[str, str]) -> None:
-    """Leave the digest of every split in a data folder."""
+    """Write the digest of every split to a data folder."""
     with open(os.path.join(folder, FILE), "w", encoding="utf-8") as f:
         json.dump(digests, f, indent=1)
         f.write("\n")
 
 
 def read_digests(folder: str) -> Dict[str, str]:
-    """What :func:`write_digests` left there; nothing where the file is absent.
+    """The digests of :func:`write_digests`; empty without the file.
 
     Raises:
-        ValueError: where the file is something else.
+        ValueError: if the file has another content.
     """
     path = os.path.join(folder, FILE)
     if not os.path.exists(path):
@@ -158,5 +158,5 @@ def read_digests(folder: str) -> Dict[str, str]:
     except (ValueError, RecursionError):
         digests = None
     if not isinstance(digests, dict):
-        raise ValueError(f"{path} holds no digests of texts: remove it, or encode the data anew")
+        raise ValueError(f"{path} must have digests of texts: remove it, or encode the data again")
     return digests

@@ -1,7 +1,7 @@
-"""Losses between a student's logits and gold or mixed labels, or a teacher's logits.
+"""Losses between a student's logits and clean or mixed labels, or a teacher's logits.
 
-Each returns a scalar in float32 (or wider), *summed over rows*: the caller divides by its sample
-size. Rows R, classes or regression targets C. Gradients reach the student alone.
+Each returns a scalar in float32 or float64, *summed over sequences*: the caller divides by its
+sample size. R sequences, C classes or regression targets. Only the student gets gradients.
 """
 
 from typing import Callable, NamedTuple, Optional, Tuple
@@ -28,7 +28,7 @@ class LossWeights(NamedTuple):
         return any(getattr(self, term) > 0 for term in terms)
 
     def flags(self, *terms: str) -> str:
-        """Those of these terms that have one, as flags with their values."""
+        """The terms with a weight above 0, as flags with their values."""
         given = [term for term in self._fields if term in terms and self.any_positive(term)]
         return " and ".join(f"--{term}-weight {getattr(self, term):g}" for term in given)
 
@@ -49,7 +49,7 @@ def labelled_rows(targets: Tensor) -> Tensor:
 
 
 def zero_unless(rows: Optional[Tensor], x: Tensor) -> Tensor:
-    """x (R, ...) with zeros where ``rows`` (R,) is False; x itself where it is None."""
+    """x (R, ...) with zeros where ``rows`` (R,) is False; x itself for None."""
     if rows is None:
         return x
     return x.masked_fill(~rows.view(-1, *[1] * (x.dim() - 1)), 0)
@@ -58,8 +58,8 @@ def zero_unless(rows: Optional[Tensor], x: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
     """Cross-entropy with class indices (R,), or with soft labels (R, C) that sum to one.
 
-    With indices it is fairseq's ``sentence_prediction`` loss, bit for bit. Only those of ``rows``,
-    (R,) Boolean, count (None: all), in the sum and in its gradient.
+    With indices it is fairseq's ``sentence_prediction`` loss, bit for bit. ``rows``, (R,)
+    Boolean, are those that count (None: all), in the sum and in its gradient.
     """
     log_probs = F.log_softmax(_wide(zero_unless(rows, logits)), dim=-1)
     if targets.dim() == 1:
@@ -69,7 +69,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None
 
 
 def squared_error(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
-    """Squared error summed over rows, those of ``rows`` (None: all), and targets; both (R, C)."""
+    """Squared error, (R, C) both, summed over targets and ``rows`` (None: all)."""
     logits, targets = zero_unless(rows, logits), zero_unless(rows, targets)
     return F.mse_loss(_wide(logits), _wide(targets), reduction="sum")
 
@@ -77,7 +77,7 @@ def squared_error(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None
 class Distance(NamedTuple):
     """``function`` takes the logits of student and teacher, and the temperature if it has one.
 
-    It returns a scalar, summed over rows.
+    It returns a scalar, summed over sequences.
     """
 
     function: Callable[..., Tensor]
@@ -91,16 +91,16 @@ def register_distance(name: str, has_temperature: bool = False):
     """Decorate a function that is to be ``--distill-distance NAME``.
 
     ``function(student, teacher)``, or ``function(student, teacher, temperature)`` where it has one:
-    logits (R, C), at least float32, to the distance of each row (R,). Rows, so that a mean over a
-    batch, whose size is not the same for every process and update, cannot be returned by mistake.
+    logits (R, C), at least float32, to the distance of each sequence (R,). A mean over a batch
+    would be wrong, since batch sizes differ between processes and updates.
 
     Args:
-        name: what ``--distill-distance`` names it
-        has_temperature: whether ``--distill-temperature`` means anything to it; a factor of T
-            squared is up to the function
+        name: value of ``--distill-distance``
+        has_temperature: whether it uses ``--distill-temperature``; the function itself multiplies
+            by T squared
 
     Raises:
-        ValueError: where the name is taken; while training, where another shape is returned.
+        ValueError: if the name is taken; in training, if it returns another shape.
     """
 
     def register(function):
@@ -108,8 +108,8 @@ def register_distance(name: str, has_temperature: bool = False):
             rows = function(student, teacher, *temperature)
             if rows.shape != student.shape[:1]:
                 raise ValueError(
-                    f"--distill-distance {name}: gave values of shape {tuple(rows.shape)}; allowed "
-                    f"is one for each row, {tuple(student.shape[:1])}"
+                    f"--distill-distance {name} must return one value per sequence, of shape "
+                    f"{tuple(student.shape[:1])}, got {tuple(rows.shape)}"
                 )
             return rows.sum()
 
@@ -138,7 +138,7 @@ def distance(kind: str, student: Tensor, teacher: Tensor, temperature: float = 1
 
 
 def _mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared error of the logits, averaged over the C of a row."""
+    """Squared error of the logits, averaged over C."""
     return F.mse_loss(student, teacher, reduction="sum") / student.size(-1)
 
 

@@ -5,7 +5,7 @@ weight ``lam`` in [0, 1], ``lam`` being the weight of the *example* and ``1 - la
 
     e_t = lam * E(x)_t + (1 - lam) * E(x')_t        y_m = lam * y + (1 - lam) * y'
 
-Letters in shape comments: B clean examples, M mixed rows (M = B * ratio), T positions,
+Letters in shape comments: B clean examples, M mixes (M = B * ratio), T positions,
 D embedding width, C classes or regression targets.
 """
 
@@ -17,11 +17,11 @@ from torch import Tensor
 
 
 class Mix(NamedTuple):
-    """What a clean batch is mixed with: sequence m mixes example m % B with partner m.
+    """The partners of a clean batch: sequence m mixes example m % B with partner m.
 
     partner_tokens: (M, T') token ids, padded on the right
-    lam: (M,) weight of the example; kept in float64, so that half-precision trainers, which cast
-        every float32 tensor of a sample, leave it alone
+    lam: (M,) weight of the example; float64, since half-precision trainers cast every float32
+        tensor of a sample
     with_clean: whether the clean examples are computed, too, before the mixes
     """
 
@@ -55,13 +55,13 @@ def mix_embeddings(
         lam: (M,) weight of ``embeddings``
 
     Returns:
-        (M, T, D) in the embeddings' type; computed in float32 or wider.
+        (M, T, D) in the embeddings' type; computed in float32 or float64.
     """
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     lam = lam.to(wide).unsqueeze(-1)  # (M, 1)
     weight = (lam * mask).unsqueeze(-1)  # (M, T, 1)
     partner_weight = ((1 - lam) * partner_mask).unsqueeze(-1)
-    # filled, not only weighted with zero: a padding row that holds nan must not matter either
+    # filled, not only weighted with zero: padding embeddings may be nan
     embeddings = embeddings.masked_fill(~mask.unsqueeze(-1), 0)
     partner_embeddings = partner_embeddings.masked_fill(~partner_mask.unsqueeze(-1), 0)
     return (weight * embeddings + partner_weight * partner_embeddings).to(embeddings.dtype)
@@ -76,11 +76,11 @@ def stack_rows(
         embed: token embedding, whose ``padding_idx`` marks padding
         tokens: (B, T) clean examples
         mix: their partners, (M, T'), M a multiple of B
-        with_clean: in the place of the mix's own
+        with_clean: instead of the mix's own
 
     Returns:
         token ids (R, max(T, T')): padding exactly where neither text has a token, so that
-        positions and attention masks made from them see the union of the two texts; and
+        positions and attention masks are those of the union of both texts; and
         token embeddings (R, max(T, T'), D), with R = B + M or M.
     """
     pad = embed.padding_idx
@@ -95,10 +95,10 @@ def stack_rows(
 
 
 def union_rows(tokens: Tensor, partners: Tensor, pad: int) -> Tuple[Tensor, Tensor, Tensor]:
-    """The two texts of every mixed row, and both at once, (M, max(T, T')) each.
+    """The two texts of every mix, and their union, (M, max(T, T')) each.
 
     Returns:
-        the example's token ids, row m being example m % B; the partner's; and the example's where
+        the example's token ids, m being example m % B; the partner's; and the example's where
         it has a token, else the partner's: padding exactly where neither text has a token.
     """
     width = max(tokens.size(1), partners.size(1))
@@ -111,7 +111,7 @@ def union_rows(tokens: Tensor, partners: Tensor, pad: int) -> Tuple[Tensor, Tens
 def mix_targets(
     targets: Tensor, partner_targets: Tensor, lam: Tensor, num_classes: Optional[int] = None
 ) -> Tensor:
-    """Interpolate targets: one-hot rows for classes, the values themselves for regression.
+    """Interpolate targets: one-hot vectors for classes, values for regression.
 
     Args:
         targets: (B,) class indices where ``num_classes`` is given, else (B, C) values
@@ -119,7 +119,7 @@ def mix_targets(
         lam: (M,) weight of ``targets``
 
     Returns:
-        (M, num_classes) or (M, C), in float32 or wider.
+        (M, num_classes) or (M, C), in float32 or float64.
     """
     if num_classes is not None:
         targets, partner_targets = (

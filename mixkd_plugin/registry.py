@@ -1,4 +1,4 @@
-"""What a flag may name, where other packages may add to it."""
+"""Named values of a flag, which other packages may extend."""
 
 from typing import Dict, Generic, Iterator, TypeVar
 
@@ -6,7 +6,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Entries by name, each name once; iterating gives the names in the order they came.
+    """Entries by name, each name once; iteration gives the names in order of registration.
 
     Args:
         flag: the flag that names one of them, for errors
@@ -20,17 +20,17 @@ class Registry(Generic[Entry]):
         """Add an entry.
 
         Raises:
-            ValueError: where the name is taken: of two packages one would silently lose.
+            ValueError: if the name is taken.
         """
         if name in self._entries:
-            raise ValueError(f"{self._flag} {name} is registered already: give it another name")
+            raise ValueError(f"{self._flag} {name} is already registered: choose another name")
         self._entries[name] = entry
 
     def find(self, name: str) -> Entry:
         """The entry of a name.
 
         Raises:
-            ValueError: for an unknown name, with those that are known.
+            ValueError: for an unknown name, with the known ones.
         """
         if name not in self._entries:
             raise ValueError(f"{self._flag} must be one of {', '.join(self._entries)}, got {name}")

@@ -57,11 +57,11 @@ def back_translate(
         ValueError: for bad arguments or input, or where a translation fails.
     """
     if task_name not in TASKS:
-        raise ValueError(f"--task {task_name!r}; allowed: {', '.join(TASKS)}")
+        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {task_name!r}")
     if labels not in LABELS:
-        raise ValueError(f"--labels {labels!r}; allowed: {', '.join(LABELS)}")
+        raise ValueError(f"--labels must be one of {', '.join(LABELS)}, got {labels!r}")
     if not 0 < fraction <= 1:
-        raise ValueError(f"--fraction {fraction}: allowed is a number in (0, 1]")
+        raise ValueError(f"--fraction must be in (0, 1], got {fraction}")
     if os.path.exists(out) and os.listdir(out):
         raise ValueError(f"--out {out} is not empty")
     task = TASKS[task_name]

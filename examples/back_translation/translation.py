@@ -114,8 +114,8 @@ def parse(lines: Sequence[str], count: int, flag: str, source: str) -> List[str]
     wrong = [i for i, outputs in found.items() if len(outputs) != 1 or i >= count]
     if wrong:
         raise ValueError(
-            f"{flag}: {sum(map(len, found.values()))} translations of {count} texts, text "
-            f"{wrong[0] + 1} has {len(found[wrong[0]])}; allowed is one for each (--nbest 1, no "
-            f"--skip-invalid-size-inputs-valid-test) ({source})"
+            f"{flag} must have one translation of each text, got {sum(map(len, found.values()))} "
+            f"of {count} texts, {len(found[wrong[0]])} of text {wrong[0] + 1}: use --nbest 1, no "
+            f"--skip-invalid-size-inputs-valid-test ({source})"
         )
     return [found[i][0] for i in range(count)]

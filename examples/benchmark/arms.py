@@ -74,7 +74,7 @@ STEP_SPECS = {
     "finetune-bf16": Spec("fairseq fine-tuning in bfloat16", FINETUNE, bf16=True),
     "ours-finetune": Spec("ours, fine-tuning alone", f"{STEP} {CLEAN}"),
     "kd": Spec(
-        "ours, plain distillation, teacher's answers known",
+        "ours, plain distillation, teacher logits cached",
         f"{STEP} {TEACHER} {CLEAN} --kd-weight 1",
     ),
     "naive": Spec(
@@ -87,7 +87,7 @@ STEP_SPECS = {
     "mixkd-float32-teacher": Spec("full MixKD, float32 teacher", f"{STEP} {TEACHER}"),
     "mixkd": Spec("full MixKD, bfloat16 teacher", f"{STEP} {BF16_TEACHER}"),
     "mixkd-kd": Spec(
-        "full MixKD and L_KD, its answers known", f"{STEP} {BF16_TEACHER} --kd-weight 1"
+        "full MixKD and L_KD, its logits cached", f"{STEP} {BF16_TEACHER} --kd-weight 1"
     ),
     "mixkd-bf16": Spec("full MixKD in bfloat16", f"{STEP} {BF16_TEACHER}", bf16=True),
     "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),

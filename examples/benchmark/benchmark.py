@@ -62,7 +62,7 @@ def parse(argv):
     args.arms = args.arms.split(",") if args.arms else known
     unknown = [name for name in args.arms if name not in known]
     if unknown:
-        parser.error(f"--arms {','.join(unknown)}: allowed are {', '.join(known)}")
+        parser.error(f"--arms must be of {', '.join(known)}, got {','.join(unknown)}")
     if args.examples % args.batch_size:
         parser.error(f"--examples {args.examples}: not a multiple of --batch-size")
     return args

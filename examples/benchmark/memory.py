@@ -111,7 +111,7 @@ def main() -> None:
     names = [WITHOUT] + [name for name in args.arms.split(",") if name != WITHOUT]
     unknown = [name for name in names if name not in arms.STEP_SPECS]
     if unknown:
-        parser.error(f"--arms {','.join(unknown)}: allowed are {', '.join(arms.STEP_SPECS)}")
+        parser.error(f"--arms must be of {', '.join(arms.STEP_SPECS)}, got {','.join(unknown)}")
     be_quiet()
     with tempfile.TemporaryDirectory() as work:
         shape = arms.SHAPES[args.shape]

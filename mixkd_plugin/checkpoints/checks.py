@@ -1,7 +1,7 @@
-"""What a teacher must share with the data, checked before the first update.
+"""Checks of a teacher against the data, before the first update.
 
-A teacher that differs from its student in vocabulary or label order does not crash: it teaches
-nonsense. Each check raises one ``ValueError``; the caller adds which file it was about.
+A teacher with another vocabulary or label order than its student would not crash, but give wrong
+targets. Each check raises one ``ValueError``; the caller adds the name of the file.
 """
 
 import logging
@@ -18,8 +18,8 @@ from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_DICTIONARY = 100 << 20  # bytes: of ten times the largest vocabulary there is
-ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs would be read otherwise
+_LARGEST_DICTIONARY = 100 << 20  # bytes: ten times the largest known vocabulary
+ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs are not supported
 
 
 def check_dictionaries(what: str, folder: str, regression: bool) -> None:
@@ -95,24 +95,24 @@ def layout_settings(data: str) -> Tuple[str, ...]:
 
 
 def check_layout(cfg, reads) -> None:
-    """The teacher's texts must have begun, and pairs have been divided, as those that it reads."""
+    """The teacher must have been trained with the init and separator tokens of its input."""
     for name in layout_settings(reads.data):
         ours, theirs = getattr(reads, name), integer(cfg["task"], name)
         if name in cfg["task"] and theirs != ours:
             raise ValueError(
                 f"--{name.replace('_', '-')} must be {theirs}, with which it was trained, got "
-                f"{ours}: give the former, or --teacher-data, which is read as it was trained"
+                f"{ours}: give the former, or --teacher-data, which has its training's layout"
             )
 
 
 def check_inputs(state: Dict[str, Any], data: str) -> None:
-    """An imported classifier with two token types is right on single texts alone."""
+    """An imported classifier with two token types is exact only on single texts."""
     extra = state.get("extra_state")
     one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
     if one_text and os.path.isdir(os.path.join(data, "input1")):
         raise ValueError(
             "it was imported from a classifier with two token types, of which it has one, and "
-            f"{data} has pairs (input1): import_hf --one-token-type lets it read them all the same"
+            f"{data} has pairs (input1): import_hf --one-token-type permits them"
         )
 
 
@@ -169,10 +169,10 @@ def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
         known.append((f" ({found})", "there", class_names(_load(found))))
     if recorded is not None:
         known.append(("", "recorded", recorded))
-    for where, said, theirs in known:
+    for where, source, theirs in known:
         if theirs != ours:
             raise ValueError(
-                f"its labels{where} differ from the data's: {said} {theirs!r:.2000}, here "
+                f"its labels{where} differ from the data's: {source} {theirs!r:.2000}, here "
                 f"{ours!r:.2000}: give data with the same classes in the same order (--labels of "
                 "mixkd_plugin.tools.encode, and of import_hf)"
             )
@@ -182,8 +182,8 @@ def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
 
 def _warn(path: str, what: str) -> None:
     logger.warning(
-        "%s: ITS %s WAS NOT FOUND, SO NOT COMPARED WITH THE DATA'S: with another one, what it says "
-        "is wrong without an error; put its dict.txt (label/dict.txt) beside it",
+        "%s: ITS %s WAS NOT FOUND, SO NOT COMPARED WITH THE DATA'S: with another one, its logits "
+        "are wrong without an error; put its dict.txt (label/dict.txt) beside it",
         *(path, what.upper()),
     )
 
@@ -200,7 +200,7 @@ def _load(path: str) -> Dictionary:
         raise ValueError(f"{path} must be a dictionary of fairseq, got a file too large for one")
     try:
         return Dictionary.load(path)
-    except Exception as error:  # of whatever another program wrote there
+    except Exception as error:  # the file may be of another program
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} must be a dictionary of fairseq: {reason}") from error
 
@@ -220,7 +220,7 @@ def _check_symbols(path: str, theirs: Dictionary, ours: Dictionary) -> None:
 
 
 def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -> None:
-    """``own_data``: the flag of a folder that the teacher alone reads."""
+    """``own_data``: the flag of a folder that only the teacher reads."""
     if max_positions < longest:
         cure = f"lower --max-positions to {max_positions}, or shorten the data"
         if own_data:
@@ -241,4 +241,4 @@ def check_finite(model: torch.nn.Module, dtype: torch.dtype) -> None:
 def is_finite(values: Tensor) -> bool:
     if values.numel() == 0:
         return True
-    return all(map(torch.isfinite, values.detach().aminmax()))  # nan shows in both
+    return all(map(torch.isfinite, values.detach().aminmax()))  # nan appears in both

@@ -1,4 +1,4 @@
-"""A checkpoint as a teacher or a student's beginning: weights, settings, and a task for them."""
+"""A checkpoint for a teacher or to initialise a student: weights, settings, and a task for them."""
 
 import re
 from typing import Any, Dict
@@ -31,7 +31,7 @@ def read_configured(path: str) -> Dict[str, Any]:
     """A checkpoint whose ``cfg`` is what :func:`settings.sections_of` makes of its settings.
 
     Raises:
-        ValueError: where it cannot be read, or its weights or settings are not what they look like.
+        ValueError: if it cannot be read, or its weights or settings are of a wrong type.
     """
     state = read_checkpoint(path)
     try:
@@ -41,7 +41,7 @@ def read_configured(path: str) -> Dict[str, Any]:
         text(state["cfg"]["task"], "data")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except Exception as error:  # settings that are an OmegaConf object of a hostile kind
+    except Exception as error:  # settings that are a malicious OmegaConf object
         raise ValueError(f"{path}: its settings are damaged ({type(error).__name__})") from error
     recorded = state.get("task_state", {}).get("fingerprint")
     state["fingerprint"] = recorded if isinstance(recorded, dict) else {}
@@ -49,7 +49,7 @@ def read_configured(path: str) -> Dict[str, Any]:
 
 
 def _check_weights(weights: Dict[str, Tensor], size_of_file: int) -> None:
-    """They must be what was written: dense tensors on the CPU, each number in the file."""
+    """Weights must be dense tensors on the CPU, stored completely in the file."""
     total = 0
     for name, value in weights.items():
         if not isinstance(name, str):
@@ -72,7 +72,7 @@ def sentence_task(
 ) -> SentencePredictionTask:
     """The task of a checkpoint on a data folder; its texts are laid out as in training.
 
-    fairseq's, ours, or what extends them in a package of the user's: no other is set up.
+    Only fairseq's task, ours, or one that extends them in the user's package is set up.
 
     Raises:
         ValueError: where the settings name another task, or the folder lacks a dictionary.
@@ -105,9 +105,9 @@ def sentence_task(
         shorten_data_split_list=text(section, "shorten_data_split_list", ""),
     )
     try:
-        whole = OmegaConf.structured(FairseqConfig())
-        whole.task = OmegaConf.merge(OmegaConf.structured(dataclass()), values)
-        plain = OmegaConf.to_container(whole.task, resolve=True, enum_to_str=True)
+        full = OmegaConf.structured(FairseqConfig())
+        full.task = OmegaConf.merge(OmegaConf.structured(dataclass()), values)
+        plain = OmegaConf.to_container(full.task, resolve=True, enum_to_str=True)
     except (OmegaConfBaseException, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(f"its settings do not fit --task {name}: {reason}") from error

@@ -1,9 +1,8 @@
-"""What the pickles of a checkpoint would do, found without doing it.
+"""Checks of a checkpoint's pickles without loading them.
 
 torch's weights-only unpickler runs no code, but a small file can make it allocate gigabytes, hash
-for ever or overflow the stack. So a pickle is walked first: which names it loads, how many
-operations it has, how deep what it makes is nested, and how large that is where what is referred to
-twice counts twice.
+for ever or overflow the stack. So these are checked first: the names that a pickle loads, its
+number of operations, and the depth and size of its objects (repeated references count repeatedly).
 """
 
 import pickletools
@@ -30,18 +29,18 @@ _Measures = List[int]  # depth and size of an object
 
 
 class UnsafePickleError(Exception):
-    """Why a pickle is refused, worded to follow its path."""
+    """Why a pickle is refused; the message follows its path."""
 
 
 def scan(pickle: Union[bytes, BinaryIO], allowed: Collection[str]) -> None:
-    """Walk one pickle; a file is left behind its end.
+    """Check one pickle; afterwards a file is at its end.
 
     Args:
         allowed: full names that it may load
 
     Raises:
-        UnsafePickleError: naming what is wrong.
-        Exception: any other, where it is damaged.
+        UnsafePickleError: with the reason.
+        Exception: any other, if it is damaged.
     """
     stack: List[_Measures] = []
     marks: List[int] = []
@@ -100,7 +99,7 @@ def _check_name(argument: str, allowed: Collection[str]) -> None:
     if full_name not in allowed:
         shown = full_name[:100] if full_name.isprintable() else ascii(full_name)[:100]
         raise UnsafePickleError(
-            f"is refused: it wants to load {shown}, which could run code and which no fairseq "
+            f"is refused: it would load {shown}, which could run code and which no fairseq "
             "checkpoint needs"
         )
 

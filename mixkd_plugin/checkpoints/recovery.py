@@ -1,4 +1,4 @@
-"""Which checkpoint a run begins from, and whether that one fits the run."""
+"""Finds the checkpoint that a run begins from, and compares it with the run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Origin(NamedTuple):
     """The checkpoint that training is about to begin from.
 
     flag, path: which flag names it, and the file
-    task_state: what our task left in it
-    settings: by flag, those of its run that must be this run's, too, to go on from it
+    task_state: saved by our task
+    settings: those that a run must share with it to resume from it, by flag
     """
 
     flag: str
@@ -38,10 +38,10 @@ class Origin(NamedTuple):
 
 
 def settings_of_run(cfg: Any) -> dict[str, Any]:
-    """What a run cannot go on with another value of, by flag.
+    """Settings that must stay equal when a run resumes, by flag.
 
     Args:
-        cfg: a whole configuration, of a checkpoint (a dict) or of a run
+        cfg: a full configuration, of a checkpoint (a dict) or of a run
     """
     names = {
         "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
@@ -77,7 +77,7 @@ def _named(
     continue_once: str | None,
     finetune_from_model: str | None,
 ) -> tuple[str, str]:
-    """The flag that counts, as fairseq has it, and its file; of --save-dir there may be none."""
+    """The flag that fairseq uses, and its file; that of --save-dir may not exist."""
     if restore_file != DEFAULT:
         return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
     path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
@@ -108,7 +108,7 @@ def find(
     """
     flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
     if PathManager.path_requires_pathmanager(path):
-        return None  # in a store that only fairseq knows
+        return None  # in a remote store of fairseq's
     if not os.path.isfile(path) and flag == "--save-dir":
         return None
     if not os.path.exists(path):
@@ -138,7 +138,7 @@ def _cure(flag: str, path: str, suffix: str) -> str:
 def _newest_complete(folder: str, suffix: str) -> str | None:
     """The checkpoint saved last of those of a run that can be read and have the optimizer's state.
 
-    By updates: copies and downloads may have any time.
+    The latest by its number of updates: copies may have any time.
     """
     name = rf"checkpoint(\d+|_\d+_\d+|_best|\.best_\w+?_-?\d+\.\d+){re.escape(suffix)}\.pt"
     newest, most = None, -1
@@ -160,7 +160,7 @@ def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
             _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
         _check_numbers(state)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = error if isinstance(error, ValueError) else "its state is that of no run"
+        reason = error if isinstance(error, ValueError) else "its state has another form"
         raise DamagedError(f"{path} is damaged: {reason}") from error
     settings = {flag: value for flag, value in settings.items() if value is not None}
     return Origin(flag, path, task_state, settings)
@@ -183,13 +183,13 @@ def _check_numbers(state: dict[str, Any]) -> None:
 
 
 def find_on_every_rank(cfg: Any) -> Origin | None:
-    """:func:`find` by the first rank, and what it found on all; ``cfg`` is a whole configuration's.
+    """:func:`find` by the first rank, with its result on all; ``cfg`` is a full configuration's.
 
     Raises:
-        ValueError: on every rank, where it does, or where some ranks have the file and others not.
+        ValueError: on every rank, if :func:`find` does, or if only some ranks have the file.
     """
     if cfg.distributed_training.use_sharded_state:
-        return None  # each rank has a file of its own, which is left to fairseq
+        return None  # each rank has its own file, which fairseq handles
     flags = cfg.checkpoint
     where = flags.save_dir, flags.restore_file, flags.checkpoint_suffix or ""
     others = flags.continue_once, flags.finetune_from_model
@@ -209,10 +209,10 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
 
     Args:
         ours: the data's, as :func:`mixkd_plugin.fingerprints.fingerprint` has them
-        goes_on: whether the checkpoint's run does; another run may have classes of its own
+        goes_on: whether the checkpoint's run resumes; a new run may have other classes
 
     Raises:
-        ValueError: where they are not.
+        ValueError: if they differ.
     """
     theirs = origin.task_state.get("fingerprint", ours)  # fairseq's own task records none
     trained = f"{origin.flag}: {origin.path} was trained"
@@ -227,11 +227,11 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
             raise ValueError(
                 f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
             )
-        logger.warning("%s: its classification head, if taken, answers in the former's order", text)
+        logger.warning("%s: its classification head, if loaded, has the former's order", text)
 
 
 def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
-    """Weights of equal shapes must go on computing what they did, from texts as they were.
+    """Settings that change the computation, but not the shapes of weights, must be equal.
 
     Args:
         ours: this run's, as :func:`mixkd_plugin.checkpoints.recovery.settings_of_run` has them
@@ -241,7 +241,7 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
         ValueError: naming the flag.
     """
     flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
-    ours_too = "fingerprint" in origin.task_state  # then what is not there was not given
+    ours_too = "fingerprint" in origin.task_state  # then a missing setting was not given
     for flag in flags:
         theirs, here = origin.settings.get(flag), ours.get(flag)
         known = theirs is not None or (ours_too and flag in _OF_TEXTS)

@@ -1,4 +1,4 @@
-"""Checkpoints of fairseq, read without the power to run code, and whole."""
+"""Reads checkpoints of fairseq without running code, and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def _number(kind: _NumberType, data: bytes) -> int | float:
 
 
 class _OldMeter:
-    """What checkpoints of 2019 hold of training's averages: nobody reads it."""
+    """Averages of training in checkpoints of 2019; they are not used."""
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
-# What fairseq's checkpoints hold besides tensors and plain values, by the name in the file.
+# Types in fairseq's checkpoints besides tensors and plain values, by the name in the file.
 SAFE_GLOBALS = {
     "argparse.Namespace": argparse.Namespace,  # the model's arguments
     "numpy.core.multiarray.scalar": _number,  # a best validation score
     "numpy._core.multiarray.scalar": _number,
     "numpy.dtype": _NumberType,
-    # When several processes resume, the first one sends the others all it read, config included.
+    # When several processes resume, the first one sends all it read to the others.
     "omegaconf.dictconfig.DictConfig": omegaconf.DictConfig,
     "omegaconf.listconfig.ListConfig": omegaconf.ListConfig,
     "omegaconf.base.ContainerMetadata": omegaconf.base.ContainerMetadata,
@@ -76,7 +76,7 @@ SAFE_GLOBALS = {
 }
 
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-# Of what torch's own weights-only loading knows, what tensors of a checkpoint need.
+# The names of torch's weights-only loading that tensors of a checkpoint need.
 _TENSOR_GLOBALS = {
     "collections.OrderedDict",
     "torch.Size",
@@ -98,11 +98,11 @@ class DamagedError(ValueError):
 
 
 class _NotACheckpoint(Exception):
-    """Why a file is not a checkpoint, worded to follow its path."""
+    """Why a file is not a checkpoint; the message follows its path."""
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """A checkpoint on the CPU, unable to run code, all of whose parts have their checksums.
+    """Load a checkpoint to the CPU without running code, and compare all checksums.
 
     Only files of before torch 1.6 (2020) have no checksums.
 
@@ -154,10 +154,10 @@ def _is_zip(file: BinaryIO) -> bool:
 
 
 def load_pickled(path: str, file: BinaryIO) -> Any:
-    """What torch.save wrote, by tensors and plain values alone.
+    """The content of torch.save, with only tensors and plain values.
 
     Raises:
-        Exception: of any kind, where it is damaged or would do more.
+        Exception: of any kind, if it is damaged or has other objects.
     """
     zipped = _is_zip(file)
     if zipped:
@@ -172,10 +172,10 @@ def load_pickled(path: str, file: BinaryIO) -> Any:
 
 
 def _checked_pickle(path: str, file: BinaryIO) -> bytes:
-    """The pickle of a zip, as torch finds it, after all parts were compared with their checksums.
+    """The pickle of a zip file, found as torch does, after a comparison of all checksums.
 
-    torch does not: it would take damaged weights. The parts are stored as they are, so that a
-    small file cannot become a large one.
+    torch does not compare them, and would load damaged weights. Parts must be uncompressed, so that
+    a small file cannot become a large one.
     """
     reader = torch._C.PyTorchFileReader(path)
     records = reader.get_all_records()
@@ -203,7 +203,7 @@ def _checked(state: Any) -> dict[str, Any]:
     elif state.get("args") is None and state.get("cfg") is None:
         reason = "it has neither 'args' nor 'cfg', the model's configuration"
     else:
-        # Published without what training left behind, or written before it was called so.
+        # Published without the training state, or written before it had this name.
         history = state.setdefault("optimizer_history", [{}])
         kinds = {
             "task_state": dict,

@@ -1,8 +1,8 @@
 """The settings in a checkpoint, as plain values: nothing in them is resolved, built or evaluated.
 
-A checkpoint is a stranger's file. fairseq would build whichever model and task its settings name,
-and many of those evaluate strings of them. Here a setting is what it looks like: a number, a text
-or a list, and each one that is used is checked first.
+A checkpoint may come from an untrusted source. fairseq would build any model and task that its
+settings name, and many of those evaluate strings. Here a setting is a plain number, text or list,
+and each one is checked before its use.
 """
 
 import math
@@ -13,13 +13,13 @@ from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 import omegaconf
 from omegaconf import OmegaConf
 
-FAIRSEQ_EPS = 1e-5  # of LayerNorm, where a configuration does not say
-SECTIONS = {"model": "arch", "task": "task", "criterion": "criterion"}  # and what args call them
+FAIRSEQ_EPS = 1e-5  # of LayerNorm, the default
+SECTIONS = {"model": "arch", "task": "task", "criterion": "criterion"}  # and their names in args
 _MOST = 100_000  # values in all, and characters of one
 _LARGEST = 2**31
 _DEEPEST = 50
 
-# No brackets, quotes or dollars: evaluated by whoever, such a text calls nothing.
+# No brackets, quotes or dollars: even if evaluated, such a text calls nothing.
 _TEXT = re.compile(r"[\w .,:;/+\-=@%~|]*")
 _NUMBERS = re.compile(r"[\[\](),\s\d.e+\-]*")
 
@@ -31,14 +31,14 @@ class SettingsError(ValueError):
 
 
 def sections_of(state: Dict[str, Any]) -> Dict[str, Section]:
-    """``model``, ``task`` and ``criterion`` of a checkpoint; ``_name`` says which it is, if known.
+    """``model``, ``task`` and ``criterion`` of a checkpoint; ``_name``: as registered, if known.
 
     Raises:
-        SettingsError: where they cannot be told.
+        SettingsError: if they cannot be found.
     """
     if state.get("cfg") is not None:
-        whole = _plain(state["cfg"])
-        sections = {name: whole.get(name) for name in SECTIONS} if isinstance(whole, dict) else {}
+        cfg = _plain(state["cfg"])
+        sections = {name: cfg.get(name) for name in SECTIONS} if isinstance(cfg, dict) else {}
         found = {k: v if isinstance(v, dict) else {} for k, v in sections.items()}
     else:
         flat = _plain(state["args"])
@@ -46,14 +46,14 @@ def sections_of(state: Dict[str, Any]) -> Dict[str, Section]:
             flat = {}
         found = {name: {**flat, "_name": flat.get(flag)} for name, flag in SECTIONS.items()}
     if not found.get("model"):
-        raise SettingsError("its settings say nothing about its model")
+        raise SettingsError("its settings must describe its model, got none")
     for section_name, section in found.items():
         name = section.get("_name") or (section_name == "model" and section.get("arch"))
         section["_name"] = name if isinstance(name, str) else None
     return found
 
 
-_UNUSABLE = object()  # what is no plain value is no setting
+_UNUSABLE = object()  # for values that are not plain
 
 
 def _plain(value: Any) -> Any:
@@ -80,22 +80,22 @@ def _plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """For an error's one line."""
+    """A value in an error's line."""
     return ascii(value)[:80]
 
 
 def shown_names(names: Iterable[str]) -> str:
-    """A few of them, as they are where they can be printed."""
+    """A few names, without quotation marks if they are printable."""
     return ", ".join(n if n.isprintable() and len(n) < 80 else shown(n) for n in sorted(names)[:9])
 
 
 def _get(
     section: Section, name: str, default: Any, fits: Callable[[Any], bool], allowed: str
 ) -> Any:
-    """A setting that fits, or ``default`` where there is none.
+    """A checked setting, or ``default`` if it is absent.
 
     Raises:
-        SettingsError: where it does not fit
+        SettingsError: for a wrong value
     """
     value = section.get(name)
     if value is None:
@@ -109,7 +109,7 @@ def integer(section: Section, name: str, default: Any = None, least: int = 0) ->
     def fits(value: Any) -> bool:
         return type(value) is int and least <= value <= _LARGEST
 
-    return _get(section, name, default, fits, f"a whole number from {least}")
+    return _get(section, name, default, fits, f"an integer >= {least}")
 
 
 def real(section: Section, name: str, default: Any = None) -> Any:
@@ -129,7 +129,7 @@ def one_of(section: Section, name: str, allowed: Sequence[str], default: Any = N
 
 
 def text(section: Section, name: str, default: Any = None) -> Any:
-    """What is shown, compared or looked up as a file's name, and nothing else."""
+    """A text that is only shown, compared or used as a file's name."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, str) and len(value) <= _MOST and not re.search("[\0\r\n]", value)
@@ -138,10 +138,10 @@ def text(section: Section, name: str, default: Any = None) -> Any:
 
 
 def harmless(name: str, value: Any) -> Any:
-    """A setting of a model of one's own: numbers, names, and lists of them.
+    """A setting of a user's model: numbers, names, and lists of them.
 
     Raises:
-        SettingsError: for a text that could be code, in fairseq's or OmegaConf's eyes.
+        SettingsError: for a text that fairseq or OmegaConf could evaluate.
     """
     if isinstance(value, dict):
         return {key: harmless(f"{name}.{key}", one) for key, one in value.items()}

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 
 def _of_task(name: str, *, _root_):
-    """A flag that our task owns. fairseq's own task points back here, and so has none."""
+    """A flag of our task. fairseq's own task refers to the criterion's, and so has no value."""
     if OmegaConf.is_interpolation(_root_.task, name):  # MixKDCriterion refuses it by its name
         return SentencePredictionConfig.__dataclass_fields__[name].default
     return _root_.task[name]

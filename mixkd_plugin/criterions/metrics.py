@@ -1,6 +1,6 @@
-"""Metrics over a whole split, from logged values that add up over batches and processes.
+"""Metrics over a full split, from logged values that add up over batches and processes.
 
-What is logged is kept in meters whose names begin with ``_`` and so are not displayed.
+Logged values are kept in meters whose names begin with ``_`` and so are not displayed.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor
 def count(found: Tensor, rows: Optional[Tensor] = None) -> Tensor:
     """How many of (n,) Booleans are True.
 
-    Here and below, only what ``rows`` (n,) has True is counted, and everything where it is None.
+    Here and below, ``rows`` (n,) is a mask of the examples to count; None: all.
     """
     return (found if rows is None else found & rows).sum()
 
@@ -26,7 +26,7 @@ def count(found: Tensor, rows: Optional[Tensor] = None) -> Tensor:
 def confusion_counts(
     predictions: Tensor, targets: Tensor, num_classes: int, rows: Optional[Tensor] = None
 ) -> Tensor:
-    """(C * C,) counts of (target, prediction) pairs, targets in rows."""
+    """(C * C,) counts of (target, prediction) pairs, one row per target."""
     size = num_classes**2
     cells = targets * num_classes + predictions
     if rows is not None:
@@ -69,9 +69,9 @@ def f1_score(counts: np.ndarray) -> float:
 
 
 class ConcatTensorMeter(meters.ConcatTensorMeter):
-    """fairseq's, but in a time linear in what it is given, and nothing of it in checkpoints.
+    """fairseq's, but in linear time, and without values in checkpoints.
 
-    Those know a meter's class by its name, and load fairseq's own.
+    Checkpoints have a meter's class by name, and load fairseq's own.
     """
 
     def reset(self) -> None:
@@ -99,7 +99,7 @@ def mean_correlation(correlation: Callable, values: np.ndarray) -> float:
 def correlation_values(
     predictions: Tensor, targets: Tensor, rows: Optional[Tensor] = None
 ) -> Tensor:
-    """[prediction, target] of a batch's examples, those of ``rows``, (n, 2 * C)."""
+    """[prediction, target] of a batch's examples, (n, 2 * C)."""
     values = torch.cat([predictions.float(), targets.float()], dim=1)
     return values if rows is None else values[rows]
 
@@ -107,10 +107,10 @@ def correlation_values(
 def calibration_gaps(
     logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None, bins: int = 15
 ) -> Tensor:
-    """(bins,) sums of confidence minus correctness over rows, by the confidence of the prediction.
+    """(bins,) sums of confidence minus correctness, by the confidence of the prediction.
 
-    Their absolute values over the number of rows are the expected calibration error (ECE) of Guo et
-    al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
+    Their absolute values over the number of examples are the expected calibration error (ECE) of
+    Guo et al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
     """
     confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
     bin_of_each = (confidence * bins).long().clamp(max=bins - 1)
@@ -150,7 +150,7 @@ def log_correlations(values: List[Tensor]) -> None:
         aggregator["_values"].update(torch.cat(values).cpu())
 
     def score(m, *kinds):
-        known = m["_values"].tensor.double().numpy()  # scipy sums in the type that it is given
+        known = m["_values"].tensor.double().numpy()  # scipy sums in the type of its input
         return sum(mean_correlation(kind, known) for kind in kinds) / len(kinds)
 
     _log_percent("pearson", lambda m: score(m, pearsonr))
@@ -159,7 +159,7 @@ def log_correlations(values: List[Tensor]) -> None:
 
 
 def _accumulate(name: str, counts: Tensor):
-    """Add counts to the meter ``name``; return what reads their sums off again."""
+    """Add counts to the meter ``name``; return a function that reads their sums."""
     metrics.log_scalar(name, counts.double().cpu())
     return lambda m: m[name].sum.numpy()
 

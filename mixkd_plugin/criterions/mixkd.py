@@ -32,8 +32,8 @@ from .config import MixKDCriterionConfig
 class Labels(NamedTuple):
     """Labels of R sequences.
 
-    targets: class indices (R,), or regression targets (R, C); 0 where there is none
-    labelled_mask: (R,) True where there is one; None: everywhere
+    targets: class indices (R,), or regression targets (R, C); 0 without a label
+    labelled_mask: (R,) True with a label; None: all have one
     """
 
     targets: Tensor
@@ -42,10 +42,10 @@ class Labels(NamedTuple):
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
 class MixKDCriterion(SentencePredictionCriterion):
-    """Weighted sum of the four terms, each summed over rows; the sample size is fairseq's.
+    """Weighted sum of the four terms, each summed over sequences; the sample size is fairseq's.
 
-    A mixed term is divided by the number of mixed rows per example, so that its weight means the
-    same under any ``--mixup-ratio``. An example without a label adds nothing to L_MLE, nor to
+    A mixed term is divided by the number of mixes per example, so that its weight means the
+    same for any ``--mixup-ratio``. An example without a label adds nothing to L_MLE, nor to
     L_SM as example or partner, and counts in the sample size like any other: a batch's loss stays
     the sum of its examples'. In evaluation the loss is L_MLE, whatever the weights: it needs no
     teacher and compares between runs.
@@ -80,9 +80,9 @@ class MixKDCriterion(SentencePredictionCriterion):
             check_best_metric(self)
 
     def validation_metrics(self) -> Set[str]:
-        """What is logged in validation, to choose the best checkpoint by.
+        """Names of the values logged in validation, for --best-checkpoint-metric.
 
-        To be extended by a subclass, or for a task, that logs more.
+        A subclass, or a task, that logs more extends them.
         """
         names = {"loss", "mle_loss", "wps", "wpb", "bsz", "num_updates"}
         if self.task.cfg.teacher_path:
@@ -139,7 +139,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         labels: Labels,
         mixed_labels: Optional[Labels],
     ) -> Dict[str, Tensor]:
-        """The terms that the batch has what they need for, without their weights."""
+        """The terms for which the batch has all inputs, without their weights."""
         losses = {}
         if clean is not None:
             losses["mle"] = self._label_loss(clean, labels)
@@ -165,19 +165,19 @@ class MixKDCriterion(SentencePredictionCriterion):
     def extra_terms(
         self, sample: Dict[str, Any], clean: Optional[Tensor], mixed: Optional[Tensor]
     ) -> Dict[str, Tensor]:
-        """For criteria that extend this one: what else training adds to the loss, by name.
+        """More terms of the training loss, by name, for criteria that extend this one.
 
-        Each is a sum over rows, with its weight; it is logged as ``NAME_loss``.
+        Each is a sum over sequences, with its weight; it is logged as ``NAME_loss``.
 
         Args:
-            clean, mixed: the student's logits (R, C); None where the loss needs none
+            clean, mixed: the student's logits (R, C); None if the loss needs none
         """
         return {}
 
     def _student_logits(
         self, model, net_input, mix: Optional[Mix]
     ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-        """Of the clean examples (B, C) and of the mixes (M, C); None where there are none."""
+        """Logits of the clean examples (B, C) and of the mixes (M, C); None if not computed."""
         arguments = {} if mix is None else {"mix": mix}
         logits, _ = model(
             **net_input,
@@ -196,7 +196,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         return Labels(zero_unless(mask, targets), mask)
 
     def _mixed_labels(self, labels: Labels, partners: Labels, lam: Tensor) -> Labels:
-        """Soft labels of the mixes, with a mask of those of which both texts have one."""
+        """Soft labels of the mixes, with a mask of mixes of two labelled examples."""
         num_classes = None if self.regression_target else self.num_classes
         targets = mix_targets(labels.targets, partners.targets, lam, num_classes)
         if labels.labelled_mask is None:
@@ -213,7 +213,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         return distance(self.distance, student, teacher, self.temperature)
 
     def _statistics(self, logits, teacher_logits, labels: Labels, training: bool) -> dict:
-        """What metrics are made of: sums, and for correlations every value."""
+        """The inputs of metrics: sums, and for correlations every value."""
         targets, mask = labels
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
@@ -236,7 +236,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         return output
 
     def logging_outputs_can_be_summed(self) -> bool:
-        """False where a validation logs every value: processes then exchange those as they are."""
+        """False if a validation logs every value: processes then exchange them without sums."""
         return self.training or not self.report_pearson_and_spearman
 
     @staticmethod
@@ -265,7 +265,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             "agreement": ("agreed", sentences),
         }
         for key, (count, rows) in shares.items():
-            if count in logged:  # of no rows at all: nan, of weight 0
+            if count in logged:  # without examples: nan, of weight 0
                 metrics.log_scalar(key, 100.0 * total(count) / rows, rows, round=1)
         if "calibration" in logged:
             quality.log_ece(total("calibration"), labelled)

@@ -1,8 +1,8 @@
 """Reading and checking the labels of a split, and checking its texts.
 
 An example without a label has the class symbol ``<unk>``, or ``nan`` for each regression
-target. fairseq makes the former of any symbol that the label dictionary does not know, a typing
-error too: so neither is taken for "no label" unless ``unlabelled`` says that it may be.
+target. fairseq also reads any unknown symbol, such as a misspelt label, as ``<unk>``: so neither
+counts as "no label" unless ``unlabelled`` is true.
 """
 
 import logging
@@ -64,7 +64,7 @@ def read_class_labels(
     sizes = np.asarray(labels.sizes, dtype=np.int64)
     tokens = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64, copy=False)
     example = np.repeat(np.arange(len(sizes)), sizes)
-    is_label = tokens != dictionary.eos()  # which may follow a label, or not
+    is_label = tokens != dictionary.eos()  # an optional end
     counts = np.bincount(example[is_label], minlength=len(sizes))
     bad = np.flatnonzero(counts != 1)
     if len(bad):

@@ -17,16 +17,16 @@ PlanDrawer = Callable[..., MixupPlan]
 
 
 class DistillationDataset(BaseWrapperDataset):
-    """A ``sentence_prediction`` split whose examples may bring their mixing partners along.
+    """A ``sentence_prediction`` split whose batches may have mixing partners.
 
-    A batch is fairseq's own, and where mixes are drawn also holds ``partner`` (the partners'
+    A batch is fairseq's own; with mixes it also has ``partner`` (the partners'
     own batch, M sequences: m is mixed with example m % B) and ``lam`` ((M,), float64: the
     example's weight). ``id`` stays the position in the binarised split: an example keeps its
     identity under shuffling, fractions and any number of processes; ``split`` is the split's name.
 
-    ``ids`` (n,) are the examples' positions in the split, ``eligible`` (k,) says which of the n are
+    ``ids`` (n,) are the examples' positions in the split, ``eligible`` (k,) those of the n that are
     not too long. ``plan`` holds the epoch's mixes, drawn when the epoch is set: partners (n, ratio)
-    as positions in the split, and lam (n, ratio); None where nothing is mixed.
+    as positions in the split, and lam (n, ratio); None without mixing.
 
     Args:
         split: its name
@@ -34,7 +34,7 @@ class DistillationDataset(BaseWrapperDataset):
         lengths: (n,) tokens of each of its examples
         indices: positions to use (default all)
         by_length: order examples by length instead of fairseq's way
-        length_seed: draws the order of equal lengths, and so the batches, anew each epoch; None
+        length_seed: seed of the order of equal lengths in each epoch, and so of the batches; None
             leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
         classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
@@ -65,7 +65,7 @@ class DistillationDataset(BaseWrapperDataset):
         self.ids = np.arange(len(dataset)) if indices is None else indices
         self.split_lengths = np.asarray(lengths)
         self._lengths = self.split_lengths[self.ids]
-        self._whole = indices is None
+        self._all_examples = indices is None
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
@@ -92,9 +92,9 @@ class DistillationDataset(BaseWrapperDataset):
         return int(self.num_tokens_vec(np.array([index]))[0])
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        """Tokens that an example brings to a batch: those of its rows, padded to the longest.
+        """Tokens that an example adds to a batch: those of its sequences, padded to the longest.
 
-        So ``--max-tokens`` bounds what the device sees, mixed rows included.
+        So ``--max-tokens`` bounds the tokens on the device, mixes included.
         """
         if self.plan is None:
             return self._lengths[indices]
@@ -106,10 +106,10 @@ class DistillationDataset(BaseWrapperDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False where batches or mixes change with the epoch.
+        """False if batches or mixes change with the epoch.
 
-        fairseq then makes a new iterator, and new loader workers, for each epoch; workers that
-        outlive an epoch would go on mixing by the plan of the epoch they were started in.
+        fairseq then makes a new iterator, and new loader workers, for each epoch; workers of an
+        earlier epoch would have that epoch's plan.
         """
         return self._length_seed is None and self.plan is None
 
@@ -147,14 +147,14 @@ class DistillationDataset(BaseWrapperDataset):
         if self._by_length:
             return order_by_length(self._lengths, self._length_seed, self._epoch)
         order = self.dataset.ordered_indices()
-        if self._whole:
+        if self._all_examples:
             return order
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
         return np.argsort(rank[self.ids], kind="stable")
 
     def filter_indices_by_size(self, indices, max_sizes):
-        """As fairseq's; what it leaves out is no partner either."""
+        """As fairseq's; an example that it leaves out is also no partner."""
         kept, ignored = super(BaseWrapperDataset, self).filter_indices_by_size(indices, max_sizes)
         eligible = np.sort(kept)
         if not np.array_equal(eligible, self.eligible):
@@ -165,10 +165,10 @@ class DistillationDataset(BaseWrapperDataset):
     def batch_by_size(
         self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
     ):
-        """Batches of at most so many tokens or sentences; with every example, where asked for.
+        """Batches within the limits of tokens and sentences; ``keep_every_example`` drops none.
 
-        Without a limit of tokens those are of equal size, give or take one: a last batch of one or
-        two examples would get the weight of a whole update.
+        Without a limit of tokens their sizes differ by at most one: a last batch of one or two
+        examples would have the weight of a full update.
         """
         if not self._keep_every_example:
             multiple = required_batch_size_multiple
@@ -204,17 +204,17 @@ class DistillationDataset(BaseWrapperDataset):
         batch = self._collated(samples)
         if samples:
             batch["split"] = self.split
-        if samples and self._count_labelled:  # here, where no device has to wait for it
+        if samples and self._count_labelled:  # here, on the CPU, so that no device waits
             batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
         if samples and self.plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self._collated([p for column in columns for p in column])
-            batch["epoch"] = self._epoch  # teacher logits of mixes are of one epoch
+            batch["epoch"] = self._epoch  # teacher logits of mixes belong to one epoch
             batch["lam"] = torch.from_numpy(np.stack([s["lam"] for s in samples], axis=1).ravel())
         return batch
 
     def _collated(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """fairseq's batch; the targets of a regression are safe from its half precision."""
+        """fairseq's batch; regression targets stay float32 in half precision."""
         batch = self.dataset.collater(samples)
         targets = batch.get("target")
         if targets is not None and targets.is_floating_point():

@@ -1,8 +1,8 @@
-"""The plan of mixes: who is mixed with whom, and with which weight, as data.
+"""The plan of mixes: the partner of each example, and the weights.
 
-Pure functions of their arguments, so that one process or sixty-four, a straight run or a resumed
-one, mix the same pairs. Randomness comes from ``numpy.random.RandomState``, whose streams numpy
-has frozen for good: a plan is the same under every numpy version.
+Pure functions of their arguments, so that the pairs are equal for any number of processes and after
+resuming. Random numbers come from ``numpy.random.RandomState``, whose streams never change: a plan
+is equal in all versions of numpy.
 """
 
 from typing import Callable, NamedTuple
@@ -11,16 +11,16 @@ import numpy as np
 
 from ..registry import Registry
 
-# Partners by length are drawn within runs of this many examples of neighbouring lengths: wide
-# enough to vary from epoch to epoch, narrow enough that a mix pads next to nothing.
+# Partners by length are drawn within runs of this many examples of similar lengths: enough
+# examples to vary between epochs, few enough for nearly no padding.
 LENGTH_BUCKET = 64
 
-# Keep the streams of one seed apart from each other.
+# Separate random streams of one seed.
 _PAIRS, _WEIGHTS, _SUBSET, _ORDER = range(4)
 
 
 class Examples(NamedTuple):
-    """What a pairing rule may look at, of the n examples that can be mixed in a run.
+    """The input of a pairing rule, about the n examples that can be mixed in a run.
 
     ids: (n,) their positions in the binarised split
     lengths: (n,) tokens
@@ -50,11 +50,11 @@ def register_pairing(name: str):
 
     ``function(examples, rng)``: :class:`Examples` of n, and a ``numpy.random.RandomState`` that is
     seeded for the epoch, and for the column where an example is mixed several times. It returns
-    each example's partner, (n,) integers in 0..n-1, and depends on nothing but its arguments: every
-    process draws for itself.
+    each example's partner, (n,) integers in 0..n-1, and depends only on its arguments: every
+    process draws separately.
 
     Raises:
-        ValueError: where the name is taken; when an epoch begins, for other partners.
+        ValueError: if the name is taken; at the start of an epoch, for other results.
     """
 
     def register(function: PairingRule) -> PairingRule:
@@ -80,17 +80,17 @@ def draw_plan(
     """Draw the mixes of one epoch.
 
     Args:
-        ratio: mixed rows per example
-        alpha: lam ~ Beta(alpha, alpha), drawn for each mixed row
+        ratio: mixes per example
+        alpha: lam ~ Beta(alpha, alpha), drawn for each mix
         pairing: ``random``, any other example; ``length``, one of similar length; or a registered
             rule
-        period: the mixes of an epoch return after so many epochs; 0 is never
+        period: the plan repeats every ``period`` epochs; 0: never
 
     With ``random`` and ``length`` each column of partners is a permutation, so that every example
     serves as partner equally often, and none is its own partner (but where there is only one).
 
     Raises:
-        ValueError: where the rule is unknown, or gives what cannot be partners.
+        ValueError: if the rule is unknown, or its results are not valid partners.
     """
     if period > 0:
         epoch = (epoch - 1) % period + 1
@@ -104,8 +104,8 @@ def draw_plan(
 
 def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
     rule, n = PAIRINGS.find(pairing), len(examples.lengths)
-    # Twice: a rule with random numbers of its own would mix otherwise in each process, and known
-    # teacher logits would be those of other mixes.
+    # Twice: a rule with other random numbers would give other mixes in each process, and cached
+    # teacher logits would belong to other mixes.
     partners, again = (np.asarray(rule(examples, _stream(*key))) for _ in range(2))
     if partners.shape != (n,) or partners.dtype.kind not in "iu":
         found = f"{partners.dtype} of shape {partners.shape}"
@@ -122,7 +122,7 @@ def _partners(pairing: str, examples: Examples, key) -> np.ndarray:
 
 
 def _next_in(rings) -> np.ndarray:
-    """Each example's partner is the next one in its ring."""
+    """Each example's partner is the next one in its cycle."""
     partners = np.empty(sum(map(len, rings)), dtype=np.int64)
     for ring in rings:
         partners[ring] = np.roll(ring, -1)
@@ -145,7 +145,7 @@ def _by_length(examples: Examples, rng: np.random.RandomState) -> np.ndarray:
 
 def _buckets(order: np.ndarray, first: int):
     buckets = np.split(order, range(first, len(order), LENGTH_BUCKET))
-    for at in (0, -1):  # a lone example at either end would be its own partner
+    for at in (0, -1):  # a single example at an end would be its own partner
         if len(buckets) > 1 and len(buckets[at]) == 1:
             lone = buckets.pop(at)
             buckets[at] = np.concatenate([lone, buckets[at]])
@@ -153,11 +153,11 @@ def _buckets(order: np.ndarray, first: int):
 
 
 def stratified_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Choose a random part of a training split, of the same class proportions.
+    """Choose a random subset of a training split with the same class proportions.
 
     Args:
         labels: (n,) class of each example; for regression, zeros; -1 without a label
-        fraction: part to keep, in (0, 1]; at least one example of each class is kept,
+        fraction: share to keep, in (0, 1]; at least one example of each class is kept,
             and of those without a label
 
     Returns:
@@ -172,6 +172,6 @@ def stratified_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndar
 
 
 def order_by_length(lengths: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Positions by increasing length, equal lengths in an order drawn anew for each epoch."""
+    """Positions by increasing length, equal lengths in a random order for each epoch."""
     shuffled = _stream(seed, epoch, _ORDER).permutation(len(lengths))
     return shuffled[np.argsort(lengths[shuffled], kind="stable")]

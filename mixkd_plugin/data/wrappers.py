@@ -1,7 +1,7 @@
-"""A task of one's own may wrap its splits: what is ours inside, and what a wrapper may not change.
+"""Wrappers of a user's task around our splits: access to the split, and a check of the wrapper.
 
 Teacher logits, mixes and the order of batches belong to the split that our task loads. A wrapper
-that extends fairseq's ``BaseWrapperDataset`` can add to batches; it keeps the examples.
+that extends fairseq's ``BaseWrapperDataset`` may add to batches, but not change the examples.
 """
 
 import copy
@@ -19,7 +19,7 @@ def unwrapped(dataset: FairseqDataset) -> DistillationDataset:
     """Our split inside any number of wrappers.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: without one.
     """
     inner = dataset
     while not isinstance(inner, DistillationDataset):
@@ -33,7 +33,7 @@ def unwrapped(dataset: FairseqDataset) -> DistillationDataset:
 
 
 def own_copy(dataset: FairseqDataset) -> FairseqDataset:
-    """A copy with an epoch of its own, wrappers included."""
+    """A copy, with wrappers, whose epoch is set separately."""
     copied = copy.copy(dataset)
     if not isinstance(copied, DistillationDataset):
         copied.dataset = own_copy(copied.dataset)
@@ -44,7 +44,7 @@ def check_wrapper(dataset: FairseqDataset, epoch: int) -> None:
     """Compare the number of examples, the epoch, and batches of some of them with our split's own.
 
     Raises:
-        ValueError: where a wrapper changes them.
+        ValueError: if a wrapper changes them.
     """
     inner = unwrapped(dataset)
     if inner is dataset:

@@ -1,4 +1,4 @@
-"""Gathering values of any size from all processes, without a GPU too.
+"""Gather values of any size from all processes, also without a GPU.
 
 fairseq's ``all_gather_list`` writes into a buffer of fixed size on a GPU: it refuses larger values,
 and fails without a GPU. Upstream: facebookresearch/fairseq#1491.

@@ -46,7 +46,7 @@ def supply_batcher() -> None:
 
 
 def _replace(owner: Any, name: str, by: Callable) -> None:
-    """Make ``owner.name(...)`` call ``by(original, ...)``; once."""
+    """Make ``owner.name(...)`` call ``by(original, ...)``, once."""
     original = getattr(owner, name)
     if hasattr(original, "replaced_by_mixkd"):
         return

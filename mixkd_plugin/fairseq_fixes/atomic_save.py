@@ -1,8 +1,8 @@
-"""Checkpoints that an interruption or a full disk cannot damage: a file is complete, or as before.
+"""Checkpoints that an interruption or a full disk cannot damage: a file is complete or unchanged.
 
-fairseq's second attempt to save appends to what a failed one left, and the file that results cannot
-be read. It copies checkpoint_last.pt over the other checkpoints in place. And where saving fails on
-the first rank, the other ranks wait for ever. Upstream: facebookresearch/fairseq#2684.
+fairseq's second attempt to save appends to the file of a failed one, which makes it unreadable. It
+copies checkpoint_last.pt directly over the other checkpoints. And if saving fails on the first
+rank, the other ranks wait for ever. Upstream: facebookresearch/fairseq#2684.
 
 It acts while a run of our tasks is saved.
 """
@@ -28,10 +28,10 @@ _saving: ContextVar[bool] = ContextVar("saving a run of our tasks", default=Fals
 
 
 def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any, **kwargs: Any):
-    """`checkpoint_utils.save_checkpoint`; where it fails on the first rank, it fails on all.
+    """`checkpoint_utils.save_checkpoint`; if it fails on the first rank, it fails on all.
 
     Raises:
-        OSError: where the disk does not take the checkpoint; what was there before is as it was
+        OSError: if the checkpoint cannot be written; existing files are not changed
     """
     note_patience(trainer)
     with distributed.raise_on_all_ranks():
@@ -75,7 +75,7 @@ def copy(original: Callable[..., bool], src_path: str, dst_path: str, overwrite:
 def _atomic_write(path: str, write: Callable[[str], Any]) -> Any:
     """What `write` returns, called with the name of a file that is moved to `path` when complete.
 
-    Raises OSError, one sentence, and leaves whatever was at `path` before.
+    Raises OSError, without a change of `path`.
     """
     unfinished = path + ".tmp"
     try:
@@ -86,11 +86,11 @@ def _atomic_write(path: str, write: Callable[[str], Any]) -> Any:
             os.remove(unfinished)
         reason = next((e.strerror for e in _causes(error) if isinstance(e, OSError)), None)
         if glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "checkpoint_last*.pt")):
-            then = "what was saved before is as it was; once there is room, the same command "
-            then += "resumes from it"
+            then = "earlier checkpoints are not changed; with free space, the same command "
+            then += "resumes from them"
         else:
-            then = "no checkpoint_last.pt was saved before; once there is room, the same command "
-            then += "begins anew"
+            then = "there is no earlier checkpoint_last.pt; with free space, the same command "
+            then += "starts again"
         raise OSError(
             f"checkpoint {path} could not be written ({reason or error}): {then}"
         ) from error
@@ -98,7 +98,7 @@ def _atomic_write(path: str, write: Callable[[str], Any]) -> Any:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those before it: torch's own one hides the disk's."""
+    """An error and its causes: torch's error hides the disk's."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

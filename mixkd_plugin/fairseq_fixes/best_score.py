@@ -1,8 +1,8 @@
 """The best score and the patience of a run belong to that run, and are saved with it.
 
-fairseq keeps them as attributes of its own functions: a second run in the same process (a sweep by
-hydra) begins with those of the first, and a run that resumes begins to count --patience and
---lr-patience anew. Upstream: not reported.
+fairseq stores them as attributes of its functions: a second run in the same process (a sweep by
+hydra) begins with those of the first, and a resumed run counts --patience and --lr-patience from 0.
+Upstream: not reported.
 
 It acts where a run of our tasks begins, resumes or is saved. It sets or deletes ``best`` and
 ``num_runs``, as fairseq does.
@@ -21,7 +21,7 @@ _OF_PLATEAU = ("num_bad_epochs", "cooldown_counter")
 
 
 def _counters() -> Iterator[Callable]:
-    """fairseq's functions that count validations without a gain, on themselves.
+    """fairseq's functions that store the number of validations without an improvement.
 
     ``fairseq_cli.train`` is the main module where it runs as ``python -m``.
     """
@@ -46,7 +46,7 @@ def reset_best_score() -> None:
 
 
 def note_patience(trainer: Any) -> None:
-    """Put how long --patience and --lr-patience have waited into the task's state, to be saved."""
+    """Put the counts of --patience and --lr-patience into the task's state, to be saved."""
     state = trainer.task.state
     for counter in _counters():
         if hasattr(counter, "best"):
@@ -58,7 +58,7 @@ def note_patience(trainer: Any) -> None:
 
 
 def restore_patience(trainer: Any, task_state: dict[str, Any], with_schedule: bool) -> int:
-    """What :func:`note_patience` noted; returns the number of validations that were no better."""
+    """Restore :func:`note_patience`'s counts; returns the validations without an improvement."""
     noted = task_state.get("patience", {})
     if noted:
         for counter in _counters():

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict
 
 
 def undo_tpu(cfg: DictConfig) -> None:
-    """Set ``tpu`` to false in a run's whole configuration, where ``--bf16`` alone set it."""
+    """Set ``tpu`` to false in a run's configuration, if only ``--bf16`` set it."""
     if not (cfg.common.tpu and cfg.common.bf16):
         return
     if importlib.util.find_spec("torch_xla") is not None:

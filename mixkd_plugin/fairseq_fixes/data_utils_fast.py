@@ -1,13 +1,12 @@
 """fairseq's batcher without a compiler: the same batches as the compiled `data_utils_fast`.
 
-Needed because fairseq cannot make a batch where that module was not compiled, as in wheels for new
-Pythons. apply.py registers this module under its name, for all tasks, where it is absent. Upstream:
+Without the compiled module, as in wheels for new Pythons, fairseq cannot make a batch. apply.py
+then registers this module under its name, for all tasks. Upstream:
 not reported.
 
 An ordered list of examples is cut into consecutive batches. A batch has at most `max_sentences`
-examples, and at most `max_tokens` tokens once all of them are padded to its longest (a limit <= 0
-is none). Its size is below `bsz_mult` or a multiple of it, but for what is left over where a limit
-or the end of the list comes in between.
+examples, and at most `max_tokens` tokens with padding to its longest (no limit if <= 0). Its size
+is below `bsz_mult` or a multiple of it, except if a limit or the end of the list prevents it.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def _batch_ends(
 ) -> list[int]:
     """The position after each batch's last example.
 
-    The open batch is [start, end), of an allowed size; after it, [end, here) wait until they make
-    up the next allowed size. While batch, waiting and next example fit together, the example joins.
-    When they do not, the batch is closed and those waiting open the next one together with the
-    example; if even these have too many tokens, those waiting are closed as a batch of their own.
+    The open batch is [start, end), of an allowed size; then [end, here) wait for the next
+    allowed size. While batch, waiting examples and the next example fit the limits, it is added.
+    Otherwise the batch is closed, and the waiting examples and the next one start another; if these
+    have too many tokens, the waiting examples are closed as a separate batch.
     """
     no_limit = float("inf")
     max_tokens = max_tokens if max_tokens > 0 else no_limit
@@ -83,13 +82,13 @@ def batch_by_size_fn(
     max_sentences: int,
     bsz_mult: int,
 ) -> list[np.ndarray]:
-    """`batch_by_size_vec` with the lengths asked for one by one."""
+    """`batch_by_size_vec` with a function for the lengths."""
     num_tokens_vec = np.array([num_tokens_fn(index) for index in indices.tolist()], dtype=np.int64)
     return batch_by_size_vec(indices, num_tokens_vec, max_tokens, max_sentences, bsz_mult)
 
 
 def batch_fixed_shapes_fast(*_arguments) -> NoReturn:
-    """fairseq imports the name, and calls it for tasks with buckets of lengths alone."""
+    """fairseq imports the name, and calls it only for tasks with buckets of lengths."""
     raise NotImplementedError(
-        "--num-batch-buckets needs fairseq's compiled data_utils_fast: it has to be built"
+        "--num-batch-buckets must be left out without fairseq's compiled data_utils_fast"
     )

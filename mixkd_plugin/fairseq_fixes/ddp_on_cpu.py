@@ -6,7 +6,7 @@ Upstream: not reported.
 
 
 def without_device_ids(data_parallel, module, **options):
-    """torch's DistributedDataParallel, without the device numbers where there are no devices."""
+    """torch's DistributedDataParallel, on a CPU without device numbers."""
     if next(module.parameters()).device.type == "cpu":
         options.update(device_ids=None, output_device=None)
     return data_parallel(module=module, **options)

@@ -1,7 +1,7 @@
-"""A rank's dummy batch can be told from a batch of training examples.
+"""Marks a rank's dummy batch.
 
-A rank without a batch of its own computes fairseq's dummy batch, the first one of the data. fairseq
-does not mark it, so that a task cannot leave it out of what is logged and asked of the teacher.
+A rank without a batch computes fairseq's dummy batch, the first one of the data. fairseq does not
+mark it, so that a task cannot exclude it from logging and from the teacher.
 Upstream: not reported.
 
 It acts on each batch iterator of our tasks: fairseq's task makes them, of a class that it names.
@@ -11,7 +11,7 @@ from fairseq.data.iterators import EpochBatchIterator
 
 
 class WithMarkedDummy(EpochBatchIterator):
-    """fairseq's iterator, whose first batch, of which the trainer makes dummy batches, says so."""
+    """fairseq's iterator, which marks its first batch: the trainer makes dummy batches of it."""
 
     @property
     def first_batch(self):
@@ -20,6 +20,6 @@ class WithMarkedDummy(EpochBatchIterator):
 
 
 def mark_dummy_batch(iterator: EpochBatchIterator) -> None:
-    """Give an iterator of fairseq's class the mark; one of another class is left alone."""
+    """Give an iterator of fairseq's class the mark; one of another class is not changed."""
     if type(iterator) is EpochBatchIterator:
         iterator.__class__ = WithMarkedDummy

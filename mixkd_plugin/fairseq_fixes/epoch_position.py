@@ -1,7 +1,8 @@
-"""A run goes on at its place in the epoch with any number of processes.
+"""A run resumes at its position in the epoch with any number of processes.
 
-fairseq keeps how many batches *each* process took. Twice the processes would leave out as many as
-were done, half of them would do half again. Upstream: facebookresearch/fairseq#781.
+fairseq saves how many batches *each* process did. With twice the processes as many
+batches would be skipped as were done; with half of them half would be repeated.
+Upstream: facebookresearch/fairseq#781.
 
 It acts on the training iterator of our tasks.
 """
@@ -18,28 +19,30 @@ from .dummy_batch_mark import WithMarkedDummy
 class ResumableBatches(WithMarkedDummy):
     """fairseq's iterator over training batches, resumed without leaving out or repeating one.
 
-    An epoch is one list of batches that processes take in turns, so what is done is its first
-    part: how long it is follows from the number of processes, which is kept too. The first update
-    after a change of that number may have fewer batches than others: one that would mix batches
-    done and not done is made of the latter alone.
+    An epoch is one list of batches, which are assigned to processes in turn, so the done ones are
+    its first part: its length follows from the number of processes, which is saved, too. The first
+    update after a change of that number may have fewer batches: only those that were not done.
 
-    Where a process has fewer batches in an update than others, its empty ones come first: fairseq
-    disregards what it did in that update if its last one is empty, and only then.
+    If a process has fewer batches in an update than others, its empty ones come first: fairseq
+    ignores its update if the last one is empty, and only then.
     """
 
     @classmethod
     def take_over(cls, iterator: EpochBatchIterator, update_freq: List[int]) -> None:
         """Make an iterator of one; ``update_freq`` is batches of a process in an update, by epoch.
 
-        fairseq's task makes it, and has no place where one could say of which class.
+        fairseq's task makes it, without an option for its class.
         """
         iterator.__class__ = cls
         iterator._update_freq = update_freq
-        iterator._done_before = (0, 0)  # in this epoch, so many of all batches, when it was loaded
+        iterator._done_before = (
+            0,
+            0,
+        )  # (batches done in this epoch, all batches) when it was loaded
 
     def state_dict(self) -> Dict[str, Any]:
-        # Version 2 makes fairseq's trainer forget all meters at the start of an epoch, though those
-        # of "train" alone begin anew there.
+        # Version 2 makes fairseq's trainer forget all meters at the start of an epoch, but only
+        # those of "train" must be reset there.
         return {**super().state_dict(), "version": 1, "num_shards": self.num_shards}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Runs in half precision resume to the last bit.
+"""Runs in half precision resume exactly.
 
 fairseq's optimizers save neither the float32 copy of the parameters, from which the next update is
 computed (the model's own are rounded), nor when a loss scale will next be raised. Upstream: not
@@ -32,7 +32,7 @@ def build_optimizer(build: Callable[[Any], None], trainer: Any) -> None:
 
 
 def complete(optimizer: Any) -> None:
-    """Make an optimizer of fairseq save and load all of its state; of float32 it does already."""
+    """Make an optimizer of fairseq save and load all of its state; in float32 it does already."""
     kinds = (FP16Optimizer, MemoryEfficientFP16Optimizer, AMPOptimizer)
     if isinstance(optimizer, kinds) and not isinstance(optimizer, _Complete):
         kind = type(optimizer)
@@ -42,7 +42,7 @@ def complete(optimizer: Any) -> None:
 
 class _Complete:
     def clip_grad_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """fairseq's, which would lower a loss scale that is off: amp's on a CPU."""
+        """fairseq's, which would lower a disabled loss scale: that of amp on a CPU."""
         if not isinstance(self, AMPOptimizer) or self.scaler.is_enabled():
             return super().clip_grad_norm(*args, **kwargs)
         norm = self.fp32_optimizer.clip_grad_norm(*args, **kwargs)
@@ -62,7 +62,7 @@ class _Complete:
         if kept is None:
             logger.warning(
                 "the checkpoint has no float32 copy of the parameters, or not the state of its "
-                "loss scale: this run goes on from rounded values, not to the last bit"
+                "loss scale: this run resumes from rounded values, not exactly"
             )
             return
         _load_scaler_state(self.scaler, kept["scaler"])
@@ -73,7 +73,7 @@ class _Complete:
 
 
 def _float32_copies(optimizer: FP16Optimizer) -> list[torch.Tensor]:
-    copies = optimizer.fp32_params  # by device, where they are flat
+    copies = optimizer.fp32_params  # by device, if they are flat
     return list(copies.values()) if isinstance(copies, dict) else list(copies)
 
 

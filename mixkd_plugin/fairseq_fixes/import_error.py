@@ -1,7 +1,7 @@
-"""One sentence that says what to install where Python, torch or fairseq is too old.
+"""An error that names what to install if Python, torch or fairseq is too old.
 
-Needed because official fairseq 0.12.2 cannot be imported on Python 3.11 and later; Python's own
-error names a dataclass default. Upstream: facebookresearch/fairseq#5012.
+Official fairseq 0.12.2 cannot be imported on Python 3.11 and later; Python's
+error only names a dataclass default. Upstream: facebookresearch/fairseq#5012.
 """
 
 import platform
@@ -14,7 +14,7 @@ TORCH_VERSION = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
 
 
 def check_versions() -> None:
-    """Raise ImportError, one sentence, where something is too old."""
+    """Raise ImportError if Python, torch or fairseq is too old."""
     if sys.version_info < (3, 11):
         raise ImportError(f"mixkd_plugin needs Python >= 3.11, got {platform.python_version()}.")
     if TORCH_VERSION < (2, 6):

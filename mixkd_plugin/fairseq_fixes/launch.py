@@ -1,6 +1,6 @@
 """The start of a run of our tasks: flags are checked, and spawned processes import this package.
 
-fairseq spawns processes that import ``--user-dir`` too late, after they have met. Upstream: not
+fairseq spawns processes that import ``--user-dir`` too late, after the rendezvous. Upstream: not
 reported.
 """
 
@@ -17,14 +17,14 @@ def call_main(call: Callable[..., None], cfg: DictConfig, main: Callable[..., No
     """``call(cfg, main)``, fairseq's ``call_main``.
 
     Raises:
-        ValueError: where fairseq would start no process, or train nothing, and report success.
+        ValueError: if fairseq would start no process or train nothing, and report success.
     """
     if "rendezvous_timeout" not in (getattr(cfg, "task", None) or {}):  # none of our tasks
         return call(cfg, main, **kwargs)
     check_saving(cfg)
     undo_tpu(cfg)
     check_processes(cfg)
-    # A spawned process unpickles this function, and so imports this package before it meets others.
+    # A spawned process unpickles this function, and so imports this package before the rendezvous.
     call(cfg, functools.partial(_run, main), **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""``--shorten-method random_crop``: crops that depend on seed, epoch and example alone.
+"""``--shorten-method random_crop``: crops that depend only on seed, epoch and example.
 
 fairseq draws them from numpy's global state, which threads that prefetch batches share, and by an
 epoch number that all iterators over the same split share. Upstream: not reported.
@@ -11,12 +11,12 @@ from contextvars import ContextVar
 import numpy as np
 from fairseq.data.shorten_dataset import RandomCropDataset
 
-# Of the dataset that a thread takes an example of: it says so at each.
+# Of the dataset whose example a thread reads; set for each example.
 EPOCH: ContextVar[int] = ContextVar("EPOCH", default=1)
 
 
 class CropDataset(RandomCropDataset):
-    """The crops that fairseq's draws where it runs alone."""
+    """The crops that fairseq draws in a single thread."""
 
     def __getitem__(self, index: int):
         item = self.dataset[index]
@@ -29,7 +29,7 @@ class CropDataset(RandomCropDataset):
 
 
 def draw_crops_apart(dataset) -> None:
-    """Make the crops of a split ours, as fairseq's task loads it."""
+    """Replace the crops of a split that fairseq's task has loaded."""
     inner = getattr(dataset, "defn", {}).values() or [getattr(dataset, "dataset", None)]
     for part in inner:
         if isinstance(part, RandomCropDataset):

@@ -1,4 +1,4 @@
-"""fairseq's own flags with which it trains nothing, or writes what cannot be loaded: refused.
+"""Refuses flags with which fairseq trains nothing, or writes files that cannot be loaded.
 
 Upstream: not reported. It acts where a run of our tasks begins, before anything is trained.
 """
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_saving(cfg: DictConfig) -> None:
-    """Of a run's whole configuration, that its checkpoints will be written.
+    """Check in a run's configuration that its checkpoints will be written.
 
     Raises:
-        ValueError: where fairseq would train nothing, or write files that nobody can read.
+        ValueError: if fairseq would train nothing, or write files that cannot be read.
     """
     if cfg.checkpoint.write_checkpoints_asynchronously:
         raise ValueError(
@@ -30,10 +30,10 @@ def check_saving(cfg: DictConfig) -> None:
 
 
 def check_processes(cfg: DictConfig) -> None:
-    """Of a run's whole configuration, that fairseq will start its processes.
+    """Check in a run's configuration that fairseq will start its processes.
 
     Raises:
-        ValueError: where it would start one for each GPU, there is none, and it reports success.
+        ValueError: if it would start one for each GPU without a GPU, and report success.
     """
     training = cfg.distributed_training
     spawns = training.distributed_init_method is not None and not training.distributed_no_spawn
@@ -53,10 +53,10 @@ _MODEL_FLAGS = {
 
 
 def check_model_flags(model: Any) -> None:
-    """Of a model's configuration, that it trains as it says, and that its checkpoints load again.
+    """Check in a model's configuration that fairseq follows it and can load its checkpoints.
 
     Raises:
-        ValueError: where they cannot.
+        ValueError: if it cannot.
     """
     values = model if isinstance(model, DictConfig) else vars(model)
     for name, (default, reason) in _MODEL_FLAGS.items():
@@ -74,10 +74,10 @@ _HIGHER_IS_BETTER = {
 
 
 def check_best_metric(criterion: Any) -> None:
-    """--best-checkpoint-metric must be logged in validation; fairseq looks after an epoch.
+    """--best-checkpoint-metric must be logged in validation; fairseq checks it after an epoch.
 
     Raises:
-        ValueError: where it is not. A criterion or task that extends ours may log more: a warning.
+        ValueError: if it is not. A criterion or task that extends ours may log more: a warning.
     """
     run = criterion.task.cfg._get_root()
     if "dataset" not in run or run.dataset.disable_validation:

@@ -1,10 +1,10 @@
-"""A time limit and one clear error where the processes of a run do not all come together.
+"""A time limit and a clear error if processes of a run are missing or do not agree.
 
 fairseq gives torch no time limit, so ranks wait for half an hour for one that is missing. Ranks
-that were started with another world size or task wait for each other in different places, which no
-time limit of torch's explains. Upstream: not reported.
+that were started with another world size or task wait for each other at different points, which
+torch's time limit does not explain. Upstream: not reported.
 
-It acts where this package is imported before the processes meet: by ``fairseq-train --user-dir``,
+It acts if this package is imported before the rendezvous: by ``fairseq-train --user-dir``,
 and not by ``fairseq-hydra-train``.
 """
 
@@ -20,10 +20,10 @@ from torch.distributed.rendezvous import rendezvous
 
 
 def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
-    """``init(cfg)``, fairseq's ``distributed_init``, after all ranks met in torch's store.
+    """``init(cfg)``, fairseq's ``distributed_init``, after a rendezvous in torch's store.
 
     Raises:
-        ValueError: where ranks are missing after ``--rendezvous-timeout`` seconds, or were started
+        ValueError: if ranks are missing after ``--rendezvous-timeout`` seconds, or were started
             with another number of processes or another task.
     """
     if cfg.common.tpu or dist.is_initialized():
@@ -38,11 +38,11 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
     try:
         store, _, _ = next(rendezvous(method, rank, world_size, timeout=limit))
         store.set_timeout(limit)
-        # The others would wait for a rank with other flags elsewhere, so rank 0 compares all.
+        # A rank with other flags would make the others wait, so rank 0 compares all.
         if rank == 0:
             store.set("rank 0", mine)
             others = {other: store.get(f"rank {other}") for other in range(1, world_size)}
-        else:  # asks before it answers: rank 0 serves the store, and may end when it has the answer
+        else:  # reads before it writes: rank 0 serves the store, and may end after this write
             others = {0: store.get("rank 0")}
             store.set(f"rank {rank}", mine)
         for other, theirs in others.items():

@@ -1,10 +1,10 @@
-"""A run resumes as it was, or is refused, where fairseq forgets or does something else.
+"""A run resumes exactly, or is refused, where fairseq loses state or behaves differently.
 
-- fairseq makes one more update, or trains for ever, at each start of a run that had ended.
-- It never tells a schedule how the last validation went before a run resumes.
-- It saves the meters that it loaded, unchanged, from then on.
-- Without the optimizer's state it begins at update 0, in the middle of the data, and writes over
-  the student that is there.
+- fairseq makes one more update, or trains for ever, at each start of a finished run.
+- It does not pass the last validation's result to the schedule of a resumed run.
+- It saves the loaded meters, unchanged, from then on.
+- Without the optimizer's state it begins at update 0, in the middle of the data, and overwrites
+  the student.
 - Its error for another architecture or optimizer names no flag.
 
 Upstream: not reported. It acts where a run of our tasks begins or resumes.
@@ -24,33 +24,33 @@ logger = logging.getLogger(__name__)
 
 
 class Resumable:
-    """A task whose runs the fixes for saving and resuming are for.
+    """A task to whose runs the fixes for saving and resuming apply.
 
-    Runs of other tasks are fairseq's alone, also where this package is imported.
+    Runs of other tasks are not changed by this package.
     """
 
-    origin: Origin | None = None  # set by `build_model`; None for a run that begins anew
+    origin: Origin | None = None  # set by `build_model`; None for a new run
 
 
 def load_checkpoint(
     load: Callable[..., Any], cfg: Any, trainer: Any, **passthrough_args: Any
 ) -> tuple[Any, Any]:
-    """`checkpoint_utils.load_checkpoint`, with the fixes that this module and best_score are for.
+    """`checkpoint_utils.load_checkpoint`, with the fixes of this module and best_score.
 
     Raises:
-        ValueError: where the checkpoint does not fit this run, or lacks the optimizer's state while
-            updates are still to be made.
+        ValueError: if the checkpoint does not fit this run, or lacks the optimizer's state before
+            the last update.
     """
     origin = trainer.task.origin
     reset_best_score()
     extra_state, epoch_itr = load(cfg, trainer, **passthrough_args)
-    # of the meters that fairseq loaded, those that count on are others: make them the same again
+    # fairseq updates other meters than those that it loaded: make them the same again
     metrics._active_aggregators["default"] = metrics._aggregators["default"]
     if extra_state is None:
         return extra_state, epoch_itr
     finetunes = origin is not None and origin.flag == FINETUNE
     if finetunes or cfg.reset_optimizer or cfg.reset_dataloader:
-        trainer._previous_training_time = 0  # another run's
+        trainer._previous_training_time = 0  # of another run
     if finetunes:
         return extra_state, epoch_itr
 
@@ -62,8 +62,8 @@ def load_checkpoint(
     updates = trainer.get_num_updates() if has_optimizer else history[-1].get("num_updates", 0)
     reason = _why_finished(cfg, trainer, updates, waited)
     if reason is not None:
-        logger.info("%s: nothing is left to do", reason)
-        trainer.cfg.optimization.max_epoch = -1  # what fairseq looks at before the first update
+        logger.info("%s: the run is finished", reason)
+        trainer.cfg.optimization.max_epoch = -1  # checked by fairseq before the first update
     elif updates > 0 and not has_optimizer:
         _refuse_without_optimizer(cfg, trainer, origin, epoch_itr, updates)
     elif updates > 0 and not (cfg.reset_dataloader or cfg.reset_lr_scheduler):
@@ -79,7 +79,7 @@ def load_named_checkpoint(
     """`Trainer.load_checkpoint`, whose errors name the flags that differ.
 
     Raises:
-        ValueError: for whatever fairseq raises
+        ValueError: for any error of fairseq
     """
     try:
         return load(trainer, filename, *args, **kwargs)
@@ -99,22 +99,22 @@ def load_named_checkpoint(
 
 
 def _why_finished(cfg: Any, trainer: Any, updates: int, waited: int) -> str | None:
-    """Why the run had ended; None where it had not."""
+    """Why the run had ended; None if it had not."""
     wanted = trainer.cfg.optimization
     if 0 < wanted.max_update <= updates:
         return f"--max-update {wanted.max_update} was reached"
-    # of the checkpoint, and so the same on all ranks
+    # from the checkpoint, and so the same on all ranks
     if 0 < wanted.stop_time_hours < trainer._previous_training_time / 3600:
         return f"--stop-time-hours {wanted.stop_time_hours:g} was reached"
     if 0 < cfg.patience <= waited:
-        return f"--patience {cfg.patience} was reached: {waited} validations were no better"
+        return f"--patience {cfg.patience} was reached: {waited} validations without an improvement"
     return None
 
 
 def _refuse_without_optimizer(
     cfg: Any, trainer: Any, origin: Origin | None, epoch_itr: Any, updates: int
 ) -> None:
-    """Raise ValueError, unless all epochs are done, or the data begin anew."""
+    """Raise ValueError, unless all epochs are done, or the data start again."""
     if cfg.reset_dataloader or 0 < trainer.cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
         return
     cure = "begin with its student and a new optimizer by --reset-optimizer --reset-dataloader "
@@ -124,5 +124,5 @@ def _refuse_without_optimizer(
     where = f"{origin.flag}: {origin.path}" if origin is not None else cfg.restore_file
     raise ValueError(
         f"{where} ({updates} updates) has no optimizer's state (--no-save-optimizer-state), so "
-        f"that no run can go on from it: {cure}"
+        f"that no run can resume from it: {cure}"
     )

@@ -1,4 +1,4 @@
-"""torch's leave to load what fairseq's checkpoints hold.
+"""Permits torch to load the types in fairseq's checkpoints.
 
 Since torch 2.6 ``torch.load`` refuses all but tensors and plain values, and fairseq's checkpoints
 hold argparse namespaces, OmegaConf's containers and numpy numbers. Upstream:

@@ -1,9 +1,9 @@
 """The interface between mixing and an encoder: token ids in, logits out, in one pass.
 
-Student and teacher both go through it. A model of another family extends ``MixupModel``; of others
-this needs what fairseq's ``RobertaModel`` has:
+Student and teacher both use it. A model of another family extends ``MixupModel``; other models
+need these attributes of fairseq's ``RobertaModel``:
 ``encoder.sentence_encoder.embed_tokens``, ``encoder.extract_features`` and
-``classification_heads``. Call it inside the module that DDP or FSDP wraps, never around it.
+``classification_heads``. Call it inside the module that DDP or FSDP wraps, not outside.
 """
 
 from typing import Optional
@@ -22,11 +22,11 @@ def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: b
         head: name of the classification head
         tokens: (B, T) clean examples
         mix: their partners; None for clean examples alone
-        padding_free: leave out what no logit depends on, where the model is one that
-            :mod:`mixkd_plugin.modules.packed_encoder` knows
+        padding_free: skip computations that no logit depends on, if
+            :mod:`mixkd_plugin.modules.packed_encoder` supports the model
 
-    fairseq's ``RobertaEncoder.forward`` drops token embeddings without a word, so this calls
-    ``extract_features``, which hands them on.
+    fairseq's ``RobertaEncoder.forward`` silently drops token embeddings, so this calls
+    ``extract_features``, which passes them on.
     """
     if isinstance(model, MixupModel):
         return model.encode_rows(head, tokens, mix, mix is None or mix.with_clean)
@@ -38,4 +38,4 @@ def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: b
         embed = model.encoder.sentence_encoder.embed_tokens
         tokens, embeddings = stack_rows(embed, tokens, mix)
         features, _ = model.encoder.extract_features(tokens, token_embeddings=embeddings)
-    return model.classification_heads[head](features)  # reads <s> alone
+    return model.classification_heads[head](features)  # reads only <s>

@@ -1,4 +1,4 @@
-"""The student: fairseq's RoBERTa, whose forward also takes mixed rows."""
+"""The student: fairseq's RoBERTa, whose forward also computes mixes."""
 
 import contextlib
 from functools import partial
@@ -31,9 +31,9 @@ DEFAULTS = {  # of our own flags
 
 
 def drop_nulls(cfg) -> None:
-    """Leave out what hydra's files have as null where an architecture function decides about it.
+    """Leave out null values of hydra's files that an architecture function sets.
 
-    fairseq's own functions take null for "not given"; those that read by ``getattr`` do not.
+    fairseq's own functions treat null as "not given"; those that use ``getattr`` do not.
     """
     if OmegaConf.is_config(cfg) and cfg.get("_name") not in MODEL_DATACLASS_REGISTRY:
         with open_dict(cfg):
@@ -42,10 +42,10 @@ def drop_nulls(cfg) -> None:
 
 
 def set_defaults(args) -> None:
-    """Complete what any architecture, fairseq's or a package's own, has left open.
+    """Set the defaults that an architecture, fairseq's or a package's, did not set.
 
     Raises:
-        ValueError: for what the student cannot do.
+        ValueError: for flags that the student does not support.
     """
     with open_dict(args) if OmegaConf.is_config(args) else contextlib.nullcontext():
         for name, default in DEFAULTS.items():
@@ -53,7 +53,7 @@ def set_defaults(args) -> None:
     for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
         if safe_getattr(args, flag, 0.0):
             raise ValueError(
-                f"--{flag.replace('_', '-')}: fairseq's adaptive pruning is not supported here"
+                f"--{flag.replace('_', '-')} must be left out: adaptive pruning is not supported"
             )
 
 
@@ -81,17 +81,17 @@ def _upgrade(
 class MixKDRobertaModel(roberta.RobertaModel):
     """RoBERTa with mixing inside ``forward``, where DDP and FSDP see it.
 
-    Parameters and checkpoints are those of ``roberta``, and so are results without mixes: to the
-    last bit with ``--padding-free off``, but for rounding with ``on``.
+    Parameters and checkpoints are those of ``roberta``, and so are results without mixes:
+    exactly with ``--padding-free off``, and up to rounding with ``on``.
     """
 
     supports_mixup = True
 
     def leave_language_model_head_out(self) -> None:
-        """Declare that no loss has a gradient for it.
+        """Declare that it gets no gradient from a loss.
 
-        torch's DistributedDataParallel would wait for one, or with --find-unused-parameters
-        exchange in each step that there is none.
+        torch's DistributedDataParallel would wait for it, or with --find-unused-parameters
+        communicate in each step that it is absent.
         """
         embedding = self.encoder.sentence_encoder.embed_tokens.weight
         self._ddp_params_and_buffers_to_ignore = [
@@ -101,7 +101,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
         ]
 
     def left_out(self) -> List[Parameter]:
-        """The parameters of which this has been declared."""
+        """The parameters declared as unused."""
         return [self.get_parameter(name) for name in self._ddp_params_and_buffers_to_ignore]
 
     @property
@@ -143,10 +143,12 @@ class MixKDRobertaModel(roberta.RobertaModel):
     @classmethod
     def build_model(cls, args, task):
         set_defaults(args)
-        if args.padding_free not in PADDING_FREE:  # by hydra; YAML's bare on and off are booleans
+        if (
+            args.padding_free not in PADDING_FREE
+        ):  # from hydra; YAML's on and off without quotes are Booleans
             raise ValueError(
-                f"--padding-free {args.padding_free!r}; allowed: {', '.join(PADDING_FREE)} (in "
-                "YAML in quotes)"
+                f"--padding-free must be one of {', '.join(PADDING_FREE)} (quoted in YAML), got "
+                f"{args.padding_free!r}"
             )
         model = super().build_model(args, task)
         if args.layer_norm_eps is not None:
@@ -171,7 +173,7 @@ class MixKDRobertaModel(roberta.RobertaModel):
     ):
         """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] sequences in one pass.
 
-        ``with_clean`` is in the place of the mix's own.
+        ``with_clean`` is used instead of the mix's own.
         """
         if mix is not None and with_clean is not None:
             mix = mix._replace(with_clean=with_clean)

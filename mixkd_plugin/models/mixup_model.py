@@ -18,7 +18,7 @@ class MixupModel(BaseFairseqModel):
 
     Args:
         embed_tokens: one embedding for each word of the dictionary, with its ``padding_idx``
-        width: D, values that :meth:`features` makes of a text
+        width: D, size of :meth:`features` for a text
 
     Raises:
         ValueError: for an embedding without ``padding_idx``.
@@ -35,14 +35,14 @@ class MixupModel(BaseFairseqModel):
         self.classification_heads = nn.ModuleDict()
 
     def features(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """What the classification head reads of each row, (R, D); to be implemented.
+        """The input of the classification head, (R, D); to be implemented.
 
-        It sees embeddings instead of tokens, so that none can be looked up again, unmixed.
+        It gets embeddings instead of tokens, which it could look up without mixing.
 
         Args:
             embeddings: (R, T, E), zero where ``mask`` is False
-            mask: (R, T) True where the text, or one of the two that are mixed, has a token. Each
-                row begins with all of its tokens: no logit may depend on how much padding follows.
+            mask: (R, T) True where the text, or one of two mixed texts, has a token. Padding is
+                at the end, and no logit may depend on its length.
         """
         raise NotImplementedError
 
@@ -57,7 +57,7 @@ class MixupModel(BaseFairseqModel):
         """Logits (R, C) of the sequences that :func:`mixkd_plugin.models.encode.encode` describes.
 
         Raises:
-            ValueError: where :meth:`features` returns another shape.
+            ValueError: if :meth:`features` returns another shape.
         """
         if mix is None:
             embeddings = self.embed_tokens(tokens)
@@ -67,7 +67,7 @@ class MixupModel(BaseFairseqModel):
         features = self.features(embeddings.masked_fill(~mask.unsqueeze(-1), 0), mask)
         if features.shape != (len(tokens), self.width):
             raise ValueError(
-                f"{type(self).__name__}.features must give the shape (rows, width), "
+                f"{type(self).__name__}.features must have the shape (sequences, width), "
                 f"{(len(tokens), self.width)}, got {tuple(features.shape)}"
             )
         return self.classification_heads[head](features)
@@ -80,14 +80,14 @@ class MixupModel(BaseFairseqModel):
         with_clean: Optional[bool] = None,
         **_unused,
     ):
-        """(logits (R, C), {}), as criterions of sentence prediction ask for them.
+        """(logits (R, C), {}), as for criterions of sentence prediction.
 
-        ``with_clean`` is in the place of the mix's own.
+        ``with_clean`` is used instead of the mix's own.
         """
         if with_clean is None:
             with_clean = mix is None or mix.with_clean
         return self.encode_rows(classification_head_name, src_tokens, mix, with_clean), {}
 
     def max_positions(self) -> int:
-        """Tokens of the longest text that it takes: any, unless a subclass says otherwise."""
+        """Tokens of the longest text: no limit, unless a subclass overrides this."""
         return sys.maxsize

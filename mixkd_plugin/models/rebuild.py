@@ -1,9 +1,9 @@
 """A checkpoint's model, built from the run's data and our own configuration.
 
-fairseq's loader builds whatever model and task a file's settings name. Here the model is one that
-can be a teacher: fairseq's RoBERTa, ours, or one of the user's own package that extends these or
-MixupModel. Its sizes are those of the weights; of the settings the few that it needs are taken, one
-by one. The task and the dictionaries are never the file's.
+fairseq's loader builds any model and task that a file's settings name. Here the model must be
+fairseq's RoBERTa, ours, or one of the user's package that extends these or MixupModel. Its sizes
+are those of the weights; only a few settings are read, each with a check. Task and dictionaries are
+never the file's.
 """
 
 import argparse
@@ -35,20 +35,20 @@ _OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
 
 
 def model_class(settings: Section) -> Type[nn.Module]:
-    """Of the model that the settings name.
+    """The class of the model that the settings name.
 
     Raises:
-        SettingsError: where it is none that a teacher, or a student's beginning, can be.
+        SettingsError: if it cannot be a teacher, or initialise a student.
     """
     name = settings.get("_name")
     found = ARCH_MODEL_REGISTRY.get(name)
     if found is None:
-        known = "say no --arch" if name is None else f"have --arch {shown(name)}"
+        known = "have no --arch" if name is None else f"have --arch {shown(name)}"
         raise SettingsError(
             f"its settings {known}, which is registered neither by fairseq nor by --user-dir"
         )
     own = not found.__module__.startswith(_OF_OTHERS)
-    ours = found in (roberta.RobertaModel, MixKDRobertaModel)  # XLM-R's are the former
+    ours = found in (roberta.RobertaModel, MixKDRobertaModel)  # XLM-R is the former
     if ours or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
         return found
     raise SettingsError(
@@ -60,16 +60,16 @@ def model_class(settings: Section) -> Type[nn.Module]:
 def build(
     settings: Section, weights: Dict[str, Tensor], head: str, num_classes: int, task: Any
 ) -> nn.Module:
-    """The model with its weights, in evaluation mode; random states stay as they were.
+    """The model with its weights, in evaluation mode; random states are not changed.
 
     Args:
         settings: of the model, as :mod:`mixkd_plugin.checkpoints.settings` has them
-        weights: the file's, by the names that they have there
-        head, num_classes: of the classification head that is wanted
+        weights: the file's, by their names in the file
+        head, num_classes: of the classification head to use
         task: the run's
 
     Raises:
-        ValueError: where settings and weights are not those of one model.
+        ValueError: if settings and weights do not fit each other.
     """
     kind = model_class(settings)
     prefix = f"classification_heads.{head}."
@@ -88,11 +88,11 @@ def build(
         with _random_states_kept(), _no_larger_than(weights):
             model = kind.build_model(_configuration(kind, settings, weights, task), task)
             model.register_classification_head(head, num_classes, **extended)
-            model.load_state_dict(weights, strict=True)  # which gives them today's names
+            model.load_state_dict(weights, strict=True)  # which converts old names
     except SettingsError:
         raise
-    except Exception as error:  # of fairseq, torch or a package of the user's
-        reason = " ".join(str(error).split())[:300]  # the whole can fill a screen
+    except Exception as error:  # of fairseq, torch or the user's package
+        reason = " ".join(str(error).split())[:300]  # it may be very long
         raise ValueError(f"it cannot be built ({type(error).__name__}: {reason})") from error
     for name, value in model.state_dict().items():
         if name.startswith(prefix) and name not in given:
@@ -103,7 +103,7 @@ def build(
 
 
 def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, Tensor], task: Any):
-    """What ``build_model`` of the class is given."""
+    """The arguments of the class's ``build_model``."""
     name = settings["_name"]
     fixed = {}
     if issubclass(kind, roberta.RobertaModel):
@@ -117,7 +117,7 @@ def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, 
             config[key] = value
         return config
     config = Namespace(**{**_of_parser(kind, settings), **fixed})
-    ARCH_CONFIG_REGISTRY[name](config)  # what the architecture sets where nothing else does
+    ARCH_CONFIG_REGISTRY[name](config)  # sets the architecture's defaults
     return config
 
 
@@ -137,7 +137,7 @@ def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):
 
 
 def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
-    """The flags that a model adds to fairseq's; of a RoBERTa, those that are its own."""
+    """The flags that a model adds to fairseq's, or to a RoBERTa's."""
     flags, values = _flags(kind), {}
     if issubclass(kind, roberta.RobertaModel):
         for name in _flags(MixKDRobertaModel):
@@ -158,8 +158,10 @@ def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
 
 
 def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
-    parser = argparse.ArgumentParser(  # as fairseq: what is not given is the architecture's
-        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    parser = (
+        argparse.ArgumentParser(  # as in fairseq: the architecture sets flags that are not given
+            add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
+        )
     )
     kind.add_args(parser)
     return {action.dest: action for action in parser._actions}
@@ -167,7 +169,7 @@ def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
 
 @contextlib.contextmanager
 def _random_states_kept() -> Iterator[None]:
-    """What is drawn while a model is built is the same each time, and training notices nothing."""
+    """Building a model draws equal numbers each time, and does not change training's."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(1)
@@ -182,7 +184,7 @@ def _random_states_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_larger_than(weights: Dict[str, Tensor]) -> Iterator[None]:
-    """In its context a model that outgrows the weights by far is given up, before it is filled."""
+    """In its context a model far larger than the weights is an error, before it is allocated."""
     left = {
         "values": 1_000_000 + 3 * sum(value.numel() for value in weights.values()),
         "buffers": 50_000_000 + 3 * sum(value.numel() for value in weights.values()),
@@ -194,11 +196,11 @@ def _no_larger_than(weights: Dict[str, Tensor]) -> Iterator[None]:
             left[kind] -= value.numel()
             left["parameters"] -= 1
         if min(left.values()) < 0:
-            raise SettingsError("its settings ask for a far larger model than its weights are of")
+            raise SettingsError("its settings must fit its weights, got a far larger model")
 
     handles = [
         nn.modules.module.register_module_parameter_registration_hook(partial(count, "values")),
-        # a table or a mask of a model's own may be in no file
+        # tables and masks of a model may be in no file
         nn.modules.module.register_module_buffer_registration_hook(partial(count, "buffers")),
     ]
     try:

@@ -1,4 +1,4 @@
-"""A RoBERTa's configuration, from its weights and the few settings that they do not tell."""
+"""A RoBERTa's configuration, from its weights and a few settings."""
 
 import re
 from argparse import Namespace
@@ -31,10 +31,10 @@ _FLAGS = (
 def roberta_settings(
     kind: Type[nn.Module], settings: Section, weights: Dict[str, Tensor], padding: int
 ) -> Namespace:
-    """A RoBERTa's: sizes from the weights, with which the settings must agree; names from a list.
+    """A RoBERTa's configuration: sizes are those of the weights, with which settings must agree.
 
     Raises:
-        SettingsError: naming the setting.
+        SettingsError: with the setting's name.
     """
     values: Dict[str, Any] = _sizes(settings, weights, padding)
     if any(name.endswith(_NOISE) for name in weights):  # of --quant-noise-pq: a layer
@@ -81,10 +81,10 @@ def _sizes(settings: Section, weights: Dict[str, Tensor], padding: int) -> Dict[
             found[setting] = of_it[0].size(axis)
     if "max_positions" in found:
         found["max_positions"] -= padding + 1
-    else:  # positions that are no weights
+    else:  # positions without weights
         found["max_positions"] = integer(settings, "max_positions", 512, least=1)
     for setting, size in found.items():
-        said = integer(settings, setting, size)
-        if said != size:
-            raise SettingsError(f"its setting {setting} is {said}, its weights have {size}")
+        given = integer(settings, setting, size)
+        if given != size:
+            raise SettingsError(f"its setting {setting} must be {size}, got {given}")
     return found

@@ -18,7 +18,7 @@ from .roberta_settings import roberta_settings
 
 logger = logging.getLogger(__name__)
 
-# What weights were trained with, of equal shapes or not, besides the head's activation.
+# Settings that change the computation, besides the head's activation.
 ENCODER = (
     *("encoder_attention_heads", "activation_fn", "encoder_normalize_before"),
     *("layernorm_embedding", "no_scale_embedding", "encoder_learned_pos"),
@@ -36,7 +36,7 @@ def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
     or the positions themselves.
 
     Raises:
-        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of them.
+        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
     """
     spec = str(spec).strip("[]")  # a number or a list, in YAML
     if spec in ("first", "spaced"):
@@ -68,11 +68,11 @@ def initialise_student(model, path: str, spec: str) -> None:
 
     Args:
         model: a fairseq RoBERTa with its classification head registered
-        path: a fairseq checkpoint; only read, and never able to run code
+        path: a fairseq checkpoint; loading it cannot run code
         spec: see :func:`select_layers`
 
     Raises:
-        ValueError: where the file cannot be read, or layers, width, heads, activation or
+        ValueError: if the file cannot be read, or layers, width, heads, activation or
             vocabulary differ.
     """
     try:
@@ -100,7 +100,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     state = _keep_layers(source, layers)
     try:
         model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
-    except Exception as error:  # fairseq looks for parts that a head may lack
+    except Exception as error:  # fairseq expects parts that a head may lack
         raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
     _check_settings(theirs, model, path, ENCODER)
 
@@ -126,7 +126,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
 
 
 def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:
-    """Weights that come along must go on computing what they did."""
+    """Raise ValueError if the student has another setting than its initial weights."""
     for name in names:
         usual = FAIRSEQ_EPS if name == "layer_norm_eps" else None
         ours, value = (safe_getattr(args, name, usual) for args in (model.args, theirs))

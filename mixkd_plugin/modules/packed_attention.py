@@ -1,7 +1,7 @@
-"""Self-attention over packed rows: each token attends to the tokens of its own row.
+"""Self-attention over packed sequences: each token attends to the tokens of its own sequence.
 
-``module`` is fairseq's ``MultiheadAttention``; its output projection is left to the caller. Letters
-in shape comments: R rows, N tokens of all rows, D width, H heads, K = D / H.
+``module`` is fairseq's ``MultiheadAttention``; the caller applies its output projection. Letters in
+shape comments: R sequences, N tokens of all sequences, D width, H heads, K = D / H.
 """
 
 from typing import List
@@ -14,8 +14,8 @@ from .packing import Packing
 
 
 def attend(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
-    """What every token of ``x`` (N, D) gathers, (N, D); or the first of each row, (R, D)."""
-    if x.is_cuda:  # length by length, a GPU would wait for its launches
+    """Attention output of all tokens of ``x``, (N, D); or of each sequence's first one, (R, D)."""
+    if x.is_cuda:  # a launch for each length would be slow on a GPU
         return attend_jagged(module, x, packing, first_only)
     return attend_first(module, x, packing) if first_only else attend_grouped(module, x, packing)
 
@@ -26,7 +26,7 @@ def _dropout(module) -> float:
 
 
 def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
-    """One dense batch for each length of row."""
+    """One dense batch for each length."""
     p = _dropout(module)
     projected = (module.q_proj(x), module.k_proj(x), module.v_proj(x))
     out = []
@@ -36,7 +36,7 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
         q, k, v = (t.view(rows, length, module.num_heads, -1).transpose(1, 2) for t in qkv)
         if p == 0:
             gathered = F.scaled_dot_product_attention(q, k, v)
-        else:  # with dropout, several times faster than torch's on a CPU
+        else:  # several times faster than torch's on a CPU with dropout
             weights = torch.matmul(q * module.scaling, k.transpose(2, 3)).softmax(dim=-1)
             gathered = F.dropout(weights, p) @ v
         out.append(gathered.transpose(1, 2).reshape(rows * length, -1))
@@ -44,9 +44,9 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
 
 
 def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
-    """Of first tokens alone, and so without keys and values, which only they would use.
+    """Attention of first tokens only, without keys and values.
 
-    With q for a first token, and x and weights a for the tokens of its row,
+    With q for a first token, and x and weights a for the tokens of its sequence,
     q . (W_k x + b_k) = (W_k' q) . x + q . b_k,  sum a (W_v x + b_v) = W_v (sum a x) + b_v sum a.
     """
     p, heads = _dropout(module), module.num_heads
@@ -55,7 +55,7 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
     )
     first = x.index_select(0, packing.starts)
     query = (module.q_proj(first) * module.scaling).view(len(first), heads, -1)  # (R, H, K)
-    # the same for all tokens, so that softmax does not see it; but DDP wants the bias to be used
+    # equal for all tokens, so that softmax ignores it; but DDP requires a gradient of the bias
     offset = (query * module.k_proj.bias.view(heads, -1)).sum(dim=2, keepdim=True)  # (R, H, 1)
     query = torch.matmul(query.transpose(0, 1), key).transpose(0, 1)  # (R, H, D)
     sizes = [rows for rows, _ in packing.groups]
@@ -79,7 +79,7 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
 def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
     """All lengths in one kernel (flash or efficient, on a GPU).
 
-    There few launches matter more than the keys and values that :func:`attend_first` saves.
+    On a GPU fewer launches save more than :func:`attend_first` does.
     """
     offsets = F.pad(packing.starts, (0, 1), value=len(x))
     lengths = packing.groups[0][1], packing.groups[-1][1]
@@ -103,10 +103,10 @@ def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tens
 
 
 def _wide(x: Tensor) -> Tensor:
-    """float32 for half precision on a CPU, where torch prepares each new shape for milliseconds."""
+    """float32 for half precision on a CPU, where torch needs milliseconds for each new shape."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) and not x.is_cuda else x
 
 
 def _by_group(x: Tensor, packing: Packing) -> List[Tensor]:
-    """Split, not sliced: the gradient of a slice is as large as the whole."""
+    """Split, not sliced: the gradient of a slice is as large as the full tensor."""
     return x.split([rows * length for rows, length in packing.groups])

@@ -1,9 +1,9 @@
-"""A padding-free pass of fairseq's RoBERTa encoder: the same logits from the same modules, sooner.
+"""A padding-free pass of fairseq's RoBERTa encoder: the same logits from the same modules.
 
-The tokens of all rows lie one after another, shorter rows first, and nothing is computed for
-padding; the last layer is computed for ``<s>`` alone, the one position that the head reads. Only
-attention knows rows: those of equal length lie together, so they are a dense batch without a copy
-or a mask. Letters in shape comments: R rows, N tokens of all rows, D width, H heads.
+The tokens of all sequences are concatenated, shorter sequences first, without padding. The last
+layer is computed only for ``<s>``, the position that the head reads. Sequences of equal length are
+adjacent, so that attention has a dense batch without a copy or a mask. Letters in shape comments:
+R sequences, N tokens of all sequences, D width, H heads.
 """
 
 import functools
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
     """Features (R, 1, D) of ``<s>``, for the model's classification head.
 
-    Equal to fairseq's own but for rounding; under dropout, equal in distribution.
+    Equal to fairseq's up to rounding; with dropout, equal in distribution.
     """
     encoder = model.encoder.sentence_encoder
     packing, packed_mix = pack(tokens, encoder.padding_idx, mix)
@@ -43,7 +43,7 @@ def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
 
 
 def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
-    """(N, D): tokens, mixed where asked for, and positions."""
+    """(N, D): embeddings of tokens, mixed with ``mix``, and of positions."""
     if mix is None:
         x = encoder.embed_tokens(packing.tokens)
     else:
@@ -65,7 +65,7 @@ def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
 
 
 def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:
-    """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each row."""
+    """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each."""
     attention = layer.self_attn
     residual = x
     if layer.normalize_before:
@@ -88,10 +88,10 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
 
 
 def can_pack(model, head: str, tokens: Tensor) -> bool:
-    """Whether :func:`encode_packed` can stand for fairseq's own pass; if not, the log says why."""
+    """Whether :func:`encode_packed` can replace fairseq's pass; if not, the reason is logged."""
     reason = "a TPU" if tokens.device.type == "xla" else unsupported_reason(model, head)
     if reason is not None:
-        _log_once(f"--padding-free on: {reason} needs fairseq's own pass, padding included")
+        _log_once(f"--padding-free on: {reason} needs fairseq's own pass, with padding")
     return reason is None
 
 
@@ -101,9 +101,9 @@ def _log_once(message: str) -> None:
 
 
 def unsupported_reason(model, head: str) -> Optional[str]:
-    """What in the model this pass does not know; None where it knows all.
+    """A part of the model that this pass does not support; None without one.
 
-    Anything but the very classes of fairseq may compute something else.
+    Classes other than fairseq's own may compute something else.
     """
     encoder = model.encoder.sentence_encoder
     positions = encoder.embed_positions

@@ -1,6 +1,6 @@
-"""Rows of different lengths one after another, without padding: where each token went.
+"""Concatenates sequences of different lengths without padding.
 
-Letters in shape comments: B clean examples, R rows, N tokens of all rows, P tokens of partners.
+Letters in shape comments: B clean examples, R sequences, N tokens of all, P tokens of partners.
 """
 
 from typing import List, NamedTuple, Optional, Tuple
@@ -13,13 +13,13 @@ from ..mixup import Mix, union_rows
 
 
 class Packing(NamedTuple):
-    """Where the tokens of R rows lie among the N packed ones.
+    """The N packed tokens of R sequences.
 
     tokens: (N,) ids; at a mixed position the example's, or the partner's where it has none
-    positions: (N,) place in the row, counted from 0
-    starts: (R,) where each row starts, in packed order
-    inverse_permutation: (R,) for each row as it came in, its place in packed order
-    groups: (rows, tokens of each) of every run of rows of equal length
+    positions: (N,) position in the sequence, from 0
+    starts: (R,) start of each sequence, in packed order
+    inverse_permutation: (R,) packed position of each input sequence
+    groups: (sequences, tokens of each) for every length
     """
 
     tokens: Tensor
@@ -65,7 +65,7 @@ def pack(tokens: Tensor, pad: int, mix: Optional[Mix]) -> Tuple[Packing, Optiona
         return packing, None
 
     is_mixed = (order >= first_mixed).unsqueeze(1)  # (R, 1)
-    mix_index = (order - first_mixed).clamp(min=0)  # mixed row, (R,)
+    mix_index = (order - first_mixed).clamp(min=0)  # of each sequence, (R,)
     lam = mix.lam[mix_index].unsqueeze(1).masked_fill(~is_mixed, 1.0)
     absent = own.eq(pad)[mix_index] & is_mixed
     present = partners.ne(pad)[mix_index] & is_mixed

@@ -1,4 +1,4 @@
-"""What a run begins from: checked before its student is built."""
+"""The checkpoints that a run begins from, checked before its student is built."""
 
 from typing import Any, Dict, Optional
 
@@ -17,11 +17,11 @@ def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]
     """The checkpoint that a run begins from, compared with its data; None for a new one.
 
     Args:
-        cfg: the task's; without the rest of a run's configuration nothing is saved or resumed
+        cfg: the task's; without a run's configuration nothing is saved or resumed
         fingerprint: of the data's dictionaries
 
     Raises:
-        ValueError: on every rank, where it does not fit, or where nothing could be saved.
+        ValueError: on every rank, if it does not fit, or if checkpoints cannot be saved.
     """
     run = cfg._get_root()
     if "checkpoint" not in run:  # a task alone, in a notebook
@@ -35,20 +35,20 @@ def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]
 
 
 def continues(cfg, origin: Optional[Origin]) -> bool:
-    """Whether a run goes on with that of a checkpoint; else it takes its weights alone."""
+    """Whether a run resumes from a checkpoint; else it only loads the weights."""
     reset = cfg.reset_optimizer or cfg.reset_dataloader
     return origin is not None and not reset and origin.flag != FINETUNE
 
 
 def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> None:
-    """Raise ValueError where the student would compute otherwise than the checkpoint's did."""
+    """Raise ValueError if the student's computation would differ from the checkpoint's."""
     if origin is not None:
         ours = recovery.settings_of_run({"model": getattr(model, "args", None), "task": cfg})
         recovery.check_settings(origin, ours, continues(cfg, origin))
 
 
 def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> None:
-    """Initialise a new run's student; in one that resumes, its file may be gone.
+    """Initialise a new run's student; a resumed run does not need the file.
 
     Raises:
         ValueError: on every rank.
@@ -67,7 +67,7 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
 
 
 def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> None:
-    """A file that another flag names would silently overwrite it; the run's own may."""
+    """Raise ValueError if another flag's file would silently overwrite it."""
     run = cfg._get_root().get("checkpoint", {})
     flags = {
         FINETUNE: run.get("finetune_from_model"),
@@ -84,8 +84,8 @@ def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> No
 
 
 def check_student(cfg, model: BaseFairseqModel, mixing: bool) -> None:
-    """Raise ValueError for an encoder and decoder (BART) where the run distils: it is fine-tuned
-    alone."""
+    """Raise ValueError for an encoder and decoder (BART) if the run distils: it can only be
+    fine-tuned."""
     use = None
     if mixing and not getattr(model, "supports_mixup", False):
         use = "mixed examples need"

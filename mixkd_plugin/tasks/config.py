@@ -127,7 +127,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     batch_by_length: ChoiceEnum(["on", "off"]) = field(
         default="on",
         metadata={
-            "help": "on: batches of texts of similar length, drawn anew each epoch (with "
+            "help": "on: batches of texts of similar length, drawn again each epoch (with "
             "--no-shuffle the same in each); off: fairseq's random batches"
         },
     )

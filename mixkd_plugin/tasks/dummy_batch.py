@@ -1,4 +1,4 @@
-"""What a step is given where it has nothing to do, and what it hands on to be logged."""
+"""Dummy batches, logged values without a batch, and the check of gradients."""
 
 import sys
 from typing import Any, Dict, List
@@ -8,7 +8,7 @@ from fairseq import utils
 
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
-    """A batch's first example; with itself for a partner where it has none."""
+    """A batch's first example; it is its own partner if it has none."""
     row = utils.apply_to_sample(lambda rows: rows[:1], sample)
     if mixing and "partner" not in row:
         lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
@@ -17,16 +17,16 @@ def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
 
 
 def zeros_like_logging_output(value: Any) -> Any:
-    """Of the value's kind, what adds nothing to others of it: all ranks must log the same kinds."""
+    """A zero of the value's type: all ranks must log the same types."""
     return torch.zeros_like(value) if torch.is_tensor(value) else type(value)()
 
 
 def to_cpu(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """The same values, in the computer's own memory: one wait for the device, not one for each."""
+    """The same values on the CPU, by a single transfer."""
     tensors = [v for output in outputs for v in output.values() if torch.is_tensor(v)]
     if not tensors:
         return outputs
-    # float64 holds every float32 and every count there is
+    # float64 represents every float32 and every count
     numbers = torch.cat([t.detach().reshape(-1).double() for t in tensors]).cpu()
     parts = iter(numbers.split([t.numel() for t in tensors]))
 
@@ -41,11 +41,11 @@ def to_cpu(outputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 def stop_where_not_finite(model, optimizer, update_num: int) -> None:
     """End a run whose gradients are not finite; called at each step.
 
-    fairseq computes such a step once more, inside the handling of its own error, to print where it
-    fails; for RoBERTa that fails itself, by a bare StopIteration.
+    fairseq repeats such a step while it handles its error, to print where it fails; for RoBERTa
+    this fails itself with a StopIteration.
 
     Raises:
-        ValueError: one sentence with the likely cause
+        ValueError: with the likely cause
         FloatingPointError: fairseq's own, of another kind (its loss scale)
     """
     error = sys.exc_info()[1]
@@ -61,7 +61,7 @@ def stop_where_not_finite(model, optimizer, update_num: int) -> None:
         )
     else:
         cause = (
-            f"lower --lr (now {optimizer.get_lr():g}) or set --clip-norm, and look for very large "
+            f"lower --lr (now {optimizer.get_lr():g}) or set --clip-norm, and check for very large "
             "regression targets or teacher logits"
         )
     raise ValueError(

@@ -33,8 +33,8 @@ def check_task_flags(cfg) -> None:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} {cfg[name]} needs --teacher-path, which is missing")
     cropped = {
-        "teacher_data": "student and teacher would see other parts of a text",
-        "teacher_cache": "no text returns",
+        "teacher_data": "student and teacher would read different parts of a text",
+        "teacher_cache": "no cropped text is repeated",
     }
     for name, reason in cropped.items():
         if cfg[name] is not None and cfg.shorten_method == "random_crop":
@@ -49,10 +49,10 @@ def check_task_flags(cfg) -> None:
 
 
 def take_from_criterion(cfg) -> None:
-    """Where hydra sets the head or the kind of target for the criterion, as fairseq's recipes do.
+    """Copy the head or the kind of target that hydra sets for the criterion to the task.
 
     Raises:
-        ValueError: where the task was told otherwise.
+        ValueError: if the task has another value.
     """
     root = cfg._get_root()
     criterion, task = root.get("criterion"), root.get("task")
@@ -66,17 +66,17 @@ def take_from_criterion(cfg) -> None:
                 f"task.{name} alone, or both to the same value"
             )
         cfg[name] = given
-        if isinstance(task, DictConfig):  # which checkpoints keep; ``cfg`` is a copy of it
+        if isinstance(task, DictConfig):  # saved in checkpoints; ``cfg`` is a copy of it
             with open_dict(task):
                 task[name] = given
 
 
 def check_data_folder(folder: str) -> None:
-    """Where training begins: fairseq cannot train on a folder whose name it splits."""
+    """Check before training: fairseq cannot train on a folder whose name it splits."""
     if os.pathsep in folder and "://" not in folder:
         raise ValueError(
-            f"data folder {folder}: fairseq-train would split this name at {os.pathsep!r}; rename "
-            "the folder, or name a link to it"
+            f"data folder must not have {os.pathsep!r} in its name, got {folder}: fairseq-train "
+            "splits it there; rename the folder, or use a link"
         )
 
 
@@ -107,7 +107,7 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
 
 
 def check_distance(cfg) -> None:
-    """Check the criterion's distance, where training begins: a trained student needs none."""
+    """Check the criterion's distance before training: a trained student needs none."""
     kind, temperature = cfg.distill_distance, cfg.distill_temperature
     has_temperature = DISTANCES.find(kind).has_temperature
     rule = "> 0"
@@ -119,8 +119,8 @@ def check_distance(cfg) -> None:
         _check(kind == "mse", "distill_distance", kind, "mse with --regression-target")
 
 
-# What may differ between the processes of a run: who and where each is, and what it prints. Data is
-# compared by its content.
+# Settings that may differ between the processes of a run: ranks, hosts, paths and output. Data is
+# compared by content.
 _OF_ONE_PROCESS = frozenset((
     "data", "teacher_data", "user_dir", "save_dir", "tensorboard_logdir", "wandb_project",
     "log_file", "log_interval", "log_format", "no_progress_bar", "num_workers", "num_workers_valid",
@@ -130,7 +130,7 @@ _OF_ONE_PROCESS = frozenset((
 
 
 def flags_of_run(cfg) -> Dict[str, Any]:
-    """Every flag that all processes must have alike, from a part of the run's configuration."""
+    """All flags that must be equal in all processes, from a part of the run's configuration."""
     found: Dict[str, Any] = {}
 
     def add(values: Dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A split as a run uses it: labels checked, with its fraction, its mixes, its teacher's copy."""
+"""Loads a split for a run, with checked labels, subset, mixes and the teacher's copy."""
 
 import logging
 from functools import partial
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 def configured_weights(cfg) -> LossWeights:
-    """By the criterion of the run to which a task's ``cfg`` belongs; zeros where that is none of
-    ours, or unknown."""
+    """The weights in the configuration to which a task's ``cfg`` belongs; zeros if its criterion
+    is not ours, or unknown."""
     criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
     names = [f"{term}_weight" for term in TERMS]
     if not all(name in criterion for name in names):
@@ -37,7 +37,7 @@ def load_split(
     weights: LossWeights,
     teacher_data: Optional[TeacherData],
 ) -> DistillationDataset:
-    """Check the labels of a split and load it; the training split with its fraction and its mixes.
+    """Check the labels of a split and load it; the training split with its subset and mixes.
 
     Args:
         cfg: the task's
@@ -45,10 +45,10 @@ def load_split(
         load: fairseq's own loading
         labels: the classes; None for regression
         weights: of the terms of the loss
-        teacher_data: the copy that the teacher reads, if not this one
+        teacher_data: the teacher's copy, if it has another vocabulary
 
     Raises:
-        ValueError: naming the split and what is wrong with it.
+        ValueError: with the split's name.
     """
     training = split == cfg.train_subset
     unlabelled = cfg.unlabelled_examples == "allow"
@@ -58,15 +58,15 @@ def load_split(
     _check_second_texts(cfg.data, split)
     try:
         dataset = load()
-    except Exception as error:  # inputs missing, damaged, or not as many as there are labels
+    except Exception as error:  # inputs are missing, damaged, or fewer than labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
     draw_crops_apart(dataset)
     lengths = dataset.sizes[0]
     if teacher_data is not None:
         dataset = teacher_data.add_to(dataset, split, combine, targets, may_lack)
 
-    # What --max-valid-steps leaves of a split is a random sample in fairseq's order, and by length
-    # the shortest texts.
+    # With --max-valid-steps fairseq's order gives a random sample, an order by length the shortest
+    # texts.
     by_length = cfg.batch_by_length == "on" and (training or not cfg.max_valid_steps)
     indices = None
     if training and cfg.train_fraction < 1:
@@ -91,7 +91,7 @@ def load_split(
 
 
 def _check_second_texts(data: str, split: str) -> None:
-    """fairseq would read the first texts alone where the second ones of a split are missing."""
+    """fairseq would silently read only the first texts if a split lacks the second ones."""
     second = Path(data, "input1")
     missing = [f for f in (f"{split}.bin", f"{split}.idx") if not (second / f).exists()]
     if missing and any(second.glob("*.idx")):

@@ -50,18 +50,18 @@ _ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).
 class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
-    A batch travels one way: the dataset brings its mixing partners, :meth:`train_step` adds the
+    Data flows in one direction: the dataset adds the mixing partners, :meth:`train_step` adds the
     teacher's logits, model and criterion are functions of it.
 
-    ``teacher`` is None until training starts, and for good where no teacher is given: a student
-    loads, validates and serves without it.
+    ``teacher`` is None until training starts, and without a teacher: a student loads, validates and
+    serves without it.
     """
 
     def __init__(self, cfg, data_dictionary, label_dictionary):
         super().__init__(cfg, data_dictionary, label_dictionary)
         with open_dict(cfg):
-            # Mixes change with the epoch, so each epoch has loader workers of its own. fairseq lets
-            # them outlive it, and torch often takes 5 seconds to be rid of such ones.
+            # Mixes change with the epoch, so each epoch has new loader workers. fairseq would keep
+            # the old ones, and torch often needs 5 seconds to end them.
             cfg.persistent_workers = False
         self.teacher: Optional[TeacherLogits] = None
         self.trains = False
@@ -85,9 +85,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """Check flags and load dictionaries.
 
         Raises:
-            ValueError: naming the flag, its value and what is allowed.
+            ValueError: with the flag, the rule and the value.
         """
-        if not OmegaConf.is_config(cfg):  # a program's that has the flags as argparse leaves them
+        if not OmegaConf.is_config(cfg):  # a namespace of argparse, from a program
             cfg = OmegaConf.structured(MixKDSentencePredictionConfig.from_namespace(cfg))
         if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
             with distributed.no_collectives():
@@ -115,17 +115,16 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def declare_weights(self, weights: LossWeights) -> None:
         """Called by the criterion.
 
-        A run's configuration has the weights before there is a criterion. Where it has not, a
-        training split that was loaded earlier has no mixes, and :meth:`train_step` refuses its
-        batches.
+        A run's configuration has the weights before the criterion is built. Without one, a training
+        split that was loaded before has no mixes, and :meth:`train_step` refuses its batches.
         """
         self._weights = weights
 
     def load_dataset(self, split, combine=False, **kwargs):
-        """Load a split, checking its labels; the training split with its fraction and its mixes.
+        """Load a split, checking its labels; the training split with its subset and mixes.
 
         Raises:
-            ValueError: on every rank, where a rank cannot load it or has another.
+            ValueError: on every rank, if a rank cannot load it or has another one.
         """
         if not self._serves:
             self._run_teacher.open_data()
@@ -166,7 +165,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return model
 
     def _begin_training(self, model_cfg) -> None:
-        """Check what a run begins from, before its student is built."""
+        """Check the checkpoints that a run begins from, before its student is built."""
         self.trains = True
         check_data_folder(self.cfg.data)
         PAIRINGS.find(str(self.cfg.mixup_pairing))
@@ -174,13 +173,13 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self._run_teacher.open_data()
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
-        """fairseq's, over a dataset with an epoch of its own where that matters.
+        """fairseq's, over a copy of the dataset if this is not training's iterator.
 
-        Else validating on the training split would set the mixes of training back to epoch 1, or
-        take batches out of training's own iterator, which fairseq keeps by dataset.
+        Otherwise validation on the training split would reset the mixes of training to epoch 1, or
+        use training's iterator, which fairseq stores by dataset.
         """
         kwargs.update(zip(_ITERATOR_ARGUMENTS, args))
-        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it to train alone
+        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
         split = unwrapped(dataset)
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
@@ -209,8 +208,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         ResumableBatches.take_over(iterator, self.cfg.update_freq)
 
     def begin_epoch(self, epoch, model):
-        """Before the first update, and at each epoch: know the teacher's logits that are needed
-        more than once. Only training sets a teacher up."""
+        """Before the first update, and at each epoch: compute the teacher logits that are needed
+        more than once. Only training loads a teacher."""
         super().begin_epoch(epoch, model)
         check_student(self.cfg, model, self._mixing)
         if self.teacher is None:
@@ -225,7 +224,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             teacher.prepare_clean(self._sequences(cfg.train_subset, model))
         repeats = cfg.mixup_period > 0 or cfg.teacher_cache
         if self._weights.any_positive("tmkd") and repeats and self._training_split is not None:
-            # the iterator of this epoch was made over this copy of the split a moment ago
+            # the epoch's iterator was just made over this copy of the split
             mixes = TeacherSequences.mixed(self._training_split)
             teacher.prepare_mixed(mixes, keep=cfg.mixup_period > 0)
         elif self._weights.any_positive("tmkd"):
@@ -240,7 +239,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return self._weights.any_positive("sm", "tmkd")
 
     def begin_valid_epoch(self, epoch, model):
-        """Know the teacher's logits of what is validated on, and forget the last validation.
+        """Compute the teacher logits of the validation split, and reset its meters.
 
         fairseq adds all validations up in meters that are saved and never shown.
         """
@@ -260,14 +259,14 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's step, of a batch to which its mixes and the teacher's logits are added.
 
-        A rank without a batch of its own computes a dummy one, which adds nothing to the sample
-        size and to what is logged: fairseq sees to that where a whole update of the rank is made of
-        such batches, and a part of it may be. One example of it is enough. It is of a validation
-        batch once a validation iterator was made, without a partner: it then mixes with itself, so
-        that the rank computes and logs the terms that others do.
+        A rank without a batch computes a dummy one, which adds nothing to the sample size and to
+        logged values. fairseq ensures this only if all batches of the rank's update are dummies.
+        One example of it is enough. After a validation iterator was made, it is of a validation
+        batch without partners: it then mixes with itself, so that the rank computes and logs the
+        same terms as others.
         """
         stop_where_not_finite(model, optimizer, update_num)
-        # fairseq, looking for a nan, computes its batch without ignoring it
+        # fairseq's search for a nan computes the batch again
         is_dummy_batch = ignore_grad or sample.get("dummy", False)
         sample, not_finite = self.complete(sample, is_dummy_batch)
         loss, sample_size, output = super().train_step(
@@ -284,14 +283,14 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     def complete(
         self, sample: Dict[str, Any], is_dummy_batch: bool = False
     ) -> Tuple[Dict[str, Any], Optional[Tensor]]:
-        """A batch of training with its ``mix`` and the teacher's logits, as a loss needs them.
+        """A training batch with its ``mix`` and the teacher logits that the loss needs.
 
         Returns:
             the batch, and the number of sequences of which those are not finite; None without a
             teacher
 
         Raises:
-            ValueError: where the loss has mixed terms, and a batch of examples has no partners.
+            ValueError: if the loss has mixed terms, and a batch of examples has no partners.
         """
         if is_dummy_batch:
             sample = dummy_sample(sample, self._mixing)
@@ -313,7 +312,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return sample, not_finite
 
     def optimizer_step(self, optimizer, model, update_num):
-        """fairseq's, which decays no weight without a gradient: on any number of processes.
+        """fairseq's, without weight decay of parameters without a gradient, on all processes.
 
         ``legacy_ddp`` gives the language-model head, which no loss uses, gradients of zero.
         """
@@ -322,7 +321,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         super().optimizer_step(optimizer, model, update_num)
 
     def valid_step(self, sample, model, criterion):
-        """fairseq's; nothing of the empty batch of a process of ``fairseq-validate``."""
+        """fairseq's; zeros for the empty batch of a process of ``fairseq-validate``."""
         if not sample:
             return 0, 0, {}
         not_finite = None
@@ -334,10 +333,10 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         return loss, sample_size, output
 
     def reduce_metrics(self, logging_outputs, criterion):
-        """fairseq's, of values that were brought to the CPU at once.
+        """fairseq's, of values that were moved to the CPU in one transfer.
 
         Raises:
-            ValueError: on all ranks, after an update in which the teacher's logits overflowed.
+            ValueError: on all ranks, after an update in which teacher logits overflowed.
         """
         outputs = to_cpu(logging_outputs)
         not_finite = sum(output.get("teacher_not_finite", 0) for output in outputs)
@@ -349,14 +348,14 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             )
         super().reduce_metrics(outputs, criterion)
         if criterion.training and self.cfg.train_subset in self.datasets:
-            # exact, which the mean batch, `bsz`, is not: a study counts by them
+            # exact, unlike the mean batch size, `bsz`; used by the study
             examples = len(self.datasets[self.cfg.train_subset])
             metrics.log_scalar("examples", examples, priority=195, round=0)
             seen = sum(output.get("nsentences", 0) for output in outputs)
             metrics.log_scalar_sum("examples_seen", seen, priority=195, round=0)
 
     def _set_up_teacher(self, student) -> Optional[TeacherLogits]:
-        """None without a teacher, where no loss needs one."""
+        """The teacher; None without one, if no loss needs it."""
         cfg = self.cfg
         if not cfg.teacher_path:
             flags = self._weights.flags("kd", "tmkd")

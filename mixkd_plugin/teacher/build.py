@@ -1,4 +1,4 @@
-"""The teacher of a run: its files, the data that it reads, and then its logits."""
+"""The teacher of a run: its files, its data, and its logits."""
 
 from typing import Dict, Optional
 
@@ -15,7 +15,7 @@ from .teacher_data import TeacherData
 
 
 class RunTeacher:
-    """What ``--teacher-path`` and the flags beside it name. All ranks call each method together.
+    """The teacher of ``--teacher-path`` and related flags. All ranks call each method.
 
     Args:
         cfg: the task's
@@ -31,7 +31,7 @@ class RunTeacher:
         self.data: Optional[TeacherData] = None
 
     def open_data(self) -> None:
-        """Before the first split is loaded, so that each has what the teacher reads."""
+        """Read the layout of the teacher's data; called before the first split is loaded."""
         if self.data is None and self._cfg.teacher_data is not None:
             self.data = TeacherData.open(self._cfg, self.open_files(), self._labels)
 
@@ -43,15 +43,15 @@ class RunTeacher:
         return self._files
 
     def set_up(self, student: torch.nn.Module, longest: int, num_workers: int) -> TeacherLogits:
-        """Load it: at once, where it has no cache.
+        """Prepare its logits; without a cache, load it now.
 
         Args:
-            student: decides about device, type and padding
+            student: determines device, type and padding
             longest: tokens of the longest text whose logits may be needed
             num_workers: processes that load data while logits are computed
 
         Raises:
-            ValueError: on every rank, naming the file or the flag and what is wrong with it.
+            ValueError: on every rank, with the file or the flag.
         """
         cfg, files, labels = self._cfg, self.open_files(), self._labels
         if self.data is not None:
@@ -97,23 +97,23 @@ class RunTeacher:
 
         own_tokens = self.data is not None
         logits = TeacherLogits(load, cfg.num_classes, device, num_workers, cache, own_tokens)
-        if cache is None:  # whatever is wrong with the teacher is said before the first update
+        if cache is None:  # problems of the teacher are found before the first update
             logits.load()
         return logits
 
 
 def _digests_of_code(cfg) -> Dict[str, str]:
-    """Of other packages that may compute logits: edited, they must not find those of before.
+    """Digests of other packages that may compute logits: an edit invalidates cached ones.
 
-    Those of ours outlive a version; ``disk_cache.FORMAT`` says when not.
+    Versions of our package share them; ``disk_cache.FORMAT`` changes if results do.
     """
     digests = digests_of_code(cfg.user_dir, (".py", *READ))
     digests.pop(__name__.partition(".")[0], None)
     unknown = [name for name, digest in digests.items() if not digest]
     if unknown:
         raise ValueError(
-            f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} has no file, so that its "
-            "models' logits could not be told from another version's; put them into a package"
+            f"--teacher-cache {cfg.teacher_cache}: module {unknown[0]} must have a file, by which "
+            "logits of its versions differ: put its models into a package"
         )
     if not digests:
         return {}
@@ -122,7 +122,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
 
 
 def _dtype(cfg, device: torch.device) -> torch.dtype:
-    """The type to compute in: ``auto`` is what the student computes in."""
+    """The type to compute in: ``auto`` is the student's."""
     if cfg.teacher_dtype != "auto":
         return DTYPES[cfg.teacher_dtype]
     if cfg.fp16 or (cfg.amp and device.type == "cuda"):

@@ -1,9 +1,9 @@
 """Teacher logits on disk, for the next run of a sweep.
 
-A file's name is a digest of all that its numbers depend on: teachers and how they are averaged,
-code, data, rows. A file is complete or absent: it is written under another name and moved into
-place, so that runs may share a folder. It ends with a digest of its name and content, and one that
-has another counts as absent.
+A file's name is a digest of all that its values depend on: teachers with their weights, code, data
+and sequences. A file is complete or absent: it is written under another name and then renamed, so
+that runs may share a folder. It ends with a digest of its name and content; a file with a wrong
+digest counts as absent.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from ..fingerprints import digest_of_file, files_of_split
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # raise it where a file, or what this package computes for the same teacher, changes
+FORMAT = 2  # increased if the file format, or logits of the same teacher, change
 UNFINISHED = ".unfinished"
 ABANDONED_AFTER = 3600  # seconds
 
@@ -35,11 +35,11 @@ class OutputCache:
     """Files of a folder.
 
     Args:
-        folder: made where it does not exist
-        teachers: digests of the checkpoints: their content counts and not their names
-        settings: whatever else decides about the logits; JSON values
+        folder: created if it does not exist
+        teachers: digests of the checkpoints' contents
+        settings: all other settings on which the logits depend; JSON values
         data: the binarised data folder
-        code: digests of what may compute logits and is not of this package, as they are now
+        code: current digests of other packages that may compute logits
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class OutputCache:
         self._digests: Dict[str, str] = {}
 
     def make_folder(self) -> None:
-        """Make it, without what runs left behind that were killed while they wrote.
+        """Create the folder, and remove unfinished files of killed runs.
 
         Raises:
-            ValueError: where the folder cannot be written to, and holds nothing to read either.
+            ValueError: if the folder cannot be written to, and holds nothing to read either.
         """
         folder = self._folder
         try:
@@ -70,7 +70,7 @@ class OutputCache:
                 pass
             for name in os.listdir(folder):
                 path = os.path.join(folder, name)
-                with contextlib.suppress(OSError):  # just finished, or another user's
+                with contextlib.suppress(OSError):  # just finished, or of another user
                     if name.endswith(UNFINISHED) and _is_abandoned(path):
                         os.remove(path)
         except OSError as error:
@@ -78,47 +78,47 @@ class OutputCache:
                 logger.warning("--teacher-cache %s is only read: %s", folder, error)
                 return
             raise ValueError(
-                f"--teacher-cache {folder}: a folder that can be written to is wanted ({error})"
+                f"--teacher-cache must be a writable folder, got {folder} ({error})"
             ) from error
 
     def _digest(self, path: str) -> str:
-        """Of the content when it is first needed in a run."""
+        """Digest of the data, computed at its first use in a run."""
         if path not in self._digests:
             self._digests[path] = digest_of_file(path)
         return self._digests[path]
 
-    def _path(self, split: str, rows: str, combine: bool) -> str:
+    def _path(self, split: str, sequences: str, combine: bool) -> str:
         texts = files_of_split(self._data, split, combine)
         parts = {
             "format": FORMAT,
             "teachers": self._teachers,
             "settings": self._settings,
             "texts": [self._digest(path) for path in texts],
-            "rows": rows,
+            "rows": sequences,
         }
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return os.path.join(self._folder, f"{split}-{key[:32]}.npy")
 
     def load(
-        self, split: str, rows: str, shape: Tuple[int, ...], combine: bool = False
+        self, split: str, sequences: str, shape: Tuple[int, ...], combine: bool = False
     ) -> Optional[np.ndarray]:
-        """What :meth:`store` was given for these rows, float32 of this shape; None if nothing."""
-        path = self._path(split, rows, combine)
+        """The stored logits of these sequences, float32 of this shape; None without any."""
+        path = self._path(split, sequences, combine)
         try:
             outputs = _read(path, tuple(shape))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            logger.warning("--teacher-cache: %s is computed anew (%s)", path, error)
+            logger.warning("--teacher-cache: %s is computed again (%s)", path, error)
             return None
         logger.info("teacher: %d examples of split %s from %s", len(outputs), split, path)
         return outputs
 
-    def store(self, split: str, rows: str, outputs: np.ndarray, combine: bool = False) -> None:
-        """Keep outputs, float32; a full disk costs the next run time, and this one nothing."""
-        path = self._path(split, rows, combine)
+    def store(self, split: str, sequences: str, outputs: np.ndarray, combine: bool = False) -> None:
+        """Store outputs, float32; a full disk is only a warning."""
+        path = self._path(split, sequences, combine)
         began_with, now = self._settings["code"], {}
-        with contextlib.suppress(OSError, ValueError):  # it is gone
+        with contextlib.suppress(OSError, ValueError):  # it was removed
             now = self._code()
         if now != began_with:
             names = sorted(n for n in {*now, *began_with} if now.get(n) != began_with.get(n))
@@ -147,23 +147,23 @@ def _seal(path: str, outputs: np.ndarray) -> bytes:
 
 
 def _read(path: str, shape: Tuple[int, ...]) -> np.ndarray:
-    """The outputs of a file, of which nothing is believed before it is compared.
+    """The outputs of a file, after a comparison of its digest.
 
     Raises:
-        OSError: where it is missing or cannot be read
-        ValueError: where it is damaged, or not what is wanted
+        OSError: if it is missing or cannot be read
+        ValueError: if it is damaged, or has another shape
     """
     header = io.BytesIO()
     form = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, form)
     size = len(header.getvalue()) + 4 * math.prod(shape) + hashlib.sha256().digest_size
-    # a pipe would wait for somebody who writes
+    # opening a pipe would wait for a writer
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if status.st_size != size:
-            raise ValueError(f"it has {status.st_size} bytes instead of {size}")
+            raise ValueError(f"it must have {size} bytes, got {status.st_size}")
         content = file.read()
     outputs = np.frombuffer(content, "<f4", math.prod(shape), len(header.getvalue())).reshape(shape)
     if not content.startswith(header.getvalue()) or not content.endswith(_seal(path, outputs)):
@@ -172,10 +172,10 @@ def _read(path: str, shape: Tuple[int, ...]) -> np.ndarray:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Whether nobody writes this unfinished file: its process is no more, or it is old."""
+    """Whether an unfinished file is abandoned: its process has ended, or it is old."""
     owner, _, host = path[: -len(UNFINISHED)].rpartition("@")
     pid = owner.rpartition("-")[2]
-    if not pid.isdecimal():  # nobody that we know of
+    if not pid.isdecimal():  # not a name of ours
         return True
     if time.time() - os.path.getmtime(path) > ABANDONED_AFTER:
         return True
@@ -185,6 +185,6 @@ def _is_abandoned(path: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # another user's
+    except OSError:  # of another user
         return False
     return False

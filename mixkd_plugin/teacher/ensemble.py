@@ -1,7 +1,7 @@
-"""The teacher: a frozen ensemble that trainer, optimizer and checkpoints cannot reach.
+"""The teacher: a frozen ensemble, hidden from trainer, optimizer and checkpoints.
 
-A plain object, held by the task. fairseq wraps, saves, optimises and calls ``train()`` on whatever
-module it finds; it does not find this one.
+The task holds it as a plain object: fairseq would wrap, save, optimise and call ``train()`` on a
+module.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ DTYPES = {
 
 
 class TeacherInput(NamedTuple):
-    """The data that the teacher reads, and how its texts are laid out."""
+    """The teacher's data, and the layout of its texts."""
 
     data: str  # a binarised folder
     dictionary: object
     init_token: Optional[int]
     separator_token: Optional[int]
-    flag: Optional[str] = None  # that names the folder in errors; None: the student's data
+    flag: Optional[str] = None  # for errors; None: the student's data
 
 
 class TeacherRequirements(NamedTuple):
-    """What a teacher must agree with; see :mod:`mixkd_plugin.checkpoints.checks`."""
+    """Requirements of a teacher; see :mod:`mixkd_plugin.checkpoints.checks`."""
 
     reads: TeacherInput
     labels: Optional[object]  # None for regression
@@ -52,10 +52,10 @@ class Teacher:
     """Weighted mean of the logits of frozen models.
 
     Args:
-        models: those that :mod:`mixkd_plugin.models.encode` knows
+        models: supported by :mod:`mixkd_plugin.models.encode`
         weights: one for each model, summing to 1
         head: name of their classification head
-        padding_free: compute no padding, where the model allows it
+        padding_free: compute no padding, if the model supports it
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Teacher:
     def logits(self, tokens: Tensor, mix: Optional[Mix] = None) -> Tensor:
         """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has."""
         total = 0
-        with torch.autocast(tokens.device.type, enabled=False):  # --teacher-dtype alone decides
+        with torch.autocast(
+            tokens.device.type, enabled=False
+        ):  # only --teacher-dtype sets the type
             for model, weight in zip(self._models, self._weights):
                 logits = encode(model, self._head, tokens, mix, self._padding_free)
                 total = total + weight * logits.float()
@@ -88,7 +90,7 @@ def parse_weights(weights: Optional[str], count: int) -> List[float]:
     """``0.7:0.3`` -> [0.7, 0.3], scaled to sum 1; equal weights for None.
 
     Raises:
-        ValueError: for another number of weights than teachers, or weights that cannot be.
+        ValueError: for another number of weights than teachers, or invalid weights.
     """
     if weights is None:
         return [1 / count] * count
@@ -117,10 +119,10 @@ def load_teacher(
     padding_free: bool,
     group: distributed.BroadcastGroup,
 ) -> Teacher:
-    """Load and check an ensemble: read by one rank of the group, and sent to the others.
+    """Load and check an ensemble: one rank of the group reads it and sends it to the others.
 
     Raises:
-        ValueError: on every rank, naming the file and what is wrong with it.
+        ValueError: on every rank, with the file's name.
     """
     normalised = parse_weights(weights, len(paths))
     models = []
@@ -141,7 +143,7 @@ def load_teacher(
 
 @contextlib.contextmanager
 def _named(path: str, expected: TeacherRequirements):
-    """Errors in its context say which teacher they are about, and which data it reads."""
+    """Adds the names of the teacher and its data to errors in its context."""
     try:
         yield
     except ValueError as error:
@@ -154,11 +156,11 @@ def read_state(path: str) -> Dict[str, Any]:
     """A checkpoint, as :func:`configured.read_configured` has it.
 
     Raises:
-        ValueError: where it cannot be read.
+        ValueError: if it cannot be read.
     """
     try:
         return read_configured(path)
-    except ValueError as error:  # names the path itself
+    except ValueError as error:  # already has the path
         raise ValueError(f"--teacher-path: {error}") from error
 
 
@@ -177,7 +179,7 @@ def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
 
 
 def _shared(group: distributed.BroadcastGroup, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
-    """The checkpoint on every rank; where it was not read, with zeros that take no memory."""
+    """The checkpoint on every rank; on ranks that did not read it, zeros without memory."""
     if group.process_group is None:
         return state
     small = shapes = None
@@ -194,7 +196,7 @@ def _shared(group: distributed.BroadcastGroup, state: Optional[Dict[str, Any]]) 
 
 
 def _build(state: Dict[str, Any], expected: TeacherRequirements) -> torch.nn.Module:
-    """The model of a checkpoint, on the data that it reads."""
+    """The model of a checkpoint, on its data."""
     cfg, reads = state["cfg"], expected.reads
     regression = expected.labels is None
     task = sentence_task(cfg["task"], reads.data, expected.head, expected.num_classes, regression)

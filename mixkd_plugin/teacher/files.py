@@ -1,4 +1,4 @@
-"""The teacher's checkpoints on disk, as they are when a run begins."""
+"""The teacher's checkpoints on disk at the beginning of a run."""
 
 import logging
 import os
@@ -14,10 +14,10 @@ READERS = ("run", "host")
 
 
 class TeacherFiles:
-    """Files whose content must not change while a run needs them.
+    """Files whose content must not change during a run.
 
     Raises:
-        ValueError: on every rank, where a file is missing or differs between hosts.
+        ValueError: on every rank, if a file is missing or differs between hosts.
 
     Args:
         paths: of the checkpoints
@@ -38,9 +38,9 @@ class TeacherFiles:
         )
 
     def check_unchanged(self) -> None:
-        """Raise ValueError where a file is not the one that the run began with.
+        """Raise ValueError if a file has changed since the beginning of the run.
 
-        Called before a file is read and after it, it vouches for what was read.
+        Called before and after reading, it checks the content that was read.
         """
         for path, version in self._versions.items():
             there = os.path.isfile(path)
@@ -50,37 +50,37 @@ class TeacherFiles:
             self._versions[path] = now
 
     def check_recorded(self, recorded: Optional[Dict[str, str]]) -> None:
-        """Compare with the digests that the run left in the checkpoint from which it goes on.
+        """Compare with the digests in the checkpoint from which the run resumes.
 
         Raises:
-            ValueError: where a file of the same name has another content.
+            ValueError: if a file of the same name has another content.
         """
         for path, digest in self.digests.items():
             if (recorded or {}).get(path, digest) != digest:
                 raise ValueError(
                     f"--teacher-path: {path} has changed since the run began (it was "
                     f"{recorded[path][:12]}, it is {digest[:12]}, SHA-256): put the former file "
-                    "back, or begin anew in another --save-dir"
+                    "back, or start again in another --save-dir"
                 )
         if recorded and set(recorded.values()) != set(self.digests.values()):
-            logger.warning("--teacher-path: other teachers than those that the run began with")
+            logger.warning("--teacher-path: other teachers than at the beginning of the run")
 
 
 def split_paths(teacher_path: str) -> List[str]:
     """The checkpoints of A.pt:B.pt:...
 
     Raises:
-        ValueError: where a name that holds the separator was cut in two.
+        ValueError: if a name with the separator in it was split.
     """
     paths = teacher_path.split(os.pathsep)
     for end in range(2, len(paths) + 1):
         for begin in range(end - 1):
             cut = paths[begin:end]
-            whole = os.pathsep.join(cut)
-            if os.path.isfile(whole) and not all(map(os.path.isfile, cut)):
+            name = os.pathsep.join(cut)
+            if os.path.isfile(name) and not all(map(os.path.isfile, cut)):
                 raise ValueError(
-                    f"--teacher-path {teacher_path}: {os.pathsep!r} divides checkpoints and cannot "
-                    f"be in the name of one; rename {whole}, or name a link to it"
+                    f"--teacher-path must not have {os.pathsep!r} in the name of a checkpoint, got "
+                    f"{teacher_path}: rename {name}, or use a link to it"
                 )
     return paths
 
@@ -94,7 +94,7 @@ def _checked_version(path: str) -> Tuple[int, ...]:
 
 
 def _version(path: str) -> Tuple[int, ...]:
-    """Of two files one after the other, equal where the content is: unlike the time of the last
-    change, nobody can set that of the inode's."""
+    """A key that changes with a file's content: unlike the time of modification, the inode's
+    time cannot be set."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

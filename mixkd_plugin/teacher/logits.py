@@ -1,8 +1,8 @@
 """Teacher logits: computed once for each sequence, looked up at every step.
 
-Those that are needed again (of clean examples, and of mixes that repeat or that another run of a
-sweep will draw) are computed beforehand, in batches that depend on the sequences alone. So they are
-the same, bit for bit, on any number of processes, after an interruption, and read back from disk.
+Logits that are needed repeatedly (of clean examples, and of mixes that repeat or that another run
+of a sweep draws) are computed first, in batches that depend only on the sequences. So they are
+equal, bit for bit, on any number of processes, after an interruption, and from disk.
 Those that are needed once are computed in their step.
 """
 
@@ -37,8 +37,8 @@ class TeacherLogits:
         num_classes: C
         device: where known logits are kept
         num_workers: processes that load data while logits are computed
-        cache: where known logits outlive the run
-        own_tokens: whether the teacher reads ``teacher_tokens`` of a batch, of its own vocabulary
+        cache: stores logits for later runs
+        own_tokens: whether the teacher reads a batch's ``teacher_tokens``, of another vocabulary
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class TeacherLogits:
         self._digests: Dict[int, str] = {}  # epoch -> digest of its mixes
 
     def load(self) -> None:
-        """Load the teacher, if it is not there yet; all ranks at the same time."""
+        """Load the teacher, if it is not loaded yet; all ranks at the same time."""
         if self.ensemble is None:
             self.ensemble = self._load_teacher()
 
     def prepare_clean(self, sequences: TeacherSequences) -> None:
-        """Know the logits of the clean examples of a split."""
+        """Compute the logits of the clean examples of a split."""
         if sequences.split not in self._clean:
             self._clean[sequences.split] = self._known(sequences)
 
     def prepare_mixed(self, sequences: TeacherSequences, keep: bool) -> None:
-        """Know the logits of an epoch's mixes; ``keep`` those of other epochs."""
+        """Compute the logits of an epoch's mixes; ``keep`` those of other epochs."""
         if not keep:
             self._digests.clear()
         digest = self._digests[sequences.epoch] = sequences.digest()
@@ -82,7 +82,7 @@ class TeacherLogits:
             self._mixed[digest] = self._known(sequences)
 
     def forget(self, split: str) -> None:
-        """A split that is loaded anew may have other examples."""
+        """A split that is loaded again may have other examples."""
         self._clean.pop(split, None)
         self._digests.clear()
 
@@ -90,13 +90,13 @@ class TeacherLogits:
         self, sample: Dict[str, Any], clean: bool, mixed: bool
     ) -> Tuple[Dict[str, Any], Tensor]:
         """A batch with ``teacher_logits`` (B, C) and ``partner.teacher_logits`` (M, C), where
-        ``clean`` and ``mixed`` ask for them.
+        ``clean`` and ``mixed`` are true.
 
         Returns:
-            the batch, its logits in float32, zeros where the teacher's are not finite; and the
-            number of such sequences, a scalar tensor. A loss that overflows would end the run in
-            fairseq's words, or look like a loss scale that is too high: so it stays finite until
-            the number has reached all ranks.
+            the batch, its logits in float32, zeros if the teacher's are not finite; and the
+            number of such sequences, a scalar tensor. An overflow of the loss would give fairseq's
+            error, or look like a too high loss scale: so it stays finite until all ranks know the
+            number.
         """
         ids, split = sample["id"], sample["split"]
         of_clean = of_mixed = None
@@ -105,17 +105,17 @@ class TeacherLogits:
             of_clean = _look_up(self._clean[split], ids)
         if mixed and sample["epoch"] in self._digests:
             of_mixed = _look_up(self._mixed[self._digests[sample["epoch"]]], ids)
-        ask_clean, ask_mixed = clean and of_clean is None, mixed and of_mixed is None
-        if ask_clean or ask_mixed:  # one pass for both
+        need_clean, need_mixed = clean and of_clean is None, mixed and of_mixed is None
+        if need_clean or need_mixed:  # one pass for both
             self.load()
-            tokens, mix = self._inputs(sample, ask_clean, ask_mixed, ids.device)
+            tokens, mix = self._inputs(sample, need_clean, need_mixed, ids.device)
             logits = self.ensemble.logits(tokens, mix)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
             not_finite = finite.logical_not().sum()
             logits = logits.masked_fill(~finite, 0)
             of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split_logits(logits)
-            of_clean = of_clean_now if ask_clean else of_clean
-            of_mixed = of_mixed_now if ask_mixed else of_mixed
+            of_clean = of_clean_now if need_clean else of_clean
+            of_mixed = of_mixed_now if need_mixed else of_mixed
         return _with_logits(sample, of_clean, of_mixed), not_finite
 
     def add_zeros_to(
@@ -131,7 +131,7 @@ class TeacherLogits:
     def _inputs(
         self, sample: Dict[str, Any], clean: bool, mixed: bool, device: torch.device
     ) -> Tuple[Tensor, Optional[Mix]]:
-        """What the teacher reads of a batch: tokens (B, T), and what those are mixed with."""
+        """The teacher's input of a batch: tokens (B, T), and their mix."""
 
         def tokens(batch: Dict[str, Any]) -> Tensor:
             return self._tokens(batch).to(device)
@@ -143,24 +143,24 @@ class TeacherLogits:
             return batch["net_input"]["src_tokens"]
         if "teacher_tokens" not in batch:
             raise ValueError(
-                "--teacher-data: a batch lacks what the teacher reads of it; load each split by "
+                "--teacher-data: a batch must have teacher_tokens, got none; load each split by "
                 "this task's load_dataset, after build_model"
             )
         return batch["teacher_tokens"]
 
     def _known(self, sequences: TeacherSequences) -> Tensor:
         """(n, sequences of each, C) on every rank, by position in the split; -inf for examples
-        that are left out."""
+        without logits."""
         shape = (sequences.split_size, sequences.per_example, self._num_classes)
         known = torch.full(shape, -np.inf, device=self._device)
         ids = torch.from_numpy(sequences.ids).to(self._device)
-        place = sequences.split, sequences.digest()
+        key = sequences.split, sequences.digest()
         if self._cache is not None:
             with distributed.raise_on_all_ranks():
                 stored = None
-                if distributed.rank() == 0:  # the only one to use the disk
+                if distributed.rank() == 0:  # only rank 0 uses the disk
                     shape_of_kept = (len(ids), *shape[1:])
-                    stored = self._cache.load(*place, shape_of_kept, sequences.combined)
+                    stored = self._cache.load(*key, shape_of_kept, sequences.combined)
                 if stored is not None:
                     known[ids] = torch.from_numpy(stored).to(self._device)
             distributed.merge_max(known)
@@ -181,7 +181,7 @@ class TeacherLogits:
         if self._cache is not None:
             with distributed.raise_on_all_ranks():
                 if distributed.rank() == 0:
-                    self._cache.store(*place, known[ids].cpu().numpy(), sequences.combined)
+                    self._cache.store(*key, known[ids].cpu().numpy(), sequences.combined)
         return known
 
     def _compute(self, sequences: TeacherSequences, known: Tensor) -> None:
@@ -195,7 +195,7 @@ class TeacherLogits:
             batch_sampler=batches[distributed.rank() :: distributed.world_size()],
             collate_fn=sequences.collater,
             num_workers=self._num_workers,
-            generator=torch.Generator(),  # training's random numbers are not for this
+            generator=torch.Generator(),  # does not use training's random numbers
         )
         for done, sample in enumerate(loader):
             if time.perf_counter() - logged > 60:

@@ -1,4 +1,4 @@
-"""What the teacher reads of a split: the same sequences for any batch size, order and ranks."""
+"""The teacher's sequences of a split, equal for any batch size, order and number of ranks."""
 
 import hashlib
 from typing import Any, Dict, List
@@ -14,8 +14,8 @@ class TeacherSequences(Dataset):
     """The clean examples of a split, or with a plan the mixes of its epoch.
 
     Args:
-        dataset: the split, whose examples bring partners where it has a plan
-        kept: (k,) which of its examples
+        dataset: the split; with a plan its examples have partners
+        kept: (k,) positions of the examples to use
     """
 
     def __init__(self, dataset: DistillationDataset, kept: np.ndarray):
@@ -32,7 +32,7 @@ class TeacherSequences(Dataset):
 
     @classmethod
     def clean(cls, dataset: DistillationDataset, longest: int) -> "TeacherSequences":
-        """The examples of at most so many tokens."""
+        """The examples within a limit of tokens."""
         return cls(dataset.without_mixes(), np.flatnonzero(dataset.sizes <= longest))
 
     @classmethod
@@ -46,18 +46,18 @@ class TeacherSequences(Dataset):
 
     @property
     def lengths(self) -> np.ndarray:
-        """(k,) tokens that the teacher reads of each example."""
+        """(k,) the teacher's tokens of each example."""
         return self._lengths[self.ids]
 
     def digest(self) -> str:
-        """Of the sequences: examples, lengths, partners and weights, in hexadecimal."""
+        """Digest of the sequences: examples, lengths, partners and weights, in hexadecimal."""
         parts = [self.ids, self.lengths]
         if self._plan is not None:
             parts += [self._plan.partners[self._kept], self._plan.lam[self._kept]]
         return hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts)).hexdigest()
 
     def batches(self, max_tokens: int) -> List[np.ndarray]:
-        """All of them by increasing length, in batches of about so many tokens."""
+        """All of them by increasing length, in batches with about equal numbers of tokens."""
         tokens = self.lengths
         if self._plan is not None:
             partners = self._lengths[self._plan.partners[self._kept]]

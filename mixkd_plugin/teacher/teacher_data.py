@@ -1,7 +1,7 @@
 """A copy of the data in the teacher's own vocabulary: ``--teacher-data``.
 
-The student's split decides about order, batches and mixes. The copy adds to each of its examples
-what the teacher reads of the same text, laid out as when the teacher was trained.
+Order, batches and mixes are those of the student's split. The copy adds the teacher's tokens of the
+same text to each example, in the layout of the teacher's training.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Layout(NamedTuple):
-    """How texts were laid out when a teacher was trained: flags of its task."""
+    """The layout of texts in a teacher's training: flags of its task."""
 
     init_token: Optional[int]
     separator_token: Optional[int]
@@ -42,10 +42,10 @@ class Layout(NamedTuple):
 
 
 def read_layout(files: TeacherFiles) -> Layout:
-    """That of all teachers, on every rank: the checkpoints know it, whoever made the copy.
+    """The layout of all teachers, on every rank, from their checkpoints.
 
     Raises:
-        ValueError: on every rank, where a checkpoint does not say, or two do not agree.
+        ValueError: on every rank, if a checkpoint lacks it, or two differ.
     """
     with distributed.one_reader(files.read_by) as group:
         with distributed.raise_on_all_ranks():
@@ -61,8 +61,8 @@ def _agreed(paths: Sequence[str]) -> Layout:
             for path, layout in layouts.items()
         )
         raise ValueError(
-            "--teacher-data: its texts are laid out for all teachers alike, and those of "
-            f"--teacher-path were trained with other --init-token, --separator-token ({found})"
+            "--teacher-path must have teachers with equal --init-token and --separator-token for "
+            f"--teacher-data, got {found}"
         )
     shortest = min(layout.max_positions for layout in layouts.values())
     return next(iter(layouts.values()))._replace(max_positions=shortest)
@@ -76,8 +76,8 @@ def _layout_of(path: str) -> Layout:
     if missing:
         flag = missing[0].replace("_", "-")
         raise ValueError(
-            f"--teacher-path {path}: it does not say how its texts are laid out, as --teacher-data "
-            f"needs to know: its task {task.get('_name')} has no --{flag}"
+            f"--teacher-path {path}: its task must have --{flag} for --teacher-data, got task "
+            f"{task.get('_name')} without it"
         )
     try:
         return Layout(*(integer(task, name) for name in Layout._fields))
@@ -90,7 +90,7 @@ class WithTeacherTokens(BaseWrapperDataset):
 
     Args:
         dataset: as fairseq's task loads it
-        tokens: of each of its examples, with a collater that pads
+        tokens: the teacher's, of each example, with a collater that pads
     """
 
     def __init__(self, dataset: FairseqDataset, tokens: FairseqDataset):
@@ -116,11 +116,11 @@ class TeacherData:
 
     Args:
         cfg: the student's task's
-        layout: how its texts are laid out
+        layout: of its texts
         labels: the student's classes; None for regression
 
     Raises:
-        ValueError: naming ``--teacher-data``, where it lacks a dictionary or has other classes.
+        ValueError: for ``--teacher-data`` without a dictionary or with other classes.
     """
 
     def __init__(self, cfg, layout: Layout, labels: Optional[Dictionary]):
@@ -130,7 +130,7 @@ class TeacherData:
         check_dictionaries(self._flag, self.folder, labels is None)
         settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
         settings.update(layout._asdict(), data=self.folder)
-        # positions stay those of the binarised split, and the student alone has targets
+        # positions are those of the binarised split, and only the student has targets
         settings.update(no_shuffle=True, add_prev_output_tokens=False, d2v2_multi=False)
         self._task = SentencePredictionTask.setup_task(Namespace(**settings))
         self._labels = None if labels is None else self._task.label_dictionary
@@ -143,7 +143,7 @@ class TeacherData:
 
     @classmethod
     def open(cls, cfg, files: TeacherFiles, labels: Optional[Dictionary]) -> "TeacherData":
-        """The copy that the teachers of ``files`` read; the same one on every rank.
+        """The copy for the teachers of ``files``; it must be equal on every rank.
 
         Raises:
             ValueError: on every rank.
@@ -163,7 +163,7 @@ class TeacherData:
         targets: np.ndarray,
         unlabelled: bool,
     ) -> WithTeacherTokens:
-        """The student's split, and what the teacher reads of each of its examples.
+        """The student's split, with the teacher's tokens of each example.
 
         Args:
             combine: whether ``split1`` and so on belong to it
@@ -171,26 +171,26 @@ class TeacherData:
             unlabelled: whether an example may have no label
 
         Raises:
-            ValueError: naming ``--teacher-data``, the split and what differs.
+            ValueError: with ``--teacher-data``, the split and the difference.
         """
         with self._named(split):
             check_texts(self.folder, split, self._task.dictionary, combine)
-            whole = self._task.load_dataset(split, combine)
+            loaded = self._task.load_dataset(split, combine)
             classes = self._task.cfg.num_classes
             theirs = read_targets(self.folder, split, self._labels, classes, combine, unlabelled)
             self._check_labels(targets, theirs)
             self._check_texts(split, combine)
-        return WithTeacherTokens(dataset, whole.defn["net_input.src_tokens"])
+        return WithTeacherTokens(dataset, loaded.defn["net_input.src_tokens"])
 
     @contextlib.contextmanager
     def _named(self, split: str):
         try:
             yield
-        except (AssertionError, ValueError) as error:  # fairseq asserts that inputs are there
+        except (AssertionError, ValueError) as error:  # fairseq asserts that inputs exist
             raise ValueError(f"{self._flag}: split {split!r}: {error}") from error
 
     def _check_labels(self, ours: np.ndarray, theirs: np.ndarray) -> None:
-        """Row by row; one that has no label in one of the copies says nothing."""
+        """Compare the labels; examples without a label in one of the copies are skipped."""
         if len(ours) != len(theirs):
             raise ValueError(f"{len(theirs)} examples; {self._student} has {len(ours)}")
         differ = ~np.isclose(ours, theirs)
@@ -200,7 +200,7 @@ class TeacherData:
             raise ValueError(
                 f"example {bad[0]} has the label {self._shown(theirs[bad[0]])}, in "
                 f"{self._student} it has {self._shown(ours[bad[0]])} ({len(bad)} such examples): "
-                "the same texts in the same order are wanted"
+                "give the same texts in the same order"
             )
 
     def _shown(self, target) -> str:
@@ -209,7 +209,7 @@ class TeacherData:
         return repr(self._labels[target + self._labels.nspecial])
 
     def _check_texts(self, split: str, combine: bool) -> None:
-        """By the number in an example, and by their digests where both folders have them."""
+        """Compare texts by their number in an example, and by digests if both folders have them."""
         folders = (self._student, self.folder)
         ours, theirs = (_columns(folder, split) for folder in folders)
         if ours != theirs:

@@ -1,7 +1,7 @@
-"""What all commands share: what they print, how they end, and packages that extend the plugin.
+"""Shared by all commands: their output, their exit codes, and packages that extend the plugin.
 
-A command ends with 0; with 1 and one sentence; with 2, for wrong usage (argparse); with 129, 130 or
-143 where it was hung up, interrupted or terminated.
+Exit codes: 0; 1 with a one-line error; 2 for wrong usage (argparse); 129, 130 or 143 after SIGHUP,
+SIGINT or SIGTERM.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import NoReturn
 from fairseq.utils import import_user_module
 
 TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
-LONGEST = 1000  # characters of a sentence
-# Libraries whose loggers have a level of their own, or handlers.
+LONGEST = 1000  # characters of an error line
+# Libraries whose loggers set their own level or handlers.
 LIBRARIES = ("", "fairseq", "fairseq_cli", "torch", "transformers", "onnxscript", "onnx_ir")
 SETTINGS = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -36,9 +36,9 @@ def run_cli(
     """Parse ``argv`` and do the work.
 
     Raises:
-        SystemExit: where it ends otherwise than well.
+        SystemExit: with the exit code, unless it is 0.
     """
-    if argv is None:  # the process is ours
+    if argv is None:  # called as a command
         _quiet(name)
         _end_on_signals(name)
     try:
@@ -54,7 +54,7 @@ def run_cli(
 
 @contextlib.contextmanager
 def extra(name: str) -> Iterator[None]:
-    """For imports of what only an extra of this package installs.
+    """For imports that need an extra of this package.
 
     Raises:
         SystemExit: naming the library that is missing, and the extra.
@@ -66,7 +66,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """An error's message on one line, without characters that a terminal would obey."""
+    """An error's message on one line, without control characters."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -76,7 +76,7 @@ def sentence(error: BaseException) -> str:
 
 
 def positive(text: str) -> int:
-    """A number of a command line."""
+    """A whole number >= 1 of a command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
     return int(text)
@@ -86,12 +86,12 @@ def add_user_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user-dir",
         metavar="DIR",
-        help="your package that a checkpoint needs, as in its training (examples/extend)",
+        help="your package that was used in training (examples/extend; default: none)",
     )
 
 
 def import_user_dir(folder: str | None) -> None:
-    """As fairseq's commands import it.
+    """Import a user directory as fairseq's commands do.
 
     Raises:
         ValueError: where it cannot be imported.
@@ -103,7 +103,7 @@ def import_user_dir(folder: str | None) -> None:
         import_user_module(argparse.Namespace(user_dir=folder))
     except FileNotFoundError as error:
         raise ValueError(f"--user-dir must be a package's folder, got {folder}") from error
-    except Exception as error:  # of somebody's code
+    except Exception as error:  # the package may raise anything
         if os.environ.get(TRACEBACK):
             raise
         reason = f"{type(error).__name__}: {sentence(error)}"
@@ -111,7 +111,7 @@ def import_user_dir(folder: str | None) -> None:
 
 
 def _end(name: str, error: Exception) -> NoReturn:
-    if isinstance(error, BrokenPipeError):  # whoever reads what is printed has gone
+    if isinstance(error, BrokenPipeError):  # the reader of stdout was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     text = sentence(error)
@@ -126,7 +126,7 @@ def _end_on_signals(name: str) -> None:
     numbers = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
 
     def end(number: int, _frame) -> NoReturn:
-        for other in numbers:  # nothing disturbs the cleaning
+        for other in numbers:  # no second signal interrupts the cleaning up
             signal.signal(other, signal.SIG_IGN)
         os.write(2, f"{name}: ended by {signal.Signals(number).name}\n".encode())
         sys.exit(128 + number)
@@ -141,7 +141,7 @@ def _quiet(name: str) -> None:
     os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    if not os.environ.get(TRACEBACK):  # of fairseq's readers, where a file is damaged
+    if not os.environ.get(TRACEBACK):  # fairseq prints tracebacks of damaged files
         sys.unraisablehook = lambda _ignored: None
     logging.disable(logging.NOTSET)
     logging.basicConfig(format=f"{name}: %(message)s", stream=sys.stderr, force=True)

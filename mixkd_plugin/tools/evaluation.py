@@ -1,4 +1,4 @@
-"""What `compare` and `serving_report` share: measures of models on a split, and their table."""
+"""Shared by `compare` and `serving_report`: measures of models on a split, and their table."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from .output import check_folder
 from .scoring import HEAD_HELP, Batch, Loaded, batches_of_all, in_order, load_all, targets_of
 
 REPORTS = ("report_acc_and_f1", "report_mcc")
-# Key of a measure, its heading, and how it is printed.
+# Key of a measure: heading and format.
 QUALITY = {
     "accuracy": ("accuracy, %", "{:.1f}"),
     "f1": ("F1, %", "{:.1f}"),
@@ -39,26 +39,26 @@ Logits = Callable[[Batch], Tensor]
 
 def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA_DIR", help="data folder of the task, with the labelled split")
+    add("data", metavar="DATA_DIR", help="data folder of the task, with a labelled split")
     add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
-    add("--teacher", metavar="NAME", help="which of them is the teacher (default: the first)")
-    add("--teacher-data", metavar="DIR", help="DATA_DIR in the teacher's own vocabulary")
+    add("--teacher", metavar="NAME", help="name of the teacher (default: the first)")
+    add("--teacher-data", metavar="DIR", help="the teacher's data (default: DATA_DIR)")
     add("--out", required=True, metavar="DIR", help=f"folder for {out}")
     add("--split", default="valid", help="labelled split to score (default: %(default)s)")
-    add("--batch-size", type=positive, default=32, help="texts a batch (default: %(default)s)")
-    add("--rounds", type=positive, default=5, help="timed rounds (default: %(default)s)")
+    add("--batch-size", type=positive, default=32, help="texts in a batch (default: %(default)s)")
+    add("--rounds", type=positive, default=5, help="timed rounds, >= 1 (default: %(default)s)")
     add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
     add_user_dir(parser)
 
 
 def paths_of(args: argparse.Namespace) -> dict[str, str]:
-    """NAME=PATH ... as {name: path}; sets ``teacher`` where it is not named."""
+    """NAME=PATH ... as {name: path}; sets ``teacher`` if it was not given."""
     paths: dict[str, str] = {}
     for item in args.checkpoints:
         name, _, path = item.partition("=")
         if not name or not path or name in paths:
             raise ValueError(f"NAME=CHECKPOINT must have a name and a file, once, got {item!r}")
-        if {"/", os.sep} & {*name} or name in (".", ".."):  # each may have a folder in --out
+        if {"/", os.sep} & {*name} or name in (".", ".."):  # it becomes a folder in --out
             raise ValueError(f"NAME=CHECKPOINT must have a NAME without slashes, got {name}")
         paths[name] = path
     args.teacher = args.teacher or next(iter(paths))
@@ -103,7 +103,7 @@ class Evaluation(NamedTuple):
 
     def measure(self, models: Mapping[str, Logits], name_of: Mapping[str, str]) -> Rows:
         """Quality, agreement with the teacher and speed of models, each from a checkpoint."""
-        asked, targets = metrics_asked(self.loaded.values()), self.targets
+        reports, targets = reports_of(self.loaded.values()), self.targets
         reads = {label: self.batches[name_of[label]] for label in models}
         taught = self.outputs(self.loaded[self.teacher].logits, self.batches[self.teacher])
         outputs = {label: self.outputs(logits, reads[label]) for label, logits in models.items()}
@@ -112,7 +112,7 @@ class Evaluation(NamedTuple):
         for label in models:
             one = self.loaded[name_of[label]]
             rows[label] = {
-                **quality(one, outputs[label], targets, asked),
+                **quality(one, outputs[label], targets, reports),
                 **teacher_agreement(one, outputs[label], taught),
                 "sentences_per_second": speeds[label],
             }
@@ -141,16 +141,16 @@ def evaluation(
         head: the classification head to use, see :func:`scoring.load`
 
     Raises:
-        ValueError: where a checkpoint cannot be used, or two read the data differently.
+        ValueError: if a checkpoint cannot be used, or two read the data differently.
     """
     loaded = load_all(paths, data, teacher, teacher_data, head)
     return Evaluation(loaded, batches_of_all(loaded, split, batch_size), teacher, rounds)
 
 
-def metrics_asked(loaded: Iterable[Loaded]) -> set[str]:
-    """Those of REPORTS that a checkpoint's training or its data folder asks for.
+def reports_of(loaded: Iterable[Loaded]) -> set[str]:
+    """The REPORTS that a checkpoint's settings or its data folder name.
 
-    A teacher from elsewhere was often trained without them.
+    Teachers trained elsewhere often lack them.
     """
     found: set[str] = set()
     for one in loaded:
@@ -162,22 +162,22 @@ def metrics_asked(loaded: Iterable[Loaded]) -> set[str]:
     return found
 
 
-def quality(loaded: Loaded, outputs: Tensor, targets: Tensor, asked: set[str]) -> dict[str, float]:
-    """The task's metrics in percent, the one to plot first; ``asked``: of REPORTS."""
-    classes = loaded.task.cfg.num_classes
-    if loaded.task.cfg.regression_target:
+def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) -> dict[str, float]:
+    """The task's metrics in percent, the one to plot first; ``reports``: keys of REPORTS."""
+    classes = one.task.cfg.num_classes
+    if one.task.cfg.regression_target:
         kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
         targets = targets.view(-1, classes)
         return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
     predictions, targets = outputs.argmax(dim=1), targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
     confusion = metrics.confusion_counts(predictions, targets, classes)
-    if "report_acc_and_f1" in asked:
-        dictionary = loaded.task.label_dictionary
+    if "report_acc_and_f1" in reports:
+        dictionary = one.task.label_dictionary
         names = dictionary.symbols[dictionary.nspecial :][:classes]
         counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
         result["f1"] = 100 * metrics.f1_score(counts.numpy())
-    if "report_mcc" in asked:
+    if "report_mcc" in reports:
         square = confusion.view(classes, classes).numpy()
         result["mcc"] = 100 * metrics.matthews_corrcoef(square)
     return result
@@ -206,9 +206,9 @@ def _percent_equal(a: Tensor, b: Tensor) -> float:
 def seconds_in_turns(
     models: Mapping[str, Logits], work: Mapping[str, Sequence[Sequence[Batch]]]
 ) -> dict[str, list[float]]:
-    """Seconds of each turn of each model: of the batches that ``work`` has for it in that turn.
+    """Seconds of each round of each model, for its batches of that round in ``work``.
 
-    The models take turns, so that a busy neighbour slows all alike, and nobody is always first.
+    In each round the order changes, so that other load on the machine slows all models equally.
     """
     labels, seconds = list(models), {label: [] for label in models}
     for turn in range(len(work[labels[0]])):
@@ -229,7 +229,7 @@ def measure_speeds(
     some = {}
     for name in models:
         step = -(-len(batches[name]) // 9)
-        some[name] = batches[name][step // 2 :: step]  # over all lengths
+        some[name] = batches[name][step // 2 :: step]  # of all lengths
     work = {name: [its] * (rounds + 1) for name, its in some.items()}  # the first round warms up
     return {
         name: sum(len(batch["id"]) for batch in some[name]) / statistics.median(times[1:])

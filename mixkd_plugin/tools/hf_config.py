@@ -1,7 +1,7 @@
-"""What config.json says of an encoder, under one set of names, and what RoBERTa cannot represent.
+"""The settings of an encoder in config.json under one set of names, with checks for RoBERTa.
 
 BERT, RoBERTa (XLM-R, DistilRoBERTa, CamemBERT) and DistilBERT are the same stack of layers under
-different names; here are the names. Where a key is missing, transformers' default counts.
+different names, which are listed here. A missing key has transformers' default.
 """
 
 import math
@@ -13,7 +13,7 @@ from .tokenizers.library import read_json_if_there
 
 
 class Family(NamedTuple):
-    """How the models of one kind name things.
+    """The names that models of one kind use.
 
     keys: BERT's -> in config.json, where transformers does not translate
     prefix: of the encoder's weights in a model with a head
@@ -105,7 +105,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_accurate",
     "relu": "relu",
 }
-# What config.json may say; None: absent.
+# Permitted values in config.json; None: absent.
 ALLOWED = {
     "hidden_act": tuple(ACTIVATIONS),
     "position_embedding_type": (None, "absolute"),
@@ -113,7 +113,7 @@ ALLOWED = {
     "add_cross_attention": (None, False),
     "pruned_heads": (None, {}),
     "quantization_config": (None,),
-    "auto_map": (None, {}),  # code of the model's own, which is not run
+    "auto_map": (None, {}),  # custom code, which is not run
 }
 SIZES = (
     "vocab_size",
@@ -140,7 +140,7 @@ class EncoderConfig(NamedTuple):
     head_dropout: float
     layer_norm_eps: float
     unused_positions: int  # leading rows of the position table that no text reaches
-    raw: dict[str, Any]  # config.json as it is, for head.py
+    raw: dict[str, Any]  # config.json, for head.py
 
     @property
     def longest(self) -> int:
@@ -149,10 +149,10 @@ class EncoderConfig(NamedTuple):
 
 
 def read_config(folder: str) -> EncoderConfig:
-    """What ``folder/config.json`` describes.
+    """The encoder of ``folder/config.json``.
 
     Raises:
-        ValueError: naming the file, the key and what is allowed.
+        ValueError: for a wrong value, with file and key.
     """
     path = os.path.join(folder, "config.json")
     if not os.path.isfile(path):
@@ -177,7 +177,7 @@ def parse_config(raw: dict[str, Any]) -> EncoderConfig:
     mapping = library("transformers").CONFIG_MAPPING
     try:
         theirs = mapping[model_type].from_dict({k: v for k, v in raw.items() if k not in of_head})
-    except Exception as error:  # of the library that checks them
+    except Exception as error:  # transformers checks them with errors of any kind
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"transformers cannot read it: {reason}") from error
 
@@ -185,8 +185,8 @@ def parse_config(raw: dict[str, Any]) -> EncoderConfig:
         name = family.keys.get(name, name)
         value = getattr(theirs, name)
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value < high:
-            kind = "whole number" if kinds is int else "number"
-            raise ValueError(f"{name} must be a {kind} in [{low}, {high}), got {value!r}")
+            kind = "n integer" if kinds is int else " number"
+            raise ValueError(f"{name} must be a{kind} in [{low}, {high}), got {value!r}")
         return value
 
     sizes = {name: number(name, 1, math.inf, int) for name in SIZES}

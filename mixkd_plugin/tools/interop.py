@@ -1,4 +1,4 @@
-"""Libraries of the extra `interop`, which training never needs."""
+"""Libraries of the extra `interop`; training does not need them."""
 
 import contextlib
 import importlib
@@ -12,7 +12,7 @@ def library(name: str) -> ModuleType:
     """Import a library of the extra.
 
     Raises:
-        ValueError: saying what to install, or why what is there cannot be imported.
+        ValueError: if it is not installed or cannot be imported.
     """
     if name == "transformers":
         _hide_broken_torchaudio()
@@ -26,7 +26,7 @@ def library(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def quiet():
-    """The libraries speak of their insides, at length, in warnings, logs, prints and bars."""
+    """Suppress the libraries' warnings, logs, prints and progress bars."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     bars = sys.modules.get("transformers")
@@ -41,11 +41,11 @@ def quiet():
 
 
 def _hide_broken_torchaudio() -> None:
-    """fairseq-fixed asks for torchaudio, whose newest build need not fit torch.
+    """fairseq-fixed installs torchaudio, whose newest build may not match torch.
 
-    transformers imports it where it is installed, and fails with it.
+    transformers imports it if it is installed, and fails with it.
     """
     try:
         importlib.import_module("torchaudio")
-    except Exception:  # of which there are several: it cannot be used, in any case
+    except Exception:  # of any kind: it cannot be used
         sys.modules["torchaudio"] = None

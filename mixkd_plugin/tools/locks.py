@@ -1,4 +1,4 @@
-"""Locks that the commands of a process inherit, which filelock's are not."""
+"""Locks that child processes inherit (filelock's are not inherited)."""
 
 import contextlib
 import os
@@ -11,23 +11,23 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-POLL_SECONDS = 0.2  # between looks at what another process may have finished
+POLL_SECONDS = 0.2  # between checks for results of other processes
 
 
 @contextlib.contextmanager
 def locked(
     path: Path, wait: bool = True, check: Callable[[], None] = lambda: None
 ) -> Iterator[bool]:
-    """Hold the lock PATH.lock; False where another holds it and ``wait`` is off.
+    """Hold the lock PATH.lock; False if another process holds it and ``wait`` is off.
 
-    Commands inherit it: one that outlives a killed study still holds its folder. ``check`` is
-    called now and then while it waits, and may raise.
+    Commands inherit it: a command that outlives a killed study still holds its folder. ``check``
+    is called repeatedly while it waits, and may raise.
 
     Raises:
-        OSError: where the file system has no locks.
+        OSError: if the file system has no locks.
     """
     if fcntl is None:
-        raise OSError("this system has no fcntl, by which folders are locked: Linux and macOS have")
+        raise OSError("folders are locked by fcntl, which this system lacks: use Linux or macOS")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f"{path.name}.lock"), "w") as file:
         os.set_inheritable(file.fileno(), True)
@@ -44,4 +44,4 @@ def locked(
         try:
             yield True
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # for those who inherited it as well
+            fcntl.flock(file, fcntl.LOCK_UN)  # for processes that inherited it, too

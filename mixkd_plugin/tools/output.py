@@ -1,4 +1,4 @@
-"""Output that is there whole or not at all, and nothing else that a run leaves behind."""
+"""Output that is written completely or not at all, without temporary files left behind."""
 
 import contextlib
 import errno
@@ -11,40 +11,40 @@ from pathlib import Path
 
 from .locks import locked
 
-# Of a write that the system refuses, whatever file it names.
+# Errors of a write that the system refuses, for any file.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-# The writers of torch, safetensors and tokenizers have errors of their own.
+# Words in the errors of the writers of torch, safetensors and tokenizers.
 WORDS = ("PytorchStreamWriter", "inline_container", "I/O error", *map(os.strerror, FULL))
 
 
 def check_folder(out: str) -> None:
-    """Before work is done for it: --out may be made, or is a folder to write in."""
+    """Check before the work that --out can be made, or is a writable folder."""
     folder = os.path.abspath(out)
     missing = _missing_folders(folder)
     there = os.path.dirname(missing[-1]) if missing else folder
     if not os.path.isdir(there) or not os.access(there, os.W_OK):
-        raise ValueError(f"--out must be a folder to write in, got {out}: {there} is none")
+        raise ValueError(f"--out must be a writable folder, got {out}: {there} is not one")
 
 
 @contextlib.contextmanager
 def atomic_output_dir(folder: str, owned: Sequence[str], force: bool) -> Iterator[str]:
-    """A temporary folder; what is put there moves to ``folder`` when its context ends well.
+    """A temporary folder; its files move to ``folder`` when its context ends without an error.
 
     Args:
-        owned: names of all files that such an output may have; the first one goes first and comes
-            last, and so says that all is there
+        owned: names of all files that such an output may have; the first one is removed first and
+            written last, so that it marks a complete output
         force: replace an earlier output, with all of its files
 
     Raises:
-        ValueError: where one of them exists already, or a file cannot be read or written;
-            ``folder`` is as it was then.
+        ValueError: if one of them exists already, or a file cannot be read or written;
+            ``folder`` is not changed then.
     """
     folder = os.path.abspath(folder)
     there = [name for name in owned if os.path.lexists(os.path.join(folder, name))]
     if there and not force:
-        raise ValueError(f"{folder} already holds {there[0]}; --force replaces it")
+        raise ValueError(f"{folder} already has {there[0]}: --force replaces it")
     try:
-        # on the same disk, so that the renames at the end cannot fail for lack of space
+        # on the same disk, so that the final renames need no space
         with work_folder(folder, ".output-") as work:
             yield work
             for name in owned:
@@ -64,26 +64,26 @@ def atomic_output_dir(folder: str, owned: Sequence[str], force: bool) -> Iterato
 
 @contextlib.contextmanager
 def work_folder(parent: str, prefix: str) -> Iterator[str]:
-    """An empty hidden folder in ``parent`` that is gone when its context ends, by an error, too.
+    """An empty hidden folder in ``parent``, removed when its context ends, also by an error.
 
-    Such ones that killed processes of this host left there are removed first.
+    Those of killed processes of this host are removed first.
     """
     new = _missing_folders(parent)
     prefix = f"{prefix}{socket.gethostname()}-"
     try:
         os.makedirs(parent, exist_ok=True)
-        with contextlib.suppress(OSError):  # a folder that may not be listed, or without locks
+        with contextlib.suppress(OSError):  # the folder cannot be listed or locked
             _remove_left(Path(parent), prefix)
         with contextlib.ExitStack() as stack:
             folder = Path(parent, f"{prefix}{uuid.uuid4().hex}")
             stack.callback(_remove_folder, folder)
-            with contextlib.suppress(OSError):  # no locks on this disk: what is killed leaves it
+            with contextlib.suppress(OSError):  # no locks on this disk: a killed process leaves it
                 stack.enter_context(locked(folder))
             folder.mkdir()
             yield str(folder)
     except BaseException:
         for name in new:
-            with contextlib.suppress(OSError):  # not empty: somebody else's
+            with contextlib.suppress(OSError):  # not empty: used by another process
                 os.rmdir(name)
         raise
 
@@ -96,13 +96,13 @@ def _remove_left(parent: Path, prefix: str) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
-    """A work folder; its lock last, by which a later run knows what is left of it."""
+    """Remove a work folder, and its lock last: by the lock a later run finds the rest."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
 
 
 def _missing_folders(folder: str) -> list[str]:
-    """``folder`` and those above it that are not there, the deepest first."""
+    """``folder`` and its parents that do not exist, the deepest first."""
     missing = []
     while not os.path.lexists(folder):
         missing.append(folder)
@@ -119,7 +119,7 @@ def _remove(folder: str, name: str) -> None:
 
 
 def _sentence(error: Exception, folder: str) -> str | None:
-    """What to say of a file that cannot be read or written; None of any other error."""
+    """The message for a file that cannot be read or written; None for any other error."""
     if isinstance(error, OSError):
         name = os.path.abspath(error.filename or folder)
         if error.errno not in FULL and os.path.commonpath([folder, name]) != folder:

@@ -1,4 +1,4 @@
-"""How figures look."""
+"""The style of figures."""
 
 import logging
 
@@ -17,9 +17,9 @@ def pyplot():
     """matplotlib.pyplot, drawing into files in this package's style.
 
     Raises:
-        ValueError: where it is not installed.
+        ValueError: if it is not installed.
     """
-    # hydra, inside fairseq's loader, turns on everybody's debugging messages
+    # hydra, inside fairseq's loader, turns on all debugging messages
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     try:
         import matplotlib

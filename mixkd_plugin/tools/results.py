@@ -1,4 +1,4 @@
-"""The lines of a study's results.jsonl: what they hold, and how they are read and checked."""
+"""The lines of a study's results.jsonl: their format, and how they are read and checked."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,11 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import from_json
 from typing_extensions import Required, TypedDict
 
-GOLD = "gold"  # the data whose labels are GLUE's own
-RECIPE = "recipe"  # the variant in which nothing is changed
+GOLD = "gold"  # the data with GLUE's own labels
+RECIPE = "recipe"  # the variant without changes
 TEACHER = "teacher"  # the arm of lines about teachers
-# GLUE's own metric of a task, the first that every run has; of all others accuracy.
+FORMER_ARMS = {"FM": "TMKD-only"}  # in results recorded under an earlier name
+# GLUE's metric of a task, the first that every run has; other tasks have accuracy.
 HEADLINES = {
     "CoLA": ("mcc",),
     "STS-B": ("pearson_and_spearman",),
@@ -23,7 +24,7 @@ NEXT_KEY = re.compile(r",(?=[\w.-]+=)")  # a comma that begins another KEY=VALUE
 
 
 class Run(NamedTuple):
-    """What tells a run of a study from the others."""
+    """The key of a run in a study."""
 
     task: str
     fraction: float
@@ -35,7 +36,7 @@ class Run(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where its study keeps it."""
+        """Its folder in the study's."""
         parts = self.task, f"{self.fraction:g}", self.data, self.student, self.arm, self.variant
         return "/".join([*(part.replace("/", "_") for part in parts), f"seed{self.seed}"])
 
@@ -62,7 +63,7 @@ def headlines(task: str) -> Sequence[str]:
 
 
 def changes_of(variant: str) -> dict[str, str]:
-    """What a variant changes: KEY=VALUE[,KEY=VALUE], where a value may hold commas.
+    """The changes of a variant: KEY=VALUE[,KEY=VALUE], where a value may have commas.
 
     Raises:
         ValueError: for another form.
@@ -91,7 +92,7 @@ def _variant(text: str) -> str:
 Name = Annotated[str, AfterValidator(_printable)]
 Count = Annotated[int, Field(gt=-(10**18), lt=10**18)]
 Number = float | None
-Measures = dict[str, Number]  # of a split; a run that diverged has nan
+Measures = dict[str, Number]  # of a split; nan if the run diverged
 
 
 class _Sizes(TypedDict, total=False):
@@ -157,10 +158,10 @@ _DONE, _FAILED, _SPEED = map(TypeAdapter, (_Done, _Failed, _Speed))
 
 
 def check_record(record: Any) -> dict[str, Any]:
-    """The line as it is, if all that the report reads is there and of its kind.
+    """The line, unchanged, if it has all that the report reads.
 
     Raises:
-        ValueError: what must be where, and what is there.
+        ValueError: with the key, the rule and the value.
     """
     if not isinstance(record, dict):
         raise ValueError(f"a line must be an object, got {type(record).__name__}")
@@ -179,29 +180,30 @@ def check_record(record: Any) -> dict[str, Any]:
         ):
             missing.add(f"metrics.valid.{headlines(record['task'])[0]}")
         if missing:
-            raise ValueError(f"{', '.join(sorted(missing))}: must be there")
+            raise ValueError(f"{', '.join(sorted(missing))}: must be given, got none")
     return record
 
 
 def parse_record(text: bytes) -> dict[str, Any]:
-    """:func:`check_record` of a JSON text; ValueError where it is damaged, too."""
+    """:func:`check_record` of a JSON text; ValueError if it is damaged, too."""
     return check_record(from_json(text))
 
 
 def subject(record: Mapping[str, Any]) -> Any:
-    """What a line is about: its run, or the task and student of a speed."""
+    """The key of a line: its run, or the task and student of a speed."""
     if "kind" in record:
         return record["task"], record["student"]
     if record["arm"] == TEACHER:
         record = {"student": TEACHER, "data": GOLD, "variant": RECIPE, **record}
-    return Run(**{key: record[key] for key in Run._fields})
+    run = Run(**{key: record[key] for key in Run._fields})
+    return run._replace(arm=FORMER_ARMS.get(run.arm, run.arm))
 
 
 def read_results(paths: Sequence[str]) -> Results:
     """All results; a later line of a run replaces earlier ones, a failed one never a done one.
 
     Raises:
-        ValueError: naming file and line, where one cannot be read or lacks what it needs.
+        ValueError: with file and line, if one cannot be read or lacks a key.
     """
     latest: dict[Any, dict] = {"done": {}, "failed": {}, None: {}}  # a speed has no status
     for path in paths:
@@ -224,7 +226,7 @@ def _read_file(path: str) -> list[dict[str, Any]]:
                 records.append(parse_record(line))
             except ValueError as error:
                 text = f"{path}, line {number}: {error}"
-                raise ValueError(f"{text}; the study's command writes the file anew") from error
+                raise ValueError(f"{text}; the study's command writes the file again") from error
     if not records:
         raise ValueError(f"{path} must hold results of a study, got no line")
     return records

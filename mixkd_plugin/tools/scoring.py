@@ -1,4 +1,4 @@
-"""Trained checkpoints loaded side by side, and the batches of a split that they read."""
+"""Several trained checkpoints, and the batches of a split that they read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +23,9 @@ from ..data.labels import check_texts
 from ..fingerprints import read_digests
 from ..models.rebuild import build, model_class
 
-# What must be equal in the configurations of checkpoints, for the examples to mean the same.
+# Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target")
-HEAD_HELP = "its classification head (default: the one that its settings name, or its only one)"
+HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
 
 Batch = dict[str, Any]
 
@@ -42,7 +42,7 @@ class Loaded(NamedTuple):
 
     @property
     def reads(self) -> tuple:
-        """What decides its batches: the folder, a task of one's own, how texts are cut short."""
+        """All that its batches depend on: the folder, a custom task, how texts are shortened."""
         cfg, kind = self.task.cfg, type(self.task)
         own = None if kind.__module__.startswith(("fairseq.", "mixkd_plugin.")) else kind
         method = str(cfg.shorten_method)
@@ -62,11 +62,10 @@ def load(path: str, data: str, head: str | None = None) -> Loaded:
     """A checkpoint's model, and a task on the data folder for it.
 
     Args:
-        head: the classification head to use (default: the one that its settings name, or that it
-            has alone)
+        head: the classification head to use (default: that of its settings, or its only one)
 
     Raises:
-        ValueError: where it cannot be used, or its words or labels are not those of the folder.
+        ValueError: if it cannot be used, or its vocabulary or labels are not the folder's.
     """
     return load_state(path, read_configured(path), data, head)
 
@@ -88,7 +87,7 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
             names = class_names(labels)
             raise ValueError(
                 f"its head {head!r} has {classes} outputs, the data has the {len(names)} classes "
-                f"{', '.join(names)}: name a folder with the classes that it was trained on"
+                f"{', '.join(names)}: give a folder with the classes that it was trained on"
             )
         model = build(cfg["model"], weights, head, classes, task)
         if not all(map(is_finite, model.parameters())):
@@ -99,19 +98,19 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
 
 
 def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | None):
-    """Its name, and how many outputs it has."""
+    """Its name and number of outputs."""
     heads = heads_of(weights)
     if not heads:
-        raise ValueError("it has no classification head: was it trained for sentences?")
+        raise ValueError("it has no classification head: was it trained on sentence prediction?")
     said = text(cfg["task"], "classification_head_name")
     said = text(cfg["criterion"], "classification_head_name") if said is None else said
     found = head or said or "sentence_classification_head"
     if head is None and found not in heads and len(heads) == 1:
-        (found,) = heads  # as in published ones, whose settings are those of another training
+        (found,) = heads  # published checkpoints have settings of another training
     if found not in heads:
         raise ValueError(
-            f"it has no classification head {found!r}, only {shown_names(heads)}: name one "
-            "with --classification-head-name"
+            "--classification-head-name must be one of its heads, "
+            f"{shown_names(heads)}, got {found!r}"
         )
     declared = integer(cfg["task"], "num_classes", heads[found])
     if found == said and declared > 0 and declared != heads[found]:
@@ -128,21 +127,23 @@ def load_all(
     teacher_data: str | None,
     head: str | None = None,
 ) -> dict[str, Loaded]:
-    """Checkpoints {name: path}, all with one data folder, but the teacher where it has its own.
+    """Checkpoints {name: path} with one data folder; the teacher may have its own.
 
     Args:
         head: see :func:`load`
 
     Raises:
-        ValueError: where a checkpoint cannot be used, or two read the data differently.
+        ValueError: if a checkpoint cannot be used, or two read the data differently.
     """
     if teacher_data is not None and len(paths) == 1:
         raise ValueError(
-            f"--teacher-data must stand beside a student's checkpoint, got {teacher_data} alone"
+            f"--teacher-data must be given with a student's checkpoint, got {teacher_data} alone"
         )
     for flag, folder in (("DATA_DIR", data), ("--teacher-data", teacher_data)):
         if folder is not None:
-            check_dictionaries(f"{flag} {folder}", folder, regression=True)  # the texts' one
+            check_dictionaries(
+                f"{flag} {folder}", folder, regression=True
+            )  # only that of the texts
     folders = {**dict.fromkeys(paths, data), teacher: teacher_data or data}
     loaded = {name: load(path, folders[name], head) for name, path in paths.items()}
     _check_alike(loaded)
@@ -165,10 +166,10 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
 def batches_of_all(
     loaded: Mapping[str, Loaded], split: str, batch_size: int
 ) -> dict[str, list[Batch]]:
-    """Each model's batches of the split: one list for those that read the same.
+    """Each model's batches of the split: one list for models with equal inputs.
 
     Raises:
-        ValueError: where the folders do not hold the same examples.
+        ValueError: if the folders do not have the same examples.
     """
     readers = {}
     for one in loaded.values():
@@ -205,12 +206,13 @@ def _check_same_examples(
         what = "texts"
     if what is not None:
         raise ValueError(
-            f"split {split!r}: {what} of the examples differ between {first.data} and {other.data}"
+            f"--teacher-data must have the examples of {first.data}, got other {what} in split "
+            f"{split!r} of {other.data}"
         )
 
 
 def in_order(values: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
-    """What belongs to the rows of batches, in the order of the data folder."""
+    """Values of the sequences of batches, sorted as in the data folder."""
     return torch.cat(list(values))[torch.cat([batch["id"] for batch in batches]).argsort()]
 
 
@@ -221,7 +223,7 @@ def targets_of(batches: Sequence[Batch]) -> Tensor:
 def make_batches(task, split: str, batch_size: int) -> list[Batch]:
     """Every example of the split, in batches of similar length."""
     if not Path(task.cfg.data, "input0", f"{split}.idx").exists():
-        raise ValueError(f"--split {split}: {task.cfg.data} has no such split")
+        raise ValueError(f"--split must be in {task.cfg.data}, got {split}")
     check_texts(task.cfg.data, split, task.source_dictionary, combine=False)
     task.load_dataset(split)
     dataset = task.dataset(split)
@@ -231,14 +233,14 @@ def make_batches(task, split: str, batch_size: int) -> list[Batch]:
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """By the names of a model's parameters."""
+    """Number of layers, from the names of a model's parameters."""
     return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
 
 
 def size_of(checkpoint: str) -> dict[str, int]:
-    """Layers, parameters and bytes of a student or teacher: what serving it needs.
+    """Layers, parameters and bytes of a student or teacher that serving needs.
 
-    An optimizer's state, which some checkpoints hold as well, does not count.
+    The optimizer's state of a checkpoint is not counted.
     """
     tensors = read_checkpoint(checkpoint)["model"]
     names = [name for name in tensors if not name.endswith(".version")]

@@ -229,7 +229,7 @@ def test_regression_has_neither(tmp_path, regression, regression_teacher):
     # said by the main process, in one sentence, though loader workers would draw as well
     flags = [*common, "--mixup-pairing", "other-label", "--num-workers", 1]
     error = refusal(regression, tmp_path, *flags)
-    assert_matches("--mixup-pairing other-label: all 101 training examples are of one", error)
+    assert_matches("--mixup-pairing other-label must .* 101 training examples", error)
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ EFFECTS = {
     "TMKD": (1.8, 0.12),
     "SM+TMKD": (2.0, 0.10),
     "KD+SM+TMKD": (2.2, 0.08),
-    "FM": (-0.5, 0.05),
+    "TMKD-only": (-0.5, 0.05),
 }
-MIXING = ("SM", "TMKD", "SM+TMKD", "KD+SM+TMKD", "FM")
+MIXING = ("SM", "TMKD", "SM+TMKD", "KD+SM+TMKD", "TMKD-only")
 
 
 def measures(task, quality, loss, distance):

@@ -111,13 +111,13 @@ def test_a_teacher_with_a_vocabulary_of_its_own(words, distilled, tmp_path):
     shutil.copytree(words.copy, copy)
     write_digests(str(data), {"valid": "a"})
     write_digests(str(copy), {"valid": "b"})
-    refuse("split 'valid': texts of the examples differ between", data, copy)
+    refuse("got other texts in split 'valid'", data, copy)
     for part in ("bin", "idx"):
         shutil.copy(copy / "label" / f"train.{part}", copy / "label" / f"valid.{part}")
         shutil.copy(copy / "input0" / f"train.{part}", copy / "input0" / f"valid.{part}")
-    refuse("split 'valid': number or labels of the examples differ between", data, copy)
+    refuse("got other number or labels in split 'valid'", data, copy)
     refuse(f"--teacher-data {tmp_path}: ", data, tmp_path)
-    refuse("must stand beside a student's checkpoint", data, copy, {"T": str(words.teacher)})
+    refuse("--teacher-data must be given with", data, copy, {"T": str(words.teacher)})
 
 
 def test_scores_for_a_teacher_with_a_vocabulary_of_its_own(pairs, tmp_path):
@@ -249,7 +249,7 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, ca
     refuse("NAME=CHECKPOINT must have a name and a file, once, got 'teacher.pt'", "teacher.pt")
     refuse("once, got 'a=", f"a={teacher}", f"a={teacher}")
     refuse("a NAME without slashes, got a/b", f"a/b={teacher}")
-    refuse("--split dev: ", f"a={teacher}", "--split", "dev")
+    refuse("--split must be in ", f"a={teacher}", "--split", "dev")
     refuse("--teacher must be one of a, got b", f"a={teacher}", "--teacher", "b")
     refuse("does not exist", f"a={tmp_path}/none.pt")
     refuse(

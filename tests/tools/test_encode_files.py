@@ -127,9 +127,9 @@ def test_classes_are_those_of_training_in_order(tmp_path, tokenizers, labels, or
     names = ["_".join(str(label).split()) for label in labels]
     names = [name if name in order else name.lower() for name in names]
     assert [c for _, c in decoded(tmp_path / "d")] == [order.index(name) for name in names]
-    assert (
-        "classes (a blank is written as _): 0 = good, 1 = so_so" in capsys.readouterr().out
-    ) == ("so_so" in order)
+    assert ("classes (blanks become _): 0 = good, 1 = so_so" in capsys.readouterr().out) == (
+        "so_so" in order
+    )
 
 
 def test_labels_flag_orders_and_adds_classes(tmp_path, tokenizers):

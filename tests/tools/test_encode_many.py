@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, tokenizers, many)
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
     )  # fmt: skip
     assert done.returncode == 1
-    said = f"encode: --out {folder / 'data'} cannot be written: File too large"
+    said = f"encode: --out must be writable, got {folder / 'data'}: File too large"
     assert done.stdout.splitlines()[-1] == said
     assert "Traceback" not in done.stdout
     assert not folder.exists()
@@ -196,7 +196,7 @@ def test_another_process_was_first(tmp_path, tokenizers, monkeypatch):
         (out / "theirs").touch()
 
     monkeypatch.setattr(command, "write_digests", meanwhile)
-    assert f"--out {out} is not empty" in refused(
+    assert f"--out must be an empty or a new folder, got {out}" in refused(
         *flags_of(path, path, tokenizers["wordpiece"], out)
     )
     assert [p.name for p in out.iterdir()] == ["theirs"]
@@ -209,7 +209,7 @@ def test_out_must_be_a_folder_that_can_be_moved_to(tmp_path, tokenizers, monkeyp
     out.mkdir()
     ismount = os.path.ismount
     monkeypatch.setattr(os.path, "ismount", lambda p: p == str(out) or ismount(p))
-    for bad, reason in ((out, "is a mount point"), ("", "got ''"), ("a\0b", "got 'a")):
+    for bad, reason in ((out, "must not be a mount point"), ("", "got ''"), ("a\0b", "got 'a")):
         said = refused(*flags_of(path, path, tokenizers["wordpiece"], bad))
         assert "--out" in said and reason in said
     encode(*flags_of(path, path, tokenizers["wordpiece"], out / "d"))

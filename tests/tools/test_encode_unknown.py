@@ -44,7 +44,7 @@ def test_shares_are_printed_and_bounded(tmp_path, tokenizers, capsys):
     flags = flags_of(path, path, tokenizers["wordpiece"], tmp_path / "d")
     encode(*flags)
     said = capsys.readouterr().out
-    assert "<unk> is 10.00% of text; 1 examples are nothing but <unk>" in said
+    assert "<unk> is 10.00% of text; 1 examples have only <unk>" in said
     assert decoded(tmp_path / "d") == [("a b c a b c a b c", 0), ("<unk>", 1), ("", 1)]
     assert "--max-unknown 0.09" in refused(*flags[:-1], tmp_path / "e", "--max-unknown", 0.09)
     for bound in (-0.1, 1.5, "nan"):

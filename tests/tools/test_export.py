@@ -109,7 +109,7 @@ def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student
     out = tmp_path / "out"
     export(student.checkpoint, str(out), "hf", student.tokenizer)
     (out / "model.safetensors").rename(out / "model.ts")  # of an earlier version
-    with pytest.raises(ValueError, match="already holds .*; --force replaces it"):
+    with pytest.raises(ValueError, match="already has .*: --force replaces it"):
         export(student.checkpoint, str(out), "hf", student.tokenizer)
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
     assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
@@ -137,7 +137,7 @@ def test_int8_through_the_command_line(tmp_path, student):
 
     again = toy.run_module("mixkd_plugin.tools.export", *arguments, check=False)
     assert again.returncode == 1
-    assert "already holds model.onnx; --force replaces it" in again.stdout
+    assert "already has model.onnx: --force replaces it" in again.stdout
     assert "Traceback" not in again.stdout
 
 

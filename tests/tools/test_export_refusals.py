@@ -30,17 +30,22 @@ def refused(student, tmp_path, message, to="hf", **changes):
 
 def test_refusals(tmp_path, student, monkeypatch):
     refused(student, tmp_path, "does not exist", checkpoint=str(tmp_path / "none.pt"))
-    refused(student, tmp_path, "--tolerance must be at least", tolerance=0.0)
-    refused(student, tmp_path, "has no input0/dict.txt: --data says", data=str(tmp_path))
+    refused(student, tmp_path, "--tolerance must be >=", tolerance=0.0)
+    refused(student, tmp_path, "without input0/dict.txt", data=str(tmp_path))
     refused(student, tmp_path, "--text: no file nowhere", text="nowhere")
     (tmp_path / "texts").write_text("a\tb\tc\n")
     refused(student, tmp_path, "--text must have a text, or a pair", text=str(tmp_path / "texts"))
     (tmp_path / "texts").write_text("the " * 600 + "\n")
-    refused(student, tmp_path, "no text of at most 64 tokens", text=str(tmp_path / "texts"))
+    refused(student, tmp_path, "a text of at most 64 tokens", text=str(tmp_path / "texts"))
     other = tmp_path / "other"  # of which the student's dictionary has nothing
     other.mkdir()
     hf_models.write_byte_pairs(other)
-    refused(student, tmp_path, "otherwise than they were encoded (", tokenizer_spec=f"gpt2:{other}")
+    refused(
+        student,
+        tmp_path,
+        "--tokenizer must be the one",
+        tokenizer_spec=f"gpt2:{other}",
+    )
     refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
             tokenizer_spec=f"gpt2:{other}")  # fmt: skip
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -74,7 +79,7 @@ def test_bounds_of_the_comparison():
         assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
         with pytest.raises(ValueError, match="--tolerance must be"):
             check_parity(wanted, wanted + 1.1 * bound, to, None, True)
-    with pytest.raises(ValueError, match="--tolerance must be at least nan"):
+    with pytest.raises(ValueError, match="--tolerance must be >= nan"):
         check_parity(wanted, wanted * float("nan"), "hf", None, True)
 
 

@@ -172,8 +172,8 @@ def test_byte_pairs_of_another_kind(tmp_path, transformers):
 
 UNKNOWN = {
     "auto_map": {"tokenizer_class": "KoBert", "auto_map": {"AutoTokenizer": ["a.B", None]}},
-    "none of transformers'": {"tokenizer_class": "KoBertTokenizer"},
-    "no fast form": {
+    "got 'KoBertTokenizer'": {"tokenizer_class": "KoBertTokenizer"},
+    "must be a fast tokenizer": {
         "tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "basic",
         "subword_tokenizer_type": "character",
     },
@@ -316,6 +316,6 @@ def test_a_difference_is_a_refusal(tmp_path, transformers, monkeypatch):
         return {**state, name: state[name] + 0.01 * torch.ones_like(state[name])}
 
     monkeypatch.setattr(import_hf, "convert", wrong)
-    with pytest.raises(ValueError, match="the model cannot be followed"):
+    with pytest.raises(ValueError, match="the model is not supported"):
         import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

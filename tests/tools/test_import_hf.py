@@ -191,7 +191,7 @@ def test_an_earlier_import_is_kept_unless_forced(tmp_path, capsys):
     main([str(source), str(out)])
     assert "3 layers of 24, 4 heads, 15 symbols, 20 positions" in capsys.readouterr().out
     before = (out / "model.pt").stat().st_mtime_ns
-    with pytest.raises(SystemExit, match="already holds model.pt; --force replaces it"):
+    with pytest.raises(SystemExit, match="already has model.pt: --force replaces it"):
         main([str(source), str(out)])
     assert (out / "model.pt").stat().st_mtime_ns == before
     main([str(source), str(out), "--force"])

@@ -148,8 +148,8 @@ def test_a_name_of_the_hub(tmp_path, transformers):
     assert f"--tokenizer hf:{tmp_path}/somebody/tiny" in done.stdout
     missing = run("somebody/else")
     assert missing.returncode == 1 and "Traceback" not in missing.stderr
-    assert "is neither a folder nor an installed Python package" in missing.stderr
-    assert "and the Hugging Face hub says:" in missing.stderr
+    assert "SOURCE must be a folder, an installed Python package" in missing.stderr
+    assert "the Hugging Face hub:" in missing.stderr
     assert not (tmp_path / "somebody" / "else").exists()
 
 

@@ -38,9 +38,12 @@ REFUSALS = {
     "no width": ({"config": {"hidden_size": None}}, "hidden_size"),
     "epsilon": ({"config": {"layer_norm_eps": 0.0}}, "layer_norm_eps must be a number"),
     "missing weight": ({"state": without(KEY)}, f"the weights lack {KEY}"),
-    "fewer layers": ({"config": {"num_hidden_layers": 2}}, "no place for: encoder.layer.2"),
-    "extra weight": ({"state": with_extra("adapter.weight")}, "no place for: adapter.weight"),
-    "shape": ({"state": misshapen(KEY)}, f"{KEY} has shape (2, 2) instead of ({WIDTH}, {WIDTH})"),
+    "fewer layers": ({"config": {"num_hidden_layers": 2}}, "a RoBERTa's, got encoder.layer.2"),
+    "extra weight": ({"state": with_extra("adapter.weight")}, "a RoBERTa's, got adapter.weight"),
+    "shape": (
+        {"state": misshapen(KEY)},
+        f"{KEY} must have the shape ({WIDTH}, {WIDTH}), got (2, 2)",
+    ),
     "no [MASK], and no row left": (
         {"vocabulary": ["x" if s == "[MASK]" else s for s in VOCABULARY]},
         "last index, 15",
@@ -65,12 +68,12 @@ def test_missing_files_and_wrong_sources(tmp_path):
             import_encoder(str(tmp_path / name), str(tmp_path / "out"))
         assert message in str(error.value)
 
-    refuse("is neither a folder nor an installed Python package", name="nowhere")
+    refuse("SOURCE must be a folder, an installed Python package", name="nowhere")
     source = write_source(tmp_path / "bert")
     (source / "pytorch_model.bin").write_bytes(b"not weights")
     refuse("pytorch_model.bin cannot be read as weights")
     (source / "pytorch_model.bin").unlink()
-    refuse("no weights: model.safetensors or pytorch_model.bin is needed")
+    refuse("must have model.safetensors or pytorch_model.bin")
     (source / "config.json").write_text("{")
     refuse("config.json")
     (source / "config.json").unlink()

@@ -32,9 +32,9 @@ def test_other_heads_and_kinds_are_refused_by_name(tmp_path, transformers):
     hf_models.make("distilbert", tmp_path / "hf", transformers, num_labels=3)
     refused(tmp_path, "--labels must have 3 different names", labels=["a", "b"])
     hf_models.make("distilbert", tmp_path / "hf", transformers, head="")
-    refused(tmp_path, "--labels a,b: the source is no classifier", labels=["a", "b"])
+    refused(tmp_path, "--labels must be absent without a head, got a,b", labels=["a", "b"])
     (tmp_path / "hf" / "vocab.txt").unlink()
-    refused(tmp_path, "no vocabulary: tokenizer.json, or else vocab.txt, is needed")
+    refused(tmp_path, "must have tokenizer.json, or vocab.txt")
 
 
 def test_a_tokenizer_lacks_a_file(tmp_path, transformers):
@@ -70,7 +70,7 @@ def change(path, **changes):
     [
         ({"pad_token_id": 0}, "pad_token_id must be the tokenizer's, 1, got 0"),
         ({"num_attention_heads": 5}, "num_attention_heads must be a divisor of 24, got 5"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number in [1, inf), got 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be an integer in [1, inf), got 0"),
         ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob"),
         ({"layer_norm_eps": "1e-5"}, "layer_norm_eps"),
         (
@@ -107,7 +107,7 @@ def test_files_of_others_are_kept(tmp_path, transformers):
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     (out / "dict.txt").write_text("mine 1\n")
-    with pytest.raises(ValueError, match="already holds dict.txt; --force replaces it"):
+    with pytest.raises(ValueError, match="already has dict.txt: --force replaces it"):
         import_encoder(str(tmp_path / "hf"), str(out))
     assert [p.name for p in out.iterdir()] == ["dict.txt"]
     import_encoder(str(tmp_path / "hf"), str(out), force=True)

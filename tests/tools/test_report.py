@@ -206,12 +206,12 @@ def test_one_seed_has_no_interval(tmp_path):
 
 
 def test_one_arm_has_nothing_to_compare_with(tmp_path):
-    line = synthetic.run("CoLA", 1, 1, "FM")
+    line = synthetic.run("CoLA", 1, 1, "TMKD-only")
     for key in ("curve", "teacher", "layers", "mixes_per_example"):
         del line[key]
     text, out = report_of(tmp_path, [line])
     assert "Difference" not in text
-    assert list(table_of(text, "### Quality")) == ["FM"]
+    assert list(table_of(text, "### Quality")) == ["TMKD-only"]
     assert not list(out.glob("*.png"))
 
 
@@ -250,20 +250,22 @@ def test_an_ablation_is_also_beside_the_baseline(tmp_path):
     lines = [
         synthetic.run("SST-2", 0.1, seed, arm, variant=variant)
         for seed in (1, 2, 3)
-        for arm in ("KD", "FM")
+        for arm in ("KD", "TMKD-only")
         for variant in ("recipe", "init=encoder")
     ]
     text, _ = report_of(tmp_path, lines, "--baselines", "KD")
-    cell = table_of(text, "Difference to KD with the same `init`:")["FM"]["SST-2, 10%"]
+    cell = table_of(text, "Difference to KD with the same `init`:")["TMKD-only"]["SST-2, 10%"]
     values = {
         arm: [
             line["metrics"]["valid"]["accuracy"]
             for line in lines
             if (line["arm"], line["variant"]) == (arm, "init=encoder")
         ]
-        for arm in ("KD", "FM")
+        for arm in ("KD", "TMKD-only")
     }
-    assert cell.lstrip("▲▼ ").startswith(f"{np.mean(values['FM']) - np.mean(values['KD']):+.1f} [")
+    assert cell.lstrip("▲▼ ").startswith(
+        f"{np.mean(values['TMKD-only']) - np.mean(values['KD']):+.1f} ["
+    )
 
 
 @pytest.mark.slow

@@ -168,6 +168,11 @@ def test_mnli_counts_once(tmp_path):
     assert (list(seeds["value"]), cells) == ([pytest.approx(wanted)], 1)
 
 
+def test_an_arms_former_name_is_read(tmp_path):
+    line = synthetic.run("MRPC", 0.1, 1, "FM")
+    assert [run.arm for run, _ in results_of(tmp_path, line).done] == ["TMKD-only"]
+
+
 def test_accuracy_where_a_run_has_no_f1(tmp_path):
     lines = [synthetic.run("MRPC", 0.1, seed, "FT") for seed in (1, 2)]
     del lines[0]["metrics"]["valid"]["acc_and_f1"]

@@ -79,7 +79,7 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer must come together"),
+        (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer must both be given"),
         (["--formats", "hf,pdf"], "--formats must be of fairseq, hf, onnx"),
         (["--teacher", "big"], "--teacher must be one of small, got big"),
         (["--teacher", "small", "../big=x.pt"], "must have a NAME without slashes, got ../big"),

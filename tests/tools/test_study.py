@@ -22,7 +22,7 @@ def flags(study, run, examples=1000):
 
 
 def test_every_arm_has_equal_rows_and_updates(tmp_path):
-    config = study(tmp_path, "arms=[FT,KD,SM,TMKD,SM+TMKD,KD+TMKD,KD+SM+TMKD,FM]")
+    config = study(tmp_path, "arms=[FT,KD,SM,TMKD,SM+TMKD,KD+TMKD,KD+SM+TMKD,TMKD-only]")
     runs = plan.all_runs(config)
     assert len(runs) == len(set(runs)) == 8 * 3 * 2 * 5
     by_arm = {run.arm: flags(config, run) for run in runs if run.seed == 1}
@@ -45,25 +45,30 @@ def test_few_examples_get_equal_rows_too(tmp_path):
 
 def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
     variants = "variants=[recipe,'mixup-alpha=1','kd-weight=2','distill-distance=kl','lr=1e-3']"
-    config = study(tmp_path, "arms=[FT,KD,FM]", variants, "tasks=[RTE]", "fractions=[1]")
+    config = study(tmp_path, "arms=[FT,KD,TMKD-only]", variants, "tasks=[RTE]", "fractions=[1]")
     found = {}
     for run in plan.all_runs(config):
         found.setdefault(run.arm, set()).add(run.variant.partition("=")[0])
     assert found == {
         "FT": {"recipe", "lr"},
         "KD": {"recipe", "lr", "kd-weight", "distill-distance"},
-        "FM": {"recipe", "lr", "mixup-alpha", "distill-distance"},
+        "TMKD-only": {"recipe", "lr", "mixup-alpha", "distill-distance"},
     }
 
 
 def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
-    config = study(tmp_path, "arms=[KD,KD+SM+TMKD,FM,FT]")
+    config = study(tmp_path, "arms=[KD,KD+SM+TMKD,TMKD-only,FT]")
     asked = {}
     for run in plan.all_runs(config):
         settings = plan.settings_of(config, run)
         seen = 200 * int(flags(config, run)["--batch-size"])  # in 200 updates
         asked[run.arm] = plan.teacher_queries(settings, seen)
-    assert asked == {"KD": 6400, "KD+SM+TMKD": 6400, "FM": 6400, "FT": 0}
+    assert asked == {"KD": 6400, "KD+SM+TMKD": 6400, "TMKD-only": 6400, "FT": 0}
+
+
+def test_an_arms_former_name_has_its_settings(tmp_path):
+    config = study(tmp_path, "arms=[FM]")
+    assert config["settings"]["arms"]["FM"] == config["settings"]["arms"]["TMKD-only"]
 
 
 def test_tables_are_merged_in_order(tmp_path):
@@ -106,14 +111,14 @@ def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples,
     [
         ("tasks=[WNLI]", "tasks must be one of CoLA"),
         ("arms=[KDD]", "arms must be one of FT, KD"),
-        ("fractions=[10]", "fractions must be above 0 and at most 1, got 10"),
+        ("fractions=[10]", "fractions must be in (0, 1], got 10"),
         ("variants=[alpha]", "variants must be recipe or KEY=VALUE[,KEY=VALUE], got 'alpha'"),
-        ("settings.common.rows=1", "rows must be 2 or more"),
-        ("settings.common.rows=abc", "rows must be a whole number, got 'abc'"),
+        ("settings.common.rows=1", "rows must be >= 2"),
+        ("settings.common.rows=abc", "rows must be an integer, got 'abc'"),
         ("settings.arms.KD.kd-weight=x", "kd-weight must be a number, got 'x'"),
         ("data=[bt]", "data must be one of gold, got 'bt'"),
         ("keep=none", "keep must be all or first, got 'none'"),
-        ("points=0", "points must be 1 or more, got 0"),
+        ("points=0", "points must be >= 1, got 0"),
         ("points=abc", "full_key: points"),
         ("seeds=1", "full_key: seeds"),
         ("seeds=[a]", "full_key: seeds"),
@@ -125,7 +130,7 @@ def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples,
         ("devices=gpu", "devices must be auto, cpu or"),
         ("devices=[]", "devices must be auto, cpu or"),
         ("devices=[99]", "got [99]"),
-        ("jobs=-1", "jobs must be 1 or more, got -1"),
+        ("jobs=-1", "jobs must be >= 1, got -1"),
         (
             "+settings.arms.KD.init=first",
             "init must be one of teacher, encoder, scratch",

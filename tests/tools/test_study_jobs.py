@@ -182,7 +182,7 @@ def test_interrupted_it_ends_its_commands_and_goes_on(tmp_path):
         time.sleep(0.1)
     first.terminate()
     _, errors = first.communicate(timeout=60)
-    assert first.returncode == 143 and b"stopped; the same command goes on" in errors
+    assert first.returncode == 143 and b"stopped; the same command resumes" in errors
     running = subprocess.run(["pgrep", "-f", str(tmp_path / "out")], capture_output=True)
     assert running.stdout == b""
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0

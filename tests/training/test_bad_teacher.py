@@ -62,7 +62,7 @@ def write_other(path, state):
 @pytest.mark.parametrize(
     "write, message",
     [
-        (write_malicious, "is refused: it wants to load posix.system"),
+        (write_malicious, "is refused: it would load posix.system"),
         (write_truncated, "is damaged"),
         (write_other, "is not a fairseq checkpoint"),
         (lambda path, state: path.write_text("hello\n"), "is damaged, or not a fairseq checkpoint"),

@@ -191,7 +191,7 @@ def test_other_texts(tmp_path, fingerprinted):
 @pytest.mark.parametrize("content", ["", "{", json.dumps([1])])
 def test_a_fingerprint_that_is_none(tmp_path, fingerprinted, content):
     (fingerprinted.copy / "texts.json").write_text(content)
-    message = f"--teacher-data .*{fingerprinted.copy}/texts.json holds no digests of texts"
+    message = f"--teacher-data .*{fingerprinted.copy}/texts.json must have digests of texts"
     assert_matches(message, refusal(fingerprinted, tmp_path / "s"))
 
 
@@ -229,14 +229,14 @@ def test_teachers_that_read_in_two_ways(tmp_path, words):
     other = edited(words, tmp_path / "other.pt", lambda task: task.update(init_token=0))
     both = words._replace(teacher=f"{words.teacher}:{other}")
     message = refusal(both, tmp_path / "s")
-    assert_matches("--teacher-data: .* other --init-token, --separator-token", message)
+    assert_matches("--teacher-path must .*--init-token and --separator-token", message)
     assert f"({words.teacher}: {INIT}, None; {other}: 0, None)" in message
 
 
 def test_a_teacher_that_does_not_say_how_it_reads(tmp_path, words):
     path = edited(words, tmp_path / "other.pt", lambda task: task.pop("separator_token"))
     message = refusal(words._replace(teacher=path), tmp_path / "s")
-    assert_matches(f"--teacher-path {path}: it does not say .* has no --separator-token", message)
+    assert_matches(f"--teacher-path {path}: its task must have --separator-token", message)
 
 
 def test_a_teacher_that_is_no_checkpoint(tmp_path, words):

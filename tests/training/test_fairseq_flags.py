@@ -126,7 +126,7 @@ def test_regression_targets_that_are_too_large(tmp_path, regression):
     data = toy.copy_data(regression, tmp_path / "data")
     path = data / "label" / "train.label"
     path.write_text("1e30\n" * len(path.read_text().splitlines()))
-    with pytest.raises(ValueError, match=r"update \d: .* look for very large regression targets"):
+    with pytest.raises(ValueError, match=r"update \d: .* check for very large regression targets"):
         inprocess.run_training(toy.train_flags(data, tmp_path / "run", *FINE_TUNE, *TARGETS))
 
 

@@ -171,4 +171,4 @@ def test_deep_json(tmp_path, tokenizers, classification, teacher):
             path.write_text(f'{deep}\n{{"text": {deep}, "label": 1}}\n')
             flags = flags_of(path, path, tokenizers["wordpiece"], tmp_path / "d")
             assert "t.jsonl, line 1: " in refused(*flags)
-            assert "holds no example" in refused(*flags, "--skip-bad-lines")
+            assert "has no example" in refused(*flags, "--skip-bad-lines")

@@ -31,7 +31,7 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 4 * 7
     before = (tmp_path / "checkpoint_last.pt").read_bytes()
     log = inprocess.run_training(flags)
-    assert "--patience 3 was reached: 3 validations were no better: nothing is left to do" in log
+    assert "--patience 3 was reached: 3 validations without an improvement" in log
     assert "| train_inner |" not in log and "done training" in log
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
     log = inprocess.run_training([*flags, "--patience", 5])  # and two more
@@ -60,7 +60,7 @@ def test_patience_without_the_optimizers_state(tmp_path, classification):
     flags = toy.train_flags(classification, tmp_path, *flags)
     inprocess.run_training(flags)
     assert updates(tmp_path) == 2 * 7
-    assert "nothing is left to do" in inprocess.run_training(flags)
+    assert "the run is finished" in inprocess.run_training(flags)
     with pytest.raises(ValueError, match="has no optimizer's state"):
         inprocess.run_training([*flags, "--patience", 2])
 
@@ -73,7 +73,7 @@ def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classif
     inprocess.run_training(short)
     assert updates(tmp_path / "run") == 1
     log = inprocess.run_training(short)
-    assert "--stop-time-hours 1e-09 was reached: nothing is left to do" in log
+    assert "--stop-time-hours 1e-09 was reached: the run is finished" in log
     assert updates(tmp_path / "run") == 1
     last = tmp_path / "run" / "checkpoint_last.pt"
     state = inprocess.checkpoint(tmp_path / "run")

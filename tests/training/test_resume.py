@@ -176,7 +176,7 @@ def test_what_is_no_damage_is_not_called_so(folder, monkeypatch):
         with pytest.raises(ValueError, match="cannot be read .*Input/output error.*\\)$"):
             recovery.find(str(folder), recovery.DEFAULT)
     torch.save({"model": {}, "cfg": {}, "x": shutil.rmtree}, folder / "checkpoint_last.pt")
-    with pytest.raises(ValueError, match="is refused: it wants to load shutil.rmtree") as error:
+    with pytest.raises(ValueError, match="is refused: it would load shutil.rmtree") as error:
         recovery.find(str(folder), recovery.DEFAULT)
     assert "--restore-file" not in str(error.value)
 
@@ -197,7 +197,7 @@ def test_a_finished_run_does_no_more_updates(tmp_path, classification):
     inprocess.run_training(run)
     before = (tmp_path / "checkpoint_last.pt").read_bytes()
     log = inprocess.run_training(run)
-    assert "--max-update 5 was reached: nothing is left to do" in log
+    assert "--max-update 5 was reached: the run is finished" in log
     assert "done training" in log  # a sweep goes on with its next run
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
 
@@ -208,7 +208,7 @@ def test_without_the_optimizers_state_nothing_is_written_over(tmp_path, classifi
     inprocess.run_training([*run, "--max-update", 5])
     before = (tmp_path / "checkpoint_last.pt").read_bytes()
     log = inprocess.run_training([*run, "--max-update", 5])
-    assert "--max-update 5 was reached: nothing is left to do" in log
+    assert "--max-update 5 was reached: the run is finished" in log
     with pytest.raises(ValueError, match=r"checkpoint_last.pt \(5 updates\) has no optimizer's"):
         inprocess.run_training([*run, "--max-update", 8])
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == before

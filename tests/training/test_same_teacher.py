@@ -67,7 +67,7 @@ def test_another_file_is_meant_and_said(tmp_path, classification, own, stopped, 
     other.write_bytes(teacher.read_bytes())
     retrain(other)
     log = inprocess.run_training(flags(classification, stopped, other))
-    assert "WARNING" in log and "other teachers than those that the run began with" in log
+    assert "WARNING" in log and "other teachers than at the beginning of the run" in log
 
 
 @pytest.mark.parametrize(

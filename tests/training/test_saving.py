@@ -119,10 +119,10 @@ def test_what_is_said_where_nothing_was_saved(tmp_path):
     def fails(path):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="no checkpoint_last.pt was saved before; .* begins anew"):
+    with pytest.raises(OSError, match="no earlier checkpoint_last.pt; .* starts again"):
         atomic_save._atomic_write(str(tmp_path / "checkpoint_1_2.pt"), fails)
     (tmp_path / "checkpoint_last.pt").touch()
-    with pytest.raises(OSError, match="what was saved before is as it was; .* resumes from it"):
+    with pytest.raises(OSError, match="earlier checkpoints are not changed; .* resumes from them"):
         atomic_save._atomic_write(str(tmp_path / "checkpoint_1_2.pt"), fails)
 
 
@@ -142,7 +142,7 @@ def assert_survives(folder, classification, straight, flags, make_room, failed):
     text = str(failure.value)
     assert f"checkpoint {folder}/{failed} could not be written" in text and "\n" not in text
     assert "No space left" in text or "File too large" in text
-    assert "once there is room, the same command resumes from it" in text
+    assert "with free space, the same command resumes from them" in text
     assert "checkpoint_last.pt" in before
     for name, content in before.items():
         assert (folder / name).read_bytes() == content, name

@@ -183,7 +183,7 @@ def test_a_file_that_was_cut_off_is_computed_anew(
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:left])
     log = run(classification, tmp_path / "student", teacher, "--teacher-cache", cache)
-    assert log.count("is computed anew") == 5
+    assert log.count("is computed again") == 5
     assert contents(cache) == whole
     assert_same_end(cold / "student", tmp_path / "student")
 
@@ -223,7 +223,7 @@ def test_a_full_disk_does_not_end_the_run(tmp_path, classification, teacher, mon
 
 def test_a_cache_folder_that_cannot_be(tmp_path, classification, teacher):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="--teacher-cache .*file.*: a folder that can be written"):
+    with pytest.raises(ValueError, match="--teacher-cache must be a writable folder, got .*file"):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "file")
 
 

@@ -155,7 +155,7 @@ def test_encode_refuses_empty_labels_elsewhere(tmp_path, model, split):
     rows = [["a", "1"], ["b", ""]]
     train, dev = (rows, rows[:1]) if split == "train" else (rows[:1], rows)
     glue = write_glue(tmp_path / "g", ["sentence", "label"], train, dev)
-    with pytest.raises(ValueError, match=f"{split}.tsv, line 3: empty label"):
+    with pytest.raises(ValueError, match=f"{split}.tsv, line 3: label must"):
         encode_glue(glue, "SST-2", model, tmp_path / "d", unlabelled=split == "dev")
 
 

@@ -14,8 +14,8 @@ def other_label(examples, rng):
         own, others = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
         if len(others) == 0:
             raise ValueError(
-                f"--mixup-pairing other-label: all {len(own)} training examples are of one class; "
-                "allowed are two classes or more"
+                f"--mixup-pairing other-label must have two classes or more, got one class of all "
+                f"{len(own)} training examples"
             )
         partners[own] = rng.choice(others, size=len(own))
     return partners

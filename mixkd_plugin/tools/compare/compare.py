@@ -4,8 +4,8 @@
 
 Prints a Markdown table; DIR gets compare.md, compare.json and compare.png. The first checkpoint is
 the teacher unless --teacher names another. Every example of the split counts. Speed is measured on
-this machine's CPU: the models take turns on the same batches, round after round, and the median of
-the rounds is reported, so that a busy neighbour slows all alike.
+this machine's CPU: in each round every model computes the same batches, and the median of the
+rounds is reported, so that other load on the machine slows all models equally.
 """
 
 import argparse

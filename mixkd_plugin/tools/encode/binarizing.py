@@ -13,22 +13,22 @@ from ..texts.examples import Example, Targets
 from ..texts.likeness import is_blank
 from ..tokenizers.subwords import Tokenizer
 
-BATCH = 1000  # examples that are cut up together, in the tokenizer library's threads
+BATCH = 1000  # examples that are tokenised in one call, by the library's threads
 
 
 class Column(NamedTuple):
-    """Of the texts of a split in one column."""
+    """Counts of one column of a split."""
 
     subwords: int
-    unknown: int  # of them <unk>
+    unknown: int  # subwords that are <unk>
 
 
 class Counts(NamedTuple):
-    """Of the examples of a split."""
+    """Counts of a split's examples."""
 
     cut: int
-    empty: int  # in a text of which nothing can be seen, or without a subword
-    lost: int  # with nothing but <unk>
+    empty: int  # examples with a text without visible characters or subwords
+    lost: int  # examples with only <unk>
     columns: Tuple[Column, ...]
 
 
@@ -36,12 +36,12 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     """How many subwords the texts of an example may have.
 
     Raises:
-        ValueError: if that is less than one a text.
+        ValueError: if that is less than one per text.
     """
-    # <s>, one </s> a text, and what the pair layout puts between them
+    # <s>, one </s> per text, and the separators of the pair layout
     limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
     if limit < inputs:
-        raise ValueError(f"--max-tokens must leave room for text, got {max_tokens}")
+        raise ValueError(f"--max-tokens must leave room for each text, got {max_tokens}")
     return limit
 
 
@@ -65,22 +65,22 @@ def read_dictionary(path: str) -> Dictionary:
     """The dictionary of a model.
 
     Raises:
-        ValueError: naming the file, if fairseq cannot read it.
+        ValueError: with the file's name, if fairseq cannot read it.
     """
     if not os.path.exists(path):
-        raise ValueError(f"no dictionary {path}: name the model's dict.txt with --dict")
+        raise ValueError(f"--dict must be the model's dict.txt, got no file {path}")
     try:
         check_regular(path)
         dictionary = Dictionary.load(path)
-    except Exception as error:  # fairseq raises this very kind, among others
+    except Exception as error:  # fairseq raises Exception itself, too
         raise ValueError(f"--dict {path}: {error}") from error
     if len(dictionary) == dictionary.nspecial:
-        raise ValueError(f"--dict {path} has no symbol")
+        raise ValueError(f"--dict must have symbols, got an empty {path}")
     return dictionary
 
 
 class Writer:
-    """Writes PREFIX.bin and PREFIX.idx as fairseq-preprocess does, row by row."""
+    """Writes PREFIX.bin and PREFIX.idx as fairseq-preprocess does, one sequence at a time."""
 
     def __init__(self, prefix: str, dictionary: Dictionary):
         self._prefix = prefix
@@ -104,7 +104,7 @@ def write_texts(
     split: str,
     title: str,
 ) -> Counts:
-    """Write FOLDER/input0/SPLIT and so on, one a text of an example.
+    """Write FOLDER/input0/SPLIT, and input1 for pairs.
 
     Raises:
         ValueError: beginning with ``title`` and the line, for a text that cannot be encoded.
@@ -114,7 +114,7 @@ def write_texts(
     find, unknown, end = dictionary.indices.get, dictionary.unk(), dictionary.eos()
     unknowns = {unknown, find(dictionary.unk_word)}  # another one where dict.txt overwrites it
     cut, empty, lost, subwords, unk = 0, 0, 0, [0] * inputs, [0] * inputs
-    # no bar where stderr is no terminal
+    # no progress bar unless stderr is a terminal
     with tqdm(total=len(examples), desc=split, unit=" examples", disable=None) as bar:
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]

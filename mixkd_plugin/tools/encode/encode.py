@@ -9,15 +9,15 @@ The first reads GLUE's own files: train.tsv and dev.tsv (MNLI: dev_matched.tsv, 
 The second reads any files of single texts or pairs: tab-separated (.tsv, where a quotation mark is
 a character like any other), CSV (.csv) or JSON lines (.jsonl), in UTF-8. DATA_DIR gets `input0
 [input1] label` with the splits train and valid (and valid1, ...), and `train_flags.txt`, the flags
-that the data asks for: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...` is right.
-`texts.json` holds a digest of each split's texts: by it `--teacher-data` knows the same texts in
-another vocabulary.
+that this data needs: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...`.
+`texts.json` holds a digest of each split's texts, which `--teacher-data` compares with that of the
+same texts in another vocabulary.
 
-Labels are numbered in the order of glue.py or --labels, by default in their own, never by
+Labels are numbered in the order of glue.py or --labels, by default sorted, never by
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
 index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
-<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is no error: it is </s> alone.
-A label that is missing, or that looks like another one, is an error that names the line.
+<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is encoded as </s> alone.
+A missing label, and two labels that look alike, are errors that name the line.
 """
 
 import argparse
@@ -38,8 +38,8 @@ from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .sources import Source, source_of
 
 MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
-MAX_LOST = 0.5  # share of examples with nothing else
-MANY_CLASSES = 20  # more may not be meant, where they are half as many as examples
+MAX_LOST = 0.5  # share of examples with only <unk>
+MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
 
 def encode(
@@ -53,7 +53,7 @@ def encode(
     workers: Optional[int] = None,
     max_unknown: float = MAX_UNKNOWN,
 ) -> str:
-    """Write the data folder ``out``, all or nothing; return the flags that it asks for.
+    """Write the data folder ``out``, complete or not at all; return its flags of `fairseq-train`.
 
     Args:
         unlabelled: a missing label of the training file is an example without a label
@@ -62,13 +62,13 @@ def encode(
 
     Raises:
         ValueError: for bad arguments or input.
-        OSError: for a disk that is full or cannot be read. Nothing is written in both cases.
+        OSError: for a disk that is full or cannot be read. In both cases nothing is written.
     """
     check_out(out)
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
-        os.environ["RAYON_NUM_THREADS"] = str(workers)  # of `tokenizers`, when it begins
+        os.environ["RAYON_NUM_THREADS"] = str(workers)  # read by `tokenizers` at its first use
     if not 0 <= max_unknown <= 1:
         raise ValueError(f"--max-unknown must be in [0, 1], got {max_unknown}")
     tokenizer = build_tokenizer(tokenizer_spec)
@@ -90,7 +90,7 @@ def encode(
     with work_folder(os.path.dirname(out), ".encode-") as data:
         for i in range(len(source.columns.texts)):
             os.makedirs(os.path.join(data, f"input{i}"))
-            # as it is: fairseq's own copy would lack flags such as #fairseq:overwrite
+            # a copy of the file: fairseq's own lacks flags such as #fairseq:overwrite
             shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
         for split, of_split in examples.items():
             title = source.title(split)
@@ -107,7 +107,7 @@ def encode(
                 flush=True,
             )
             if sum(column.subwords for column in counts.columns) == 0:
-                raise ValueError(f"{title}: every text is empty; does --text name the column?")
+                raise ValueError(f"--text must be a column with texts, got none in {title}")
             check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
@@ -121,35 +121,35 @@ def encode(
 
 
 def check_out(out: str) -> None:
-    """Raise ValueError where the data folder cannot be written, or could not be read."""
+    """Raise ValueError if the data folder cannot be written, or not be read by fairseq."""
     if not out or "\0" in out:
         raise ValueError(f"--out must be a folder, got {out!r}")
     if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out {out} is not empty: name another folder, or remove this one")
+        raise ValueError(f"--out must be an empty or a new folder, got {out}: remove it, or rename")
     check_folder(out)
     check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
     if os.path.ismount(out):  # as a volume of Docker is
-        raise ValueError(f"--out {out} is a mount point, and so cannot be moved to: add a name")
+        raise ValueError(f"--out must not be a mount point, got {out}: name a folder in it")
     if os.pathsep in out:
         better = out.replace(os.pathsep, "-")
         raise ValueError(
-            f"--out {out}: fairseq-train splits the name of its data folder at {os.pathsep!r} and "
-            f"cannot read this one; choose another name, such as {better}"
+            f"--out must not have {os.pathsep!r} in its name, got {out}: fairseq-train splits it "
+            f"there; choose another one, such as {better}"
         )
 
 
 def shares(counts: Counts, source: Source) -> str:
-    """What is printed of the subwords that the dictionary does not know."""
+    """The shares of unknown subwords, to be printed."""
     columns = zip(source.columns.texts, counts.columns)
     text = ", ".join(f"{c.unknown / max(c.subwords, 1):.2%} of {name}" for name, c in columns)
-    lost = f"; {counts.lost} examples are nothing but <unk>" if counts.lost else ""
+    lost = f"; {counts.lost} examples have only <unk>" if counts.lost else ""
     return f"<unk> is {text}{lost}"
 
 
 def check_known(
     counts: Counts, examples: int, title: str, bound: float, dictionary: str, tokenizer: str
 ) -> None:
-    """Raise ValueError where the dictionary knows too little of a split."""
+    """Raise ValueError if the dictionary lacks too many subwords of a split."""
     share = max(column.unknown / max(column.subwords, 1) for column in counts.columns)
     lost = counts.lost / examples
     if share > bound or lost > max(bound, MAX_LOST):
@@ -165,7 +165,7 @@ def check_known(
 def read_splits(
     source: Source, skip_bad_lines: bool, unlabelled: bool
 ) -> Tuple[Targets, Dict[str, List[Example]], Dict[str, int]]:
-    """What labels may be; the examples of each split, and how many lines of it were left out.
+    """The classes or targets; each split's examples, and how many of its lines were left out.
 
     Prints the classes, and warnings about words that may stand for missing values.
 
@@ -181,28 +181,28 @@ def read_splits(
         bad[split] = table.bad + len(table.lines) - len(examples[split])
         words = missing_words(table, table.texts)
         if words:
-            print(f"WARNING: {split}: texts: {words}, encoded as it stands: is it a missing value?")
+            print(f"WARNING: {split}: texts: {words}, encoded as text: is it a missing value?")
         words = missing_words(table, table.labels, targets.classes or ())
         if words:
-            print(f"WARNING: {split}: labels: {words}, taken for none; --labels can name a class")
+            print(f"WARNING: {split}: labels: {words}, read as no label; --labels can name a class")
     if targets.classes is not None:
         count, found = len(targets.classes), len(examples["train"])
         if source.targets is None and count > max(found / 2, MANY_CLASSES):
             print(
-                f"WARNING: {count} classes in {found} training examples: does --label name the "
-                "column? Numbers that are no classes need --regression"
+                f"WARNING: {count} classes in {found} training examples: is --label the right "
+                "column? Numbers that are not classes need --regression"
             )
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
         if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
-            print("WARNING: train: labels: -1 is a class; data sets write it for no label, too")
-        print(f"classes{' (a blank is written as _)' if '_' in shown else ''}: {shown}")
+            print("WARNING: train: labels: -1 is a class, but it often means a missing label")
+        print(f"classes{' (blanks become _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 
 
 def train_flags(
     source: Source, targets: Targets, tokenizer: Tokenizer, unlabelled: bool = False
 ) -> str:
-    """What `fairseq-train` must be told about the data."""
+    """The flags of `fairseq-train` that depend on the data."""
     regression = targets.classes is None
     outputs = len(source.columns.labels if regression else targets.classes)
     flags = f"--num-classes {outputs} --init-token 0"  # <s>
@@ -216,7 +216,7 @@ def train_flags(
 
 
 class _Once(argparse.Action):
-    """Of a flag given twice argparse takes the last value, and drops a file without a word."""
+    """An argument that must be given once: argparse silently drops the first of two values."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         first = getattr(namespace, self.dest)
@@ -230,35 +230,35 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
     )
     add = parser.add_argument_group("GLUE's files").add_argument
-    add("--glue", metavar="DIR", help="folder with the task's train.tsv and dev.tsv")
+    add("--glue", metavar="DIR", help="folder with train.tsv and dev.tsv of the task")
     add("--task", metavar="NAME", help=", ".join(TASKS))
     add = parser.add_argument_group("or files of your own").add_argument
     add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
-    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="become valid, valid1, ...")
-    add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="one; two for pairs")
-    add("--label", action=_Once, metavar="COLUMN", help="with --regression, A,B: several targets")
-    add("--regression", action="store_true", help="labels are numbers, written as they are")
-    add("--format", metavar="NAME", help=f"{ALLOWED}, whatever the suffix")
-    add("--no-header", action="store_true", help="columns are positions: 0, 1, ...")
+    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
+    add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
+    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: several targets")
+    add("--regression", action="store_true", help="labels are numbers (default: classes)")
+    add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
+    add("--no-header", action="store_true", help="no header: columns are positions from 0")
     add = parser.add_argument_group("for both").add_argument
     add(
         "--labels",
         metavar="A,B,...",
-        help="the classes, in the order of their indices (--labels=-1,1 where a minus is first)",
+        help="all classes in the order of their indices (--labels=-1,1 if a minus is first)",
     )
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
-    add("--out", required=True, metavar="DIR", help="data folder to write, empty or not there")
-    add("--max-tokens", type=int, default=128, help="longest example, with <s> and </s>")
+    add("--out", required=True, metavar="DIR", help="data folder to write; must be new or empty")
+    add("--max-tokens", type=int, default=128, help="longest example, tokens (default: 128)")
     add(
         "--skip-bad-lines",
         action="store_true",
-        help="leave out lines with missing fields, or without a label where one is needed",
+        help="skip lines with missing fields, or without a required label (default: error)",
     )
     add(
         "--unlabelled",
         action="store_true",
-        help="an empty label of training is an example without a label, not an error",
+        help="allow training examples with an empty label (default: error)",
     )
     add(
         "--max-unknown",
@@ -292,7 +292,7 @@ def work(args: argparse.Namespace) -> None:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise ValueError(f"--out {args.out} cannot be written: {error.strerror}") from error
+        raise ValueError(f"--out must be writable, got {args.out}: {error.strerror}") from error
     print(f"{args.out}: {flags}")
 
 

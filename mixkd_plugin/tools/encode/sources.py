@@ -1,4 +1,4 @@
-"""Where examples come from: the files of a GLUE task, or files of one's own."""
+"""The sources of examples: the files of a GLUE task, or your own files."""
 
 import argparse
 import os
@@ -11,9 +11,9 @@ from ..texts.reading import ALLOWED, FORMATS, Columns, format_of
 
 
 class Source(NamedTuple):
-    """Files and what is in them."""
+    """Files and their content."""
 
-    files: Dict[str, str]  # of the splits train, valid, valid1, ...
+    files: Dict[str, str]  # by split: train, valid, valid1, ...
     columns: Columns
     targets: Optional[Targets]  # None: the classes are those of the training file
     kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
@@ -21,7 +21,7 @@ class Source(NamedTuple):
     task: Optional[str] = None  # of GLUE
 
     def title(self, split: str) -> str:
-        """What a split is called in what is printed."""
+        """Name of a split in printed lines."""
         return f"{self.task} {split}" if self.task else f"{split} ({self.files[split]})"
 
 
@@ -60,14 +60,13 @@ def file_source(
     header: bool = True,
     kind: Optional[str] = None,
 ) -> Source:
-    """Files of one's own, with the columns ``texts`` (one or two) and ``labels``.
+    """Your own files, with the columns ``texts`` (one or two) and ``labels``.
 
     ``labels`` is one column of classes, numbered in the order of ``classes``, or with
-    ``regression`` the columns of its targets. Without ``header`` columns are positions from 0, as
-    text.
+    ``regression`` the columns of its targets. Without ``header`` columns are positions from 0.
 
     Raises:
-        ValueError: naming the flag of `encode` whose value is not allowed.
+        ValueError: for a wrong value, with the flag of `encode`.
     """
     if not 1 <= len(texts) <= 2:
         raise ValueError(
@@ -86,7 +85,7 @@ def file_source(
     else:
         for path in files.values():
             if (kind or format_of(path)) == "jsonl":
-                raise ValueError(f"--no-header: {path} is JSON lines, whose columns have names")
+                raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
         columns = Columns(_positions("--text", texts), _positions("--label", labels))
     if regression:
         if classes is not None:
@@ -100,7 +99,7 @@ def file_source(
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:
-    """As fairseq calls them."""
+    """Files by fairseq's names of the splits."""
     names = ["valid", *(f"valid{i}" for i in range(1, len(valid)))]
     return {"train": train, **dict(zip(names, valid))}
 
@@ -112,7 +111,7 @@ def _positions(flag: str, columns: Sequence[str]):
     return tuple(map(int, columns))
 
 
-# what goes with each of the two flags that name a source: the needed ones, the others
+# flags of each of the two sources: required, optional
 SOURCES = {
     "glue": (("task",), ()),
     "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
@@ -120,10 +119,10 @@ SOURCES = {
 
 
 def source_of(args: argparse.Namespace) -> Source:
-    """The source that the command line names.
+    """The source given on the command line.
 
     Raises:
-        ValueError: unless that is one, with all that it needs and nothing of the other.
+        ValueError: unless it is exactly one, with its required flags and none of the other.
     """
     chosen = [name for name in SOURCES if vars(args)[name] is not None]
     if len(chosen) != 1:
@@ -136,9 +135,11 @@ def source_of(args: argparse.Namespace) -> Source:
         for flag in (*needed, *others):
             given = vars(args)[flag] not in (None, False)
             if name != chosen and given:
-                raise ValueError(f"--{flag.replace('_', '-')} goes with --{name}, not --{chosen}")
+                raise ValueError(
+                    f"--{flag.replace('_', '-')} must be given with --{name}, got --{chosen}"
+                )
             if name == chosen and flag in needed and not given:
-                raise ValueError(f"--{chosen} needs --{flag}")
+                raise ValueError(f"--{flag} must be given with --{chosen}, got none")
     lists = {name: vars(args)[name] for name in ("valid", "text", "label", "labels")}
     lists = {name: v if v is None else split_names(v) for name, v in lists.items()}
     if chosen == "glue":

@@ -1,4 +1,4 @@
-"""Export a trained student to where it is served; neither fairseq nor this plugin is needed there.
+"""Export a trained student for serving without fairseq and this plugin.
 
     python -m mixkd_plugin.tools.export CHECKPOINT OUT --to hf|onnx|onnx-int8 --tokenizer hf:DIR
 
@@ -10,9 +10,8 @@ OUT gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_c
   pad_token_id, both sizes free
 - onnx-int8: the same with weights in int8
 
-Each export ends with a comparison: real texts, through the exported tokenizer and model and through
-fairseq's. Too large a difference of logits, or too few texts of the same class, is an error, and
-leaves no OUT.
+Before OUT is written, the exported tokenizer and model are compared with fairseq's on real texts.
+Too large a difference of logits, or too few texts of the same class, is an error.
 """
 
 import argparse
@@ -62,17 +61,17 @@ def export(
     head: str | None = None,
     min_agreement: float | None = None,
 ) -> Parity:
-    """Write ``out``, all or nothing, and compare.
+    """Write ``out`` after a comparison; complete or not at all.
 
     Args:
-        data: its data folder, where it is no longer where training found it
+        data: its data folder (default: the one of its training)
         text: file with a text on each line, or a pair with a tab between, to compare on; default:
             the data's validation texts
         tolerance, min_agreement: see :func:`check_parity`
         head: the classification head to serve, see :func:`scoring.load`
 
     Raises:
-        ValueError: saying what is wrong; nothing is written then.
+        ValueError: for any problem; then nothing is written.
     """
     tokenizer = build_tokenizer(tokenizer_spec)
     folder = os.path.dirname(tokenizer.dictionary) or "."
@@ -89,7 +88,7 @@ def export(
         rows = [row for row in rows if len(row) <= longest]
         if not rows:
             where = f"--text {text}" if text is not None else f"{task.cfg.data}, split valid"
-            raise ValueError(f"{where}: no text of at most {longest} tokens to compare on")
+            raise ValueError(f"{where} must have a text of at most {longest} tokens, got none")
         inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
@@ -100,7 +99,7 @@ def export(
         probes = [*texts, *marked_copies(texts, tokenizer.markers)]
         for cut in (
             lambda t: exported.tokenizer.encode(*t).ids,
-            # in lists: an empty second text alone would be none to it
+            # lists, since transformers ignores a single empty second text
             lambda t: auto(*([text] for text in t))["input_ids"][0],
         ):
             check_pieces(cut, probes, tokenizer, task, exported.rows)
@@ -109,15 +108,13 @@ def export(
 
 
 def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.Loaded:
-    """The checkpoint with the data folder it was trained on, or another place of it."""
+    """The checkpoint with the data folder it was trained on, or the one given."""
     state = read_configured(checkpoint)
     if not any(name.startswith("classification_heads.") for name in state["model"]):
         raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
     folder = data or state["cfg"]["task"].get("data") or ""
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
-        raise ValueError(
-            f"its data folder {folder!r} has no input0/dict.txt: --data says where one is now"
-        )
+        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
     loaded = scoring.load_state(checkpoint, state, folder, head)
     if not isinstance(loaded.model, RobertaModel):
         kind = type(loaded.model).__name__
@@ -142,7 +139,7 @@ def open_export(folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: st
 
 
 def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) -> Tensor:
-    """What the export in ``folder`` says, in padded batches, of texts through its own tokenizer."""
+    """Logits of the export in ``folder`` for texts, by its own tokenizer, in padded batches."""
     tokenizer = library("tokenizers").Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
     tokenizer.enable_padding(pad_id=exported.padding)
     logits, parts = FORMATS[to].open(folder), []
@@ -163,12 +160,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("out", metavar="OUT", help="folder to write")
     add("--to", required=True, choices=FORMATS, help="format")
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--data", metavar="DIR", help="data folder, if it is not where training found it")
-    add("--text", metavar="FILE", help="texts to compare on (default: the data's split valid)")
+    add("--data", metavar="DIR", help="data folder (default: the one of training)")
+    add("--text", metavar="FILE", help="texts for the comparison (default: the data's split valid)")
     add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed")
     shares = ", ".join(f"{name}: {form.agreement:g}" for name, form in FORMATS.items())
     add("--min-agreement", type=float, metavar="SHARE",
-        help="least share of texts whose class is fairseq's; for regression, least correlation of "
+        help="least share, 0 to 1, of texts with fairseq's class; for regression, correlation of "
              f"the outputs (default: {shares})")  # fmt: skip
     add("--force", action="store_true", help="replace an earlier export in OUT")
     add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)

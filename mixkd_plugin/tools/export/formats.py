@@ -1,6 +1,6 @@
-"""The formats that serve a student: each is written to a folder, and opened from it.
+"""The export formats: each is written to a folder, and opened from it.
 
-What is opened is a function from token ids (B, T), padded, to logits (B, C).
+An opened export is a function from token ids (B, T), padded, to logits (B, C).
 """
 
 import os
@@ -18,9 +18,9 @@ Logits = Callable[[Tensor], Tensor]
 
 class Format(NamedTuple):
     """
-    file: the one that holds the weights
-    write: what makes it of a RobertaForSequenceClassification, in a folder
-    tolerance: largest difference of logits; in int8 a share of their range
+    file: name of the file with the weights
+    write: writes a RobertaForSequenceClassification to a folder
+    tolerance: largest difference of logits; for int8 as a share of their range
     agreement: least share of texts of the same class
     """
 

@@ -1,4 +1,4 @@
-"""A student as transformers' RoBERTa, from which every format is made: the inverse of an import."""
+"""A student as transformers' RoBERTa, the inverse of an import; all formats are made from it."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         labels: names of the classes; None: a regression
 
     Raises:
-        ValueError: naming what in the student transformers' RoBERTa cannot have.
+        ValueError: for a student that transformers' RoBERTa cannot represent.
     """
     model, task = loaded.model, loaded.task.cfg
     args, encoder = model.args, model.encoder.sentence_encoder
@@ -82,7 +82,7 @@ def _tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
 class FirstTokenModel(nn.Module):
     """Logits (B, C) of token ids (B, T): the last layer is computed for <s> alone.
 
-    The head reads nothing else. An ONNX file of the whole last layer is 10 to 25% slower.
+    The head reads no other position. An ONNX file of the full last layer is 10 to 25% slower.
     """
 
     def __init__(self, served: nn.Module):

@@ -1,4 +1,4 @@
-"""Real texts to compare an export on, and their tokens as fairseq lays them out."""
+"""Real texts for the comparison of an export, and their tokens in fairseq's layout."""
 
 import itertools
 import os
@@ -14,9 +14,9 @@ from ..texts.examples import Texts
 from ..texts.reading import read_rows
 from ..tokenizers.subwords import Tokenizer
 
-TEXTS = 256  # of which one in twenty is not chance
-LEAST_SAME = 0.9  # share of the data's pieces that the tokenizer finds again
-TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts: it is another vocabulary's tokenizer
+TEXTS = 256  # at which a share of one in twenty is significant
+LEAST_SAME = 0.9  # least share of the data's pieces that the tokenizer reproduces
+TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts, above which the tokenizer is another
 
 
 def read_texts(path: str) -> List[Texts]:
@@ -42,7 +42,7 @@ def spread(items: Sequence, count: int = TEXTS) -> list:
 
 
 def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
-    """Texts of the data's validation split, put together again from their pieces."""
+    """Texts of the data's validation split, decoded from their pieces."""
     dictionary, columns = task.source_dictionary, []
     check_texts(task.cfg.data, "valid", dictionary, combine=False)
     for name in ("input0", "input1"):
@@ -51,10 +51,8 @@ def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
         if split is not None:
             columns.append(split)
         elif name == "input0":
-            raise ValueError(
-                f"data folder {task.cfg.data} has no split valid: --text names a file to compare on"
-            )
-    lost = (dictionary.eos(), dictionary.unk())  # nobody knows what an unknown piece was
+            raise ValueError(f"--text must be given, since {task.cfg.data} has no split valid")
+    lost = (dictionary.eos(), dictionary.unk())  # an unknown piece cannot be decoded
     pieces = [
         [[dictionary[i] for i in column[row] if i not in lost] for column in columns]
         for row in spread(range(len(columns[0])))
@@ -67,7 +65,7 @@ def validation_texts(task, tokenizer: Tokenizer) -> List[Texts]:
 def check_encoded(
     pieces: List[List[List[str]]], texts: List[Texts], tokenizer: Tokenizer, data: str
 ) -> None:
-    """Texts put together by another tokenizer than the data's are cut otherwise by it, too."""
+    """Raise ValueError if the tokenizer does not reproduce the data's pieces."""
     there, same = 0, 0
     for of_row, text_of_row in zip(pieces, texts):
         for ours, text in zip(of_row, text_of_row):
@@ -75,8 +73,8 @@ def check_encoded(
             same += (Counter(ours) & Counter(tokenizer.encode(text))).total()
     if same < LEAST_SAME * there:
         raise ValueError(
-            f"--tokenizer cuts the texts of {data} otherwise than they were encoded ({same} of "
-            f"{there} pieces are the same): give the tokenizer that the data was encoded with"
+            f"--tokenizer must be the one that encoded {data}, got one with {same} of {there} "
+            "pieces of its texts"
         )
 
 
@@ -87,7 +85,7 @@ def marked_copies(texts: Sequence[Texts], markers: Sequence[str]) -> List[Texts]
 
 
 def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
-    """Token ids (T,) as fairseq's sentence_prediction lays texts out."""
+    """Token ids (T,) in the layout of fairseq's sentence_prediction."""
     dictionary, cfg = task.source_dictionary, task.cfg
     row = [cfg.init_token] if cfg.init_token is not None else []
     for i, text in enumerate(texts):
@@ -104,13 +102,13 @@ def check_pieces(
     task,
     rows: List[int],
 ) -> None:
-    """What is exported must cut texts as training did; ``rows``: of :class:`Exported`."""
+    """The exported tokenizer must give training's pieces; ``rows``: see :class:`Exported`."""
     dictionary = task.source_dictionary
     for one in texts:
         found = [rows[i] for i in cut(one)]
         if found != fairseq_row(one, tokenizer, task).tolist():
             raise ValueError(
-                f"the exported tokenizer cuts {one!r:.200} otherwise than training did: "
+                f"the exported tokenizer gives other pieces of {one!r:.200} than training: "
                 f"{[dictionary[i] for i in found][:40]}"
             )
 
@@ -120,6 +118,6 @@ def check_fit(rows: List[Tensor], spec: str, dictionary: Dictionary) -> None:
     unknown = tokens.eq(dictionary.unk()).float().mean().item()
     if unknown > TOO_MANY_UNKNOWN:
         raise ValueError(
-            f"--tokenizer {spec}: {unknown:.0%} of its pieces are not in the student's dictionary; "
-            "is it the tokenizer that the data was encoded with?"
+            f"--tokenizer must be the one that encoded the data, got {spec}: {unknown:.0%} of its "
+            "pieces are not in the student's dictionary"
         )

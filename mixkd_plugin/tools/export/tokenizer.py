@@ -1,7 +1,7 @@
 """The tokenizer of a fairseq student, as the libraries `tokenizers` and transformers read it.
 
-It keeps its own indices: the exported embedding table is put in their order, and a token that the
-student's dict.txt lacks has a copy of the row of <unk>.
+It keeps its own indices: the exported embedding table is sorted by them, and a token that the
+student's dict.txt lacks gets the embedding of <unk>.
 """
 
 import os
@@ -18,7 +18,7 @@ from ..tokenizers.subwords import parse_spec
 class Exported(NamedTuple):
     """
     tokenizer: of `tokenizers`
-    rows: the dictionary's index of each of its indices
+    rows: the index in the dictionary for each index of the tokenizer
     names: its tokens for fairseq's special symbols
     side: the end of a long text that is cut off, right or left
     """
@@ -36,13 +36,13 @@ class Exported(NamedTuple):
 def export_tokenizer(
     spec: str, trained: Tokenizer, dictionary: Dictionary, init: str | None, separator: str | None
 ) -> Exported:
-    """The tokenizer that a student was trained with, laying out texts as in its training.
+    """The tokenizer that a student was trained with, in the layout of its training.
 
     Args:
         spec, trained: of `encode --tokenizer SPEC`
         dictionary: of the student
-        init, separator: symbols before all texts and, besides the </s> that ends each text,
-            between two; None: there is none
+        init, separator: symbols before all texts and between two of them, in addition to the
+            </s> that ends each text; None: no symbol
 
     Raises:
         ValueError: for a tokenizer that `tokenizers` cannot follow.
@@ -85,7 +85,7 @@ def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
 
 
 def _of_sentencepiece(path: str) -> Any:
-    """By transformers; a piece that sentencepiece never cuts gets a name that no text has."""
+    """By transformers; a piece that sentencepiece never gives gets a name that no text has."""
     converter = library("transformers.convert_slow_tokenizer").SpmConverter
     proto = library("sentencepiece.sentencepiece_model_pb2").ModelProto()
     with open(path, "rb") as file:

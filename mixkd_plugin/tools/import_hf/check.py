@@ -1,8 +1,8 @@
-"""An import is compared with transformers' whole pipeline before anything of it is written.
+"""Comparison of an import with transformers' pipeline, before anything is written.
 
-Texts in several scripts, pairs, and texts that spell every special and added token go through
-AutoTokenizer and the Hugging Face model, and through what was imported: the pieces must be equal,
-and the hidden states and logits of <s> differ by no more than TOLERANCE.
+Texts in several scripts, pairs, and texts with every special and added token are computed by
+AutoTokenizer and the Hugging Face model, and by the import: pieces must be equal, and hidden states
+and logits of <s> within TOLERANCE.
 """
 
 from argparse import Namespace
@@ -19,9 +19,9 @@ from ..interop import library
 from ..tokenizers.library import Tokenizer
 from .layout import token_types
 
-TOLERANCE = 1e-4  # of a largest value, or of 1 where that is less
-MARKERS = 8  # that are spelt in one text
-MARKED = 16  # texts with markers that go through the models; all of them are cut
+TOLERANCE = 1e-4  # relative to the largest value, or to 1 if that is larger
+MARKERS = 8  # tokens in one text
+MARKED = 16  # texts with markers that the models compute; all of them are tokenised
 TEXTS = [
     "A charming, often affecting journey!",
     "The SOUP was cold; the soup's bowl wasn't.",
@@ -66,11 +66,11 @@ def compare_with_transformers(
         imported: the checkpoint
         dictionary: its words, without <mask>
         theirs, ours: the tokenizers
-        rows: the source's index of each symbol of the dictionary
-        head: name of the classification head; None: without one
+        rows: the source's index of each symbol in the dictionary
+        head: name of the classification head; None: no head
 
     Raises:
-        ValueError: where they differ.
+        ValueError: if they differ.
     """
     transformers = library("transformers")
     roberta = _build(imported, dictionary)
@@ -88,7 +88,7 @@ def compare_with_transformers(
         if batch["input_ids"] != [rows[token] for token in tokens]:
             shown = theirs.convert_ids_to_tokens(batch["input_ids"])
             raise ValueError(
-                f"the tokenizer cannot be followed: {texts!r} is {shown[:40]} in transformers, and "
+                f"the tokenizer is not supported: {texts!r} is {shown[:40]} in transformers, and "
                 f"{[dictionary[token] for token in tokens][:40]} here"
             )
         if len(tokens) > config.longest:
@@ -141,6 +141,6 @@ def _check_close(what: str, texts: Tuple[str, ...], ours: Tensor, theirs: Tensor
     difference = (ours - theirs).abs().max().item()
     if not difference <= bound:
         raise ValueError(
-            f"the model cannot be followed: the {what} of {texts!r} must be within {bound:.1e} of "
+            f"the model is not supported: the {what} of {texts!r} must be within {bound:.1e} of "
             f"transformers', got {difference:.1e}"
         )

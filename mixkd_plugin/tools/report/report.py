@@ -22,10 +22,10 @@ SEED = re.compile(r" --(seed|train-fraction-seed) \d+|seed\d+")  # in a command
 
 
 def choose_baselines(results: Results, wanted: str | None) -> list[str]:
-    """The arms to compare with: those asked for, or those of BASELINES that there are.
+    """The arms to compare with: those of --baselines, or those of BASELINES with results.
 
     Raises:
-        ValueError: where one that is asked for is not there.
+        ValueError: for an arm without results.
     """
     arms = list(dict.fromkeys(result.run.arm for result in results.done))
     if wanted is None:
@@ -82,9 +82,9 @@ def overview(results: Results) -> str:
 
 
 def differing_flags(results: Sequence[Result]) -> dict[str, list[str]]:
-    """Folders of runs whose commands differ by more than the seed, and what not all of them have.
+    """Folders of runs whose commands differ by more than the seed, and the flags that differ.
 
-    So where a study was changed, and only some of its seeds were done again.
+    This happens when a study was changed, and only some of its seeds were run again.
     """
     commands: dict[str, list[set[str]]] = {}
     for run, record in results:
@@ -99,7 +99,7 @@ def differing_flags(results: Sequence[Result]) -> dict[str, list[str]]:
 
 
 def versions_of_data(results: Sequence[Result]) -> Mapping[str, int]:
-    """Data folders, by their names in commands, whose content was not the same in all runs."""
+    """Data folders, by their names in commands, whose content differs between runs."""
     found: dict[str, set[str]] = {}
     for _, record in results:
         command, digest = (record.get("command") or "").split(), record.get("data_digest")
@@ -115,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("results", nargs="+", metavar="RESULTS", help="results.jsonl of a study")
     add("--out", required=True, metavar="DIR", help="folder for report.md and the figures")
-    help = "arms to compare with, the last one in the figure, too (default: FT,KD)"
+    help = "arms to compare with; the last one also in the figure (default: FT,KD)"
     add("--baselines", metavar="ARM,ARM", help=help)
     return parser
 

@@ -1,4 +1,4 @@
-"""The sections of a report as Markdown; an empty text where the results have nothing for one."""
+"""The sections of a report as Markdown; an empty text without results for one."""
 
 import contextlib
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ MODEL = ("layers", "parameters", "bytes", "sentences_per_second")
 
 
 def quality(table: pd.DataFrame, runs: Sequence[Result]) -> str:
-    """Mean and spread of the task's metric, the best mean in bold, the teacher on top."""
+    """Mean and deviation of the task's metric, the best mean in bold, the teacher first."""
     tasks: dict[str, list[str]] = {}
     for (task, _), metric in metrics_of(runs).items():
         tasks.setdefault(METRICS.get(metric, metric), []).append(task)
@@ -61,14 +61,14 @@ def _by_arm(table: pd.DataFrame, columns: Sequence[str]) -> str:
 
 
 def baseline_label(baseline: str, found: Sequence[str]) -> str | None:
-    """The label of a baseline's arm: on gold labels, or else on the data it has."""
+    """The label of a baseline's arm: on GLUE's labels, or else on its other data."""
     if baseline in found:
         return baseline
     return next((label for label in found if label.startswith(f"{baseline}, ")), None)
 
 
 def pairs_with_baseline(table: pd.DataFrame, baseline: str) -> tuple[str | None, pd.DataFrame]:
-    """The baseline's label, and the end of every other run beside the baseline's of its seed."""
+    """The baseline's label, and the last values of other runs with the baseline's of the seed."""
     table = at_the_end(table)
     base = baseline_label(baseline, sorted(table["label"].unique()))
     return base, pairs_with(table[table["label"] != base], table[table["label"] == base])
@@ -108,7 +108,7 @@ def retained(table: pd.DataFrame) -> str:
 
 
 def costs(student: str, runs: Sequence[Result], results: Results) -> str:
-    """Size and speed of student and teacher; length of training and what it asked the teacher."""
+    """Size and speed of student and teacher; length of training and its teacher queries."""
     rows = []
     for task in dict.fromkeys(run.task for run, _ in runs):
         records = [record for run, record in runs if run.task == task]
@@ -126,9 +126,9 @@ def costs(student: str, runs: Sequence[Result], results: Results) -> str:
         )])  # fmt: skip
     header = ["task", "model", "layers", "parameters", "MB", "sentences a second"]
     return (
-        "### Costs\n\nMB: parameters in the type that they are saved in. In brackets: the "
+        "### Costs\n\nMB: parameters in the type of the file. In brackets: the "
         f"student's share of the teacher's.\n\n{markdown(pd.DataFrame(rows, columns=header))}\n\n"
-        "Examples in the training part, updates, and rows that the teacher was asked about, by "
+        "Examples in the training part, updates, and sequences with teacher logits, by "
         f"arm:\n\n{_training(runs)}\n"
     )
 
@@ -152,7 +152,7 @@ def _training(runs: Sequence[Result]) -> str:
 
 
 def _range(values: pd.Series) -> str:
-    """The one value, or from the least to the largest."""
+    """The single value, or the range from the least to the largest."""
     known = sorted(set(values.dropna()))
     return "–".join(f"{v:,.0f}" for v in dict.fromkeys([*known[:1], *known[-1:]])) or ABSENT
 
@@ -180,7 +180,7 @@ def gaps(table: pd.DataFrame) -> str:
 
 
 def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None = None) -> str:
-    """What each value of a setting gives, beside the recipe and beside a baseline with it."""
+    """Results of each value of a setting, compared with the recipe and with a baseline."""
     setting, student = changed[["setting", "student"]].iloc[0]
     table = with_recipe(changed, recipe)
     rows = ["label", "value_of_setting"]
@@ -190,7 +190,7 @@ def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None =
     against = difference_cells(pairs_with(new, old, ["label", "cell"]), rows)
     text += ("; " + against).reindex_like(text).fillna("")
     teachers = teacher_means(table, rows[1:]).map("{:.1f}".format, na_action="ignore")
-    if (teachers.nunique() > 1).any():  # else it is the same for all values
+    if (teachers.nunique() > 1).any():  # else it is equal for all values
         text = pd.concat([teachers, text])
     report = (
         f"### `{setting}`, student {student}\n\nMean ± sample standard deviation (seeds); then the "
@@ -208,7 +208,7 @@ def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None =
 def with_recipe(changed: pd.DataFrame, recipe: pd.DataFrame) -> pd.DataFrame:
     """Runs of a setting's values, numbers ascending, and before them the recipe's of their arms."""
     values = list(dict.fromkeys(changed["value_of_setting"]))
-    with contextlib.suppress(ValueError):  # as they come
+    with contextlib.suppress(ValueError):  # text keeps its order
         values.sort(key=float)
     alike = recipe["cell"].isin(changed["cell"]) & recipe["label"].isin(changed["label"])
     table = pd.concat([recipe[alike], changed])
@@ -217,7 +217,7 @@ def with_recipe(changed: pd.DataFrame, recipe: pd.DataFrame) -> pd.DataFrame:
 
 
 def failures(failed: Sequence[Result]) -> str:
-    """Every run without a result, and its last words."""
+    """Every run without a result, and the end of its error."""
     if not failed:
         return ""
     table = pd.DataFrame([run for run, _ in failed])

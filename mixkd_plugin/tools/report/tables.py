@@ -1,8 +1,8 @@
-"""Results in a long table, a row for each value of a run, and the cells of a report made of it.
+"""Results in a long table, a row for each value of a run, and the cells of a report.
 
 Columns of the table: the run's names; ``label`` of the arm; ``cell``, a task and a part of its
 training set; ``setting`` and ``value_of_setting`` of a variant; ``updates`` (NaN: at the end);
-``measure`` and its ``value``. A value that is absent has no row, one that diverged is NaN.
+``measure`` and its ``value``. An absent value has no row; a diverged one is NaN.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from scipy import stats
 from ..results import GOLD, RECIPE, Result, changes_of, headlines
 
 # In the order of tables and legends.
-ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "FM")
+ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
 QUALITY, OF_TEACHER, CALIBRATION = "quality", "quality of the teacher", "ece"
 GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
@@ -24,7 +24,7 @@ ABSENT = "–"
 
 
 class Difference(NamedTuple):
-    """Of two arms over the seeds that both have, with Student's t interval (NaN: one seed)."""
+    """Of two arms over their common seeds, with Student's t interval (NaN: one seed)."""
 
     mean: float
     low: float
@@ -52,7 +52,7 @@ def long_table(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:
-    """Of each task and fraction the first of the task's metrics that all runs have."""
+    """For each task and fraction, the first of the task's metrics that all runs have."""
     there: dict[tuple[str, float], set[str]] = {}
     for run, record in results:
         keys = set(record["metrics"]["valid"])
@@ -64,7 +64,7 @@ def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:
 
 
 def labels(results: Sequence[Result]) -> list[str]:
-    """Known arms in the order of ARMS, then others as they come."""
+    """Known arms in the order of ARMS, then others in order of appearance."""
     runs = list({result.run.label: result.run for result in results}.values())
     arms = list(dict.fromkeys([*ARMS, *(run.arm for run in runs)]))
     return [run.label for run in sorted(runs, key=lambda r: (arms.index(r.arm), r.data != GOLD))]
@@ -89,7 +89,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
             for gap, key in GAPS.items():
                 both = held_out.get(key), train.get(key)
                 values[gap] = None if None in both else both[0] - both[1]
-            if record.get("teacher_queries") == 0:  # it was not to be near the teacher
+            if record.get("teacher_queries") == 0:  # an arm without a teacher
                 del values["teacher distance"]
             if np.isnan(updates):
                 of_teacher = record.get("teacher", {"metrics": {}})["metrics"]
@@ -170,11 +170,11 @@ def difference_cell(pairs: pd.DataFrame, digits: int = 1) -> str:
 
 
 def _mean(values: pd.Series) -> float:
-    return float(np.mean(values.to_numpy()))  # pandas would leave out what diverged
+    return float(np.mean(values.to_numpy()))  # pandas would leave out NaN
 
 
 def cells(table: pd.DataFrame, rows: Sequence[str], make: Any = summary_cell) -> pd.DataFrame:
-    """One cell for each of ``rows`` and each cell of the study: of values, seeds together."""
+    """One text for each of ``rows`` and each cell of the study, from the values of all seeds."""
     return _wide(table.groupby([*rows, "cell"], observed=True)["value"].agg(make))
 
 
@@ -184,7 +184,7 @@ def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
 
 
 def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
-    """Means over seeds of the runs' teachers, of which all arms of a seed have the same."""
+    """Means over seeds of the runs' teachers, which all arms of a seed share."""
     one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
     means = one.assign(label="teacher").groupby(["label", *rows, "cell"], observed=True)["value"]
     return _wide(means.agg(_mean))
@@ -196,7 +196,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 def _wide(values: pd.Series) -> pd.DataFrame:
     wide = values.unstack("cell")
-    wide.columns = list(map(str, wide.columns))  # no categories, to which nothing can be added
+    wide.columns = list(map(str, wide.columns))  # categories could not be extended
     return wide
 
 
@@ -209,5 +209,5 @@ def markdown(table: pd.DataFrame, *index: str) -> str:
 
 
 def first_known(records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> pd.Series:
-    """The first value that there is of each key; NaN where there is none."""
+    """The first value of each key; NaN without one."""
     return pd.DataFrame([*records, {}], columns=list(keys), dtype=float).bfill().iloc[0]

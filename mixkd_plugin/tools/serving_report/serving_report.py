@@ -1,14 +1,14 @@
-"""What it costs to serve a teacher and its students, in each format: a table and a figure.
+"""Costs of serving a teacher and its students in each format: a table and a figure.
 
     python -m mixkd_plugin.tools.serving_report DATA_DIR teacher=T.pt student=S.pt \
         --tokenizer wordpiece:DIR --out DIR
 
 Each checkpoint is exported (DIR/exports/NAME/FORMAT, compared with fairseq as `export` does) and
-measured beside fairseq's own pass: size of the weights (of a checkpoint without the optimizer's
+measured like fairseq's own pass: size of the weights (of a checkpoint without the optimizer's
 state, of an export the file's), latency of one text (p50, p95), texts a second in batches, quality
-on the labelled split, and how often it says what the teacher says. DIR gets serving.md,
-serving.json and serving.png. All models take turns on the same texts, on this machine's CPU, so
-that a busy neighbour slows all alike. Tokenising is not timed.
+on the labelled split, and agreement with the teacher. DIR gets serving.md,
+serving.json and serving.png. In each round all models compute the same texts on this machine's
+CPU, so that other load slows all equally. Tokenising is not timed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from ..tokenizers.subwords import TOKENIZERS
 
 FAIRSEQ = "fairseq"
 FORMS = (FAIRSEQ, *FORMATS)
-SINGLE_TEXTS, WARM_TEXTS = 200, 10  # whose latency is measured, one by one, after the warm ones
+SINGLE_TEXTS, WARM_TEXTS = 200, 10  # timed one by one, after the warm-up
 MEASURES = {
     **QUALITY,
     "parameters": ("parameters", "{:,}"),
@@ -64,11 +64,11 @@ def serving_report(
     """{"NAME, FORMAT": measures}, and the number of labelled texts.
 
     Args:
-        teacher_tokenizer: the teacher's, if it has a vocabulary of its own
+        teacher_tokenizer: the teacher's, if it has another vocabulary
         options: those of :func:`evaluation`
 
     Raises:
-        ValueError: where a checkpoint cannot be used or exported, or two read data differently.
+        ValueError: if a checkpoint cannot be used or exported, or two read data differently.
     """
     ours = evaluation(data, paths, teacher, **options)
     tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
@@ -120,7 +120,7 @@ def parameters_of(loaded: Loaded) -> int:
 
 
 def singles(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of one text without padding, at even distances through the data folder."""
+    """Batches of one text without padding, evenly spread over the data folder."""
     rows = {}
     for batch in batches:
         texts = batch["net_input"]
@@ -132,7 +132,7 @@ def singles(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def plot_serving(rows: Rows, path: str) -> None:
-    """Quality, latency, throughput, size; one bar a format."""
+    """Bars of quality, latency, throughput and size of each format."""
     metric = next(iter(next(iter(rows.values()))))
     panels = {
         metric: (MEASURES[metric][0], "{:.1f}"),
@@ -165,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
     add = parser.add_argument
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--teacher-tokenizer", metavar="KIND:PATH", help="what --teacher-data was encoded by")
+    add("--teacher-tokenizer", metavar="KIND:PATH", help="tokenizer of --teacher-data")
     add("--formats", default=",".join(FORMS), metavar="A,B,...", help="default: %(default)s")
     return parser
 
@@ -176,7 +176,7 @@ def work(args: argparse.Namespace) -> None:
     if not set(formats) <= set(FORMS):
         raise ValueError(f"--formats must be of {', '.join(FORMS)}, got {args.formats}")
     if (args.teacher_data is None) != (args.teacher_tokenizer is None):
-        raise ValueError("--teacher-data and --teacher-tokenizer must come together, got one")
+        raise ValueError("--teacher-data and --teacher-tokenizer must both be given, got one")
     paths = paths_of(args)
     os.makedirs(args.out, exist_ok=True)
     rows, count = serving_report(

@@ -1,4 +1,4 @@
-"""The commands of a study: what they are, where they run, their logs, and how all are stopped."""
+"""The commands of a study: their words, devices, logs, and how all are stopped."""
 
 import contextlib
 import io
@@ -47,16 +47,16 @@ def train_command(
 ) -> list[str]:
     """`fairseq-train` on a data folder, validating ``points`` times, on ``more_splits`` as well.
 
-    ``flags`` name --max-update, and task and criterion where they are not ours. Where they keep the
-    optimizer's state, a checkpoint is written at every validation, to go on from. The device is not
-    named: a run is the same on any.
+    ``flags`` have --max-update, and task and criterion if they are not ours. If the optimizer's
+    state is saved, a checkpoint for resuming is written at every validation. The device is
+    added later, since a run is the same on all.
     """
-    asked = (data / "train_flags.txt").read_text().split()
+    of_data = (data / "train_flags.txt").read_text().split()
     every = str(math.ceil(int(flags[flags.index("--max-update") + 1]) / points))
     saving = ["--save-interval-updates", every, "--keep-interval-updates", "1"]
     return [
         sys.executable, "-m", "fairseq_cli.train", str(data), "--user-dir", user_dir,
-        *USUAL, *asked, *flags,
+        *USUAL, *of_data, *flags,
         "--seed", str(seed), "--train-fraction-seed", str(seed),
         "--valid-subset", ",".join([*valid_splits(data), *more_splits]),
         "--validate-interval", "1000000", "--validate-interval-updates", every,
@@ -75,25 +75,25 @@ def compare_command(
     return [*tool, *pairs, "--out", str(out), "--split", split, *own]
 
 
-def portable(command: list[str], places: Mapping[str, str]) -> str:
-    """A command without what is peculiar to this machine: by it, a job is known to be the same.
+def portable(command: list[str], names: Mapping[str, str]) -> str:
+    """A command without paths of this machine; two equal ones are the same job.
 
-    places: the name that stands for each path, and for what is in it
+    names: the replacement of each path and of the paths in it
     """
     _, _, module, *words = command
     words = [{"fairseq_cli.train": "fairseq-train"}.get(module, f"python -m {module}"), *words]
     start, *words = words
-    for path, name in {**places, str(PLUGIN): "mixkd_plugin"}.items():
-        whole = re.compile(rf"(?<![\w.-]){re.escape(path)}(?=/|$)")
-        words = [whole.sub(name, word) for word in words]
+    for path, name in {**names, str(PLUGIN): "mixkd_plugin"}.items():
+        known = re.compile(rf"(?<![\w.-]){re.escape(path)}(?=/|$)")
+        words = [known.sub(name, word) for word in words]
     return f"{start} {shlex.join(words)}"
 
 
 def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    """Of every kind of run, and of the teachers, by fairseq's own parser.
+    """Parse the flags of every kind of run, and of the teachers, by fairseq's own parser.
 
     Raises:
-        ValueError: naming the first run whose flags `fairseq-train` does not take.
+        ValueError: for flags that `fairseq-train` rejects, with the first such run.
     """
     import_user_dir(study["user_dir"])
     kinds = {}
@@ -124,7 +124,7 @@ def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
 
 
 class Device(NamedTuple):
-    """Where a job runs: a GPU's number among those that the study sees, or None for the CPU."""
+    """The device of a job: a GPU's number among the visible ones, or None for the CPU."""
 
     gpu: int | None
     threads: int
@@ -142,7 +142,7 @@ class Device(NamedTuple):
 
 
 class Commands:
-    """Runs commands, from several threads, until it is told to stop."""
+    """Runs commands, from several threads, until :meth:`stop`."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -150,18 +150,18 @@ class Commands:
         self._beginning = threading.Lock()
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt where the study was stopped."""
+        """Raise KeyboardInterrupt if the study was stopped."""
         if self.stopped:
             raise KeyboardInterrupt
 
     def call(
         self, name: str, command: list[str], log: Path, env: dict[str, str] | None = None
     ) -> None:
-        """Run a command with its output at the end of ``log``, after its name.
+        """Run a command; its name and then its output are appended to ``log``.
 
         Raises:
-            JobFailed: where it does not end well.
-            KeyboardInterrupt: where the study was stopped.
+            JobFailed: if it ends with an error.
+            KeyboardInterrupt: if the study was stopped.
         """
         with open(log, "a") as file:
             file.write(f"{name}\n{shlex.join(command)}\n")
@@ -181,7 +181,7 @@ class Commands:
             raise JobFailed(f"exit {code}, {log}: {' / '.join(filter(None, lines[-3:]))}")
 
     def stop(self) -> None:
-        """End what runs, with all of its own processes, and let nothing else begin."""
+        """End all running commands with their child processes, and start no others."""
         with self._beginning:
             self.stopped = True
         for process in list(self._running):
@@ -190,7 +190,7 @@ class Commands:
 
 
 def name_of(log: Path) -> str | None:
-    """The name of the command whose output a log holds."""
+    """The name of the command that wrote a log."""
     if not log.exists():
         return None
     with open(log, errors="replace") as file:
@@ -198,7 +198,7 @@ def name_of(log: Path) -> str | None:
 
 
 def begin(folder: Path, name: str) -> None:
-    """Empty the folder, unless fairseq can go on there with what the same command left."""
+    """Empty the folder, unless fairseq can resume there from a checkpoint of the same command."""
     resumable = "--no-save-optimizer-state" not in name and (folder / "checkpoint_last.pt").exists()
     if resumable and name_of(folder / "run.log") == name:
         return

@@ -1,4 +1,4 @@
-"""What the runs of a study begin with: the encoder and binarised data, each made once."""
+"""The inputs of a study's runs: the encoder and binarised data, each made once."""
 
 import functools
 import hashlib
@@ -19,11 +19,11 @@ from ..texts.glue import TASKS
 from . import plan
 from .commands import Commands, name_of
 
-UNFINISHED = "FOLDER"  # in a command, for the folder that it makes
+UNFINISHED = "FOLDER"  # in a command: the folder that it makes
 
 
 class Inputs:
-    """Makes them in the folder ``out``, by whoever comes first."""
+    """Makes the inputs in the folder ``out``; the first process that needs one makes it."""
 
     def __init__(self, study: Mapping[str, Any], out: Path, commands: Commands):
         self.study, self.out, self.commands = study, out, commands
@@ -36,7 +36,7 @@ class Inputs:
         return self._make(self.out / "encoder", "import_hf", _absolute(str(source)), UNFINISHED)
 
     def data(self, task: str, name: str, part: Run | None = None) -> Path:
-        """The task's binarised data: of the whole split, or of a run's part of it."""
+        """The task's binarised data: of the full split, or of a run's subset."""
         glue, folder = _absolute(self.study["glue"][name]), self.out / "data" / name / task
         if part is not None:
             glue = glue.format(fraction=f"{part.fraction:g}", seed=part.seed)
@@ -56,13 +56,13 @@ class Inputs:
     def _make(
         self, folder: Path, tool: str, *arguments: str, reads: Mapping[str, Sequence[str]] = {}
     ) -> Path:
-        """A folder by one of our tools, called with UNFINISHED for it; there once it is complete.
+        """A folder made by one of our tools, in whose command it is UNFINISHED.
 
-        It is known by the command, with the contents of what the command reads in place of paths.
-        ``reads``: of a path what matters, if not all that is there.
+        Its log has the command, with digests of the contents of paths. ``reads``: the files that
+        matter of a path (default: all).
 
         Raises:
-            ValueError: where it is there, made by another command, or of files that have changed.
+            ValueError: if it was made by another command, or from files that have changed.
         """
         words = [tool, *(_with_content(argument, reads) for argument in arguments)]
         log, unfinished = (folder.with_name(folder.name + end) for end in (".log", ".unfinished"))
@@ -76,7 +76,7 @@ class Inputs:
                 os.replace(unfinished, folder)
             elif not _made_by(name_of(log), words):
                 raise ValueError(
-                    f"{folder} was made with other settings, or of files that have changed since: "
+                    f"{folder} was made with other settings, or from files that have changed: "
                     f"name another out, or remove {folder}; then it is made again, with all runs "
                     "that read it"
                 )
@@ -84,24 +84,24 @@ class Inputs:
 
 
 def _absolute(path: str) -> str:
-    """A path that means the same from everywhere; a name on a hub stays."""
+    """The absolute path; a name on a hub is not changed."""
     return os.path.abspath(path) if os.path.exists(path) or "{" in path else path
 
 
 def _with_content(argument: str, reads: Mapping[str, Sequence[str]]) -> str:
-    """An argument; in place of a path, as in KIND:PATH, its last part and what is there."""
+    """An argument; a path, as in KIND:PATH, becomes its last part with a digest."""
     start, colon, path = argument.rpartition(":")
     if not os.path.isabs(path):
         return argument
     paths = list(reads.get(path, [path]))
     if os.path.isfile(path):
-        paths.append(os.path.join(os.path.dirname(path), "dict.txt"))  # sentencepiece's words
+        paths.append(os.path.join(os.path.dirname(path), "dict.txt"))  # of sentencepiece
     known = f"@{digest_of(*paths)}" if any(map(os.path.exists, paths)) else ""
     return f"{start}{colon}{os.path.basename(path)}{known}"
 
 
 def _made_by(name: str | None, words: Sequence[str]) -> bool:
-    """Whether a name is that of these words; what is no longer there has not changed."""
+    """Whether a name is that of these words; a path that was removed counts as unchanged."""
     known = shlex.split(name or "")
     return len(known) == len(words) and all(
         word in (one, one.rpartition("@")[0]) for one, word in zip(known, words)
@@ -109,9 +109,9 @@ def _made_by(name: str | None, words: Sequence[str]) -> bool:
 
 
 def digest_of(*paths: str) -> str:
-    """Of the contents of files, and of all that is in folders but logs and hidden files, in short.
+    """Short digest of files, and of folders without their logs and hidden files.
 
-    Neither where they are nor when they were written changes it.
+    It does not depend on locations and times.
     """
     digest = hashlib.sha256()
     for path in map(Path, paths):
@@ -129,6 +129,6 @@ def _digest(path: str, changed: int) -> str:
 
 
 def examples_in(data: Path, fraction: float) -> int:
-    """About how many training examples a fraction has."""
+    """The number of training examples in a fraction, rounded."""
     everything = data_utils.load_indexed_dataset(str(data / "input0" / "train"), None)
     return max(1, round(fraction * len(everything)))

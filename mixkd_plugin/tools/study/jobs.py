@@ -1,7 +1,7 @@
-"""The jobs of a study: teachers, students, their speed; each done once, by whoever comes first.
+"""The jobs of a study: teachers, students, their speed; each is done once, by any process.
 
-A folder that several processes or machines may want to make is locked while one of them does, and
-holds `result.json` once it is complete, or `error.json`. OUT/results.jsonl is made of these.
+A process locks the folder of the job that it does, against other processes and machines. Then the
+folder has `result.json` or `error.json`, from which OUT/results.jsonl is made.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ Record = dict[str, Any]
 
 
 class Jobs:
-    """What makes the parts of a study in the folder ``out``."""
+    """Does the jobs of a study in the folder ``out``."""
 
     def __init__(self, study: Mapping[str, Any]):
         self.study = study
@@ -49,7 +49,7 @@ class Jobs:
         self.commands = Commands()
         self.inputs = Inputs(study, self.out, self.commands)
         self.user_dir = os.path.abspath(study["user_dir"] or PLUGIN)
-        # ours is not among a run's settings
+        # our own code is not compared
         self.code = {"code": self._digest_of_code()} if study["user_dir"] else {}
         self.of_other_code: set[str] = set()
         self._begun: set[TeacherRun] = set()
@@ -59,7 +59,7 @@ class Jobs:
             self.write_results()
         except OSError as error:
             raise ValueError(
-                f"out must be a folder to write and lock in, got {self.out}: {error}"
+                f"out must be a folder that can be written and locked, got {self.out}: {error}"
             ) from error
 
     def lock(self, folder: Path, wait: bool = True):
@@ -68,7 +68,7 @@ class Jobs:
     # --- teachers ---
 
     def teacher(self, teacher: TeacherRun, device: Device) -> Record:
-        """A teacher's result, trained or scored if it was not; ``checkpoint`` says where it is."""
+        """A teacher's result, after training or scoring it if needed, with its ``checkpoint``."""
         folder = self.folder(teacher)
         with self.lock(folder):
             if teacher in self._failed:
@@ -80,7 +80,7 @@ class Jobs:
                 raise
 
     def may_begin(self, teacher: TeacherRun) -> bool:
-        """Whether a run of it need not wait for others; where it is to be made, the first may."""
+        """Whether a run with it can start now: it is done, or this run is the first to make it."""
         folder = self.folder(teacher)
         if (folder / "result.json").exists() or teacher in self._failed:
             return True
@@ -124,7 +124,7 @@ class Jobs:
         return {**result, "checkpoint": checkpoint}
 
     def _init(self, where: str, teacher: str = "") -> list[str]:
-        """The checkpoint that a run begins with, if any."""
+        """The checkpoint that initialises a run, if any."""
         if where == "encoder":
             return [str(self.inputs.encoder() / "model.pt")]
         return [teacher] if where == "teacher" else []
@@ -133,7 +133,7 @@ class Jobs:
         return compare_command(data, out / split, models, split, self.user_dir)
 
     def _score(self, data: Path, teacher: str, folder: Path, split: str, device: Device):
-        """The quality of a teacher of one's own."""
+        """The quality of a teacher given by the user."""
         command = self._compare(data, folder, split, {"teacher": teacher})
         self.commands.call(f"compare {split}", command, folder / "run.log", device.environment)
         return scored(folder / split)
@@ -141,16 +141,16 @@ class Jobs:
     # --- students ---
 
     def student(self, run: Run, device: Device) -> str:
-        """Do a run unless it is done: 'done', 'already done', 'elsewhere', or what failed."""
+        """Do a run unless it is done: 'done', 'already done', 'elsewhere', or 'failed: ...'."""
         folder = self.folder(run)
         try:
             with self.lock(folder, wait=False) as mine:
                 return self._student(run, folder, device) if mine else "elsewhere"
-        except Exception as error:  # whatever it is, the other runs go on
+        except Exception as error:  # the other runs continue
             message = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
             folder.mkdir(parents=True, exist_ok=True)
             failed = {**run._asdict(), "status": "failed", "error": message}
-            write_whole(folder / "error.json", json.dumps(failed))
+            atomic_write(folder / "error.json", json.dumps(failed))
             self.write_results()
             return f"failed: {message}"
         finally:
@@ -172,19 +172,18 @@ class Jobs:
         splits = ["train"] if self.study["gap"] else []
         points = self.study["points"]
         command = train_command(data, flags, run.seed, folder, points, splits, self.user_dir)
-        # one name for a teacher of the study's own, wherever it stands
-        places = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
-        same = self._same(command, data, places, checkpoint, *begins)
+        # a given teacher has the same name, independent of its location
+        names = {} if Path(checkpoint).is_relative_to(self.out) else {checkpoint: TEACHER}
+        same = self._same(command, data, names, checkpoint, *begins)
 
         def make() -> Record:
             result = self._train(command, folder, device, same)
-            asked = plan.teacher_queries(settings, result["examples_seen"])
             of_teacher = {k: teacher[k] for k in ("metrics", "layers", "parameters", "bytes")}
             return {
                 **result,
                 **size_of(str(folder / "checkpoint_last.pt")),
                 "mixes_per_example": plan.mixes_per_example(settings),
-                "teacher_queries": asked,
+                "teacher_queries": plan.teacher_queries(settings, result["examples_seen"]),
                 "teacher": of_teacher,
             }
 
@@ -196,15 +195,15 @@ class Jobs:
     # --- any job ---
 
     def _same(
-        self, command: list[str], data: Path, places: Mapping[str, str], *begins: str
+        self, command: list[str], data: Path, names: Mapping[str, str], *begins: str
     ) -> Record:
-        """By what a job is known to be the same, wherever the study's folder and its inputs are."""
-        places = {str(self.out): "OUT", **places, self.user_dir: os.path.basename(self.user_dir)}
+        """The key of a job, independent of the locations of the study and its inputs."""
+        names = {str(self.out): "OUT", **names, self.user_dir: os.path.basename(self.user_dir)}
         encoder = Path(self.study["encoder"])
         if encoder.exists():
-            places = {**places, str(encoder.resolve()): "ENCODER"}
+            names = {**names, str(encoder.resolve()): "ENCODER"}
         return {
-            "command": portable(command, places),
+            "command": portable(command, names),
             "files": [digest_of(path) for path in begins],
             "data_digest": digest_of(str(data)),
         }
@@ -212,13 +211,13 @@ class Jobs:
     def _do(
         self, folder: Path, names: Record, same: Record, make: Callable[[], Record]
     ) -> tuple[Record, bool]:
-        """The result that is there, of the same command on the same files, or a new one."""
+        """The recorded result of the same command on the same files, or a new one."""
         result = self._known(folder / "result.json", same)
         is_new = result is None
         if is_new:
             result = {**names, **same, "status": "done", **make(), "versions": VERSIONS}
             result.update(self.code)
-            write_whole(folder / "result.json", json.dumps(result))
+            atomic_write(folder / "result.json", json.dumps(result))
         elif result.get("code") != self.code.get("code"):
             self.of_other_code.add(str(folder))
         failed = folder / "error.json"
@@ -236,12 +235,12 @@ class Jobs:
             if missing:
                 raise ValueError(f"no {', '.join(sorted(missing))}")
         except (OSError, ValueError) as error:
-            print(f"{path} is damaged, what it is of is done again: {error}", flush=True)
+            print(f"{path} is damaged, so its job is done again: {error}", flush=True)
             return None
         return result if all(result[key] == value for key, value in same.items()) else None
 
     def _train(self, command: list[str], folder: Path, device: Device, same: Record) -> Record:
-        """``same``: by what a run that may go on is known, too."""
+        """Train, or resume a run with the same key ``same``."""
         contents = " ".join([*same["files"], same["data_digest"]])
         name, began = f"{same['command']} # {contents}", time.time()
         begin(folder, name)
@@ -265,7 +264,7 @@ class Jobs:
         return self.out / "runs" / run.folder
 
     def result(self, run: Run) -> Record | None:
-        """What is there of a run, whole."""
+        """The recorded result of a run; None if it is missing or damaged."""
         with contextlib.suppress(OSError, ValueError):
             return parse_record((self.folder(run) / "result.json").read_bytes())
         return None
@@ -276,22 +275,22 @@ class Jobs:
     # --- the file of results ---
 
     def write_results(self) -> None:
-        """Write OUT/results.jsonl, of this study and of others in its folder, as they were made."""
+        """Write OUT/results.jsonl, with all results in the folder in the order of their times."""
         with self.lock(self.out / RESULTS):
             found = {}
             for pattern in ("runs/**/result.json", "runs/**/error.json", "speed/*/result.json"):
                 for path in self.out.glob(pattern):
-                    # damaged, or just removed by another process: who does it again will say so
+                    # damaged, or just removed by another process that does it again
                     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
                         record = from_json(path.read_bytes())
                         lines = [check_record(line) for line in record.get("lines", [record])]
                         found[path.stat().st_mtime_ns, path] = lines
             lines = [json.dumps(line) + "\n" for key in sorted(found) for line in found[key]]
-            write_whole(self.out / RESULTS, "".join(lines))
+            atomic_write(self.out / RESULTS, "".join(lines))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all."""
+def atomic_write(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.write_text(text)
     os.replace(unfinished, path)

@@ -1,4 +1,4 @@
-"""What jobs left behind: the log of `fairseq-train --log-format json`, and comparisons."""
+"""Reads the log of `fairseq-train --log-format json`, and comparisons."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$", re.MULTILINE)
-# Of all that fairseq logs, what it says about the model.
+# The logged values that describe the model.
 MEASURES = [
     *("loss", "mle_loss", "kd_loss", "accuracy", "ece", "f1", "acc_and_f1", "mcc"),
     *("pearson", "spearman", "pearson_and_spearman", "teacher_accuracy", "agreement"),
@@ -17,15 +17,15 @@ MEASURES = [
 class TrainingLog(NamedTuple):
     curve: list[dict[str, Any]]  # a point per validation: updates, epoch, and measures by split
     updates: int
-    examples_seen: int  # clean ones, each time
+    examples_seen: int  # clean ones, counted in each epoch
     examples: int  # in the training part
 
 
 def read_log(text: str) -> TrainingLog:
     """The measures of every validation, which may include the training split.
 
-    fairseq names lines after the split, also those about an epoch's training: these know `lr`. A
-    resumed run logs again what it does again; the later line counts.
+    fairseq names lines after the split; those about an epoch's training have `lr`. A resumed run
+    logs repeated updates again; the later line counts.
     """
     points: dict[int, dict[str, Any]] = {}
     seen: dict[int, int] = {}  # in each epoch
@@ -33,7 +33,7 @@ def read_log(text: str) -> TrainingLog:
     for tag, content in LINE.findall(text):
         try:
             record = json.loads(content)
-        except ValueError:  # a warning was written into it
+        except ValueError:  # interrupted by a warning
             continue
         start = f"{tag}_"
         values = {key[len(start) :]: v for key, v in record.items() if key.startswith(start)}
@@ -51,7 +51,7 @@ def read_log(text: str) -> TrainingLog:
 
 
 def scored(folder: Path) -> dict[str, float]:
-    """The quality of the teacher in a comparison, by the names of our training logs."""
+    """The quality of the teacher in a comparison, with the names of our training logs."""
     row = json.loads((folder / "compare.json").read_text())["models"]["teacher"]
     values = {key: value for key, value in row.items() if key in MEASURES}
     for parts in (("accuracy", "f1"), ("pearson", "spearman")):

@@ -1,8 +1,8 @@
-"""Which runs a study has, and the flags of each: settings in, plain values out.
+"""The runs of a study and the flags of each, as functions of its settings.
 
 A run's flags are merged from the study's tables, later ones winning: common, its task, its
 fraction, its student, its arm, its variant. A key is a flag of `fairseq-train` without the dashes,
-or one of EXTRA, from which flags follow.
+or one of EXTRA, from which flags are derived.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..results import RECIPE, TEACHER, Run, changes_of
 from ..texts.glue import TASKS
 
-# What a table may hold beside flags of fairseq-train: see examples/glue/README.md.
+# Keys of a table that are not flags of fairseq-train: see examples/glue/README.md.
 EXTRA = {"rows", "epochs", "min-updates", "length", "init"}
 EXTRA |= {"teacher-epochs", "teacher-on", "teacher"}
 OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
@@ -36,10 +36,10 @@ class TeacherRun(NamedTuple):
 
 
 def all_runs(study: Mapping[str, Any]) -> list[Run]:
-    """The runs of a study, seeds outermost: an interrupted study has whole columns.
+    """The runs of a study, seeds outermost: an interrupted study has complete seeds.
 
     Raises:
-        ValueError: naming the axis or the setting, where it asks for what is not there.
+        ValueError: for an unknown name, with the axis or the setting.
     """
     tables = study["settings"]
     known = {"tasks": TASKS, "data": study["glue"]}
@@ -48,7 +48,7 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
             _check_choice(axis, name, *names)
     for fraction in study["fractions"]:
         if not 0 < fraction <= 1:
-            raise ValueError(f"fractions must be above 0 and at most 1, got {fraction}")
+            raise ValueError(f"fractions must be in (0, 1], got {fraction}")
     runs = [
         Run(task, float(fraction), seed, student, arm, data, variant)
         for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in AXES))
@@ -68,10 +68,10 @@ def _check_choice(key: str, value: Any, *choices: str) -> None:
 
 
 def _variant_applies(study: Mapping[str, Any], run: Run) -> bool:
-    """Whether a variant changes its arm, and leaves it that arm.
+    """Whether a variant changes a run of its arm without making it another arm.
 
-    Left out: other mixes or distances for who has none, and a weight for a term that the arm does
-    not have, which would make another arm of it.
+    False for changes of mixes or distances in arms without them, and for a weight of a term that
+    the arm does not have.
     """
     plain = settings_of(study, run._replace(variant=RECIPE))
     distils = _positive(plain, "kd-weight", "tmkd-weight")
@@ -121,13 +121,13 @@ def teacher_of(study: Mapping[str, Any], run: Run) -> TeacherRun:
 
 
 def teachers_first(study: Mapping[str, Any], runs: list[Run]) -> list[Run]:
-    """The runs, a first one of each teacher ahead, so that teachers are trained side by side."""
+    """The runs, the first one of each teacher first, so that teachers are trained in parallel."""
     first = {teacher_of(study, run): run for run in reversed(runs)}.values()
     return sorted(runs, key=lambda run: run not in first)
 
 
 def rows_per_example(settings: Settings) -> int:
-    """Rows that the student computes for an example: itself, where wanted, and its mixes."""
+    """Sequences that the student computes for an example: itself, if needed, and its mixes."""
     return int(_positive(settings, "mle-weight", "kd-weight")) + mixes_per_example(settings)
 
 
@@ -137,7 +137,7 @@ def mixes_per_example(settings: Settings) -> int:
 
 
 def teacher_queries(settings: Settings, examples_seen: int) -> int:
-    """How many rows the losses compared with the teacher, each time they did."""
+    """Number of sequences that the losses compared with the teacher, with repetitions."""
     clean = int(_positive(settings, "kd-weight"))
     mixed = mixes_per_example(settings) if _positive(settings, "tmkd-weight") else 0
     return examples_seen * (clean + mixed)
@@ -152,23 +152,23 @@ def _number(settings: Settings, key: str, kind: type = int, default: int | None 
     try:
         return kind(value)
     except (TypeError, ValueError):
-        what = "a whole number" if kind is int else "a number"
+        what = "an integer" if kind is int else "a number"
         raise ValueError(f"{key} must be {what}, got {value!r}") from None
 
 
 def train_flags(settings: Settings, examples: int) -> list[str]:
-    """Flags of `fairseq-train` for settings and so many training examples.
+    """Flags of `fairseq-train` for settings and a number of training examples.
 
     Raises:
-        ValueError: where a length or a batch cannot be derived.
+        ValueError: if the number of updates or the batch size cannot be derived.
     """
     flags = {key: value for key, value in settings.items() if key not in EXTRA}
     if "batch-size" not in flags and "max-tokens" not in flags:
         rows, needed = _number(settings, "rows"), max(1, rows_per_example(settings))
         if rows < needed:
-            raise ValueError(f"rows must be {needed} or more, those of an example, got {rows}")
-        # an epoch has whole batches, and those of an arm with mixes should be `needed` times as
-        # many: else the same number of updates is another number of rows
+            raise ValueError(f"rows must be >= {needed}, the sequences of an example, got {rows}")
+        # An arm with mixes should have `needed` times as many batches in an epoch, so that the same
+        # number of updates has the same number of rows.
         size, batches = rows // needed, needed * math.ceil(examples / rows)
         same = math.ceil(examples / size) == batches
         flags["batch-size"] = size if same else min(size, math.ceil(examples / batches))

@@ -1,4 +1,4 @@
-"""How fast the teacher and the students of a study are, measured once it is done."""
+"""Speed of the teacher and the students of a study, measured after all runs."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ from pydantic_core import from_json
 from ..results import GOLD, TEACHER, Run
 from . import plan
 from .commands import Device, JobFailed, begin, compare_command
-from .jobs import Jobs, Record, write_whole
+from .jobs import Jobs, Record, atomic_write
 
 
 def measure_speeds(jobs: Jobs, runs: Sequence[Run]) -> None:
-    """Sentences a second of teacher and students of each task, side by side on the CPU."""
+    """Measure sentences a second of teacher and students of each task on the CPU."""
     for task in sorted({run.task for run in runs}):
         students: dict[str, Run] = {}
         for run in runs:
@@ -32,7 +32,7 @@ def _measure(jobs: Jobs, task: str, students: Mapping[str, Run]) -> None:
     folder = jobs.out / "speed" / task
     of_first = plan.teacher_of(jobs.study, next(iter(students.values())))
     teacher = jobs.teacher(of_first, Device(None, 1))
-    # whatever they learned since, models of one size are as fast
+    # models of one size have the same speed
     sizes = {name: _size(jobs.result(run)) for name, run in students.items()}
     sizes[TEACHER] = _size(teacher)
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
@@ -51,7 +51,7 @@ def _measure(jobs: Jobs, task: str, students: Mapping[str, Run]) -> None:
          **{f"teacher_{key}": value for key, value in _speed(found[TEACHER]).items()}}
         for student in students
     ]  # fmt: skip
-    write_whole(folder / "result.json", json.dumps({"sizes": sizes, "lines": lines}))
+    atomic_write(folder / "result.json", json.dumps({"sizes": sizes, "lines": lines}))
     jobs.write_results()
 
 

@@ -4,9 +4,9 @@
 
 The configuration is hydra's, with its overrides and defaults lists. Every finished run is one line
 of OUT/results.jsonl, which `python -m mixkd_plugin.tools.report` turns into tables and figures. The
-same command goes on where it was interrupted, and may be running on several machines that share
-OUT: what is done is skipped, what another does is left to it. A run that fails is reported and
-stops no other.
+same command resumes an interrupted study, and may run on several machines that share OUT: finished
+runs, and those that another process does, are skipped. A run that fails is reported, and the others
+continue.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from .speed import measure_speeds
 
 @dataclass
 class Study:
-    """The keys of a study and their types; examples/glue/study.yaml says what they mean."""
+    """The keys of a study and their types; examples/glue/study.yaml describes them."""
 
     glue: dict[str, str] = MISSING
     out: str = MISSING
@@ -65,7 +65,7 @@ def read_study(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration at ``path``, composed by hydra.
 
     Raises:
-        ValueError: where it is not there, does not compose, or a value lacks or is not allowed.
+        ValueError: if the file is missing or wrong, or a value is.
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -82,7 +82,7 @@ def read_study(path: str, overrides: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"keep must be all or first, got {study['keep']!r}")
     for key in ("points", "jobs"):
         if study[key] is not None and study[key] < 1:
-            raise ValueError(f"{key} must be 1 or more, got {study[key]}")
+            raise ValueError(f"{key} must be >= 1, got {study[key]}")
     folders = {f"glue.{name}": folder for name, folder in study["glue"].items()}
     for key, folder in {**folders, "user_dir": study["user_dir"] or "."}.items():
         if "{fraction}" not in folder and not os.path.isdir(folder):
@@ -108,7 +108,7 @@ def devices_of(study: Mapping[str, Any]) -> list[Device]:
 
 
 def run_study(study: Mapping[str, Any]) -> Counter:
-    """Do what is not done; how many runs ended in which way."""
+    """Do the runs that are not done; counts of their ends."""
     runs, devices = plan.all_runs(study), devices_of(study)
     for teacher in {plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
         if not os.path.isfile(teacher):
@@ -119,7 +119,7 @@ def run_study(study: Mapping[str, Any]) -> Counter:
     began, ends = time.time(), Counter()
 
     def next_run() -> Run | None:
-        """The first whose teacher nobody is training: no device waits while there is such a run."""
+        """The first run whose teacher is done or can be made now; None after the last one."""
         while waiting:
             jobs.commands.check()
             with taking:
@@ -144,14 +144,14 @@ def run_study(study: Mapping[str, Any]) -> Counter:
         list(workers.map(work, devices))
         measure_speeds(jobs, runs)
     except (KeyboardInterrupt, SystemExit):
-        jobs.commands.stop()  # before its threads are waited for
+        jobs.commands.stop()  # before waiting for its threads
         raise
     finally:
         workers.shutdown()
     if jobs.of_other_code:
         print(
-            f"{len(jobs.of_other_code)} results are of another version of {study['user_dir']}, as "
-            f"that in {min(jobs.of_other_code)}: without its folder, a run is done again"
+            f"{len(jobs.of_other_code)} results are of an earlier {study['user_dir']}, such as "
+            f"{min(jobs.of_other_code)}: remove such a folder to repeat its run"
         )
     return ends
 
@@ -161,9 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m mixkd_plugin.tools.study", description=__doc__.split("\n")[0]
     )
     add = parser.add_argument
-    add("study", metavar="STUDY.yaml", help="as those in examples/glue")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="hydra's overrides")
-    add("--list", action="store_true", help="name the runs, and do none")
+    add("study", metavar="STUDY.yaml", help="such as examples/glue/study.yaml")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in hydra's syntax")
+    add("--list", action="store_true", help="print the names of the runs, and do none")
     parser.parse_args = parser.parse_intermixed_args  # an override may follow --list
     return parser
 
@@ -178,7 +178,7 @@ def work(args: argparse.Namespace) -> int:
     except JobFailed as error:
         raise ValueError(str(error)) from error
     except (KeyboardInterrupt, SystemExit):
-        print("study: stopped; the same command goes on", file=sys.stderr)
+        print("study: stopped; the same command resumes", file=sys.stderr)
         raise
     print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")
     return int(ends["failed"] > 0)

@@ -9,27 +9,27 @@ from .names import HINT, join_names
 from .reading import Table
 
 Texts = Tuple[str, ...]  # of one example
-NO_CLASS, NO_SCORE = "<unk>", "nan"  # what the task takes for no gold label
-LARGEST = 3.4028234663852886e38  # of float32, in which training computes
+NO_CLASS, NO_SCORE = "<unk>", "nan"  # the task's symbols for a missing label
+LARGEST = 3.4028234663852886e38  # largest float32
 SHOWN = 20  # classes that an error lists
 
 
 class Targets(NamedTuple):
-    """What labels may be."""
+    """The permitted labels."""
 
     classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
-    maximum: Optional[float] = None  # scores are from 0 to it, and written divided by it
-    fixed: bool = False  # --labels can name no other class
+    maximum: Optional[float] = None  # scores are in [0, maximum], and are divided by it
+    fixed: bool = False  # the classes are those of a GLUE task
 
     def no_label(self, columns: int) -> str:
-        """How an example without a label is written."""
+        """The symbols of an example without a label."""
         return " ".join([NO_SCORE] * columns) if self.classes is None else NO_CLASS
 
 
 class Example(NamedTuple):
     texts: Texts  # without ends of lines
-    label: str  # as parse_label has it
-    line: int  # in its file, where it begins
+    label: str  # from parse_label
+    line: int  # its first line in the file
 
 
 def read_examples(
@@ -65,13 +65,13 @@ def _lacks_all(fields: Sequence[str]) -> bool:
 def parse_label(
     fields: Sequence[str], targets: Targets, where: str, unlabelled: bool = False
 ) -> str:
-    """The label of a line as it is written to the data folder: a class, or numbers.
+    """The label of a line in the data folder's form: a class, or numbers.
 
-    A missing one, where ``unlabelled`` allows it, is an example without a label.
+    With ``unlabelled`` a missing one gives an example without a label.
 
     Raises:
         ValueError: beginning with ``where``, for a missing label (unless ``unlabelled``), an
-            unknown class, or what is no finite number.
+            unknown class, or not a finite number.
     """
     fields, classes = [field.strip() for field in fields], targets.classes
     if classes is not None and class_name(fields[0]) in classes:
@@ -80,16 +80,16 @@ def parse_label(
         if unlabelled and _lacks_all(fields):
             return targets.no_label(len(fields))
         word = next((field for field in fields if not is_blank(field)), "")
-        says, named = "", ""
+        detail, named = "", ""
         if not _lacks_all(fields):
-            says = f" beside {shown(word)}"
+            detail = f" beside {shown(word)}"
         elif word:
-            says = f", which is written {shown(word)}"
+            detail = f", which is written {shown(word)}"
             if classes is not None and not targets.fixed:
                 named = f"; if that is a class: {labels_flag([*classes, word])}"
         raise ValueError(
-            f"{where}: empty label{says} (--skip-bad-lines leaves it out; in the training file "
-            f"--unlabelled allows it, for an example without a label{named})"
+            f"{where}: label must be given, got an empty one{detail} (--skip-bad-lines skips the "
+            f"line; --unlabelled allows it in the training file{named})"
         )
     if classes is None:
         return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
@@ -115,7 +115,7 @@ def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
 
 
 def missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
-    """What to say of fields that hold a word for a missing value; nothing where there are none."""
+    """A warning about fields with a word for a missing value; an empty text without any."""
     found = [
         (number, fields[c].strip())
         for number, fields in table.lines
@@ -129,19 +129,19 @@ def missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()
 
 
 def class_name(label: str) -> str:
-    """As it stands in fairseq's dict.txt, whose symbols hold no blanks."""
+    """The name in fairseq's dict.txt, whose symbols have no blanks."""
     return "_".join(label.split())
 
 
 def find_classes(table: Table) -> Tuple[str, ...]:
-    """The classes of a table in order, by number where all are numbers, else by text.
+    """The sorted classes of a table: as numbers if all are numbers, else as text.
 
     Raises:
-        ValueError: as :func:`check_classes`, and for labels that look like one another or hold
-            what cannot be seen.
+        ValueError: as :func:`check_classes`, and for labels that look alike or have invisible
+            characters.
     """
     (column,) = table.labels
-    lines: Dict[str, int] = {}  # where each label stands first
+    lines: Dict[str, int] = {}  # first line of each label
     for number, fields in table.lines:
         lines.setdefault(fields[column].strip(), number)
     polarity = {"+", "-"} <= set(lines)
@@ -151,7 +151,7 @@ def find_classes(table: Table) -> Tuple[str, ...]:
         if unseen(label):
             raise ValueError(
                 f"{table.where(lines[label])}: label {ascii(label)} holds {unseen(label)}, which "
-                f"cannot be seen: remove it, or name all classes with --labels if it is meant"
+                f"is invisible: remove it, or name all classes with --labels if it is intended"
             )
         other = alike.setdefault(likeness(label), label)
         if other != label:
@@ -163,21 +163,21 @@ def find_classes(table: Table) -> Tuple[str, ...]:
     taken = [label for label in lines if label not in labels and not is_blank(label)]
     if len(labels) < 2 and taken:
         raise ValueError(
-            f"{table.where(lines[taken[0]])}: label {shown(taken[0])} is taken for a missing one, "
-            f"and at least 2 classes are needed; if it is a class: "
+            f"{table.where(lines[taken[0]])}: label {shown(taken[0])} is read as a missing one, "
+            f"but at least 2 classes are needed; if it is a class: "
             f"{labels_flag(_in_order([*labels, *taken]))}"
         )
     return check_classes(_in_order(labels), f"{table.path}: --label")
 
 
 def _in_order(labels: Sequence[str]) -> List[str]:
-    """By number where all are numbers, else by text."""
+    """Sorted as numbers if all are numbers, else as text."""
     numbers = all(map(NUMBER.fullmatch, labels))
     return sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
 
 
 def _apart(label: str) -> str:
-    """Two that look alike are shown by their codes where they are not of ASCII."""
+    """A label for an error about two that look alike: by code points unless it is ASCII."""
     return repr(label) if label.isascii() else ascii(label)
 
 
@@ -186,20 +186,22 @@ def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
 
     Raises:
         ValueError: beginning with ``where``, for fewer than two, and for labels that fairseq's
-            dictionary could not tell apart from each other or from its own symbols.
+            dictionary could not distinguish from each other or from its own symbols.
     """
     names = [class_name(label) for label in labels]
     if len(names) < 2:
         raise ValueError(
-            f"{where}: {len(names)} classes ({join_names(names)}); at least 2 needed (--labels can "
-            "name one that does not occur)"
+            f"{where} must have at least 2 classes, got {len(names)} ({join_names(names)}): "
+            "--labels can name one that does not occur"
         )
     for i, name in enumerate(names):
         if not name or name in FAIRSEQ_SPECIAL or name.startswith("madeupword"):
-            raise ValueError(f"{where}: {labels[i]!r} cannot be a class; it is fairseq's")
+            raise ValueError(
+                f"{where}: a class must not be empty or a symbol of fairseq, got {labels[i]!r}"
+            )
         if name in names[:i]:
             raise ValueError(
-                f"{where}: {labels[names.index(name)]!r} and {labels[i]!r} would be one class: "
-                f"blanks are written as in {name}"
+                f"{where}: classes must differ, got {labels[names.index(name)]!r} and {labels[i]!r}"
+                f", which both become {name}"
             )
     return tuple(names)

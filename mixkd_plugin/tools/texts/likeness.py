@@ -1,4 +1,4 @@
-"""Labels and texts that are not what they look like: missing values, signs that cannot be seen."""
+"""Labels and texts that may mislead: missing values, invisible characters, similar labels."""
 
 import contextlib
 import re
@@ -10,7 +10,7 @@ from typing import Iterable, Sequence
 from .names import join_names
 
 LONGEST_FLAG = 400  # characters in an error
-# what pandas and others write and read for a missing value
+# missing values as written by pandas and other programs
 MISSING = {
     *("nan", "-nan", "np.nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "pd.na"),
     *("#na", "#n/a", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "undefined", "?"),
@@ -29,11 +29,11 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TWINS = str.maketrans(
     "авекмнорстухіјѕαβεικνορτυχ‐‑‒–—―−‘’ʼ", "abekmhopctyxijsabeikvoptux-------'''"
 )
-_MARKS = " \t'\"`´“”„«».,;:"  # around a label, they tell no class from another
+_MARKS = " \t'\"`´“”„«».,;:"  # around a label: ignored in comparisons
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of it can be seen."""
+    """Whether it has no visible character."""
     return not text.strip() or not UNSEEN.sub("", text).strip()
 
 
@@ -43,7 +43,7 @@ def is_missing(text: str) -> bool:
 
 
 def unseen(text: str) -> str:
-    """The characters of a label that cannot be seen and mean nothing, by their codes."""
+    """The invisible characters of a label without a meaning, by their code points."""
     return " ".join(f"U+{ord(c):04X}" for c in dict.fromkeys(_SUSPECT.findall(text)))
 
 
@@ -51,7 +51,7 @@ def likeness(label: str) -> str:
     """Equal for labels that look or mean the same: 1 and 1.0, Good and good, 'very bad', very_bad.
 
     Also for a composed and a decomposed accent, a Latin and a Cyrillic letter of the same form,
-    signs that cannot be seen, quotation marks around a label, and true and 1.
+    invisible characters, quotation marks around a label, and true and 1.
     """
     text = UNSEEN.sub("", unicodedata.normalize("NFKC", label)).casefold()
     text = unicodedata.normalize("NFKC", text).translate(_TWINS).replace("i\u0307", "i")
@@ -59,13 +59,13 @@ def likeness(label: str) -> str:
     number = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.strip(_MARKS[:-4]))
     number = {"true": "1", "false": "0"}.get(number, number)
     if NUMBER.fullmatch(number):
-        with contextlib.suppress(ArithmeticError):  # an exponent out of all bounds
+        with contextlib.suppress(ArithmeticError):  # an exponent out of range
             return str((Decimal(number) + 0).normalize())
     return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
 
 
 def listed(values: Iterable[str]) -> str:
-    """Names with commas between, as they are typed, or with codes for what cannot be seen."""
+    """Names separated by commas, with code points for invisible characters."""
     return ", ".join(
         join_names([value]) if value.isprintable() and value == value.strip() else shown(value)
         for value in values
@@ -73,7 +73,7 @@ def listed(values: Iterable[str]) -> str:
 
 
 def labels_flag(classes: Sequence[str]) -> str:
-    """--labels with these classes, to be pasted; without them where they are too long or odd."""
+    """--labels with these classes, to be pasted; without them if they are too long or not ASCII."""
     value = join_names(classes)
     if len(value) > LONGEST_FLAG or not (value.isascii() and value.isprintable()):
         return "--labels with all classes"
@@ -81,6 +81,6 @@ def labels_flag(classes: Sequence[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """In quotation marks, with codes for what cannot be seen or told from another character."""
+    """In quotation marks, with code points for invisible or ambiguous characters."""
     plain = text.isprintable() and unicodedata.is_normalized("NFKC", text) and not unseen(text)
     return repr(text) if plain else ascii(text)

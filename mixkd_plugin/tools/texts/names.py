@@ -1,17 +1,17 @@
-"""Names on a command line, separated by commas, and written so that they can be typed again."""
+"""Names on a command line, separated by commas."""
 
 import csv
 import io
 from typing import Iterable, List
 
-HINT = """a name with a comma stands in quotation marks, as in '"Yes, sure",No'"""
+HINT = """a name with a comma must be in quotation marks, as in '"Yes, sure",No'"""
 
 
 def split_names(text: str) -> List[str]:
-    """The names of A,B,...; quotation marks hold one with a comma together, as in CSV.
+    """The names of A,B,...; a name with a comma is in quotation marks, as in CSV.
 
     Raises:
-        ValueError: where a quotation mark is not closed.
+        ValueError: if a quotation mark is not closed.
     """
     try:
         return next(csv.reader([text], strict=True, skipinitialspace=True)) or [text]
@@ -20,7 +20,7 @@ def split_names(text: str) -> List[str]:
 
 
 def join_names(values: Iterable[str]) -> str:
-    """What :func:`split_names` makes these values of."""
+    """The inverse of :func:`split_names`."""
     file = io.StringIO()
     csv.writer(file, lineterminator=",").writerows([value] for value in values)
     return file.getvalue()[:-1]

@@ -24,22 +24,22 @@ from .likeness import listed
 from .names import HINT
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
-Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text says what is wrong
+Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text is an error
 
 
 class Columns(NamedTuple):
-    """Which columns of a file matter: all by name, or all by position."""
+    """The columns of a file to read: all by name, or all by position."""
 
-    texts: Tuple[Column, ...]  # one, or the two of a pair
-    labels: Tuple[Column, ...]  # one; of a regression one for each target
+    texts: Tuple[Column, ...]  # one, or two for pairs
+    labels: Tuple[Column, ...]  # one; for regression one per target
 
 
 class Table(NamedTuple):
-    """A file's lines in fields, and which of them matter."""
+    """A file's lines in fields, and the columns to read."""
 
     path: str
-    header: List[str]  # empty where the file has none
-    lines: List[Tuple[int, List[str]]]  # (line number in the file, where it begins; fields)
+    header: List[str]  # empty without a header
+    lines: List[Tuple[int, List[str]]]  # (first line in the file, fields)
     texts: Tuple[int, ...]
     labels: Tuple[int, ...]
     bad: int  # lines that were left out
@@ -51,10 +51,10 @@ class Table(NamedTuple):
 def read_table(
     path: str, columns: Columns, kind: Optional[str] = None, skip_bad_lines: bool = False
 ) -> Table:
-    """A file as it is, with the columns found. ``kind`` is one of FORMATS (default: the suffix).
+    """A file's fields, and the positions of its columns. ``kind``: of FORMATS (default: by suffix).
 
     Raises:
-        ValueError: naming file and line, for a missing file or column, or a line that cannot be
+        ValueError: with file and line, for a missing file or column, or a line that cannot be
             read or lacks a field (unless ``skip_bad_lines``).
     """
     rows = read_rows(path, kind or format_of(path))
@@ -81,28 +81,26 @@ def read_table(
             bad += 1
             reason = reason or f": {path}, line {number}: {row}"
         else:
-            raise ValueError(
-                f"{path}, line {number}: {row} (--skip-bad-lines leaves such lines out)"
-            )
+            raise ValueError(f"{path}, line {number}: {row} (--skip-bad-lines skips such lines)")
     if not lines:
-        raise ValueError(f"{path} holds no example{reason}")
+        raise ValueError(f"{path} has no example{reason}")
     return Table(path, header, lines, tuple(texts), tuple(labels), bad)
 
 
 def format_of(path: str) -> str:
-    """By its suffix.
+    """The format of a file, by its suffix.
 
     Raises:
-        ValueError: for another suffix than those of FORMATS.
+        ValueError: for a suffix that is not in FORMATS.
     """
     suffix = os.path.splitext(path)[1][1:].lower()
     if suffix not in FORMATS:
-        raise ValueError(f"{path}: no format has this suffix; --format says which: {ALLOWED}")
+        raise ValueError(f"--format must be given for {path}, one of {ALLOWED}, got none")
     return suffix
 
 
 def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
-    """Number and content of each line of a file of one of FORMATS."""
+    """Number and content of each line of a file in one of FORMATS."""
     if not os.path.exists(path):
         raise ValueError(f"no file {path}")
     check_regular(path)
@@ -113,9 +111,8 @@ def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
             yield from read(path, file)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8, by line {_undecodable(path)}: unpack it where it is packed, or "
-            f"save it as UTF-8, as by iconv -f ENCODING -t UTF-8, where ENCODING is often "
-            f"WINDOWS-1252 or UTF-16"
+            f"{path} must be UTF-8, got line {_undecodable(path)}: decompress it, or convert it, "
+            f"as by iconv -f ENCODING -t UTF-8; ENCODING is often WINDOWS-1252 or UTF-16"
         ) from error
 
 
@@ -134,23 +131,23 @@ def _undecodable(path: str) -> str:
 
 
 def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    """Split at tabs and nothing else: a quotation mark is a character, as in csv.QUOTE_NONE."""
+    """Split at tabs only: quotation marks are characters, as in csv.QUOTE_NONE."""
     for number, line in enumerate(file, 1):
         line = line.rstrip("\r\n")
-        if line:  # an empty line is none, in any format
+        if line:  # empty lines are skipped, in all formats
             yield number, line.split("\t")
 
 
 def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    """Quotation marks hold a field together, and double ones in it stand for one (RFC 4180)."""
-    csv.field_size_limit(2**31 - 1)  # in place of 128 KiB: a text may be long
+    """A field may be in quotation marks; a doubled one in it is one character (RFC 4180)."""
+    csv.field_size_limit(2**31 - 1)  # default 128 KiB: a text may be longer
     reader, number = csv.reader(file, strict=True), 1
     try:
         for fields in reader:
             if fields:
                 yield number, fields
             number = reader.line_num + 1
-    except csv.Error as error:  # never skipped: what follows an open quotation mark is anyone's
+    except csv.Error as error:  # never skipped: the rest after an open quotation mark is unknown
         raise ValueError(f"{path}, line {number}: not CSV: {error}") from error
 
 
@@ -159,7 +156,9 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
     wanted = [*columns.texts, *columns.labels]
     if isinstance(wanted[0], int):
         if max(wanted) >= len(first):
-            raise ValueError(f"{path} must have {max(wanted) + 1} fields a line, got {len(first)}")
+            raise ValueError(
+                f"{path} must have {max(wanted) + 1} fields in a line, got {len(first)}"
+            )
         return [], columns.texts, columns.labels, len(first)
     missing = [c for c in wanted if c not in first]
     if missing:
@@ -197,12 +196,12 @@ def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
 def _object(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError(f"a name of {listed(record)} stands twice in one object")
+        raise ValueError(f"a name of {listed(record)} occurs twice in one object")
     return record
 
 
 def _constant(name: str) -> Optional[float]:
-    """NaN is how Python's json writes a missing value."""
+    """Python's json writes a missing value as NaN."""
     return None if name == "NaN" else float(name)
 
 
@@ -213,9 +212,9 @@ def _kind(value: object) -> str:
 
 
 def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
-    """The values of ``keys`` as text, of an object; what is wrong, where they cannot be had.
+    """The values of an object's ``keys`` as text, or a text with an error.
 
-    The first ``texts`` of them are texts, which an example must have; a label may be missing.
+    The first ``texts`` keys are texts, which an example must have; a label may be missing.
     """
     if isinstance(record, str):
         return record
@@ -238,6 +237,6 @@ def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
     return fields
 
 
-# of each format the reader, and what ends a line: in TSV and JSON lines a stray \r does not
+# reader and end of line of each format: in TSV and JSON lines a single \r is no end
 FORMATS = {"tsv": (_tsv, "\n"), "csv": (_csv, ""), "jsonl": (_jsonl, "\n")}
 ALLOWED = ", ".join(FORMATS)

@@ -1,9 +1,8 @@
-"""The tokenizer of a Hugging Face folder, as transformers' own AutoTokenizer reads it.
+"""The tokenizer of a Hugging Face folder, read by transformers' AutoTokenizer.
 
-What is written is that tokenizer whole, in one tokenizer.json: normaliser, pieces, special and
-added tokens of every form. `encode --tokenizer hf:DIR` cuts texts by it, with the library that cuts
-them in transformers. Where fairseq's own `--bpe gpt2` or `sentencepiece` cuts the same, its files
-are written, too.
+The complete tokenizer is written to one tokenizer.json: normaliser, pieces, special and added
+tokens. `encode --tokenizer hf:DIR` uses it with the library that transformers uses. If fairseq's
+own `--bpe gpt2` or `sentencepiece` gives the same pieces, its files are written, too.
 """
 
 import json
@@ -24,7 +23,7 @@ from .library import (
     read_json_if_there,
 )
 
-GPT2_FILES = ("encoder.json", "vocab.bpe")  # as fairseq's --bpe gpt2 wants them
+GPT2_FILES = ("encoder.json", "vocab.bpe")  # of fairseq's --bpe gpt2
 GPT2_END_OF_TEXT = "<|endoftext|>"
 WRITTEN = ("tokenizer.json", "tokenizer_config.json", SENTENCEPIECE_FILE, *GPT2_FILES)
 
@@ -36,18 +35,18 @@ def load_tokenizer(folder: str, config: Any) -> Any:
         config: transformers' configuration of the model
 
     Raises:
-        ValueError: where there is none, or it is a class of the model's own code.
+        ValueError: without one, or if its class is in the model's own code.
     """
     settings = read_json_if_there(os.path.join(folder, "tokenizer_config.json"))
     if settings.get("auto_map"):
         raise ValueError(
-            f"auto_map must be absent from tokenizer_config.json, got {settings['auto_map']}: code "
-            "of a model's own is not run"
+            f"auto_map must be absent from tokenizer_config.json, got {settings['auto_map']}: a "
+            "model's own code is not run"
         )
     named = settings.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
     auto = library("transformers.models.auto.tokenization_auto")
     if named is not None and not _known(auto, str(named)):
-        raise ValueError(f"tokenizer_class {named!r} is none of transformers'")
+        raise ValueError(f"tokenizer_class must be in transformers, got {named!r}")
     try:
         tokenizer = auto.AutoTokenizer.from_pretrained(
             folder, config=config, trust_remote_code=False, local_files_only=True
@@ -58,8 +57,8 @@ def load_tokenizer(folder: str, config: Any) -> Any:
         raise ValueError(f"transformers cannot read the tokenizer{kind}: {reason}") from error
     if not tokenizer.is_fast:
         raise ValueError(
-            f"tokenizer_class {type(tokenizer).__name__} has no fast form (tokenizer.json), and "
-            "cannot be followed"
+            "tokenizer_class must be a fast tokenizer (tokenizer.json), got "
+            f"{type(tokenizer).__name__}"
         )
     _check_files(folder, tokenizer)
     if tokenizer.split_special_tokens:
@@ -76,7 +75,7 @@ def _known(auto: Any, name: str) -> bool:
 
 
 def _check_added(backend: Any) -> None:
-    """Of two that read the same in a lower-cased text, say, either may be found."""
+    """Raise ValueError for two added tokens that are equal after normalisation."""
     forms: Dict[str, str] = {}
     for token in backend.get_added_tokens_decoder().values():
         if token.normalized and backend.normalizer is not None:
@@ -90,14 +89,14 @@ def _check_added(backend: Any) -> None:
 
 
 def _check_files(folder: str, tokenizer: Any) -> None:
-    """Without its files transformers makes a tokenizer of special symbols alone, without a word."""
+    """Without its files transformers silently makes a tokenizer of only special symbols."""
     names: Dict[str, str] = dict(tokenizer.vocab_files_names)
     whole = names.pop("tokenizer_file", "tokenizer.json")
     if os.path.isfile(os.path.join(folder, whole)):
         return
     missing = [n for n in names.values() if not os.path.isfile(os.path.join(folder, n))]
     if missing:
-        raise ValueError(f"no vocabulary: {whole}, or else {' and '.join(missing)}, is needed")
+        raise ValueError(f"the folder must have {whole}, or {' and '.join(missing)}, got neither")
 
 
 def write_tokenizer(
@@ -106,7 +105,7 @@ def write_tokenizer(
     """Write a tokenizer, and read it again.
 
     Raises:
-        ValueError: where the model has no row for an index, or it is laid out in another way.
+        ValueError: if the model has no embedding for an index, or its layout is not supported.
     """
     backend, names = tokenizer.backend_tokenizer, {}
     token, last = max(backend.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
@@ -120,7 +119,7 @@ def write_tokenizer(
         found = getattr(tokenizer, role) or (unknown if role == "unk_token" else None)
         names[role] = found or next((n for n in usual if backend.token_to_id(n) is not None), None)
     layout = tokenizer("a")["input_ids"]
-    if len(layout) > 2:  # else the reader says what is wrong with it
+    if len(layout) > 2:  # else the reader raises an error
         ends = tokenizer.convert_ids_to_tokens([layout[0], layout[-1]])
         names["cls_token"], names["sep_token"] = ends
     backend.save(os.path.join(out, "tokenizer.json"))
@@ -130,7 +129,7 @@ def write_tokenizer(
 
 
 def write_settings(names: Dict[str, Any], out: str, longest: int, side: str) -> Dict[str, Any]:
-    """A tokenizer_config.json by which tokenizer.json decides; ``names``: of ROLES."""
+    """A tokenizer_config.json without settings that override tokenizer.json; ``names``: ROLES."""
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
@@ -147,12 +146,12 @@ def write_settings(names: Dict[str, Any], out: str, longest: int, side: str) -> 
 
 
 def write_for_fairseq(tokenizer: Any, special: set, folder: str, out: str) -> None:
-    """The files of fairseq's own `--bpe`, where it cuts texts as this tokenizer does."""
+    """Write the files of fairseq's own `--bpe`, if it gives this tokenizer's pieces."""
     description = json.loads(tokenizer.backend_tokenizer.to_str())
     added = {token["content"] for token in description["added_tokens"]} - special
     model, before = description["model"], description["pre_tokenizer"] or {}
     pieces = os.path.join(folder, SENTENCEPIECE_FILE)
-    unused = all("NOTUSED" in token for token in added)  # CamemBERT's, which no text has
+    unused = all("NOTUSED" in token for token in added)  # of CamemBERT, never used
     if model["type"] == "Unigram" and unused and os.path.isfile(pieces):
         shutil.copyfile(pieces, os.path.join(out, SENTENCEPIECE_FILE))
     if model["type"] != "BPE" or before.get("type") != "ByteLevel" or model["end_of_word_suffix"]:
@@ -171,7 +170,7 @@ def write_for_fairseq(tokenizer: Any, special: set, folder: str, out: str) -> No
 
 
 def describe(tokenizer: Any, ours: Tokenizer) -> List[str]:
-    """What was found, for people."""
+    """A description of the tokenizer, to be printed."""
     backend = tokenizer.backend_tokenizer
     normalised = backend.normalizer.normalize_str("É") if backend.normalizer else "É"
     case = "lower-cased" if normalised == normalised.lower() else "cased"

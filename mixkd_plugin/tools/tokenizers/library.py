@@ -1,9 +1,9 @@
-"""A tokenizer as encode and export use it, and those of the library `tokenizers`.
+"""The tokenizer interface of encode and export, and tokenizers of the library `tokenizers`.
 
-A symbol is the tokenizer's own token, but for three kinds: fairseq's special symbols (<s>, </s>,
-...) stand for the model's ([CLS], [SEP], ...), byte-level BPE has GPT-2's numbers, as in fairseq's
-public RoBERTa, and a token that a dict.txt cannot hold is escaped. A special symbol that a text
-spells is the model's special symbol, as in transformers.
+A symbol is the tokenizer's token, with three exceptions: fairseq's special symbols (<s>, </s>, ...)
+replace the model's ([CLS], [SEP], ...), byte-level BPE has GPT-2's numbers, as in fairseq's public
+RoBERTa, and a token that a dict.txt cannot store is escaped. A special symbol that is written in a
+text becomes the model's special symbol, as in transformers.
 """
 
 import json
@@ -18,7 +18,7 @@ ROLES = ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")
 PADDING, MASK = "<pad>", "<mask>"
 ESCAPE = "escaped:"  # before a token in percent-encoding
 
-# Classes whose tokenizer.json decides alone; another class builds its tokenizer anew.
+# Classes that only read tokenizer.json; other classes build their tokenizer again.
 COMPLETE_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
 IMPORT_AGAIN = "import the folder with mixkd_plugin.tools.import_hf, and name OUT_DIR with hf:"
@@ -28,13 +28,13 @@ EncodeBatch, Decode = Callable[[List[str]], List[List[str]]], Callable[[List[str
 
 class Tokenizer(NamedTuple):
     """
-    encode_batch: symbols of each text, cut by the library's own threads
+    encode_batch: symbols of each text, computed by the library's threads
     decode: a text with the same pieces; WordPiece's lack case and blanks at punctuation
-    dictionary: where the model's dict.txt is expected
-    separators: </s> between the texts of a pair, besides the one that ends each text
-    markers: tokens that are cut out of a text before anything else, special ones too, but <pad>'s
-    library, symbols: the `tokenizers` tokenizer and the symbols by its indices; None and {} where
-        sentencepiece cuts
+    dictionary: default path of the model's dict.txt
+    separators: number of </s> between the texts of a pair, besides the one that ends each text
+    markers: tokens that are split off first, with special ones, without <pad>
+    library, symbols: the `tokenizers` tokenizer and the symbols by its indices; None and {} for
+        sentencepiece
     truncation_side: the end of a long text that is cut off, right or left
     """
 
@@ -66,10 +66,10 @@ def symbol_of(token: str, numbers: Optional[Mapping[str, int]] = None) -> str:
 
 
 def read_json_if_there(path: str) -> Dict[str, Any]:
-    """The object in a JSON file; an empty one where there is no file.
+    """The object in a JSON file; an empty one without the file.
 
     Raises:
-        ValueError: naming the file, where it holds something else.
+        ValueError: with the file's name, if it is not an object.
     """
     if not os.path.isfile(path):
         return {}
@@ -79,14 +79,14 @@ def read_json_if_there(path: str) -> Dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.path.basename(path)} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{os.path.basename(path)} must hold an object, got {content!r:.50}")
+        raise ValueError(f"{os.path.basename(path)} must be an object, got {content!r:.50}")
     return content
 
 
 def existing(*parts: str) -> str:
     path = os.path.join(*parts)
     if not os.path.isfile(path):
-        raise ValueError(f"no file {path}: from a Hugging Face folder, {IMPORT_AGAIN}")
+        raise ValueError(f"{path} must be a file: for a Hugging Face folder, {IMPORT_AGAIN}")
     return path
 
 
@@ -96,13 +96,13 @@ def of_library(
     separators: int,
     numbers: Optional[Mapping[str, int]] = None,
 ) -> Tokenizer:
-    """Of a tokenizer of `tokenizers`.
+    """Our interface to a tokenizer of `tokenizers`.
 
     Args:
         special: fairseq's special symbols by the tokenizer's tokens
         numbers: as for :func:`symbol_of`
     """
-    library.no_truncation()  # what the model was last used for may have left these
+    library.no_truncation()  # these may be left from the model's last use
     library.no_padding()
     tokens = library.get_vocab(with_added_tokens=True)
     symbols = {i: special.get(token) or symbol_of(token, numbers) for token, i in tokens.items()}
@@ -129,44 +129,44 @@ def refuse_padding(text: str, name: str) -> None:
     around = text[max(0, text.find(name) - 40) :][:60]
     raise ValueError(
         f"the text {around!r} spells the padding symbol {name}, which fairseq cannot have "
-        "inside a text: take it out"
+        "inside a text: remove it"
     )
 
 
 def read_imported(folder: str, settings: Dict[str, Any]) -> Tokenizer:
-    """What import_hf wrote: the whole tokenizer is in tokenizer.json.
+    """The tokenizer that import_hf wrote to tokenizer.json.
 
     Args:
-        settings: in its tokenizer_config.json
+        settings: of its tokenizer_config.json
 
     Raises:
-        ValueError: where it has not the five special symbols, or lays out texts in another way.
+        ValueError: if it lacks one of the five special symbols, or its layout is not supported.
     """
     import tokenizers
 
     if settings.get("tokenizer_class") not in COMPLETE_CLASSES:
-        raise ValueError(f"import_hf has not written {folder}: {IMPORT_AGAIN}")
+        raise ValueError(f"the folder must be written by import_hf, got {folder}: {IMPORT_AGAIN}")
     library = tokenizers.Tokenizer.from_file(existing(folder, "tokenizer.json"))
     named = [content(settings.get(role)) for role in ROLES]
     indices = {library.token_to_id(name) for name in named if name is not None}
     if len(indices - {None}) < len(ROLES):
         found = ", ".join(f"{role} {name}" for role, name in zip(ROLES, named))
-        raise ValueError(f"the tokenizer must have five special symbols of its own, got {found}")
+        raise ValueError(f"the tokenizer must have five special symbols, got {found}")
     special = dict(zip(named, FAIRSEQ_SPECIAL))
     encoder = read_json_if_there(os.path.join(folder, "encoder.json"))
     return of_library(library, special, separators_of(library), encoder or None)
 
 
 def content(token: Any) -> Any:
-    """The text of a token as transformers' JSON files have it: alone, or with its settings."""
+    """The text of a token in transformers' JSON files: a text, or an object with settings."""
     return token.get("content") if isinstance(token, dict) else token
 
 
 def separators_of(library: Any) -> int:
-    """How many </s> its pairs have between the texts, besides the one that ends each text.
+    """Number of </s> between the texts of its pairs, besides the one that ends each text.
 
     Raises:
-        ValueError: where texts are not laid out as <s> A </s>, and <s> A </s> B </s>, as BERT, or
+        ValueError: unless the layout is <s> A </s>, and <s> A </s> B </s>, as BERT, or
             <s> A </s> </s> B </s>, as RoBERTa.
     """
     text = library.encode("a", add_special_tokens=False).ids
@@ -177,6 +177,6 @@ def separators_of(library: Any) -> int:
         if single == [*start, *text, *end] and pair == [*start, *text, *between, *text, *end]:
             return separators
     raise ValueError(
-        "the tokenizer must lay texts out as BERT or RoBERTa, <s> A </s> and <s> A </s> B </s> or "
-        f"<s> A </s> </s> B </s>; its indices of 'a' are {single}, of a pair {pair}"
+        "the tokenizer must have the layout <s> A </s> and <s> A </s> B </s> (BERT) or "
+        f"<s> A </s> </s> B </s> (RoBERTa), got indices {single} of 'a' and {pair} of a pair"
     )

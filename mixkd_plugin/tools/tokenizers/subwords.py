@@ -1,4 +1,4 @@
-"""The tokenizers that encode.py knows, by the value of --tokenizer."""
+"""The tokenizers of encode.py, by the value of --tokenizer."""
 
 import os
 import re
@@ -28,7 +28,7 @@ TOKENIZERS = {
 }
 BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer")
 BERT_CLASSES += ("DistilBertTokenizerFast",)
-BERT_SETTINGS = {  # of tokenizer_config.json: what `tokenizers` calls them, and their defaults
+BERT_SETTINGS = {  # of tokenizer_config.json: their names in `tokenizers`, and defaults
     "do_lower_case": ("lowercase", True),
     "strip_accents": ("strip_accents", None),
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
@@ -36,7 +36,7 @@ BERT_SETTINGS = {  # of tokenizer_config.json: what `tokenizers` calls them, and
 
 
 def parse_spec(spec: str) -> Tuple[str, str]:
-    """Kind and path of KIND:PATH; of a sentencepiece model the file.
+    """Kind and path of KIND:PATH; for sentencepiece the path of the model file.
 
     Raises:
         ValueError: for a kind that is not in TOKENIZERS.
@@ -52,7 +52,7 @@ def parse_spec(spec: str) -> Tuple[str, str]:
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
-    A folder that import_hf wrote is read as `hf` under every kind.
+    A folder that import_hf wrote is read as `hf` for every kind.
 
     Raises:
         ValueError: for a kind that is not in TOKENIZERS, or a missing or broken file.
@@ -70,14 +70,14 @@ def build_tokenizer(spec: str) -> Tokenizer:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)
             _check_declared(folder, settings, tokenizer.markers)
-    except Exception as error:  # each library raises another kind, one of them just this
+    except Exception as error:  # each library raises another class, one Exception itself
         raise ValueError(f"--tokenizer {spec}: {error}") from error
     side = settings.get("truncation_side", "right")
     return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"), truncation_side=side)
 
 
 def _plain_special(library: Any) -> Dict[str, str]:
-    """BERT's names or fairseq's own, whichever the vocabulary has."""
+    """BERT's names or fairseq's, as in the vocabulary."""
     special = {}
     for theirs, ours in zip(BERT_SPECIAL, FAIRSEQ_SPECIAL):
         name = ours if library.token_to_id(theirs) is None else theirs
@@ -88,20 +88,20 @@ def _plain_special(library: Any) -> Dict[str, str]:
 def _wordpiece(folder: str, settings: Dict[str, Any]) -> Tokenizer:
     """BERT's pieces.
 
-    In a folder of transformers' BERT, tokenizer_config.json decides about case, accents and
-    Chinese, by its silence and its absence too: so it does in transformers.
+    In a folder of transformers' BERT, tokenizer_config.json has the settings of case, accents and
+    Chinese; missing ones have transformers' defaults.
     """
     import tokenizers
 
     declared = settings.get("tokenizer_class")
     if declared is not None and declared not in BERT_CLASSES:
-        raise ValueError(f"the folder's tokenizer_class is {declared}: {IMPORT_AGAIN}")
+        raise ValueError(f"tokenizer_class must be BERT's, got {declared}: {IMPORT_AGAIN}")
     chosen = {name: settings.get(key, usual) for key, (name, usual) in BERT_SETTINGS.items()}
     path = os.path.join(folder, "tokenizer.json")
     if os.path.exists(path):
         library = tokenizers.Tokenizer.from_file(path)
         if type(library.model).__name__ != "WordPiece":
-            raise ValueError(f"{path} is no WordPiece tokenizer: {IMPORT_AGAIN}")
+            raise ValueError(f"{path} must be a WordPiece tokenizer: {IMPORT_AGAIN}")
         of_transformers = settings or os.path.exists(os.path.join(folder, "config.json"))
         if of_transformers and type(library.normalizer).__name__ == "BertNormalizer":
             library.normalizer = tokenizers.normalizers.BertNormalizer(**chosen)
@@ -139,7 +139,7 @@ def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
     threads = int(os.environ.get("RAYON_NUM_THREADS", -1))  # as for `tokenizers`; -1: all CPUs
 
     def encode_batch(texts: List[str]) -> List[List[str]]:
-        rows = [special.split(text) for text in texts]  # at odd places the special symbols
+        rows = [special.split(text) for text in texts]  # at odd positions the special symbols
         for text, row in zip(texts, rows):
             if PADDING in row[1::2]:
                 refuse_padding(text, PADDING)
@@ -158,12 +158,12 @@ def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
 
 
 def _split(pieces: List[str]) -> List[str]:
-    """As fairseq reads a line of them: a control character may be white space."""
+    """Pieces as fairseq reads them in a line: a control character may be white space."""
     return " ".join(pieces).split()
 
 
 def _check_declared(folder: str, settings: Dict[str, Any], markers: List[str]) -> None:
-    """All tokens that transformers' JSON files declare must be known to the tokenizer."""
+    """Raise ValueError if the tokenizer lacks tokens that transformers' JSON files declare."""
     declared = set(read_json_if_there(os.path.join(folder, "added_tokens.json")))
     for part in (settings, read_json_if_there(os.path.join(folder, "special_tokens_map.json"))):
         declared.update(map(content, part.get("added_tokens_decoder", {}).values()))
@@ -174,4 +174,4 @@ def _check_declared(folder: str, settings: Dict[str, Any], markers: List[str]) -
     named = {token for token in declared if isinstance(token, str)}
     extra = sorted(named - {*markers, "[PAD]", PADDING})
     if extra:
-        raise ValueError(f"the folder declares tokens of its own, {extra[:5]}: {IMPORT_AGAIN}")
+        raise ValueError(f"the tokenizer must have all tokens, lacks {extra[:5]}: {IMPORT_AGAIN}")

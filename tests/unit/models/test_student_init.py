@@ -148,5 +148,5 @@ def test_another_vocabulary_of_the_same_size_is_refused(tmp_path):
 
 
 def test_what_yaml_makes_of_on_is_refused():
-    with pytest.raises(ValueError, match=r"--padding-free True; allowed: on, off \(in YAML"):
+    with pytest.raises(ValueError, match=r"--padding-free must be one of on, off \(quoted in YAML"):
         build(MixKDRobertaModel, 0, padding_free=True)

@@ -139,7 +139,7 @@ def test_a_run_over_a_damaged_cache_ends_as_over_none(tmp_path, classification, 
     for path, kind in zip(sorted(cache.iterdir()), kinds):
         DAMAGE[kind](path)
     log = run(classification, tmp_path / "b", teacher, "--teacher-cache", cache)
-    assert log.count("is computed anew") == len(whole) == 5
+    assert log.count("is computed again") == len(whole) == 5
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == whole
     assert_same_end(tmp_path / "a", tmp_path / "b")
 
