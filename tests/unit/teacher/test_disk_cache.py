@@ -290,6 +290,8 @@ def test_models_without_a_file_have_no_cache(tmp_path, classification, teacher, 
     """Such as of a notebook: nothing would tell their versions apart."""
     monkeypatch.setattr(build, "digests_of_code", lambda *_: {"__main__": ""})
     flags = ["--kd-weight", 1, "--teacher-path", teacher]
-    with pytest.raises(ValueError, match="--teacher-cache .*cache: module __main__ has no file"):
+    with pytest.raises(
+        ValueError, match="--teacher-cache .*cache: module __main__ must have a file"
+    ):
         run(classification, tmp_path / "s", teacher, "--teacher-cache", tmp_path / "cache")
     accepts(classification, tmp_path / "s", *flags)
