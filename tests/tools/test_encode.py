@@ -237,7 +237,7 @@ def test_bad_arguments(tmp_path, model):
     refuse("got no file", dictionary=str(tmp_path / "none.txt"))
     refuse("--out must be an empty", out=str(glue))
     (glue / "dev.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
-    refuse("dev.tsv is not UTF-8")
+    refuse("dev.tsv must be UTF-8")
 
 
 @pytest.mark.parametrize(

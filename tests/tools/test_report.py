@@ -182,7 +182,7 @@ def test_bad_input(tmp_path):
     refuse("text, line 1: ", tmp_path / "text")
     refuse("list, line 1: a line must be an object, got list", tmp_path / "list")
     refuse("--baselines must be of FT, got KD", good, "--baselines", "FT,KD")
-    with pytest.raises(SystemExit, match="--out must be a folder .*text is none"):
+    with pytest.raises(SystemExit, match="--out must be a writable folder.*text"):
         main([good, "--out", str(tmp_path / "text")])
 
 

@@ -230,7 +230,7 @@ def test_teachers_that_read_in_two_ways(tmp_path, words):
     both = words._replace(teacher=f"{words.teacher}:{other}")
     message = refusal(both, tmp_path / "s")
     assert_matches("--teacher-path must .*--init-token and --separator-token", message)
-    assert f"({words.teacher}: {INIT}, None; {other}: 0, None)" in message
+    assert f"{words.teacher}: {INIT}, None" in message and f"{other}: 0, None" in message
 
 
 def test_a_teacher_that_does_not_say_how_it_reads(tmp_path, words):

@@ -78,11 +78,11 @@ def test_folders_with_commas(tmp_path, tokenizers, files):
 
 def test_a_data_folder_with_a_colon(tmp_path, tokenizers, files, classification):
     said = refused(*flags_of(files, files, tokenizers["wordpiece"], tmp_path / "data:v0"))
-    assert f"--out {tmp_path}/data:v0" in said and "data-v0" in said
+    assert "--out must" in said and f"got {tmp_path}/data:v0" in said and "data-v0" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv"]
     shutil.copytree(classification, tmp_path / "data:v0")
     message = refusal(tmp_path / "data:v0", tmp_path / "student", *FINE_TUNE)
-    assert f"data folder {tmp_path}/data:v0: " in message and "rename" in message
+    assert f"got {tmp_path}/data:v0" in message and "data folder" in message
     (tmp_path / "link").symlink_to(tmp_path / "data:v0")
     accepts(tmp_path / "link", tmp_path / "student", *FINE_TUNE)
 
@@ -93,8 +93,8 @@ def test_teachers_with_a_colon(tmp_path, classification, teacher):
     shutil.copy(teacher, folder / "model.pt")
     for path in (folder / "model.pt", f"{teacher}:{folder}/model.pt:{teacher}"):
         message = refusal(classification, tmp_path / "student", *KD, "--teacher-path", path)
-        assert f"--teacher-path {path}: " in message
-        assert f"rename {folder}/model.pt, or" in message
+        assert "--teacher-path must" in message and str(path) in message
+        assert "rename" in message and f"{folder}/model.pt" in message
     message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", f"{teacher}:none.pt")
     assert "none.pt" in message and "rename" not in message
     accepts(classification, tmp_path / "s", *KD, "--teacher-path", f"{teacher}:{teacher}")
@@ -155,7 +155,8 @@ def test_dictionaries_that_cannot_be_read(tmp_path, tokenizers, files, classific
     content = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "dict.txt").write_bytes(content)
     flags = flags_of(files, files, tokenizers["wordpiece"], tmp_path / "d")
-    assert f"--dict {tmp_path}/dict.txt" in refused(*flags, "--dict", tmp_path / "dict.txt")
+    said = refused(*flags, "--dict", tmp_path / "dict.txt")
+    assert "--dict " in said and f"{tmp_path}/dict.txt" in said
     for name in ("input0", "label"):
         data = toy.copy_data(classification, tmp_path / name)
         (data / name / "dict.txt").write_bytes(content)

@@ -237,7 +237,7 @@ def test_a_cache_that_is_only_to_read(tmp_path, classification, teacher, cache, 
     before = contents(cache)
     log = run(classification, tmp_path / "s", teacher, "--teacher-cache", cache)
     assert "is only read" in log and "was not written" not in log and contents(cache) == before
-    with pytest.raises(ValueError, match="a folder that can be written to is wanted"):
+    with pytest.raises(ValueError, match="--teacher-cache must be a writable folder"):
         run(classification, tmp_path / "t", teacher, "--teacher-cache", tmp_path)
 
 
