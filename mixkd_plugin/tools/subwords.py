@@ -1,0 +1,5 @@
+"""Where `build_tokenizer` was before `tools.tokenizers`: scripts that import it from here go on."""
+
+from .tokenizers.subwords import TOKENIZERS, build_tokenizer
+
+__all__ = ["TOKENIZERS", "build_tokenizer"]
