@@ -1,5 +1,6 @@
 """How all commands end: one sentence, the right exit code, nothing of other libraries."""
 
+import importlib
 import signal
 import subprocess
 import textwrap
@@ -15,6 +16,13 @@ from mixkd_plugin.tools.cli import LONGEST, TRACEBACK, import_user_dir, run_cli
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
 TOOLS = ("compare", "encode", "export", "import_hf", "report", "serving_report", "study")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_command_can_be_called_from_python(tool, capsys):
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"mixkd_plugin.tools.{tool}").main(["--help"])
+    assert end.value.code == 0 and f"mixkd_plugin.tools.{tool}" in capsys.readouterr().out
 
 
 def ended(error, argv=()):

@@ -1,3 +1,3 @@
-from .compare import main
+from . import main
 
 main()

@@ -1,3 +1,3 @@
-from .encode import main
+from . import main
 
 main()

@@ -1,3 +1,3 @@
-from .export import main
+from . import main
 
 main()

@@ -1,3 +1,3 @@
-from .import_hf import main
+from . import main
 
 main()

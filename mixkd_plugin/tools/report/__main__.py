@@ -1,6 +1,3 @@
-from ..cli import extra
-
-with extra("report"):
-    from .report import main
+from . import main
 
 main()

@@ -1,3 +1,3 @@
-from .serving_report import main
+from . import main
 
 main()
