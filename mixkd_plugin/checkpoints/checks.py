@@ -12,8 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from ..files import check_regular
-from ..fingerprints import class_names, fingerprint
+from ..fingerprints import check_regular, class_names, fingerprint
 from .settings import boolean, integer, shown, shown_names
 
 logger = logging.getLogger(__name__)

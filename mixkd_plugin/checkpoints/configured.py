@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from ..files import check_regular
+from ..fingerprints import check_regular
 from .checks import check_special_tokens
 from .safe_load import read_checkpoint
 from .settings import Section, SettingsError, harmless, integer, one_of, sections_of, shown, text

@@ -14,7 +14,7 @@ import omegaconf
 import torch
 from fairseq.distributed import utils as distributed_utils
 
-from ..files import check_regular
+from ..fingerprints import check_regular
 from .pickle_scan import UnsafePickleError, scan
 
 

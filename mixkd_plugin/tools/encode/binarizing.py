@@ -8,7 +8,7 @@ import torch
 from fairseq.data import Dictionary, indexed_dataset
 from tqdm import tqdm
 
-from ...files import check_regular
+from ...fingerprints import check_regular
 from ..texts.examples import Example, Targets
 from ..texts.likeness import is_blank
 from ..tokenizers.subwords import Tokenizer

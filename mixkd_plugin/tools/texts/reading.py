@@ -19,7 +19,7 @@ from typing import (
     Union,
 )
 
-from ...files import check_regular
+from ...fingerprints import check_regular
 from .likeness import listed
 from .names import HINT
 
