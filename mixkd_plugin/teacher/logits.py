@@ -75,7 +75,7 @@ class TeacherLogits:
         """Compute the logits of an epoch's mixes; ``keep`` those of other epochs."""
         if not keep:
             self._digests.clear()
-        digest = self._digests[sequences.epoch] = sequences.digest()
+        digest = self._digests[sequences.epoch] = sequences.digest
         if digest not in self._mixed:
             if not keep:
                 self._mixed.clear()
@@ -154,8 +154,8 @@ class TeacherLogits:
         shape = (sequences.split_size, sequences.per_example, self._num_classes)
         known = torch.full(shape, -np.inf, device=self._device)
         ids = torch.from_numpy(sequences.ids).to(self._device)
-        key = sequences.split, sequences.digest()
         if self._cache is not None:
+            key = sequences.split, sequences.digest
             with distributed.raise_on_all_ranks():
                 stored = None
                 if distributed.rank() == 0:  # only rank 0 uses the disk

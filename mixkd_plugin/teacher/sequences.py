@@ -1,6 +1,7 @@
 """The teacher's sequences of a split, equal for any batch size, order and number of ranks."""
 
 import hashlib
+from functools import cached_property
 from typing import Any, Dict, List
 
 import numpy as np
@@ -49,6 +50,7 @@ class TeacherSequences(Dataset):
         """(k,) the teacher's tokens of each example."""
         return self._lengths[self.ids]
 
+    @cached_property
     def digest(self) -> str:
         """Digest of the sequences: examples, lengths, partners and weights, in hexadecimal."""
         parts = [self.ids, self.lengths]

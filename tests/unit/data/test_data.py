@@ -121,4 +121,4 @@ def test_what_the_teacher_is_asked_goes_by_what_it_reads():
     batches = own.batches(500)
     assert (np.diff(theirs[np.concatenate(batches)]) >= 0).all()
     assert all(theirs[b].sum() < 500 + 90 for b in batches) and len(batches) > 10
-    assert own.digest() == other.digest() != TeacherSequences.clean(dataset(), 100).digest()
+    assert own.digest == other.digest != TeacherSequences.clean(dataset(), 100).digest
