@@ -27,6 +27,15 @@ class LossWeights(NamedTuple):
         """Whether one of these terms has a weight above 0."""
         return any(getattr(self, term) > 0 for term in terms)
 
+    @property
+    def need_mixes(self) -> bool:
+        return self.any_positive("sm", "tmkd")
+
+    @property
+    def need_clean(self) -> bool:
+        """Whether a term is of the clean examples."""
+        return self.any_positive("mle", "kd")
+
     def flags(self, *terms: str) -> str:
         """The terms with a weight above 0, as flags with their values."""
         given = [term for term in self._fields if term in terms and self.any_positive(term)]

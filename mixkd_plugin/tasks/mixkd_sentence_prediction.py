@@ -211,7 +211,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         """Before the first update, and at each epoch: compute the teacher logits that are needed
         more than once. Only training loads a teacher."""
         super().begin_epoch(epoch, model)
-        check_student(self.cfg, model, self._mixing)
+        check_student(self.cfg, model, self._weights.need_mixes)
         if self.teacher is None:
             self.teacher = self._set_up_teacher(model)
         cfg, teacher = self.cfg, self.teacher
@@ -233,10 +233,6 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
     @property
     def _inputs_are_deterministic(self) -> bool:
         return self.cfg.shorten_method != "random_crop"
-
-    @property
-    def _mixing(self) -> bool:
-        return self._weights.any_positive("sm", "tmkd")
 
     def begin_valid_epoch(self, epoch, model):
         """Compute the teacher logits of the validation split, and reset its meters.
@@ -293,8 +289,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             ValueError: if the loss has mixed terms, and a batch of examples has no partners.
         """
         if is_dummy_batch:
-            sample = dummy_sample(sample, self._mixing)
-        elif self._mixing and "partner" not in sample:
+            sample = dummy_sample(sample, self._weights.need_mixes)
+        elif self._weights.need_mixes and "partner" not in sample:
             raise ValueError(
                 f"{self._weights.flags('sm', 'tmkd')}: a batch of training examples has no mixing "
                 f"partners; load split {self.cfg.train_subset!r} by this task's load_dataset, "
@@ -305,8 +301,8 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             clean, mixed = (self._weights.any_positive(term) for term in ("kd", "tmkd"))
             add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
             sample, not_finite = add(sample, clean, mixed)
-        if self._mixing:
-            with_clean = self._weights.any_positive("mle", "kd")
+        if self._weights.need_mixes:
+            with_clean = self._weights.need_clean
             mix = Mix.of(sample, lambda batch: batch["net_input"]["src_tokens"], with_clean)
             sample = {**sample, "mix": mix}
         return sample, not_finite
