@@ -52,6 +52,13 @@ def run_cli(
         sys.exit(status)
 
 
+def command_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """A parser for the command ``name``, described by the first line of its module's ``doc``."""
+    return argparse.ArgumentParser(
+        prog=f"python -m mixkd_plugin.tools.{name}", description=(doc or "").split("\n")[0]
+    )
+
+
 @contextlib.contextmanager
 def extra(name: str) -> Iterator[None]:
     """For imports that need an extra of this package.

@@ -69,6 +69,17 @@ def paths_of(args: argparse.Namespace) -> dict[str, str]:
     return paths
 
 
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`evaluation`."""
+    return {
+        "split": args.split,
+        "batch_size": args.batch_size,
+        "rounds": args.rounds,
+        "teacher_data": args.teacher_data,
+        "head": args.classification_head_name,
+    }
+
+
 def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str) -> None:
     """Print the table; OUT/NAME.md and OUT/NAME.json."""
     print(table)

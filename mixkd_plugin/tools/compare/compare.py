@@ -15,8 +15,17 @@ from collections.abc import Mapping
 
 import torch
 
-from ..cli import run_cli
-from ..evaluation import QUALITY, Rows, add_arguments, evaluation, markdown, paths_of, write
+from ..cli import command_parser, run_cli
+from ..evaluation import (
+    QUALITY,
+    Rows,
+    add_arguments,
+    evaluation,
+    markdown,
+    options_of,
+    paths_of,
+    write,
+)
 from ..plots import pyplot
 from ..scoring import count_layers, size_of
 
@@ -67,9 +76,7 @@ def plot_quality(rows: Rows, teacher: str, title: str, path: str) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.compare", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("compare", __doc__)
     add_arguments(parser, out="compare.md, compare.json, compare.png")
     title = "title of the plot (default: %(default)s)"
     parser.add_argument("--title", default="Quality and speed", help=title)
@@ -78,10 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     paths = paths_of(args)
-    rows, count = compare(
-        args.data, paths, args.teacher, split=args.split, batch_size=args.batch_size,
-        rounds=args.rounds, teacher_data=args.teacher_data, head=args.classification_head_name,
-    )  # fmt: skip
+    rows, count = compare(args.data, paths, args.teacher, **options_of(args))
     table = markdown(rows, MEASURES) + (
         f"\n\n{count} examples of `{args.split}`; speed on the CPU, {torch.get_num_threads()} "
         f"threads, batches of {args.batch_size}.\n"

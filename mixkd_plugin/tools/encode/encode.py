@@ -27,7 +27,7 @@ import shutil
 from typing import Dict, List, Optional, Tuple
 
 from ...fingerprints import digest_of_texts, write_digests
-from ..cli import run_cli
+from ..cli import command_parser, run_cli
 from ..output import FULL, check_folder, work_folder
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
 from ..texts.glue import TASKS
@@ -226,9 +226,7 @@ class _Once(argparse.Action):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.encode", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("encode", __doc__)
     add = parser.add_argument_group("GLUE's files").add_argument
     add("--glue", metavar="DIR", help="folder with train.tsv and dev.tsv of the task")
     add("--task", metavar="NAME", help=", ".join(TASKS))

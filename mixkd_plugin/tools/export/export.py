@@ -25,7 +25,7 @@ from torch import Tensor
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
 from .. import scoring
-from ..cli import add_user_dir, import_user_dir, run_cli
+from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
 from ..interop import library
 from ..output import atomic_output_dir
 from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
@@ -152,9 +152,7 @@ def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.export", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("export", __doc__)
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="trained on sentence prediction")
     add("out", metavar="OUT", help="folder to write")

@@ -25,7 +25,7 @@ from fairseq.data import Dictionary
 
 from ...checkpoints.checks import ONE_TEXT
 from ...checkpoints.settings import FAIRSEQ_EPS
-from ..cli import run_cli
+from ..cli import command_parser, run_cli
 from ..hf_config import EncoderConfig, read_config
 from ..interop import quiet
 from ..output import atomic_output_dir
@@ -208,9 +208,7 @@ def checkpoint(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.import_hf", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("import_hf", __doc__)
     add = parser.add_argument
     add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
     add("out_dir", metavar="OUT_DIR", help="folder to write: model.pt, dict.txt and tokenizer.json")

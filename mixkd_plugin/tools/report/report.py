@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from ..cli import run_cli
+from ..cli import command_parser, run_cli
 from ..output import check_folder
 from ..results import RECIPE, Result, Results, read_results
 from . import figures, sections
@@ -109,9 +109,7 @@ def versions_of_data(results: Sequence[Result]) -> Mapping[str, int]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.report", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("report", __doc__)
     add = parser.add_argument
     add("results", nargs="+", metavar="RESULTS", help="results.jsonl of a study")
     add("--out", required=True, metavar="DIR", help="folder for report.md and the figures")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from fairseq.models.roberta import RobertaModel
 
-from ..cli import run_cli
+from ..cli import command_parser, run_cli
 from ..evaluation import (
     QUALITY,
     Logits,
@@ -28,6 +28,7 @@ from ..evaluation import (
     add_arguments,
     evaluation,
     markdown,
+    options_of,
     paths_of,
     seconds_in_turns,
     write,
@@ -159,9 +160,7 @@ def plot_serving(rows: Rows, path: str) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.serving_report", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("serving_report", __doc__)
     add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
     add = parser.add_argument
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
@@ -181,8 +180,7 @@ def work(args: argparse.Namespace) -> None:
     os.makedirs(args.out, exist_ok=True)
     rows, count = serving_report(
         args.data, paths, args.teacher, args.tokenizer, args.out, formats, args.teacher_tokenizer,
-        split=args.split, batch_size=args.batch_size, rounds=args.rounds,
-        teacher_data=args.teacher_data, head=args.classification_head_name,
+        **options_of(args),
     )  # fmt: skip
     threads = torch.get_num_threads()
     about: dict[str, Any] = {"teacher": args.teacher, "texts": count, "threads": threads}

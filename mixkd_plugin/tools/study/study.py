@@ -27,7 +27,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..cli import run_cli
+from ..cli import command_parser, run_cli
 from ..locks import POLL_SECONDS
 from ..results import Run
 from . import plan
@@ -157,9 +157,7 @@ def run_study(study: Mapping[str, Any]) -> Counter:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mixkd_plugin.tools.study", description=__doc__.split("\n")[0]
-    )
+    parser = command_parser("study", __doc__)
     add = parser.add_argument
     add("study", metavar="STUDY.yaml", help="such as examples/glue/study.yaml")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in hydra's syntax")
