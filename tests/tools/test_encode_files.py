@@ -203,7 +203,7 @@ def test_an_empty_line_is_none(tmp_path, tokenizers, kind):
 
 @pytest.mark.parametrize("flag", ["--train", "--valid", "--text", "--label"])
 def test_a_flag_given_twice(tmp_path, tokenizers, capsys, flag):
-    """argparse would take the last file, and drop the first without a word."""
+    """argparse would take the last file, and silently drop the first."""
     train = write(tmp_path / "t.csv", ["text", "label"], FEW)
     flags = flags_of(train, train, tokenizers["wordpiece"], tmp_path / "d")
     with pytest.raises(SystemExit) as end:

@@ -21,7 +21,7 @@ SIZES = [
 
 @pytest.fixture
 def flags(tmp_path):
-    """Of a run as it was then, in a folder of its own."""
+    """The flags of that run, with a folder of its own."""
     flags = toy.train_flags(BEFORE / "data", tmp_path / "student", "--kd-weight", 1, *SIZES)
     return [*flags, "--teacher-path", BEFORE / "teacher.pt", "--max-epoch", 3]
 

@@ -1,4 +1,4 @@
-"""A checkpoint file is complete or as it was before, whatever happens while it is written."""
+"""A checkpoint file is complete or unchanged, whatever happens while it is written."""
 
 import os
 import resource

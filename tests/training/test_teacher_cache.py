@@ -1,4 +1,4 @@
-"""The teacher's answers on disk: found by the same rows alone, whole or absent."""
+"""Teacher logits on disk: found only for the same sequences, complete or absent."""
 
 import threading
 

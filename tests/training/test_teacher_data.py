@@ -20,7 +20,7 @@ HEAD = "sentence_classification_head"
 
 
 class Reference:
-    """The teacher's answers from the raw texts, one row at a time, by fairseq's own pass."""
+    """Teacher logits of the raw texts, one sequence at a time, by fairseq's own pass."""
 
     def __init__(self, case):
         self.model = RobertaModel.from_pretrained(
@@ -121,7 +121,7 @@ def test_in_validation_too(tmp_path, words):
     assert seen["teacher_accuracy"] > 50
 
 
-# --- what stays as it was ---
+# --- what does not change ---
 
 
 def test_a_copy_in_the_students_vocabulary_changes_nothing(

@@ -1,4 +1,4 @@
-"""The teacher's answers: asked for once, looked up by example, the same wherever they come from."""
+"""Teacher logits: computed once, looked up by example, equal from step, memory and disk."""
 
 import numpy as np
 import pytest

@@ -126,7 +126,7 @@ class Call:
 
 
 def doubled(times):
-    """A tuple that holds itself, as it was, twice: hashing it takes 2 ** times steps."""
+    """A tuple that holds its former self twice: hashing it takes 2 ** times steps."""
     made = b")"
     for i in range(times):
         made += b"r" + struct.pack("<I", i) + b"j" + struct.pack("<I", i) + b"\x86"

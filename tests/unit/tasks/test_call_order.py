@@ -199,7 +199,7 @@ TEACHES = ["--kd-weight", 1, *STILL, "--teacher-path"]
 
 
 def mixed_answers(made, epoch):
-    """What the teacher says to the mixes of an epoch's first batch, without asking it again."""
+    """Teacher logits of the mixes of an epoch's first batch, looked up."""
     iterator = made.task.get_batch_iterator(
         made.task.dataset("train"), max_sentences=16, epoch=epoch, grouped_shuffling=False
     )

@@ -1,4 +1,4 @@
-"""The teacher's answers on disk: damage is noticed and mended, and killed writers leave nothing."""
+"""Teacher logits on disk: damage is noticed and mended, and killed writers leave nothing."""
 
 import contextlib
 import io
