@@ -16,7 +16,7 @@ from toy import EVERYTHING, TEACHER
 from two_vocabularies import add_second_text, make_case
 
 from mixkd_plugin.teacher import build
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -123,14 +123,14 @@ def two_processes(tmp_path_factory, classification, teacher):
 def asked(monkeypatch):
     """(clean, mixed) rows of every call to a teacher."""
     calls = []
-    logits = Teacher.logits
+    logits = TeacherEnsemble.logits
 
     def counted(self, tokens, mix=None):
         mixed = 0 if mix is None else len(mix.lam)
         calls.append((len(tokens) if mix is None or mix.with_clean else 0, mixed))
         return logits(self, tokens, mix)
 
-    monkeypatch.setattr(Teacher, "logits", counted)
+    monkeypatch.setattr(TeacherEnsemble, "logits", counted)
     return calls
 
 

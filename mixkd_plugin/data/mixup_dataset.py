@@ -16,7 +16,7 @@ from .mixup_plan import Examples, MixupPlan, order_by_length
 PlanDrawer = Callable[..., MixupPlan]
 
 
-class DistillationDataset(BaseWrapperDataset):
+class MixupDataset(BaseWrapperDataset):
     """A ``sentence_prediction`` split whose batches may have mixing partners.
 
     A batch is fairseq's own; with mixes it also has ``partner`` (the partners'
@@ -227,7 +227,7 @@ class DistillationDataset(BaseWrapperDataset):
             wanted = np.union1d(wanted, self.plan.partners[indices])
         self.dataset.prefetch(wanted)
 
-    def without_mixes(self) -> "DistillationDataset":
+    def without_mixes(self) -> "MixupDataset":
         clean = copy.copy(self)
         clean._draw_plan = clean.plan = None
         return clean

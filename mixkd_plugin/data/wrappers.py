@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
-from .mixup_dataset import DistillationDataset
+from .mixup_dataset import MixupDataset
 
 CHECKED = 32  # examples
 
 
-def unwrapped(dataset: FairseqDataset) -> DistillationDataset:
+def unwrapped(dataset: FairseqDataset) -> MixupDataset:
     """Our split inside any number of wrappers.
 
     Raises:
         ValueError: without one.
     """
     inner = dataset
-    while not isinstance(inner, DistillationDataset):
+    while not isinstance(inner, MixupDataset):
         if not isinstance(inner, BaseWrapperDataset):
             raise ValueError(
                 f"the task's split is a {type(dataset).__name__}; it must be what load_dataset of "
@@ -35,7 +35,7 @@ def unwrapped(dataset: FairseqDataset) -> DistillationDataset:
 def own_copy(dataset: FairseqDataset) -> FairseqDataset:
     """A copy, with wrappers, whose epoch is set separately."""
     copied = copy.copy(dataset)
-    if not isinstance(copied, DistillationDataset):
+    if not isinstance(copied, MixupDataset):
         copied.dataset = own_copy(copied.dataset)
     return copied
 

@@ -63,7 +63,7 @@ def _replace_for_our_tasks(owner: Any, name: str, by: Callable, trainer: int) ->
     """As :func:`_replace`, where the task of the trainer is ours; ``trainer``: which argument."""
 
     def choose(original, *args, **kwargs):
-        if isinstance(args[trainer].task, resume.Resumable):
+        if isinstance(args[trainer].task, resume.ResumableTask):
             return by(original, *args, **kwargs)
         return original(*args, **kwargs)
 

@@ -23,7 +23,7 @@ from .best_score import reset_best_score, restore_patience
 logger = logging.getLogger(__name__)
 
 
-class Resumable:
+class ResumableTask:
     """A task to whose runs the fixes for saving and resuming apply.
 
     Runs of other tasks are not changed by this package.

@@ -9,7 +9,7 @@ from fairseq.data import Dictionary, FairseqDataset
 from omegaconf import OmegaConf
 
 from ..data.labels import check_some_labelled, class_ids, read_targets
-from ..data.mixup_dataset import DistillationDataset, PlanDrawer
+from ..data.mixup_dataset import MixupDataset, PlanDrawer
 from ..data.mixup_plan import draw_plan, stratified_subset
 from ..fairseq_fixes.random_crop import draw_crops_apart
 from ..losses import TERMS, LossWeights
@@ -36,7 +36,7 @@ def load_split(
     labels: Optional[Dictionary],
     weights: LossWeights,
     teacher_data: Optional[TeacherData],
-) -> DistillationDataset:
+) -> MixupDataset:
     """Check the labels of a split and load it; the training split with its subset and mixes.
 
     Args:
@@ -74,7 +74,7 @@ def load_split(
         logger.info("training on %d of %d examples", len(indices), len(classes))
     if may_lack:
         check_some_labelled(classes if indices is None else classes[indices], weights)
-    return DistillationDataset(
+    return MixupDataset(
         split,
         dataset,
         lengths=lengths,

@@ -17,17 +17,17 @@ from torch.nn import Parameter
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
 from ..data.labels import check_texts
-from ..data.mixup_dataset import DistillationDataset
+from ..data.mixup_dataset import MixupDataset
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
 from ..fairseq_fixes.epoch_position import ResumableBatches
-from ..fairseq_fixes.resume import Resumable
+from ..fairseq_fixes.resume import ResumableTask
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
 from ..mixup import Mix
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
-from ..teacher.build import RunTeacher
+from ..teacher.build import TeacherSetup
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
 from .beginning import begin_student, check_settings, check_student, continues, find_origin
@@ -47,7 +47,7 @@ _ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
-class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
+class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
     Data flows in one direction: the dataset adds the mixing partners, :meth:`train_step` adds the
@@ -70,9 +70,9 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
         self._num_workers = 0
         self._left_out: List[Parameter] = []
         self._without_gradient: List[Parameter] = []
-        self._training_split: Optional[DistillationDataset] = None
+        self._training_split: Optional[MixupDataset] = None
         self._training_batches = 0
-        self._run_teacher = RunTeacher(cfg, self.dictionary, self._classes)
+        self._run_teacher = TeacherSetup(cfg, self.dictionary, self._classes)
         self._fingerprint = fingerprint(self.dictionary, self._classes)
         self.state.merge_state_dict({"fingerprint": self._fingerprint})
 
@@ -195,9 +195,7 @@ class MixKDSentencePredictionTask(Resumable, SentencePredictionTask):
             mark_dummy_batch(iterator)
         return iterator
 
-    def _take_over(
-        self, iterator: EpochBatchIterator, split: DistillationDataset, processes: int
-    ) -> None:
+    def _take_over(self, iterator: EpochBatchIterator, split: MixupDataset, processes: int) -> None:
         self._training_split, self._training_batches = split, len(iterator)
         examples = sum(len(batch) for batch in iterator.frozen_batches)
         if examples < processes:

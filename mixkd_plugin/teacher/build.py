@@ -7,14 +7,14 @@ from fairseq.data import Dictionary
 
 from .. import distributed
 from ..fingerprints import READ, digests_of_code, digests_of_imports, fingerprint
-from .disk_cache import OutputCache
-from .ensemble import DTYPES, Teacher, TeacherInput, TeacherRequirements, load_teacher
+from .disk_cache import LogitsCache
+from .ensemble import DTYPES, TeacherEnsemble, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles, split_paths
 from .logits import TeacherLogits
 from .teacher_data import TeacherData
 
 
-class RunTeacher:
+class TeacherSetup:
     """The teacher of ``--teacher-path`` and related flags. All ranks call each method.
 
     Args:
@@ -77,14 +77,14 @@ class RunTeacher:
                 **fingerprint(reads.dictionary, labels),
             }
             digests = [files.digests[path] for path in files.paths]
-            cache = OutputCache(
+            cache = LogitsCache(
                 cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
             )
             with distributed.raise_on_all_ranks():
                 if distributed.rank() == 0:
                     cache.make_folder()
 
-        def load() -> Teacher:
+        def load() -> TeacherEnsemble:
             with distributed.raise_on_all_ranks():
                 files.check_unchanged()
             with distributed.one_reader(files.read_by) as group:

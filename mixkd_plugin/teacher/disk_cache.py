@@ -31,7 +31,7 @@ UNFINISHED = ".unfinished"
 ABANDONED_AFTER = 3600  # seconds
 
 
-class OutputCache:
+class LogitsCache:
     """Files of a folder.
 
     Args:

@@ -48,7 +48,7 @@ class TeacherRequirements(NamedTuple):
     longest: int  # tokens of the longest example
 
 
-class Teacher:
+class TeacherEnsemble:
     """Weighted mean of the logits of frozen models.
 
     Args:
@@ -118,7 +118,7 @@ def load_teacher(
     device: torch.device,
     padding_free: bool,
     group: distributed.BroadcastGroup,
-) -> Teacher:
+) -> TeacherEnsemble:
     """Load and check an ensemble: one rank of the group reads it and sends it to the others.
 
     Raises:
@@ -138,7 +138,7 @@ def load_teacher(
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
         logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
-    return Teacher(models, normalised, expected.head, padding_free)
+    return TeacherEnsemble(models, normalised, expected.head, padding_free)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from .. import distributed
 from ..mixup import Mix
-from .disk_cache import OutputCache
-from .ensemble import Teacher
+from .disk_cache import LogitsCache
+from .ensemble import TeacherEnsemble
 from .sequences import TeacherSequences
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ class TeacherLogits:
 
     def __init__(
         self,
-        load_teacher: Callable[[], Teacher],
+        load_teacher: Callable[[], TeacherEnsemble],
         num_classes: int,
         device: torch.device,
         num_workers: int = 0,
-        cache: Optional[OutputCache] = None,
+        cache: Optional[LogitsCache] = None,
         own_tokens: bool = False,
     ):
-        self.ensemble: Optional[Teacher] = None
+        self.ensemble: Optional[TeacherEnsemble] = None
         self._load_teacher = load_teacher
         self._num_classes = num_classes
         self._device = device

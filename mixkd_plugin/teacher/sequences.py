@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 import numpy as np
 from torch.utils.data import Dataset
 
-from ..data.mixup_dataset import DistillationDataset
+from ..data.mixup_dataset import MixupDataset
 from .teacher_data import WithTeacherTokens
 
 
@@ -19,7 +19,7 @@ class TeacherSequences(Dataset):
         kept: (k,) positions of the examples to use
     """
 
-    def __init__(self, dataset: DistillationDataset, kept: np.ndarray):
+    def __init__(self, dataset: MixupDataset, kept: np.ndarray):
         self._dataset = dataset
         self._kept = kept
         self._plan = dataset.plan
@@ -32,12 +32,12 @@ class TeacherSequences(Dataset):
         self.ids = dataset.ids[self._kept]  # (k,) positions in the split
 
     @classmethod
-    def clean(cls, dataset: DistillationDataset, longest: int) -> "TeacherSequences":
+    def clean(cls, dataset: MixupDataset, longest: int) -> "TeacherSequences":
         """The examples within a limit of tokens."""
         return cls(dataset.without_mixes(), np.flatnonzero(dataset.sizes <= longest))
 
     @classmethod
-    def mixed(cls, dataset: DistillationDataset) -> "TeacherSequences":
+    def mixed(cls, dataset: MixupDataset) -> "TeacherSequences":
         """The mixes of its epoch."""
         return cls(dataset, dataset.eligible)
 

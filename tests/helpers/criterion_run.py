@@ -11,7 +11,7 @@ from toy import train_flags
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import encode
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 from mixkd_plugin.teacher.logits import TeacherLogits
 
 HEAD = "sentence_classification_head"
@@ -39,7 +39,7 @@ class Run:
         teacher = build(RobertaModel, 7, pad_row=0.3, words=len(self.task.dictionary) - 4)
         teacher.register_classification_head(HEAD, num_classes=CLASSES)
         self.teacher_model = teacher.eval()
-        teacher_of_one = Teacher([teacher], [1.0], HEAD, padding_free=True)
+        teacher_of_one = TeacherEnsemble([teacher], [1.0], HEAD, padding_free=True)
         self.task.teacher = TeacherLogits(
             lambda: teacher_of_one, self.task.cfg.num_classes, torch.device("cpu")
         )

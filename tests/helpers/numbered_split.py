@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 
-from mixkd_plugin.data.mixup_dataset import DistillationDataset
+from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_plan import draw_plan
 
 LENGTHS = np.random.RandomState(0).randint(3, 40, size=101)
@@ -36,4 +36,4 @@ def dataset(ratio=0, **settings):
     if ratio:
         drawer = partial(draw_plan, ratio=ratio, alpha=0.4, pairing="random", seed=1)
         settings.update(draw_plan=drawer, classes=CLASSES)
-    return DistillationDataset("train", Base(), LENGTHS, **settings)
+    return MixupDataset("train", Base(), LENGTHS, **settings)

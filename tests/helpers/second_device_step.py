@@ -13,7 +13,7 @@ import second_device
 import torch
 from fairseq import tasks, utils
 
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 from mixkd_plugin.teacher.logits import TeacherLogits
 
 
@@ -56,7 +56,7 @@ def compare(flags) -> dict:
 
     def outputs(device):
         head = criterion.classification_head_name
-        teacher = Teacher(models, [1.0], head, student.padding_free)
+        teacher = TeacherEnsemble(models, [1.0], head, student.padding_free)
         made = TeacherLogits(lambda: teacher, task.cfg.num_classes, torch.device(device))
         made.load()
         return made

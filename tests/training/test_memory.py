@@ -11,7 +11,7 @@ import torch
 import toy
 from live_bytes import LiveBytes
 
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 
 # Nothing is alive that the step does not need: no batches read ahead, no validation split.
 FLAGS = ["--max-epoch", 1, "--data-buffer-size", 0, "--disable-validation", "--no-save"]
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 def train(data, folder, *flags) -> Run:
     """An epoch; the first update allocates the optimizer's state, and is left out."""
     weights, calls, answers, updates = [0], [], [], []
-    logits = Teacher.logits
+    logits = TeacherEnsemble.logits
 
     def marked_logits(self, *args, **kwargs):
         parameters = [p for model in self._models for p in model.parameters()]
@@ -48,7 +48,7 @@ def train(data, folder, *flags) -> Run:
         live.mark(updates[-1])
 
     with pytest.MonkeyPatch.context() as patch, LiveBytes() as live:
-        patch.setattr(Teacher, "logits", marked_logits)
+        patch.setattr(TeacherEnsemble, "logits", marked_logits)
         inprocess.run_training(toy.train_flags(data, folder, *FLAGS, *flags), watch)
     names = list(live.at)
     peaks = []

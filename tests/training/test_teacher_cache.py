@@ -189,7 +189,7 @@ def test_a_file_that_was_cut_off_is_computed_anew(
 
 
 def make_cache(folder, teacher, data):
-    return disk_cache.OutputCache(str(folder), [teacher.name], {}, str(data))
+    return disk_cache.LogitsCache(str(folder), [teacher.name], {}, str(data))
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(tmp_path, teacher, classification):

@@ -7,7 +7,7 @@ import toy
 from taught import run, totals
 
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_validation_on_training_examples_that_were_too_long_to_train_on(
 
 
 def test_an_answer_that_is_no_number_is_named(tmp_path, classification, teacher, monkeypatch):
-    logits = Teacher.logits
+    logits = TeacherEnsemble.logits
 
     def overflowing(self, *args, **kwargs):
         answers = logits(self, *args, **kwargs)
         answers[1] = np.inf
         return answers
 
-    monkeypatch.setattr(Teacher, "logits", overflowing)
+    monkeypatch.setattr(TeacherEnsemble, "logits", overflowing)
     with pytest.raises(ValueError, match=r"--teacher-path: .*example \d+ of split 'train'.*dtype"):
         run(classification, tmp_path, teacher)
 

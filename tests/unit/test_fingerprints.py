@@ -20,7 +20,7 @@ from mixkd_plugin.fingerprints import (
     files_of_split,
 )
 from mixkd_plugin.teacher import build
-from mixkd_plugin.teacher.disk_cache import OutputCache
+from mixkd_plugin.teacher.disk_cache import LogitsCache
 
 LOOK_ALIKES = [
     "train_noisy.bin", "train_noisy.idx", "trainer.bin", "train-old.bin", "train01.bin",
@@ -78,7 +78,7 @@ def test_answers_are_kept_by_the_split_alone(tmp_path, data, name, combine, stay
     outputs = np.ones((2, 1, 2), dtype=np.float32)
 
     def cache():
-        return OutputCache(str(tmp_path / "cache"), ["teacher"], {}, str(data))
+        return LogitsCache(str(tmp_path / "cache"), ["teacher"], {}, str(data))
 
     cache().make_folder()
     cache().store("train", "rows", outputs, combine)

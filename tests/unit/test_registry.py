@@ -11,7 +11,7 @@ from torch import nn
 
 from mixkd_plugin import MixupModel, losses, register_distance, register_pairing
 from mixkd_plugin.data import mixup_plan
-from mixkd_plugin.data.mixup_dataset import DistillationDataset
+from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
 from mixkd_plugin.mixup import Mix, union_rows
@@ -86,7 +86,7 @@ def test_a_rule_sees_ids_lengths_and_labels_of_the_eligible():
     classes, lengths = np.arange(101) % 3, dataset(ratio=1).split_lengths
     drawer = partial(draw_plan, ratio=1, alpha=0.4, pairing="watched", seed=1)
     indices = np.arange(1, 101, 2)
-    data = DistillationDataset("train", Base(), lengths, indices, draw_plan=drawer, classes=classes)
+    data = MixupDataset("train", Base(), lengths, indices, draw_plan=drawer, classes=classes)
     data.filter_indices_by_size(data.ordered_indices(), 20)
     assert len(data[0]["partners"]) == 1
     kept = indices[lengths[indices] <= 20]
@@ -131,9 +131,7 @@ def test_a_loader_worker_need_not_know_the_rule():
     register_pairing("mine")(lambda examples, rng: rng.permutation(len(examples.ids)))
     drawer = partial(draw_plan, ratio=1, alpha=0.4, pairing="mine", seed=1)
     data = dataset(ratio=1)
-    data = DistillationDataset(
-        "train", Base(), data.split_lengths, draw_plan=drawer, classes=data.classes
-    )
+    data = MixupDataset("train", Base(), data.split_lengths, draw_plan=drawer, classes=data.classes)
     expected, drawn = data[5], pickle.dumps(data)
     del PAIRINGS._entries["mine"]
     assert pickle.loads(drawn)[5]["partners"] == expected["partners"]

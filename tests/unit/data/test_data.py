@@ -8,7 +8,7 @@ import pytest
 import torch
 from numbered_split import CLASSES, LENGTHS, Base, dataset
 
-from mixkd_plugin.data.mixup_dataset import DistillationDataset
+from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 from mixkd_plugin.teacher.sequences import TeacherSequences
 from mixkd_plugin.teacher.teacher_data import WithTeacherTokens
@@ -115,7 +115,7 @@ def test_what_the_teacher_is_asked_goes_by_what_it_reads():
     theirs = np.random.RandomState(5).randint(30, 90, size=101)
     inner = WithTeacherTokens(Base(), SimpleNamespace(sizes=theirs))
     own, other = (
-        TeacherSequences.clean(DistillationDataset("train", inner, lengths), longest=100)
+        TeacherSequences.clean(MixupDataset("train", inner, lengths), longest=100)
         for lengths in (LENGTHS, LENGTHS + 1)
     )
     batches = own.batches(500)

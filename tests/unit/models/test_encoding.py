@@ -8,7 +8,7 @@ from tiny_models import HEAD, LAM, PAD, PARTNERS, X, build, rows
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import encode
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
-from mixkd_plugin.teacher.ensemble import Teacher
+from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 
 
 @pytest.fixture(params=[False, True], ids=["post-LN", "pre-LN"])
@@ -91,7 +91,7 @@ def test_forward_without_a_mix_is_fairseqs_own_to_the_last_bit(student):
 
 def test_teacher_is_the_weighted_mean_of_its_frozen_models():
     models = [build(RobertaModel, seed).train() for seed in (1, 2)]
-    teacher = Teacher(models, [0.7, 0.3], HEAD, padding_free=False)
+    teacher = TeacherEnsemble(models, [0.7, 0.3], HEAD, padding_free=False)
     mix = Mix(PARTNERS, LAM)
     expected = 0.7 * encode(models[0], HEAD, X, mix, False)
     expected = expected + 0.3 * encode(models[1], HEAD, X, mix, False)
@@ -115,7 +115,7 @@ def test_student_and_teacher_mix_each_their_own_embeddings():
 
 def test_the_teachers_type_is_its_own_under_autocast():
     """fairseq's --amp: what is answered in a step equals what is answered before the epoch."""
-    teacher = Teacher([build(RobertaModel, 1)], [1.0], HEAD, padding_free=True)
+    teacher = TeacherEnsemble([build(RobertaModel, 1)], [1.0], HEAD, padding_free=True)
     expected = teacher.logits(X, Mix(PARTNERS, LAM))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(teacher.logits(X, Mix(PARTNERS, LAM)), expected)

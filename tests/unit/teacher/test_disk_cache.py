@@ -15,7 +15,7 @@ from same_end import assert_same_end
 from taught import run
 
 from mixkd_plugin.teacher import build, disk_cache
-from mixkd_plugin.teacher.disk_cache import OutputCache
+from mixkd_plugin.teacher.disk_cache import LogitsCache
 from mixkd_plugin.teacher.files import TeacherFiles
 
 SHAPE = (5, 2, 3)
@@ -79,7 +79,7 @@ DAMAGE = {
 
 @pytest.fixture
 def cache(tmp_path, classification):
-    cache = OutputCache(str(tmp_path / "cache"), ["teacher"], {}, str(classification))
+    cache = LogitsCache(str(tmp_path / "cache"), ["teacher"], {}, str(classification))
     cache.make_folder()
     return cache
 
@@ -223,7 +223,7 @@ def test_answers_of_code_that_has_changed_are_not_kept(tmp_path, classification,
             raise now
         return now
 
-    cache = OutputCache(str(tmp_path / "cache"), ["teacher"], {}, str(classification), code)
+    cache = LogitsCache(str(tmp_path / "cache"), ["teacher"], {}, str(classification), code)
     cache.make_folder()
     cache.store("train", "rows", OUTPUTS)
     cache.store("train", "others", OUTPUTS)
