@@ -1,4 +1,4 @@
-"""Prints on how many devices a study runs where there is no ``fcntl`` and no ``sched_getaffinity``."""
+"""Prints how many devices a study has without ``fcntl`` and ``sched_getaffinity``."""
 
 import os
 import sys

@@ -25,7 +25,7 @@ def empty_pictures():
 
 
 def report_of(tmp_path, lines, *flags, draw=False):
-    """The report's text, and the folder with its figures, which are empty files without ``draw``."""
+    """The report's text, and the folder with its figures: empty files, unless ``draw``."""
     out = tmp_path / "out"
     with contextlib.nullcontext() if draw else empty_pictures():
         main([synthetic.write(tmp_path / "results.jsonl", lines), "--out", str(out), *flags])
