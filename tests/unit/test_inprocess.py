@@ -27,11 +27,8 @@ LISTS = [
 
 def test_a_configuration_is_fairseqs_whatever_was_composed_before():
     lists = [list(map(str, toy.train_flags("data", "here", *flags))) for flags in LISTS]
-    parser = options.get_training_parser()
-    fairseqs = [
-        convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, flags))
-        for flags in lists
-    ]
+    parsed = [options.parse_args_and_arch(options.get_training_parser(), flags) for flags in lists]
+    fairseqs = [convert_namespace_to_omegaconf(args) for args in parsed]
     for flags, theirs in (*zip(lists, fairseqs), *zip(lists[::-1], fairseqs[::-1])):
         ours = inprocess.training_config(flags)
         assert {type(v) for v in ours.values()} == {type(v) for v in theirs.values()}
