@@ -81,10 +81,20 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
             "teacher, data and mixes does not load the teacher"
         },
     )
+    mixup_kind: str = field(
+        default="interpolate",
+        metadata={
+            "help": "how two examples are mixed: interpolate (their embeddings, as in the paper), "
+            "splice (the beginning of one text and the end of the other), span (a random span of "
+            "one replaced by one of the other), or a registered kind; of several, such as "
+            "splice:interpolate, one is drawn for each mix"
+        },
+    )
     mixup_alpha: float = field(
         default=0.4,
         metadata={
-            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn"
+            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn, "
+            "or the share of an example's tokens in it"
         },
     )
     mixup_ratio: int = field(

@@ -18,6 +18,7 @@ from .. import distributed
 from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
 from ..data.labels import check_texts
 from ..data.mixup_dataset import MixupDataset
+from ..data.mixup_kinds import MIXUP_KINDS
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
@@ -136,8 +137,9 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
             check_texts(self.cfg.data, split, self.dictionary, combine)
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
-                self.cfg, split, combine, load, self._classes, self._weights, teacher_data
-            )
+                self.cfg, split, combine, load, self.dictionary, self._classes, self._weights,
+                teacher_data,
+            )  # fmt: skip
             self.datasets[split] = dataset
             check_inputs({"extra_state": self.state.state_dict}, self.cfg.data)
         if self.teacher is not None:
@@ -169,6 +171,8 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         self.trains = True
         check_data_folder(self.cfg.data)
         PAIRINGS.find(str(self.cfg.mixup_pairing))
+        for kind in str(self.cfg.mixup_kind).split(":"):
+            MIXUP_KINDS.find(kind)
         self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
         self._run_teacher.open_data()
 

@@ -76,6 +76,8 @@ class TeacherEnsemble:
     @torch.no_grad()  # not inference_mode, whose tensors no loss can use
     def logits(self, tokens: Tensor, mix: Optional[Mix] = None) -> Tensor:
         """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has."""
+        if mix is not None:
+            tokens, mix = mix.model_input(tokens)
         total = 0
         with torch.autocast(
             tokens.device.type, enabled=False
