@@ -54,12 +54,14 @@ class Mix(NamedTuple):
         """
         if self.is_text is False:
             return tokens, self
+        if self.is_text is True and not self.with_clean:
+            return self.partner_tokens, None
         width = max(tokens.size(1), self.partner_tokens.size(1))
         clean, mixes = (
             F.pad(t, (0, width - t.size(1)), value=self.pad) for t in (tokens, self.partner_tokens)
         )
         if self.is_text is True:
-            return (torch.cat([clean, mixes]) if self.with_clean else mixes), None
+            return torch.cat([clean, mixes]), None
         own = clean.repeat(len(mixes) // len(clean), 1)
         own = torch.where(self.is_text.unsqueeze(1), mixes, own)
         lam = self.lam.masked_fill(self.is_text, 1.0)

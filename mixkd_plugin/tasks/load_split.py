@@ -77,10 +77,10 @@ def load_split(
         logger.info("training on %d of %d examples", len(indices), len(classes))
     if may_lack:
         check_some_labelled(classes if indices is None else classes[indices], weights)
-    draw_plan = mixer = None
+    drawer = mixer = None
     if training and weights.need_mixes:
         mixer = _token_mixer(cfg, dictionary)
-        draw_plan = _plan_drawer(cfg, 0 if mixer is None else len(mixer.names))
+        drawer = _plan_drawer(cfg, 0 if mixer is None else len(mixer.names))
     return MixupDataset(
         split,
         dataset,
@@ -88,7 +88,7 @@ def load_split(
         indices=indices,
         by_length=by_length,
         length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
-        draw_plan=draw_plan,
+        draw_plan=drawer,
         mixer=mixer,
         classes=classes,
         with_clean=weights.need_clean,
