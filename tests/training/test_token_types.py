@@ -1,7 +1,6 @@
 """Runs of students and teachers with two token types, from a BERT classifier of pairs."""
 
 import re
-import shutil
 
 import hf_models
 import inprocess
@@ -154,16 +153,17 @@ def test_a_separator_inside_of_a_text_is_refused(tmp_path, folder, who):
 
 
 @pytest.mark.slow
-def test_several_processes_end_as_one(tmp_path, folder):
-    more = [*teacher(folder), *begin_from(folder, "two"), "--dropout", 0, "--attention-dropout", 0]
-    more += ["--pooler-dropout", 0, "--batch-by-length", "off"]
-    inprocess.run_training(flags(folder, tmp_path / "one", *more))
-    ends = [inprocess.checkpoint(tmp_path / "one")["model"]]
-    for backend in ("legacy_ddp", "pytorch_ddp"):
-        out = tmp_path / backend
-        two = flags(folder, out, *more)
-        two[two.index("--batch-size", two.index("--batch-size") + 1) + 1] = 4
-        toy.processes(2, "fairseq_cli.train", two, backend=backend)
-        ends.append(inprocess.checkpoint(out)["model"])
-        torch.testing.assert_close(ends[-1][TYPES], ends[0][TYPES], rtol=1e-3, atol=1e-5)
-        shutil.rmtree(out)
+@pytest.mark.parametrize("backend", ["pytorch_ddp", "fully_sharded"])
+def test_several_processes_end_as_one(tmp_path, folder, backend):
+    more = [*teacher(folder), *begin_from(folder, "two"), "--dropout", 0, "--attention-dropout", 0,
+            "--adam-eps", 1e-5, "--batch-size", 4]  # fmt: skip
+    inprocess.run_training(flags(folder, tmp_path / "one", *more, "--update-freq", 2))
+    module = "fairseq_cli.train"
+    if backend == "fully_sharded":
+        pytest.importorskip("fairscale")
+        module = "fully_sharded_train"
+    toy.processes(2, module, flags(folder, tmp_path / "two", *more), backend=backend)
+    one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, parameter in one.items():
+        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
