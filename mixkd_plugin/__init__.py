@@ -20,5 +20,9 @@ from .models.mixup_model import MixupModel
 from .tasks import mixkd_sentence_prediction  # noqa: F401
 
 __all__ = [
-    "Examples", "MixupModel", "register_distance", "register_mixup_kind", "register_pairing",
-]  # fmt: skip
+    "Examples",
+    "MixupModel",
+    "register_distance",
+    "register_mixup_kind",
+    "register_pairing",
+]

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from .. import distributed
 from .safe_load import DamagedError, read_checkpoint
-from .settings import FAIRSEQ_EPS, real, shown, shown_names
+from .settings import FAIRSEQ_EPS, one_of, real, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
 FINETUNE = "--finetune-from-model"
-LAYER_NORM_EPS = "--layer-norm-eps"
+LAYER_NORM_EPS, TOKEN_TYPES = "--layer-norm-eps", "--token-types"
 DEFAULT = "checkpoint_last.pt"  # of --restore-file
 
 
@@ -59,6 +59,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         found.update({flag: values.get(key) for key, flag in keys.items()})
         if section == "model":
             found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
+            found[TOKEN_TYPES] = one_of(values, "token_types", (1, 2), 1)
     return found
 
 
@@ -253,7 +254,7 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
             )
 
 
-_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS)
+_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES)
 _OF_TEXTS = ("--init-token", "--separator-token")
 _OF_HEAD_AND_TEXTS = (
     *("--pooler-activation-fn", "--num-classes", "--classification-head-name"),
