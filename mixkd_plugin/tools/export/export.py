@@ -24,11 +24,11 @@ from torch import Tensor
 
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
+from ...interop import library
+from ...tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .. import scoring
 from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
-from ..interop import library
 from ..output import atomic_output_dir
-from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .formats import FORMATS, Logits
 from .model import to_transformers
 from .parity import Parity, check_parity

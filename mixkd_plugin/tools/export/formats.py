@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..interop import library, quiet
+from ...interop import library, quiet
 from .model import FirstTokenModel
 
 Logits = Callable[[Tensor], Tensor]

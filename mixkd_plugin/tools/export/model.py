@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ...interop import library
 from ...modules import packed_encoder
 from ..hf_config import ACTIVATIONS, ROBERTA
-from ..interop import library
 from ..scoring import Loaded
 from .tokenizer import Exported
 

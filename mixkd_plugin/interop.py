@@ -1,4 +1,4 @@
-"""Libraries of the extra `interop`; training does not need them."""
+"""Libraries of the extra `interop`; training needs them only for models of transformers."""
 
 import contextlib
 import importlib
