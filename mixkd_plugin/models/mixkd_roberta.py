@@ -19,9 +19,9 @@ from ..checkpoints.checks import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
 from .encode import encode
+from .select_layers import INIT_LAYERS
 
 PADDING_FREE = ("on", "off")
-INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
 DEFAULTS = {  # of our own flags
     "student_init_path": None,
     "student_init_layers": "first",
