@@ -14,7 +14,7 @@ def library(name: str) -> ModuleType:
     Raises:
         ValueError: if it is not installed or cannot be imported.
     """
-    if name == "transformers":
+    if name.partition(".")[0] == "transformers":
         _hide_broken_torchaudio()
     try:
         return importlib.import_module(name)
