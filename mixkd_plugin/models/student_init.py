@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Sequence
 
 from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
-from torch import Tensor
+from torch import Tensor, zeros_like
 
 from ..checkpoints.checks import check_words, is_finite
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
+from ..modules.token_types import TABLE
 from .rebuild import model_class
 from .roberta_settings import roberta_settings
 from .select_layers import select_layers
@@ -69,6 +70,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     except Exception as error:  # fairseq expects parts that a head may lack
         raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
     _check_settings(theirs, model, path, ENCODER)
+    _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
 
     expected = model.state_dict()
     for name, value in expected.items():
@@ -88,7 +90,8 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
             raise ValueError(f"it has {shown(name)}, which the student lacks")
     check_words(path, checkpoint, dictionary)
     model.load_state_dict({name: state[name] for name in expected})
-    logger.info("student initialised from layers %s of %s", layers, path)
+    types = model.args.token_types
+    logger.info("student initialised from layers %s of %s; token types: %d", layers, path, types)
 
 
 def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:
@@ -103,6 +106,20 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
                 f"--{name.replace('_', '-')} must be {value}, as in --student-init-path {path}, "
                 f"got {ours}"
             )
+
+
+def _agree_on_token_types(model, state: Dict[str, Tensor], theirs: int, path: str) -> None:
+    """The student has as many as its initial weights, unless a flag or --arch asks for two."""
+    ours = model.args.token_types
+    if ours is None:
+        model.set_token_types(theirs)
+    elif theirs > ours:
+        raise ValueError(
+            f"--token-types must be {theirs}, as in --student-init-path {path}, got {ours}"
+        )
+    elif theirs < ours:
+        state.update({n: zeros_like(w) for n, w in model.state_dict().items() if n.endswith(TABLE)})
+        logger.info("%s has one token type: the student's two begin as zeros, equal to it", path)
 
 
 def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:

@@ -7,7 +7,7 @@ from fairseq.models import BaseFairseqModel
 
 from ..checkpoints import recovery
 from ..checkpoints.hf_weights import digest_of_folder
-from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, Origin
+from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
 from ..distributed import check_equal, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fingerprints import digest_of_file
@@ -59,6 +59,8 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
     """
     if origin is not None and model.args.layer_norm_eps is None:
         model.set_layer_norm_eps(origin.settings[LAYER_NORM_EPS])
+    if origin is not None and model.args.token_types is None:
+        model.set_token_types(origin.settings[TOKEN_TYPES])
     path = model.args.student_init_path
     if path is None:
         return

@@ -16,11 +16,13 @@ from .. import distributed
 from ..checkpoints import checks
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.hf_weights import folder_of
+from ..data.labels import check_separators
 from ..fingerprints import class_names
 from ..mixup import Mix
 from ..models.encode import encode
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
+from ..modules.token_types import number_of_types
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +137,18 @@ def load_teacher(
         state = _shared(group, state)
         with distributed.raise_on_all_ranks(), distributed.no_collectives(), _named(path, expected):
             model = _build(state, expected).to(device=device, dtype=dtype)
+            types = number_of_types(model)
             if group.is_source:
                 checks.check_finite(model, dtype)
+                if types > 1:
+                    check_separators(expected.reads.data, expected.reads.dictionary)
         group.broadcast_tensors([*model.parameters(), *model.buffers()])
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
-        logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
+        of_types = ", two token types" if types > 1 else ""
+        logger.info(
+            "teacher %s: %s parameters%s, %s on %s", path, f"{size:,}", of_types, dtype, device
+        )
     return TeacherEnsemble(models, normalised, expected.head, padding_free)
 
 

@@ -19,9 +19,10 @@ from ..checkpoints.checks import (
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
-from ..data.labels import check_texts
+from ..data.labels import check_separators, check_texts
 from ..fingerprints import read_digests
 from ..models.rebuild import build, model_class
+from ..modules.token_types import number_of_types
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target")
@@ -90,6 +91,8 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
                 f"{', '.join(names)}: give a folder with the classes that it was trained on"
             )
         model = build(cfg["model"], weights, head, classes, task)
+        if number_of_types(model) > 1:
+            check_separators(data, task.source_dictionary)
         if not all(map(is_finite, model.parameters())):
             raise ValueError("its weights are not all finite numbers")
     except ValueError as error:

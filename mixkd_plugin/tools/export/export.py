@@ -4,10 +4,10 @@
 
 OUT gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
 
-- hf: a RobertaForSequenceClassification for AutoModelForSequenceClassification, AutoTokenizer and
-  pipeline("text-classification")
+- hf: a RobertaForSequenceClassification, or BertForSequenceClassification with two token types, for
+  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification")
 - onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with config.json's
-  pad_token_id, both sizes free
+  pad_token_id, both sizes free; with two token types attention_mask and token_type_ids, too
 - onnx-int8: the same with weights in int8
 
 Before OUT is written, the exported tokenizer and model are compared with fairseq's on real texts.
@@ -17,6 +17,7 @@ Too large a difference of logits, or too few texts of the same class, is an erro
 import argparse
 import math
 import os
+from typing import Callable
 
 import torch
 from fairseq.models.roberta import RobertaModel
@@ -25,11 +26,12 @@ from torch import Tensor
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
 from ...interop import library
+from ...modules.token_types import in_second_text, number_of_types
 from ...tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .. import scoring
 from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
 from ..output import atomic_output_dir
-from .formats import FORMATS, Logits
+from .formats import FORMATS
 from .model import to_transformers
 from .parity import Parity, check_parity
 from .texts import (
@@ -126,16 +128,19 @@ def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:
     """What :func:`export` makes of a tokenizer for this student."""
     dictionary, cfg = loaded.task.source_dictionary, loaded.task.cfg
     symbols = (None if i is None else dictionary[i] for i in (cfg.init_token, cfg.separator_token))
-    return export_tokenizer(spec, tokenizer, dictionary, *symbols)
+    return export_tokenizer(spec, tokenizer, dictionary, *symbols, number_of_types(loaded.model))
 
 
-def open_export(folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str) -> Logits:
+def open_export(
+    folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str
+) -> Callable[[Tensor], Tensor]:
     """The export in ``folder``, as a function of the student's own token ids (B, T)."""
     rows = tokenizer_of(loaded, tokenizer_spec, build_tokenizer(tokenizer_spec)).rows
-    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
+    dictionary = loaded.task.source_dictionary
+    indices = torch.zeros(len(dictionary), dtype=torch.long)
     indices[torch.tensor(rows)] = torch.arange(len(rows))
     logits = FORMATS[to].open(folder)
-    return lambda tokens: logits(indices[tokens])
+    return lambda tokens: logits(indices[tokens], in_second_text(tokens, dictionary.eos()).long())
 
 
 def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) -> Tensor:
@@ -146,8 +151,9 @@ def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) 
     with torch.no_grad():
         for start in range(0, len(texts), BATCH):
             batch = [t if len(t) == 2 else t[0] for t in texts[start : start + BATCH]]
-            ids = [encoding.ids for encoding in tokenizer.encode_batch(batch)]
-            parts.append(logits(torch.tensor(ids)))
+            cut = tokenizer.encode_batch(batch)
+            inputs = ([encoding.ids for encoding in cut], [encoding.type_ids for encoding in cut])
+            parts.append(logits(*map(torch.tensor, inputs)))
     return torch.cat(parts)
 
 
