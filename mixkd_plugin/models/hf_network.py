@@ -8,7 +8,7 @@ used, since training needs it for such models alone.
 import inspect
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Type
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type
 
 from torch import Tensor, nn
 
@@ -191,8 +191,16 @@ class _NoTypes(nn.Module):
         return types.new_zeros(1)
 
 
-def take_out(network: nn.Module) -> Parts:
-    """Take the embeddings of words and types and the last layer out of a network.
+class PartNames(NamedTuple):
+    """Names of the same in a network; ``types`` is None for one type."""
+
+    words: str
+    types: Optional[str]
+    last: str
+
+
+def names_of_parts(network: nn.Module) -> PartNames:
+    """What :func:`take_out` would take.
 
     Raises:
         ValueError: if it has no such layer, or more than two types.
@@ -200,34 +208,39 @@ def take_out(network: nn.Module) -> Parts:
     words = network.get_input_embeddings()
     if not isinstance(words, nn.Embedding):
         raise ValueError(f"its words must have a table of embeddings, got {type(words).__name__}")
-    (name,) = (n for n, module in network.named_modules() if module is words)
-    _replace(network, name, nn.Identity())
-    types = None
-    found = _embeddings(network, "token_type_embeddings")
-    number = found[1].num_embeddings if found else 1
+    (of_words,) = (n for n, module in network.named_modules() if module is words)
+    of_types, table = embeddings_of(network, "token_type_embeddings")
+    number = 1 if table is None else table.num_embeddings
     if number > 2:
         raise ValueError(f"type_vocab_size must be at most 2, got {number}")
-    if number == 2:
-        types = found[1].weight.detach()
-        _replace(network, found[0], _NoTypes())
     outputs = network.config.num_labels
     linear = [
-        (n, module)
+        n
         for n, module in network.named_modules()
         if isinstance(module, nn.Linear) and module.out_features == outputs
     ]
     if not linear:
         raise ValueError(f"its head must end with a linear layer of {outputs} outputs, got none")
-    name, last = linear[-1]
-    _replace(network, name, nn.Identity())
-    return Parts(words, types, last)
+    return PartNames(of_words, of_types if number == 2 else None, linear[-1])
+
+
+def take_out(network: nn.Module) -> Parts:
+    """Take the embeddings of words and types and the last layer out of a network.
+
+    Raises:
+        ValueError: as :func:`names_of_parts`.
+    """
+    names = names_of_parts(network)
+    words, types = _replace(network, names.words, nn.Identity()), None
+    if names.types is not None:
+        types = _replace(network, names.types, _NoTypes()).weight.detach()
+    return Parts(words, types, _replace(network, names.last, nn.Identity()))
 
 
 def longest_of(network: nn.Module) -> int:
     """Tokens of the longest text: RoBERTa's positions begin after the index of padding."""
-    found = _embeddings(network, "position_embeddings")
-    if found:
-        table = found[1]
+    _, table = embeddings_of(network, "position_embeddings")
+    if table is not None:
         return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     return min(getattr(network.config, "max_position_embeddings", None) or LARGEST, LARGEST)
 
@@ -241,16 +254,19 @@ def layer_lists(network: nn.Module, count: int) -> List[str]:
     ]
 
 
-def _embeddings(network: nn.Module, name: str):
-    """(name, table) of embeddings; None without them."""
+def embeddings_of(network: nn.Module, name: str) -> Tuple[Optional[str], Optional[nn.Embedding]]:
+    """Name and table of embeddings; None without them."""
     found = (
         (n, module)
         for n, module in network.named_modules()
         if n.endswith(name) and isinstance(module, nn.Embedding)
     )
-    return next(found, None)
+    return next(found, (None, None))
 
 
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+def _replace(network: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """Put a module in the place of another, which is returned."""
     parent, _, child = name.rpartition(".")
+    replaced = network.get_submodule(name)
     setattr(network.get_submodule(parent), child, module)
+    return replaced
