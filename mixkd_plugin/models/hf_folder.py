@@ -17,11 +17,10 @@ from .hf_network import (
     attention_of,
     build_network,
     classifier_of,
-    longest_of,
     plain_config,
     read_config,
-    take_out,
 )
+from .hf_parts import longest_of, take_out
 from .mixkd_hf import MixKDHFModel
 from .size_guard import no_larger_than
 

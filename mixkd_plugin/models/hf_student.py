@@ -8,7 +8,8 @@ from fairseq.data import Dictionary
 from ..checkpoints.checks import is_finite
 from ..checkpoints.settings import shown_names
 from .hf_folder import read_folder
-from .hf_network import config_of, layer_lists, plain_config, read_config
+from .hf_network import config_of, plain_config, read_config
+from .hf_parts import layer_lists
 from .mixkd_hf import MixKDHFModel
 from .select_layers import select_layers
 

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
 from ..modules.token_types import TypedEmbedding
-from .hf_network import Parts, build_network, config_of, longest_of, take_out
+from .hf_network import build_network, config_of
+from .hf_parts import Parts, longest_of, take_out
 from .mixup_model import MixupModel
 from .select_layers import INIT_LAYERS
 

@@ -4,13 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...models.hf_network import (
-    classifier_of,
-    config_of,
-    embeddings_of,
-    names_of_parts,
-    plain_config,
-)
+from ...models.hf_network import classifier_of, config_of, plain_config
+from ...models.hf_parts import embeddings_of, names_of_parts
 from ...models.mixkd_hf import MixKDHFModel
 from ..scoring import Loaded
 from .tokenizer import Exported
