@@ -20,10 +20,10 @@ from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
 from ..modules.token_types import TypedEmbedding
 from .encode import encode
+from .select_layers import INIT_LAYERS
 
 PADDING_FREE = ("on", "off")
 TOKEN_TYPES = (1, 2)
-INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
 DEFAULTS = {  # of our own flags
     "student_init_path": None,
     "student_init_layers": "first",

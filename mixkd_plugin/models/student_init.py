@@ -13,9 +13,9 @@ from ..checkpoints.checks import check_words, is_finite
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..modules.token_types import TABLE
-from .mixkd_roberta import INIT_LAYERS
 from .rebuild import model_class
 from .roberta_settings import roberta_settings
+from .select_layers import select_layers
 
 logger = logging.getLogger(__name__)
 
@@ -28,40 +28,6 @@ ENCODER = (
 HEAD = ("pooler_activation_fn",)
 
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
-
-
-def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
-    """Which of ``deep`` layers become the ``shallow`` student's, in order.
-
-    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
-    or the positions themselves.
-
-    Raises:
-        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
-    """
-    spec = str(spec).strip("[]")  # a number or a list, in YAML
-    if spec in ("first", "spaced"):
-        if shallow > deep:
-            raise ValueError(
-                f"the student must have at most the {deep} layers of --student-init-path, got "
-                f"{shallow}: lower --encoder-layers, or choose another --arch"
-            )
-        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
-    try:
-        layers = [int(i) for i in spec.split(",")]
-    except ValueError:
-        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
-    for layer in layers:
-        if not 0 <= layer < deep:
-            raise ValueError(
-                f"--student-init-layers {spec}: layer {layer} does not exist, "
-                f"--student-init-path has layers 0 to {deep - 1}"
-            )
-    if len(layers) != shallow:
-        raise ValueError(
-            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
-        )
-    return layers
 
 
 def initialise_student(model, path: str, spec: str) -> None:

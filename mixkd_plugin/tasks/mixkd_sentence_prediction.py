@@ -27,12 +27,20 @@ from ..fairseq_fixes.resume import ResumableTask
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
 from ..mixup import Mix
+from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
 from ..modules.token_types import number_of_types
 from ..teacher.build import TeacherSetup
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
-from .beginning import begin_student, check_settings, check_student, continues, find_origin
+from .beginning import (
+    begin_hf_student,
+    begin_student,
+    check_settings,
+    check_student,
+    continues,
+    find_origin,
+)
 from .config import MixKDSentencePredictionConfig
 from .dummy_batch import (
     dummy_sample,
@@ -168,6 +176,8 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
             begin_student(self.cfg, model, self.origin)
+        elif isinstance(model, MixKDHFModel):
+            begin_hf_student(self.cfg, model, self.dictionary, self.origin)
         self._token_types = number_of_types(model)
         check_settings(self.cfg, model, self.origin)
         return model

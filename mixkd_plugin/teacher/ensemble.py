@@ -15,9 +15,12 @@ from torch import Tensor
 from .. import distributed
 from ..checkpoints import checks
 from ..checkpoints.configured import read_configured, sentence_task
+from ..checkpoints.hf_weights import folder_of
 from ..data.labels import check_separators
+from ..fingerprints import class_names
 from ..mixup import Mix
 from ..models.encode import encode
+from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
 
@@ -176,15 +179,21 @@ def read_state(path: str) -> Dict[str, Any]:
 
 def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     """A checkpoint, checked against the data."""
-    state = read_state(path)
-    cfg, labels = state["cfg"], expected.labels
+    folder, reads, labels = folder_of(path), expected.reads, expected.labels
+    with _named(path, expected) if folder is not None else contextlib.nullcontext():
+        if folder is None:
+            state = read_state(path)
+        else:
+            names = None if labels is None else class_names(labels)
+            state = read_as_checkpoint(folder, reads.dictionary, expected.head, names)
+    cfg = state["cfg"]
     with _named(path, expected):
         model_class(cfg["model"])
         checks.check_regression(cfg, labels is None)
         checks.check_head(state["model"], expected.head, expected.num_classes)
-        checks.check_layout(cfg, expected.reads)
-        checks.check_inputs(state, expected.reads.data)
-        checks.check_vocabulary(path, state, expected.reads.dictionary, labels)
+        checks.check_layout(cfg, reads)
+        checks.check_inputs(state, reads.data)
+        checks.check_vocabulary(path, state, reads.dictionary, labels)
     return state
 
 

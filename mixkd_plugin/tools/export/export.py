@@ -5,7 +5,8 @@
 OUT gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
 
 - hf: a RobertaForSequenceClassification, or BertForSequenceClassification with two token types, for
-  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification")
+  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification"); a student
+  of --arch mixkd_hf keeps its class, and has this format alone
 - onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with config.json's
   pad_token_id, both sizes free; with two token types attention_mask and token_type_ids, too
 - onnx-int8: the same with weights in int8
@@ -25,12 +26,13 @@ from torch import Tensor
 
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
+from ...interop import library
+from ...models.mixkd_hf import MixKDHFModel
 from ...modules.token_types import in_second_text, number_of_types
+from ...tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .. import scoring
 from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
-from ..interop import library
 from ..output import atomic_output_dir
-from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .formats import FORMATS
 from .model import to_transformers
 from .parity import Parity, check_parity
@@ -82,6 +84,8 @@ def export(
     first = FORMATS[to].file
     with atomic_output_dir(out, (first, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
+        if to != "hf" and isinstance(loaded.model, MixKDHFModel):
+            raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
         task, longest = loaded.task, loaded.model.max_positions()
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
         rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
@@ -118,9 +122,11 @@ def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
     loaded = scoring.load_state(checkpoint, state, folder, head)
-    if not isinstance(loaded.model, RobertaModel):
+    if not isinstance(loaded.model, (RobertaModel, MixKDHFModel)):
         kind = type(loaded.model).__name__
-        raise ValueError(f"CHECKPOINT must be of a RoBERTa, got {checkpoint} of a {kind}")
+        raise ValueError(
+            f"CHECKPOINT must be of a RoBERTa or of --arch mixkd_hf, got {checkpoint} of a {kind}"
+        )
     return loaded
 
 

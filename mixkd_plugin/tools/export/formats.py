@@ -12,8 +12,8 @@ from typing import Any, Callable, NamedTuple
 import torch
 from torch import Tensor
 
-from ..interop import library, quiet
-from ..tokenizers.library import read_json_if_there
+from ...interop import library, quiet
+from ...tokenizers.library import read_json_if_there
 from .model import FirstTokenModel, Served, TypedFirstTokenModel
 
 Logits = Callable[[Tensor, Tensor], Tensor]
@@ -36,7 +36,7 @@ class Format(NamedTuple):
 
 
 def write_hf(served: Served, folder: str) -> None:
-    activation = served.head.activation_fn
+    activation = getattr(served.head, "activation_fn", torch.tanh)
     if activation is not torch.tanh:
         raise ValueError(
             f"--pooler-activation-fn must be tanh for --to hf, got {activation.__name__}: another "
@@ -53,7 +53,7 @@ def open_hf(folder: str) -> Logits:
 
 def _inputs(config: Any, ids: Tensor, types: Tensor) -> dict[str, Tensor]:
     values = (ids, ids.ne(config.pad_token_id).long(), types)
-    return dict(zip(TYPED_INPUTS[: 2 + (config.type_vocab_size > 1)], values))
+    return dict(zip(TYPED_INPUTS[: 2 + (getattr(config, "type_vocab_size", 1) > 1)], values))
 
 
 def write_onnx(served: Served, folder: str) -> None:

@@ -1,6 +1,6 @@
 """A student as transformers' RoBERTa or BERT, the inverse of an import; all formats are made of it.
 
-One of two token types is a BERT.
+One of two token types is a BERT; one of `--arch mixkd_hf` has its own class.
 """
 
 from typing import NamedTuple
@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...interop import library
+from ...models.mixkd_hf import MixKDHFModel
 from ...modules import packed_encoder
 from ..hf_config import ACTIVATIONS, BERT, ROBERTA
-from ..interop import library
 from ..scoring import Loaded
+from .hf_student import to_own_class
 from .tokenizer import Exported
 
 
@@ -34,6 +36,9 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         ValueError: for a student that neither can represent.
     """
     model, task = loaded.model, loaded.task.cfg
+    if isinstance(model, MixKDHFModel):
+        served = to_own_class(loaded, exported, labels)
+        return Served(served, getattr(served, "classifier", served))
     args, encoder = model.args, model.encoder.sentence_encoder
     reason = packed_encoder.unsupported_reason(model, task.classification_head_name)
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}

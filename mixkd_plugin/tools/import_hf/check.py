@@ -14,10 +14,10 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
+from ...interop import library
 from ...modules.token_types import in_second_text, number_of_types
+from ...tokenizers.library import Tokenizer
 from ..hf_config import EncoderConfig
-from ..interop import library
-from ..tokenizers.library import Tokenizer
 from .layout import token_types
 
 TOLERANCE = 1e-4  # relative to the largest value, or to 1 if that is larger

@@ -23,18 +23,19 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 from fairseq.data import Dictionary
 
+from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
+from ...interop import quiet
+from ...tokenizers import hf_tokenizer
+from ...tokenizers.library import PADDING
 from ..cli import command_parser, run_cli
 from ..hf_config import EncoderConfig, read_config
-from ..interop import quiet
 from ..output import atomic_output_dir
 from ..texts.names import split_names
-from ..tokenizers import hf_tokenizer
-from ..tokenizers.library import PADDING
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
 from .layout import WORDS, Weights, convert, fairseq_order, token_types
-from .source import check_files, find_source, read_weights
+from .source import find_source
 
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>

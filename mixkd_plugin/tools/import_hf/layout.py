@@ -28,8 +28,8 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from ...tokenizers.library import FAIRSEQ_SPECIAL
 from ..hf_config import EncoderConfig
-from ..tokenizers.library import FAIRSEQ_SPECIAL
 from .head import ENCODER_ONLY
 
 # The order of fairseq's Dictionary: four symbols first, <mask> last.

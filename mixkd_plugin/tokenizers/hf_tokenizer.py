@@ -13,8 +13,8 @@ from typing import Any, Dict, List
 import torch
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
-from ...modules.token_types import in_second_text
 from ..interop import library
+from ..modules.token_types import in_second_text
 from .library import (
     BERT_SPECIAL,
     FAIRSEQ_SPECIAL,
