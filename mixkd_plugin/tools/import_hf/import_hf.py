@@ -21,7 +21,6 @@ from argparse import Namespace
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
-from fairseq.data import Dictionary
 
 from ...checkpoints.checks import ONE_TEXT
 from ...checkpoints.settings import FAIRSEQ_EPS
@@ -31,6 +30,7 @@ from ..interop import quiet
 from ..output import atomic_output_dir
 from ..texts.names import split_names
 from ..tokenizers import hf_tokenizer
+from ..tokenizers.dictionary import dictionary_of, write_dictionary
 from ..tokenizers.library import PADDING
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
@@ -111,11 +111,11 @@ def import_encoder(
             dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
             with _readable("the weights"):
                 state = convert(config, weights, words, rows, HEAD, head and head.outputs)
-            write_dictionary(dictionary.symbols, os.path.join(work, "dict.txt"))
+            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
             if head is not None:  # read by fairseq's sentence_prediction
-                write_dictionary(dictionary.symbols, os.path.join(work, "input0", "dict.txt"))
+                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
-                write_dictionary(head.names, os.path.join(work, LABELS))
+                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
             whole = checkpoint(config, state, head, tokenizer.separators)
             name = HEAD if head else None
             with quiet():
@@ -140,21 +140,6 @@ def _readable(what: str):
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
-
-
-def write_dictionary(symbols: List[str], path: str) -> None:
-    """The words as fairseq's Dictionary, which adds its special symbols itself."""
-    dictionary = Dictionary()
-    for symbol in symbols:
-        dictionary.add_symbol(symbol)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    dictionary.save(path)
-    try:
-        read_back = Dictionary.load(path).symbols
-    except (RuntimeError, ValueError):
-        read_back = []
-    if read_back != dictionary.symbols:
-        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot store")
 
 
 def checkpoint(
