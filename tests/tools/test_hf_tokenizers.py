@@ -52,6 +52,9 @@ def check_cut(transformers, tmp_path, kind="bert"):
     wanted = [theirs(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
     found = ours.encode_batch(TEXTS)
     assert found == [[ours.symbols[i] for i in row] for row in wanted] == old.encode_batch(TEXTS)
+    plain = build_tokenizer(f"hf:{source}")  # without the import
+    assert plain.symbols == ours.symbols and plain.encode_batch(TEXTS) == found
+    assert plain.separators == ours.separators
     assert all(symbol in dictionary.indices for row in found for symbol in row)
 
     separator = "</s>" if ours.separators else None

@@ -129,7 +129,7 @@ def encode(
             if trim:
                 texts = [text for example in of_split for text in example.texts]
                 other = len(different_texts(full, tokenizer, texts))
-                print(f"{title}: {other} of {len(texts)} texts have other pieces than before")
+                print(f"{title}: {other} of {len(texts)} texts have other pieces than in full")
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:

@@ -176,9 +176,7 @@ def with_layout(
             if role not in OPTIONAL_ROLES:
                 raise ValueError(f"{role} must be a token of the tokenizer, got {name!r}")
         elif special.setdefault(name, symbol) != symbol:
-            raise ValueError(
-                f"{role} must be a token of its own, got {name!r}, also {special[name]}"
-            )
+            raise ValueError(f"{role} must be a token of its own, got {name!r} for two roles")
     return of_library(library, special, separators, numbers)
 
 

@@ -53,8 +53,8 @@ def parse_spec(spec: str) -> Tuple[str, str]:
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
-    A folder that import_hf wrote, or whose tokenizer.json is its complete tokenizer, is read as `hf`
-    for every kind.
+    A folder that import_hf wrote, or whose tokenizer.json is complete, is read as `hf` for
+    every kind.
 
     Raises:
         ValueError: for a kind that is not in TOKENIZERS, or a missing or broken file.

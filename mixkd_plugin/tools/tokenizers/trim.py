@@ -8,7 +8,7 @@ that the full tokenizer finds in the texts. Why the texts are cut as before, by 
 - Unigram: scores stay, so the best path is still the best of fewer. The piece with the lowest score
   is kept, since the score of an unknown character is counted from it.
 - WordPiece: the longest piece at each place is still the longest. Only a word in which the full
-  tokenizer got stuck, and so is [UNK], could be cut now; what it has of the full vocabulary is kept.
+  tokenizer got stuck, and so is [UNK], could be cut now; all pieces that it contains are kept.
 
 The texts are compared, whatever the model. Any other text falls apart into smaller pieces.
 """
