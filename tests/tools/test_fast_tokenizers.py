@@ -8,15 +8,15 @@ from hf_families import FAMILIES, write_family
 
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 LONG = "unaffordable" * 40
 ODD = [
-    "A charming, often affecting journey!", "the soup 😀👩‍👩‍👧 was 🇫🇷 cold", "e\u0301 A\u030a ﬁne naïve", LONG,
-    "שלום עולם the مرحبا بالعالم soup", "", "   ", "a\u0001b\u0007 c\u200bd\u00ade\ufefff", "日本語も少し。",
-    "[SEP]the [MASK] soup</s> <mask>[CLS]<s> [UNK]<unk>", "  two  blanks,\tand   more ", "ＦＵＬＬ ｗｉｄｔｈ",
-    "the the the the the the the the the the the the the", "<|endoftext|> ▁ ## Ġ |||EMAIL|||", "x",
+    "A charming, often affecting journey!", "the soup 😀👩\u200d👩\u200d👧 was 🇫🇷 cold",
+    "e\u0301 A\u030a ﬁne naïve", LONG, "שלום עולם the مرحبا بالعالم soup", "", "   ",
+    "a\u0001b\u0007 c\u200bd\u00ade\ufefff", "日本語も少し。", "  two  blanks,\tand   more ",
+    "[SEP]the [MASK] soup</s> <mask>[CLS]<s> [UNK]<unk>", "ＦＵＬＬ ｗｉｄｔｈ", "x",
+    "the the the the the the the the the the the the the", "<|endoftext|> ▁ ## Ġ |||EMAIL|||",
 ]  # fmt: skip
 PAIRS = list(zip(ODD, ODD[5:] + ODD[:5]))
 TRAIN = [" ".join(pair) for pair in PAIRS if LONG not in pair]

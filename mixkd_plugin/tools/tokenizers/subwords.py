@@ -130,8 +130,6 @@ def _gpt2(folder: str, settings: Dict[str, Any]) -> Tokenizer:
             for name in FAIRSEQ_SPECIAL
         ]
     )
-    ends = ((name, library.token_to_id(name)) for name in ("</s>", "<s>"))
-    library.post_processor = tokenizers.processors.RobertaProcessing(*ends, trim_offsets=False)
     return of_library(library, dict(zip(FAIRSEQ_SPECIAL, FAIRSEQ_SPECIAL)), 1, numbers)
 
 
