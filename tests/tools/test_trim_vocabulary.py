@@ -2,16 +2,23 @@
 
 import json
 import random
+from pathlib import Path
+from typing import NamedTuple
 
+import inprocess
 import numpy as np
 import pytest
 import tokenizers as library
+import torch
+import toy
 from fairseq.data import Dictionary
 from hf_families import write_family
 from tiny_tokenizers import TEXT
 
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode.sources import file_source
+from mixkd_plugin.tools.export.export import export, load
+from mixkd_plugin.tools.export.texts import fairseq_row
 from mixkd_plugin.tools.tokenizers.library import ROLES, with_layout
 from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.tokenizers.trim import trim_vocabulary, write_trimmed
@@ -183,3 +190,61 @@ def test_encode_with_its_own_tokenizer_again(tmp_path, tokenizers, kind, capsys)
     assert len(words[1]) < len(words[0])
     rows = [np.fromfile(tmp_path / n / "input0" / "train.bin", "u2") for n in ("full", "small")]
     assert [words[0][i] for i in rows[0]] == [words[1][i] for i in rows[1]]
+
+
+class Case(NamedTuple):
+    folder: Path
+    full: str  # of the teacher, as the files are given to encode
+    teacher: Path
+    flags: list  # that the data asks for
+
+    def student(self, name, *extra):
+        flags = [
+            "--teacher-path", self.teacher, "--kd-weight", 1, "--student-init-path", self.teacher,
+            "--student-init-layers", "first", "--max-epoch", 1, *self.flags, *extra,
+        ]  # fmt: skip
+        return toy.train_flags(self.folder / "small", self.folder / name, *flags)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory, tokenizers):
+    """A teacher of the full vocabulary, and data in both."""
+    folder = tmp_path_factory.mktemp("case")
+    source, spec = write_texts(folder), tokenizers["wordpiece"]
+    for name, trim in (("full", False), ("small", True)):
+        flags = command.encode(source, spec, str(folder / name), max_unknown=1, trim=trim).split()
+    teacher = [*flags, "--encoder-layers", 3, "--sm-weight", 0, "--tmkd-weight", 0, "--lr", 0.02]
+    inprocess.run_training(toy.train_flags(folder / "full", folder / "teacher", *teacher))
+    return Case(folder, spec, folder / "teacher" / "checkpoint_last.pt", flags)
+
+
+def test_a_teacher_of_the_full_vocabulary_needs_its_own_data(case, tmp_path):
+    """Also where its logits are in the cache."""
+    cache = ["--teacher-cache", tmp_path / "cache"]
+    full = ["--teacher-data", case.folder / "full", *cache]
+    with inprocess.captured_log() as log, pytest.raises(inprocess.ReachedFirstUpdateError):
+        inprocess.start_training(case.student("a", *full))
+    assert "embeddings of" in log.text and list((tmp_path / "cache").iterdir())
+    for wrong in (cache, ["--teacher-data", case.folder / "small", *cache]):
+        with pytest.raises(ValueError, match="--teacher-path .*vocabulary has .*--teacher-data"):
+            inprocess.start_training(case.student("b", *wrong))
+
+
+@pytest.mark.slow
+def test_a_student_is_exported_with_its_own_tokenizer(case, tmp_path, transformers):
+    inprocess.run_training(case.student("student", "--teacher-data", case.folder / "full"))
+    checkpoint, spec = case.folder / "student" / "checkpoint_last.pt", case.folder / "small"
+    spec = f"hf:{spec / 'tokenizer'}"
+    assert export(str(checkpoint), str(tmp_path / "hf"), "hf", spec).difference < 1e-5
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    teacher = torch.load(case.teacher, weights_only=False)["model"]
+    words = "encoder.sentence_encoder.embed_tokens.weight"
+    assert len(model.get_input_embeddings().weight) < len(teacher[words])
+    loaded, ours = load(str(checkpoint), None), build_tokenizer(spec)
+    for pair in zip(TEXT, reversed(ALL)):
+        row = fairseq_row(pair, ours, loaded.task)[None]
+        wanted = loaded.logits({"net_input": {"src_tokens": row}})
+        with torch.no_grad():
+            found = model(**auto(*pair, return_tensors="pt")).logits
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
