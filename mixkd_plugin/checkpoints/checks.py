@@ -18,7 +18,7 @@ from .settings import boolean, integer, shown, shown_names
 logger = logging.getLogger(__name__)
 
 _LARGEST_DICTIONARY = 100 << 20  # bytes: ten times the largest known vocabulary
-ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs are not supported
+ONE_TEXT = "reads_one_text"  # in the extra_state of an earlier import: pairs are not supported
 
 
 def check_dictionaries(what: str, folder: str, regression: bool) -> None:
@@ -105,13 +105,14 @@ def check_layout(cfg, reads) -> None:
 
 
 def check_inputs(state: Dict[str, Any], data: str) -> None:
-    """An imported classifier with two token types is exact only on single texts."""
+    """An earlier version's import of a classifier with two token types has one of them."""
     extra = state.get("extra_state")
     one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
     if one_text and os.path.isdir(os.path.join(data, "input1")):
         raise ValueError(
             "it was imported from a classifier with two token types, of which it has one, and "
-            f"{data} has pairs (input1): import_hf --one-token-type permits them"
+            f"{data} has pairs (input1): import it again, with both; import_hf --one-token-type "
+            "permits pairs with one"
         )
 
 

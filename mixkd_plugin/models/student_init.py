@@ -8,14 +8,15 @@ from typing import Any, Dict, List, Sequence
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
-from torch import Tensor
+from torch import Tensor, zeros_like
 
 from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
-from .mixkd_roberta import INIT_LAYERS
+from ..modules.token_types import TABLE
 from .rebuild import model_class
 from .roberta_settings import roberta_settings
+from .select_layers import select_layers
 
 logger = logging.getLogger(__name__)
 
@@ -34,40 +35,6 @@ WORDS = tuple(
 )
 
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
-
-
-def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
-    """Which of ``deep`` layers become the ``shallow`` student's, in order.
-
-    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
-    or the positions themselves.
-
-    Raises:
-        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
-    """
-    spec = str(spec).strip("[]")  # a number or a list, in YAML
-    if spec in ("first", "spaced"):
-        if shallow > deep:
-            raise ValueError(
-                f"the student must have at most the {deep} layers of --student-init-path, got "
-                f"{shallow}: lower --encoder-layers, or choose another --arch"
-            )
-        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
-    try:
-        layers = [int(i) for i in spec.split(",")]
-    except ValueError:
-        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
-    for layer in layers:
-        if not 0 <= layer < deep:
-            raise ValueError(
-                f"--student-init-layers {spec}: layer {layer} does not exist, "
-                f"--student-init-path has layers 0 to {deep - 1}"
-            )
-    if len(layers) != shallow:
-        raise ValueError(
-            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
-        )
-    return layers
 
 
 def initialise_student(model, path: str, spec: str) -> None:
@@ -114,6 +81,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     if words is not None:
         state.update(_rows_by_symbol(state, words, dictionary))
         taken = f", and the embeddings of {len(dictionary)} of its {len(words)} symbols"
+    _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
 
     expected = model.state_dict()
     for name, value in expected.items():
@@ -132,7 +100,10 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
         if ".sentence_encoder." in name and not name.endswith(".version"):
             raise ValueError(f"it has {shown(name)}, which the student lacks")
     model.load_state_dict({name: state[name] for name in expected})
-    logger.info("student initialised from layers %s of %s%s", layers, path, taken)
+    types = model.args.token_types
+    logger.info(
+        "student initialised from layers %s of %s; token types: %d%s", layers, path, types, taken
+    )
 
 
 def _rows_by_symbol(
@@ -147,7 +118,7 @@ def _rows_by_symbol(
             "a part of it (--trim-vocabulary)"
         )
     rows, taken = [theirs.indices[symbol] for symbol in ours.symbols], {}
-    for name in state.keys() & {*WORDS}:
+    for name in filter(state.__contains__, WORDS):
         shape = tuple(state[name].shape)
         if shape[:1] != (len(theirs),):
             raise ValueError(f"its {name} is {shape}, its dictionary has {len(theirs)} symbols")
@@ -167,6 +138,20 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
                 f"--{name.replace('_', '-')} must be {value}, as in --student-init-path {path}, "
                 f"got {ours}"
             )
+
+
+def _agree_on_token_types(model, state: Dict[str, Tensor], theirs: int, path: str) -> None:
+    """The student has as many as its initial weights, unless a flag or --arch asks for two."""
+    ours = model.args.token_types
+    if ours is None:
+        model.set_token_types(theirs)
+    elif theirs > ours:
+        raise ValueError(
+            f"--token-types must be {theirs}, as in --student-init-path {path}, got {ours}"
+        )
+    elif theirs < ours:
+        state.update({n: zeros_like(w) for n, w in model.state_dict().items() if n.endswith(TABLE)})
+        logger.info("%s has one token type: the student's two begin as zeros, equal to it", path)
 
 
 def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:

@@ -47,7 +47,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint of the frozen teacher; several, A.pt:B.pt:..., are an ensemble"
+            "help": "checkpoint of the frozen teacher, or hf:FOLDER of a Hugging Face classifier; "
+            "several, A.pt:hf:FOLDER:..., are an ensemble"
         },
     )
     teacher_data: Optional[str] = field(

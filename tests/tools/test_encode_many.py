@@ -18,10 +18,10 @@ import toy
 from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.cli import _end_on_signals
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode.binarizing import BATCH, Writer
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 ROWS = [
     (f"{TEXT[i % len(TEXT)]} {'soup ' * (i % 7)}", "yn"[i % 3 == 0], i % 5)

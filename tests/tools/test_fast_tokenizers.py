@@ -6,9 +6,9 @@ import pytest
 from fairseq.data import Dictionary, data_utils
 from hf_families import FAMILIES, write_family
 
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 LONG = "unaffordable" * 40
 ODD = [

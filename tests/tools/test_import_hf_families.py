@@ -13,8 +13,8 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.import_hf.import_hf import HEAD, import_encoder
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 NAMES = {0: "not entailed", 1: "entailed", 2: "neutral"}
 

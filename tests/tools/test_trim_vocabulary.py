@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
+import hf_models
 import inprocess
 import numpy as np
 import pytest
@@ -15,13 +16,13 @@ from fairseq.data import Dictionary
 from hf_families import write_family
 from tiny_tokenizers import TEXT
 
+from mixkd_plugin.tokenizers.library import ROLES, with_layout
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
+from mixkd_plugin.tokenizers.trim import trim_vocabulary, write_trimmed
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.export import export, load
 from mixkd_plugin.tools.export.texts import fairseq_row
-from mixkd_plugin.tools.tokenizers.library import ROLES, with_layout
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
-from mixkd_plugin.tools.tokenizers.trim import trim_vocabulary, write_trimmed
 
 WORDS = [
     "soup", "charming", "journey", "affecting", "cold", "unaffordable", "question", "naïve",
@@ -45,12 +46,10 @@ def assert_cut_as_before(full, small, texts):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def full(request, tmp_path_factory):
-    pytest.importorskip("transformers")
-    import transformers
-
     folder = tmp_path_factory.mktemp(request.param)
-    write_family(request.param, folder, transformers, ALL)
-    return build_tokenizer(f"hf:{folder}")
+    with pytest.MonkeyPatch.context() as patch:
+        write_family(request.param, folder, hf_models.import_transformers(patch), ALL)
+        return build_tokenizer(f"hf:{folder}")
 
 
 def test_given_texts_are_cut_as_before_and_others_are_never_lost(full):

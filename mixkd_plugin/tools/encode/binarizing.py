@@ -9,9 +9,9 @@ from fairseq.data import Dictionary, indexed_dataset
 from tqdm import tqdm
 
 from ...fingerprints import check_regular
+from ...tokenizers.subwords import Tokenizer
 from ..texts.examples import Example, Targets
 from ..texts.likeness import is_blank
-from ..tokenizers.subwords import Tokenizer
 
 BATCH = 1000  # examples that are tokenised in one call, by the library's threads
 

@@ -27,15 +27,15 @@ import shutil
 from typing import Dict, List, Optional, Tuple
 
 from ...fingerprints import digest_of_texts, write_digests
+from ...tokenizers.dictionary import write_dictionary
+from ...tokenizers.library import MASK
+from ...tokenizers.subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
 from ..cli import command_parser, run_cli
 from ..output import FULL, check_folder, work_folder
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
 from ..texts.glue import TASKS
 from ..texts.reading import ALLOWED, read_table
-from ..tokenizers.dictionary import write_dictionary
-from ..tokenizers.library import MASK
-from ..tokenizers.subwords import TOKENIZERS, Tokenizer, build_tokenizer
-from ..tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .sources import Source, source_of
 

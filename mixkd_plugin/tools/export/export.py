@@ -4,10 +4,11 @@
 
 OUT gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
 
-- hf: a RobertaForSequenceClassification for AutoModelForSequenceClassification, AutoTokenizer and
-  pipeline("text-classification")
+- hf: a RobertaForSequenceClassification, or BertForSequenceClassification with two token types, for
+  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification"); a student
+  of --arch mixkd_hf keeps its class, and has this format alone
 - onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with config.json's
-  pad_token_id, both sizes free
+  pad_token_id, both sizes free; with two token types attention_mask and token_type_ids, too
 - onnx-int8: the same with weights in int8
 
 Before OUT is written, the exported tokenizer and model are compared with fairseq's on real texts.
@@ -17,6 +18,7 @@ Too large a difference of logits, or too few texts of the same class, is an erro
 import argparse
 import math
 import os
+from typing import Callable
 
 import torch
 from fairseq.models.roberta import RobertaModel
@@ -24,12 +26,14 @@ from torch import Tensor
 
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
+from ...interop import library
+from ...models.mixkd_hf import MixKDHFModel
+from ...modules.token_types import in_second_text, number_of_types
+from ...tokenizers.subwords import TOKENIZERS, build_tokenizer
 from .. import scoring
 from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
-from ..interop import library
 from ..output import atomic_output_dir
-from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
-from .formats import FORMATS, Logits
+from .formats import FORMATS
 from .model import to_transformers
 from .parity import Parity, check_parity
 from .texts import (
@@ -80,6 +84,8 @@ def export(
     first = FORMATS[to].file
     with atomic_output_dir(out, (first, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
+        if to != "hf" and isinstance(loaded.model, MixKDHFModel):
+            raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
         task, longest = loaded.task, loaded.model.max_positions()
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
         rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
@@ -116,9 +122,11 @@ def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.
     if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
         raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
     loaded = scoring.load_state(checkpoint, state, folder, head)
-    if not isinstance(loaded.model, RobertaModel):
+    if not isinstance(loaded.model, (RobertaModel, MixKDHFModel)):
         kind = type(loaded.model).__name__
-        raise ValueError(f"CHECKPOINT must be of a RoBERTa, got {checkpoint} of a {kind}")
+        raise ValueError(
+            f"CHECKPOINT must be of a RoBERTa or of --arch mixkd_hf, got {checkpoint} of a {kind}"
+        )
     return loaded
 
 
@@ -126,16 +134,19 @@ def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:
     """What :func:`export` makes of a tokenizer for this student."""
     dictionary, cfg = loaded.task.source_dictionary, loaded.task.cfg
     symbols = (None if i is None else dictionary[i] for i in (cfg.init_token, cfg.separator_token))
-    return export_tokenizer(spec, tokenizer, dictionary, *symbols)
+    return export_tokenizer(spec, tokenizer, dictionary, *symbols, number_of_types(loaded.model))
 
 
-def open_export(folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str) -> Logits:
+def open_export(
+    folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str
+) -> Callable[[Tensor], Tensor]:
     """The export in ``folder``, as a function of the student's own token ids (B, T)."""
     rows = tokenizer_of(loaded, tokenizer_spec, build_tokenizer(tokenizer_spec)).rows
-    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
+    dictionary = loaded.task.source_dictionary
+    indices = torch.zeros(len(dictionary), dtype=torch.long)
     indices[torch.tensor(rows)] = torch.arange(len(rows))
     logits = FORMATS[to].open(folder)
-    return lambda tokens: logits(indices[tokens])
+    return lambda tokens: logits(indices[tokens], in_second_text(tokens, dictionary.eos()).long())
 
 
 def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) -> Tensor:
@@ -146,8 +157,9 @@ def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) 
     with torch.no_grad():
         for start in range(0, len(texts), BATCH):
             batch = [t if len(t) == 2 else t[0] for t in texts[start : start + BATCH]]
-            ids = [encoding.ids for encoding in tokenizer.encode_batch(batch)]
-            parts.append(logits(torch.tensor(ids)))
+            cut = tokenizer.encode_batch(batch)
+            inputs = ([encoding.ids for encoding in cut], [encoding.type_ids for encoding in cut])
+            parts.append(logits(*map(torch.tensor, inputs)))
     return torch.cat(parts)
 
 

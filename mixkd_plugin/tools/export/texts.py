@@ -10,9 +10,9 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ...data.labels import check_texts
+from ...tokenizers.subwords import Tokenizer
 from ..texts.examples import Texts
 from ..texts.reading import read_rows
-from ..tokenizers.subwords import Tokenizer
 
 TEXTS = 256  # at which a share of one in twenty is significant
 LEAST_SAME = 0.9  # least share of the data's pieces that the tokenizer reproduces

@@ -22,20 +22,20 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
 
-from ...checkpoints.checks import ONE_TEXT
+from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
+from ...interop import quiet
+from ...tokenizers import hf_tokenizer
+from ...tokenizers.dictionary import dictionary_of, write_dictionary
+from ...tokenizers.library import PADDING
 from ..cli import command_parser, run_cli
 from ..hf_config import EncoderConfig, read_config
-from ..interop import quiet
 from ..output import atomic_output_dir
 from ..texts.names import split_names
-from ..tokenizers import hf_tokenizer
-from ..tokenizers.dictionary import dictionary_of, write_dictionary
-from ..tokenizers.library import PADDING
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
-from .layout import WORDS, Weights, convert, fairseq_order
-from .source import check_files, find_source, read_weights
+from .layout import WORDS, Weights, convert, fairseq_order, token_types
+from .source import find_source
 
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
@@ -50,6 +50,7 @@ class Imported(NamedTuple):
     tokenizer: str  # for `encode --tokenizer`
     head: Optional[Head]
     found: List[str]  # description of the tokenizer, to be printed
+    types: int  # token types
     difference: Difference
 
     @property
@@ -72,7 +73,7 @@ def import_encoder(
         labels: names of the classes, in the order of the head's outputs (default: the source's,
             else 0, 1, ...)
         encoder_only: leave out the head
-        one_token_type: let a classifier of two token types read pairs, both texts with the first
+        one_token_type: of two token types keep the first, for both texts of a pair
 
     Raises:
         ValueError: for a problem of the source; then OUT_DIR is not changed.
@@ -99,8 +100,11 @@ def import_encoder(
                 raise ValueError(f"--labels must be absent without a head, got {','.join(labels)}")
             with _readable("the tokenizer"), quiet():
                 theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
+                types = 1
+                if token_types(config) == 2 and not one_token_type:
+                    types = hf_tokenizer.types_of_pairs(theirs)
                 tokenizer = hf_tokenizer.write_tokenizer(
-                    theirs, folder, work, config.longest, config.vocab_size
+                    theirs, folder, work, config.longest, config.vocab_size, types
                 )
             (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
             if config.unused_positions not in (0, padding + 1):  # counted from the symbol's index
@@ -110,26 +114,24 @@ def import_encoder(
                 )
             dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
             with _readable("the weights"):
-                state = convert(config, weights, words, rows, HEAD, head and head.outputs)
+                outputs = head and head.outputs
+                state = convert(config, weights, words, rows, types, HEAD, outputs)
             write_dictionary(dictionary, os.path.join(work, "dict.txt"))
             if head is not None:  # read by fairseq's sentence_prediction
                 write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
                 write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
-            whole = checkpoint(config, state, head, tokenizer.separators)
+            whole = checkpoint(config, state, head, tokenizer.separators, types)
             name = HEAD if head else None
             with quiet():
                 difference = compare_with_transformers(
                     folder, whole, dictionary, theirs, tokenizer, rows, config, name
                 )
-            if difference.pairs > 0 and not one_token_type:
-                whole["extra_state"][ONE_TEXT] = True
-                whole["task_state"] = {ONE_TEXT: True}
             torch.save(whole, os.path.join(work, "model.pt"))
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
     found = hf_tokenizer.describe(theirs, tokenizer)
-    return Imported(config, f"hf:{out_dir}", head, found, difference)
+    return Imported(config, f"hf:{out_dir}", head, found, types, difference)
 
 
 @contextlib.contextmanager
@@ -143,11 +145,16 @@ def _readable(what: str):
 
 
 def checkpoint(
-    config: EncoderConfig, state: Dict[str, torch.Tensor], head: Optional[Head], separators: int
+    config: EncoderConfig,
+    state: Dict[str, torch.Tensor],
+    head: Optional[Head],
+    separators: int,
+    types: int,
 ) -> Dict[str, Any]:
     """A fairseq checkpoint without an optimizer, like the RoBERTa releases.
 
-    The architecture is fairseq's `roberta`, unless LayerNorm's epsilon differs.
+    The architecture is fairseq's `roberta`, unless LayerNorm's epsilon differs, or there are two
+    token types.
     """
     kind = "masked_lm" if head is None else "sentence_prediction"
     arguments: Dict[str, Any] = dict(
@@ -167,6 +174,8 @@ def checkpoint(
     )
     if config.layer_norm_eps != FAIRSEQ_EPS:
         arguments.update(arch="mixkd_roberta", layer_norm_eps=config.layer_norm_eps)
+    if types == 2:
+        arguments.update(arch="mixkd_roberta", token_types=types)
     if head is not None:
         arguments.update(
             classification_head_name=HEAD,
@@ -202,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--one-token-type",
         action="store_true",
-        help="let a classifier of two token types read pairs, both texts with the first type",
+        help="of two token types keep the first, for both texts of a pair: other logits of pairs",
     )
     add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
     return parser
@@ -218,19 +227,16 @@ def work(args: argparse.Namespace) -> None:
     print(
         f"{os.path.join(args.out_dir, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
-        f"{config.longest} positions"
+        f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
     )
     print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
     print("\n".join(done.found))
     print(f"compared with transformers on {difference.texts} texts and pairs: equal")
     if difference.pairs > 0:
-        what = "is refused as a teacher of pairs; --one-token-type permits it"
-        if args.one_token_type:
-            what = "is permitted as a teacher of pairs (--one-token-type)"
         print(
             "import_hf: WARNING: this classifier has two token types, and the second text of a "
-            "pair gets the first one here: its logits of pairs differ by up to "
-            f"{difference.pairs:.2g} from transformers'. It {what}. Single texts are equal.",
+            "pair gets the first one here (--one-token-type): its logits of pairs differ by up to "
+            f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
             file=sys.stderr,
         )
     print(f"encode texts with --tokenizer {done.tokenizer}")

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from fairseq.models.roberta import RobertaModel
 
+from ...tokenizers.subwords import TOKENIZERS
 from ..cli import command_parser, run_cli
 from ..evaluation import (
     QUALITY,
@@ -37,7 +38,6 @@ from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..plots import pyplot
 from ..scoring import Batch, Loaded, size_of
-from ..tokenizers.subwords import TOKENIZERS
 
 FAIRSEQ = "fairseq"
 FORMS = (FAIRSEQ, *FORMATS)

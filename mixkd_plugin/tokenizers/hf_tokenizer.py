@@ -10,9 +10,11 @@ import os
 import shutil
 from typing import Any, Dict, List, Optional, Tuple
 
+import torch
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
 from ..interop import library, quiet
+from ..modules.token_types import in_second_text
 from .dictionary import dictionary_of, names_of_rows
 from .library import (
     BERT_SPECIAL,
@@ -27,6 +29,7 @@ from .library import (
 
 GPT2_FILES = ("encoder.json", "vocab.bpe")  # of fairseq's --bpe gpt2
 GPT2_END_OF_TEXT = "<|endoftext|>"
+TYPE_IDS = ["token_type_ids"]  # an input of models with two token types
 WRITTEN = ("tokenizer.json", "tokenizer_config.json", SENTENCEPIECE_FILE, *GPT2_FILES)
 
 
@@ -101,10 +104,30 @@ def _check_files(folder: str, tokenizer: Any) -> None:
         raise ValueError(f"the folder must have {whole}, or {' and '.join(missing)}, got neither")
 
 
+def types_of_pairs(tokenizer: Any) -> int:
+    """Token types that a tokenizer gives: 1, or 2 where a pair's second text has the second.
+
+    Raises:
+        ValueError: for another layout of types.
+    """
+    single, pair = tokenizer("a"), tokenizer("a", "a")
+    found = pair.get("token_type_ids", [])
+    if not any(found):
+        return 1
+    ids = torch.tensor(pair["input_ids"])
+    wanted = in_second_text(ids, single["input_ids"][-1]).long().tolist()
+    if any(single["token_type_ids"]) or found != wanted:
+        raise ValueError(
+            "the tokenizer must give type 1 to what follows the first separator of a pair, and "
+            f"type 0 to all else, got {found} for {tokenizer.convert_ids_to_tokens(ids)}"
+        )
+    return 2
+
+
 def write_tokenizer(
-    tokenizer: Any, folder: str, out: str, longest: int, vocab_size: int
+    tokenizer: Any, folder: str, out: str, longest: int, vocab_size: int, types: int = 1
 ) -> Tokenizer:
-    """Write a tokenizer, and read it again.
+    """Write a tokenizer, and read it again; ``types``: its token types.
 
     Raises:
         ValueError: if the model has no embedding for an index, or its layout is not supported.
@@ -118,7 +141,7 @@ def write_tokenizer(
         )
     names = special_tokens(tokenizer)
     backend.save(os.path.join(out, "tokenizer.json"))
-    settings = write_settings(names, out, longest, tokenizer.truncation_side)
+    settings = write_settings(names, out, longest, tokenizer.truncation_side, types)
     write_for_fairseq(tokenizer, {*names.values()}, folder, out)
     return read_imported(out, settings)
 
@@ -154,13 +177,15 @@ def read_folder(folder: str) -> Tokenizer:
     return ours._replace(words=dictionary_of(names_in_order))
 
 
-def write_settings(names: Dict[str, Any], out: str, longest: int, side: str) -> Dict[str, Any]:
+def write_settings(
+    names: Dict[str, Any], out: str, longest: int, side: str, types: int = 1
+) -> Dict[str, Any]:
     """A tokenizer_config.json without settings that override tokenizer.json; ``names``: ROLES."""
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
         "truncation_side": side,
-        "model_input_names": ["input_ids", "attention_mask"],
+        "model_input_names": ["input_ids", *TYPE_IDS[: types - 1], "attention_mask"],
         "clean_up_tokenization_spaces": False,
         "bos_token": names["cls_token"],
         "eos_token": names["sep_token"],

@@ -86,7 +86,8 @@ def write_trimmed(trimmed: Trimmed, folder: str, longest: int) -> None:
     tokenizer, dictionary = trimmed
     tokenizer.library.save(os.path.join(folder, "tokenizer.json"))
     names = {role: _token(tokenizer, symbol) for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
-    write_settings(names, folder, longest, tokenizer.truncation_side)
+    types = 1 + max(tokenizer.library.encode("a", "a").type_ids)
+    write_settings(names, folder, longest, tokenizer.truncation_side, types)
     if tokenizer.numbers is not None:
         with open(os.path.join(folder, "encoder.json"), "w", encoding="utf-8") as f:
             json.dump(tokenizer.numbers, f)
