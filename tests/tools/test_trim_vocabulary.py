@@ -134,6 +134,19 @@ def test_a_word_in_which_wordpiece_got_stuck_stays_unknown(tmp_path):
     assert "abc" not in trim_vocabulary(full, symbols, texts[:1]).dictionary.indices
 
 
+def test_the_score_of_unknown_characters_stays():
+    """It is 10 below the lowest of all pieces: without zz, x would be one, and ay cost less."""
+    scores = {"xa": -13.0, "y": -13.0, "ay": -2.5, "zz": -20.0, "qq": -14.0}
+    pieces = [*((name, 0.0) for name in SPECIAL), *scores.items()]
+    full, symbols = with_ends(library.Tokenizer(library.models.Unigram(pieces, 3))), Dictionary()
+    for word in scores:
+        symbols.add_symbol(word)
+    assert full.encode("xay") == ["xa", "y"]
+    small, dictionary = trim_vocabulary(full, symbols, ["xay"])
+    assert dictionary.symbols[4:] == ["xa", "y", "zz"]
+    assert_cut_as_before(full, small, ["xay"])
+
+
 def test_models_that_cannot_be_trimmed(tokenizers):
     words = Dictionary()
     with pytest.raises(ValueError, match="--trim-vocabulary .*import_hf"):

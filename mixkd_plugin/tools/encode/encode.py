@@ -15,8 +15,8 @@ same texts in another vocabulary.
 
 Labels are numbered in the order of glue.py or --labels, by default sorted, never by
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
-index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
-<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is encoded as </s> alone.
+index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
+<s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
 A missing label, and two labels that look alike, are errors that name the line.
 """
 
@@ -80,7 +80,7 @@ def encode(
     limit = room(tokenizer, len(source.columns.texts), max_tokens)
     made = tokenizer.words if dictionary is None else None
     dictionary = dictionary or tokenizer.dictionary
-    symbols = made or read_dictionary(dictionary)
+    symbols = read_dictionary(dictionary) if made is None else made
     full = tokenizer
     lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices, MASK})
     if lacking:
@@ -102,7 +102,7 @@ def encode(
         for i in range(len(source.columns.texts)):
             os.makedirs(os.path.join(data, f"input{i}"))
             path = os.path.join(data, f"input{i}", "dict.txt")
-            if made:
+            if made is not None:
                 write_dictionary(made, path)
             else:  # a copy: what fairseq saves lacks flags such as #fairseq:overwrite
                 shutil.copyfile(dictionary, path)
