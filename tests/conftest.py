@@ -8,6 +8,7 @@ from typing import NamedTuple
 import hf_models
 import inprocess
 import pytest
+import quick_venv
 import torch
 import toy
 from recorded_train import recorded_by_two
@@ -23,6 +24,13 @@ from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 def one_thread():
     """As the commands that tests run: sums in the same order, and no fight for cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def venv(tmp_path_factory):
+    """An environment for scripts, whose commands start at once."""
+    with quick_venv.served(tmp_path_factory.mktemp("venv")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

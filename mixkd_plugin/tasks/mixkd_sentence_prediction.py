@@ -370,7 +370,7 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         if not cfg.teacher_path:
             flags = self._weights.flags("kd", "tmkd")
             if flags:
-                raise ValueError(f"--teacher-path is missing: {flags} need a teacher")
+                raise ValueError(f"--teacher-path must be given for {flags}, got none")
             return None
         files = self._run_teacher.open_files()
         recorded = continues(cfg, self.origin)

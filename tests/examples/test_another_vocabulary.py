@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import forked
@@ -72,11 +71,11 @@ def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example(tmp_path):
+def test_the_example(tmp_path, venv):
     """All of run.sh, with a few updates."""
     done = subprocess.run(
-        ["bash", str(EXAMPLES / "another_vocabulary" / "run.sh"), str(tmp_path), "20"],
-        env=dict(os.environ, VENV=sys.prefix),
+        ["bash", str(EXAMPLES / "another_vocabulary" / "run.sh"), str(tmp_path), "10"],
+        env=dict(os.environ, VENV=str(venv)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -3,7 +3,6 @@
 import os
 import random
 import subprocess
-import sys
 
 import back_translate
 import inprocess
@@ -68,11 +67,11 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, models, tokenizer):
+def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, models, tokenizer):
     glue, out = glue_of_sentences(tmp_path / "SST-2"), tmp_path / "out" / "SST-2"
     command = ["bash", EXAMPLE / "run.sh", "--glue", glue, "--task", "SST-2", "--out", out]
     command += ["--forward", models[0], "--backward", models[1], "--labels", "none"]
-    environment = {**os.environ, "VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "VENV": str(venv), "OMP_NUM_THREADS": "1"}
     said = subprocess.run(
         [str(part) for part in command], env=environment, cwd=tmp_path, text=True, timeout=300,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

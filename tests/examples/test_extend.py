@@ -5,9 +5,7 @@ import math
 import os
 import re
 import subprocess
-import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import NamedTuple
 
 import forked
@@ -233,8 +231,8 @@ def test_regression_has_neither(tmp_path, regression, regression_teacher):
 
 
 @pytest.mark.slow
-def test_the_example_runs(tmp_path):
-    environment = dict(os.environ, VENV=str(Path(sys.executable).parent.parent))
+def test_the_example_runs(tmp_path, venv):
+    environment = dict(os.environ, VENV=str(venv))
     done = subprocess.run(
         ["bash", ROOT / "examples" / "extend" / "run.sh", tmp_path], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,

@@ -105,7 +105,7 @@ def sweep(classification, teacher, own_logging):
 
 @pytest.mark.slow
 def test_a_sweep_has_a_folder_and_the_configuration_of_each_job(tmp_path, sweep):
-    values = {"criterion.kd_weight": "0,1", "common.seed": "1,2", "task.train_fraction": "0.3,1"}
+    values = {"criterion.kd_weight": "0,1", "common.seed": "1", "task.train_fraction": "0.3,1"}
     folders = sweep(tmp_path, values)
     jobs, sums = set(), set()
     for folder in folders:
@@ -118,8 +118,8 @@ def test_a_sweep_has_a_folder_and_the_configuration_of_each_job(tmp_path, sweep)
         assert f"common.seed-{job[1]}__criterion.kd_weight-{job[0]:g}__" in folder.name
         jobs.add(job)
         sums.add(sum(v.double().sum().item() for v in state["model"].values()))
-    assert jobs == {(k, s, f) for k in (0, 1) for s in (1, 2) for f in (0.3, 1)}
-    assert len(sums) == len(folders) == 8  # no two students are the same
+    assert jobs == {(k, s, f) for k in (0, 1) for s in (1,) for f in (0.3, 1)}
+    assert len(sums) == len(folders) == 4  # no two students are the same
 
 
 @pytest.mark.slow

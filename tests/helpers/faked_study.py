@@ -23,7 +23,7 @@ class FakedStudy:
     """A study of SST-2 in ``folder``, and the tools that it called since it was last asked."""
 
     def __init__(self, folder: Path, data: str):
-        self.folder, self.data, self._called = folder, data, []
+        self.folder, self.data, self._called, self._studies = folder, data, [], {}
         (folder / "glue" / "SST-2").mkdir(parents=True)
         for name in ("train.tsv", "dev.tsv"):
             self.write(f"glue/SST-2/{name}", "sentence\tlabel\nfine\t1\n")
@@ -42,7 +42,10 @@ class FakedStudy:
         here = self.folder
         usual = [f"glue.gold={here}/glue", f"out={here}/out", f"encoder={here}/source"]
         usual += ["tasks=[SST-2]", "fractions=[0.5]", "seeds=[1]", "arms=[FT,KD]", "devices=cpu"]
-        return read_study(str(STUDY), [*usual, "jobs=1", *overrides])
+        words = (*usual, "jobs=1", *overrides)
+        if words not in self._studies:  # hydra takes its time
+            self._studies[words] = read_study(str(STUDY), words)
+        return self._studies[words]
 
     def run(self, *overrides):
         """How many runs ended in which way."""

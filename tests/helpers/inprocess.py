@@ -19,6 +19,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+# hydra copies its sources for each composition, and with them the store of all that fairseq has
+ConfigStore.__deepcopy__ = lambda store, memo: store
+
 
 class Log(logging.Handler):
     """Collects messages; ``text`` is what the command would have printed."""

@@ -8,7 +8,7 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 
-LEARN = ["--max-epoch", 10, "--lr", 0.005, "--dropout", 0]
+LEARN = ["--max-epoch", 10, "--validate-interval", 10, "--lr", 0.005, "--dropout", 0]
 FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
 MIXUP = ["--sm-weight", 1, "--tmkd-weight", 0]
 TEXTS = ("poor", "fair", "good")

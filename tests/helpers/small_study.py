@@ -26,13 +26,14 @@ def untrained_minilm(folder):
     return write_source(folder, config, random_weights(config), vocabulary)
 
 
-def small_study(tmp_path, *overrides):
+def small_study(venv, tmp_path, *overrides):
+    """The command of it by an environment."""
     glue, source = tmp_path / "glue", tmp_path / "bert"
     if not glue.exists():
         write_sample(glue / "SST-2", "--train", 64, "--dev", 21)
         untrained_minilm(source)
     return [
-        sys.executable, "-m", "mixkd_plugin.tools.study", str(STUDY), f"glue.gold={glue}",
+        f"{venv}/bin/python", "-m", "mixkd_plugin.tools.study", str(STUDY), f"glue.gold={glue}",
         f"out={tmp_path / 'out'}", f"encoder={source}", "tasks=[SST-2]", "fractions=[0.5]",
         "seeds=[1,2]", "devices=cpu", "jobs=2", "points=2", "settings.common.min-updates=2",
         "settings.common.epochs=1", "settings.common.teacher-epochs=1", *overrides,

@@ -3,7 +3,7 @@
 import inprocess
 import toy
 
-BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2]
+BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2, "--batch-size", 40]
 
 
 def run(data, folder, teacher, *flags, watcher=lambda *_: None):

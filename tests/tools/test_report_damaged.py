@@ -98,7 +98,7 @@ def test_a_damaged_line_ends_the_command_in_one_sentence(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
 def test_a_run_that_diverged_has_its_place_in_tables_and_figures(tmp_path, value):
     lines = synthetic.study(["SST-2"], (0.01, 0.1), (1, 2), ("FT", "KD"))
     for measures in (lines[0]["metrics"], *lines[0]["curve"][1:]):

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import forked
 import pytest
 import toy
 from fairseq.data import Dictionary
@@ -118,9 +118,14 @@ def test_results_that_are_gone_are_written_again(faked, kept):  # noqa: F811
     assert len(read_results([str(faked.results)]).done) == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "null", "{}", "\x00", '{"arm": 1}'])
-@pytest.mark.parametrize("whose", ["1/teacher", "0.5/gold/3-layer/KD/recipe"])
-def test_a_damaged_result_is_made_again(faked, capsys, content, whose):  # noqa: F811
+DAMAGED = ['{"arm": 1}', "{", "[" * 100_000, "null", "{}", "\x00", ""]
+
+
+@pytest.mark.parametrize(
+    "whose, content",
+    [("1/teacher", DAMAGED[0]), *(("0.5/gold/3-layer/KD/recipe", text) for text in DAMAGED)],
+)
+def test_a_damaged_result_is_made_again(faked, capsys, whose, content):  # noqa: F811
     faked.run()
     _ = faked.called
     path = faked.folder / "out" / "runs" / "SST-2" / whose / "seed1" / "result.json"
@@ -244,15 +249,8 @@ def test_without_file_locks_it_says_so_and_all_else_works(faked, monkeypatch, ca
 
 
 def test_report_and_study_can_be_imported_without_what_only_linux_has():
-    script = (
-        "import os, sys, fairseq  # whose own dependencies know Windows\n"
-        "sys.modules['fcntl'] = None; del os.sched_getaffinity\n"
-        "from mixkd_plugin.tools.report import report\n"
-        "from mixkd_plugin.tools.study import study\n"
-        "print(len(study.devices_of({'devices': 'cpu', 'jobs': None})))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0 and int(done.stdout.split()[-1]) >= 1, done.stderr
+    ((code, said),) = forked.run(("without_linux",))
+    assert code == 0 and int(said.split()[-1]) >= 1, said
 
 
 @pytest.mark.slow

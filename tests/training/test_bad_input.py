@@ -47,8 +47,8 @@ from unlabelled import relabelled
             "--report-pearson-and-spearman must be given with --regression",
         ),
         (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
-        (["--kd-weight", 1], "--teacher-path is missing: --kd-weight 1 and --tmkd-weight 1 need"),
-        (["--sm-weight", 0], "--teacher-path is missing: --tmkd-weight 1 need"),
+        (["--kd-weight", 1], "--teacher-path must be given for --kd-weight 1 and --tmkd-weight 1"),
+        (["--sm-weight", 0], "--teacher-path must be given for --tmkd-weight 1"),
     ],
 )
 def test_flags(tmp_path, classification, flags, message):

@@ -185,21 +185,20 @@ def test_regression_is_no_classification(tmp_path, folder, regression):
 
 
 @pytest.mark.parametrize("place", ["directory", "local"])
-def test_any_bit_of_the_zips_headers(folder, classification, place):
+def test_any_byte_of_the_zips_headers(folder, classification, place):
     """Method, version, flags, sizes: zipfile has an error of its own for each."""
     path = folder / "checkpoint_last.pt"
     good = path.read_bytes()
     at = good.rfind(b"PK\x01\x02") if place == "directory" else good.rfind(b"PK\x03\x04")
     origin = recovery.find(str(folder), recovery.DEFAULT)
     for byte in range(at + 4, at + 30):
-        for bit in (0, 3, 6):
-            content = bytearray(good)
-            content[byte] ^= 1 << bit
-            path.write_bytes(content)
-            try:
-                assert recovery.find(str(folder), recovery.DEFAULT) == origin
-            except ValueError as error:
-                assert str(path) in str(error)
+        content = bytearray(good)
+        content[byte] ^= 1 << 3 * byte % 8
+        path.write_bytes(content)
+        try:
+            assert recovery.find(str(folder), recovery.DEFAULT) == origin
+        except ValueError as error:
+            assert str(path) in str(error)
     path.write_bytes(good)
 
 

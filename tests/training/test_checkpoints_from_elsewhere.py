@@ -216,9 +216,13 @@ def test_other_classes_are_shown_with_the_cure(tmp_path, classification, teacher
     assert str(names) in message and "['0', '1']" in message and "--labels" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"a b c\n", b"a 1\na 1\n", b"x" * 10])
-@pytest.mark.parametrize("name", ["label", "input0"])
-def test_a_damaged_dictionary_is_named(tmp_path, classification, teacher, content, name):
+DAMAGED = [b"a b c\n", b"", b"\xff\xfe\n", b"a 1\na 1\n", b"x" * 10]
+
+
+@pytest.mark.parametrize(
+    "name, content", [("label", DAMAGED[0]), *(("input0", content) for content in DAMAGED)]
+)
+def test_a_damaged_dictionary_is_named(tmp_path, classification, teacher, name, content):
     folder = toy.copy_data(classification, tmp_path / "theirs")
     (folder / name / "dict.txt").write_bytes(content)
     path = of_data(tmp_path / "t.pt", teacher, folder, keep_record=False)

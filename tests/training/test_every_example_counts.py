@@ -132,14 +132,6 @@ def test_two_processes_log_the_figures_of_one(classification, two_processes):
     assert_logged(two_processes.log, scores)
 
 
-def test_two_processes_log_the_correlations_of_one(tmp_path, splits):
-    data = splits(37, targets=2)
-    flags = ["--num-classes", 2, "--regression-target", *CORRELATIONS, *MIXUP]
-    flags = toy.train_flags(data, tmp_path, *flags, "--batch-size-valid", 8)
-    logs = toy.two_processes("fairseq_cli.train", flags)
-    assert_logged(logs[0], regression_scores(data, tmp_path / "checkpoint_last.pt"))
-
-
 # --- data of odd sizes ---
 
 

@@ -9,7 +9,7 @@ from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
 N = 101
 EPOCHS = 3
-MIXES = ["--mixup-ratio", 2, "--tmkd-weight", 0, "--max-epoch", EPOCHS]
+MIXES = ["--mixup-ratio", 2, "--tmkd-weight", 0, "--max-epoch", EPOCHS, "--batch-size", 40]
 
 
 def consumed(data, folder, *flags):
@@ -37,10 +37,10 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--batch-size", 5, "--valid-subset", "valid,train", "--save-interval-updates", 9],
-        ["--batch-size", 1, "--max-epoch", 1],
-        ["--max-tokens", 60, "--batch-size", 50],
-        ["--update-freq", 3],
+        ["--batch-size", 11, "--valid-subset", "valid,train", "--save-interval-updates", 4],
+        ["--batch-size", 2, "--max-epoch", 1],
+        ["--max-tokens", 150, "--batch-size", 50],
+        ["--update-freq", 2],
         ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
         ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
     ],

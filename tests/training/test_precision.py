@@ -12,7 +12,7 @@ from same_end import assert_same
 from toy import TERMS
 
 HALF = ["--fp16", "--fp16-no-flatten-grads"]
-EVERYTHING = ["--kd-weight", 1, "--distill-distance", "kl", "--max-epoch", 3]
+EVERYTHING = ["--kd-weight", 1, "--distill-distance", "kl", "--max-epoch", 1]
 
 
 def train(data, folder, teacher, *flags, watcher=lambda *_: None):
@@ -30,6 +30,8 @@ def float32(tmp_path_factory, classification, teacher):
     "flags, student, teachers",
     [
         (HALF, torch.float16, torch.float16),
+        ([*HALF, "--teacher-dtype", "float32"], torch.float16, torch.float32),
+        ([*HALF, "--teacher-dtype", "bfloat16"], torch.float16, torch.bfloat16),
         (["--memory-efficient-fp16"], torch.float16, torch.float16),
         (["--bf16"], torch.bfloat16, torch.bfloat16),
         (["--memory-efficient-bf16"], torch.bfloat16, torch.bfloat16),
@@ -71,7 +73,7 @@ def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype,
         terms = [logged[term] for term in TERMS]
         dtypes.update(value.dtype for value in [loss, *terms])
 
-    train(classification, tmp_path, teacher, *flags, *weights, "--max-epoch", 1, watcher=watch)
+    train(classification, tmp_path, teacher, *flags, *weights, watcher=watch)
     assert dtypes == {torch.float32}
 
 

@@ -31,7 +31,6 @@ needs_fairscale = pytest.mark.skipif(
 @pytest.mark.parametrize(
     "world_size, backend, extra",
     [
-        pytest.param(2, "legacy_ddp", [], marks=pytest.mark.slow),
         pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
         pytest.param(4, "pytorch_ddp", [], marks=pytest.mark.slow),
         (2, "pytorch_ddp", []),

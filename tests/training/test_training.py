@@ -1,6 +1,5 @@
 """Runs with everything on, through each way in that fairseq has."""
 
-import math
 import re
 
 import inprocess
@@ -53,28 +52,6 @@ def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regressi
     assert values["mle_loss"] > 1e5
 
 
-@pytest.mark.parametrize("teacher_dtype", ["auto", "float32", "bfloat16"])
-def test_half_precision_on_a_cpu(tmp_path, classification, teacher, teacher_dtype):
-    flags = [*KD, "--teacher-path", teacher, "--teacher-dtype", teacher_dtype]
-    flags += ["--fp16", "--fp16-no-flatten-grads", "--distill-distance", "kl", "--max-epoch", 3]
-    seen = set()
-
-    def watch(trainer, batches):
-        (model,) = trainer.task.teacher.ensemble._models
-        seen.add(next(model.parameters()).dtype)
-        assert next(trainer.get_model().parameters()).dtype == torch.float16
-
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
-    expected = {"auto": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}
-    assert seen == {expected[teacher_dtype]}
-    values = toy.last_values(log, "train")
-    for term in TERMS:
-        assert math.isfinite(values[term]) and 0 <= values[term] < 5
-    state = inprocess.checkpoint(tmp_path)
-    assert all(v.isfinite().all() for v in state["model"].values())
-    assert state["optimizer_history"][-1]["num_updates"] >= 15
-
-
 @pytest.mark.parametrize(
     "flags, rows",
     [
@@ -97,8 +74,9 @@ def test_max_tokens_bounds_what_the_device_sees(tmp_path, classification, teache
     flags = toy.train_flags(classification, tmp_path, *KD, "--teacher-path", teacher, *flags)
     at = flags.index("--batch-size")
     flags[at : at + 2] = ["--max-tokens", 120, "--required-batch-size-multiple", 1]
+    flags += ["--max-epoch", 1]
     log = inprocess.run_training(flags, watch)
-    assert 90 < max(sizes) <= 120 and len(sizes) > 14
+    assert 90 < max(sizes) <= 120 and len(sizes) > 7
     assert toy.last_values(log, "train")["tmkd_loss"] > 0
 
 

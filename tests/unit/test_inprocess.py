@@ -26,10 +26,11 @@ LISTS = [
 
 
 def test_a_configuration_is_fairseqs_whatever_was_composed_before():
-    for flags in (*LISTS, *LISTS[::-1]):
-        flags = [str(flag) for flag in toy.train_flags("data", "here", *flags)]
-        args = options.parse_args_and_arch(options.get_training_parser(), flags)
-        ours, theirs = inprocess.training_config(flags), convert_namespace_to_omegaconf(args)
+    lists = [list(map(str, toy.train_flags("data", "here", *flags))) for flags in LISTS]
+    parsed = [options.parse_args_and_arch(options.get_training_parser(), flags) for flags in lists]
+    fairseqs = [convert_namespace_to_omegaconf(args) for args in parsed]
+    for flags, theirs in (*zip(lists, fairseqs), *zip(lists[::-1], fairseqs[::-1])):
+        ours = inprocess.training_config(flags)
         assert {type(v) for v in ours.values()} == {type(v) for v in theirs.values()}
         for name, section in theirs.items():
             if name == "model":  # a Namespace
