@@ -101,7 +101,7 @@ def test_padding_by_the_exported_tokenizer_is_padding_to_the_model(tmp_path, tra
     export(trained.checkpoint, str(tmp_path / "hf"), "hf", trained.tokenizer)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     ids = tokenizer(*zip(*NEW_PAIRS), padding=True, return_tensors="pt")["input_ids"]
-    logits = FORMATS["hf"].open(str(tmp_path / "hf"))(ids)
+    logits = FORMATS["hf"].open(str(tmp_path / "hf"))(ids, torch.zeros_like(ids))
     assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5
 
 

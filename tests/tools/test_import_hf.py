@@ -189,7 +189,10 @@ def test_same_source_gives_the_same_weights(tmp_path):
 def test_an_earlier_import_is_kept_unless_forced(tmp_path, capsys):
     source, out = write_source(tmp_path / "bert"), tmp_path / "out"
     main([str(source), str(out)])
-    assert "3 layers of 24, 4 heads, 15 symbols, 20 positions" in capsys.readouterr().out
+    assert (
+        "3 layers of 24, 4 heads, 15 symbols, 20 positions, 2 token types"
+        in capsys.readouterr().out
+    )
     before = (out / "model.pt").stat().st_mtime_ns
     with pytest.raises(SystemExit, match="already has model.pt: --force replaces it"):
         main([str(source), str(out)])
