@@ -5,11 +5,12 @@ import re
 from argparse import Namespace
 from typing import Any, Dict, List, Sequence
 
+from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
 from torch import Tensor, zeros_like
 
-from ..checkpoints.checks import check_words, is_finite
+from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..modules.token_types import TABLE
@@ -26,6 +27,12 @@ ENCODER = (
     *("no_token_positional_embeddings", "layer_norm_eps"),
 )
 HEAD = ("pooler_activation_fn",)
+
+# Weights with a row for each symbol
+WORDS = tuple(
+    f"encoder.{name}"
+    for name in ("sentence_encoder.embed_tokens.weight", "lm_head.weight", "lm_head.bias")
+)
 
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
 
@@ -70,6 +77,10 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     except Exception as error:  # fairseq expects parts that a head may lack
         raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
     _check_settings(theirs, model, path, ENCODER)
+    words, taken = other_dictionary(path, checkpoint, dictionary), ""
+    if words is not None:
+        state.update(_rows_by_symbol(state, words, dictionary))
+        taken = f", and the embeddings of {len(dictionary)} of its {len(words)} symbols"
     _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
 
     expected = model.state_dict()
@@ -88,10 +99,31 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     for name in sorted(state.keys() - expected.keys()):
         if ".sentence_encoder." in name and not name.endswith(".version"):
             raise ValueError(f"it has {shown(name)}, which the student lacks")
-    check_words(path, checkpoint, dictionary)
     model.load_state_dict({name: state[name] for name in expected})
     types = model.args.token_types
-    logger.info("student initialised from layers %s of %s; token types: %d", layers, path, types)
+    logger.info(
+        "student initialised from layers %s of %s; token types: %d%s", layers, path, types, taken
+    )
+
+
+def _rows_by_symbol(
+    state: Dict[str, Tensor], theirs: Dictionary, ours: Dictionary
+) -> Dict[str, Tensor]:
+    """The weights that have a row for each of their symbols, with the rows of ours."""
+    missing = [symbol for symbol in ours.symbols if symbol not in theirs.indices]
+    if missing:
+        raise ValueError(
+            f"its vocabulary must have every symbol of the data's, lacks {len(missing)} of "
+            f"{len(ours)}, such as {missing[0]!r}: encode the data with its tokenizer, or with "
+            "a part of it (--trim-vocabulary)"
+        )
+    rows, taken = [theirs.indices[symbol] for symbol in ours.symbols], {}
+    for name in filter(state.__contains__, WORDS):
+        shape = tuple(state[name].shape)
+        if shape[:1] != (len(theirs),):
+            raise ValueError(f"its {name} is {shape}, its dictionary has {len(theirs)} symbols")
+        taken[name] = state[name][rows]
+    return taken
 
 
 def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:

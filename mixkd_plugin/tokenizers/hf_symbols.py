@@ -5,10 +5,9 @@ import os
 from typing import Any, Dict, List, NamedTuple
 
 from fairseq.data import Dictionary
-from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
-from .hf_tokenizer import GPT2_END_OF_TEXT, load_tokenizer
-from .library import BERT_SPECIAL, FAIRSEQ_SPECIAL, ROLES, separators_of, symbol_of
+from .hf_tokenizer import gpt2_numbers, load_tokenizer, special_tokens
+from .library import FAIRSEQ_SPECIAL, ROLES, separators_of, symbol_of
 
 FILLER = "madeupword"  # of rows that no text reaches
 
@@ -75,38 +74,12 @@ def read_symbols(folder: str, config: Any) -> HFSymbols:
     tokenizer = load_tokenizer(folder, config)
     library = tokenizer.backend_tokenizer
     separators = separators_of(library)
-    single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")
-    special = _special(tokenizer, single)
+    pair, special = tokenizer("a", "a"), special_tokens(tokenizer)
+    special = {special[role]: symbol for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
     tokens = {i: token for token, i in library.get_vocab(with_added_tokens=True).items()}
     ways = [None]
-    numbers = _gpt2_numbers(json.loads(library.to_str()))
+    numbers = gpt2_numbers(json.loads(library.to_str()))
     if numbers is not None:
         ways.append(numbers)
-    names = [{i: special.get(i) or symbol_of(t, way) for i, t in tokens.items()} for way in ways]
+    names = [{i: special.get(t) or symbol_of(t, way) for i, t in tokens.items()} for way in ways]
     return HFSymbols(tokenizer, names, separators, 1 + any(pair.get("token_type_ids", ())))
-
-
-def _special(tokenizer: Any, single: List[int]) -> Dict[int, str]:
-    """fairseq's special symbols by the tokenizer's indices."""
-    backend = tokenizer.backend_tokenizer
-    unknown = getattr(backend.model, "unk_token", None)
-    found: Dict[int, str] = {}
-    for role, *usual in zip(ROLES, BERT_SPECIAL, FAIRSEQ_SPECIAL):
-        name = getattr(tokenizer, role) or (unknown if role == "unk_token" else None)
-        named = [name] if name else usual
-        index = next((i for i in map(backend.token_to_id, named) if i is not None), None)
-        if role in ("cls_token", "sep_token"):  # what it adds to texts
-            index = single[0] if role == "cls_token" else single[-1]
-        if index is not None:
-            found.setdefault(index, usual[1])
-    return found
-
-
-def _gpt2_numbers(description: Dict[str, Any]) -> Any:
-    """As in `hf_tokenizer.write_for_fairseq`; None unless it is byte-level BPE."""
-    model, before = description["model"], description["pre_tokenizer"] or {}
-    if model["type"] != "BPE" or before.get("type") != "ByteLevel" or model["end_of_word_suffix"]:
-        return None
-    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    made = [*bytes_to_unicode().values(), *("".join(m.split(" ")) for m in merges)]
-    return {token: i for i, token in enumerate([*dict.fromkeys(made), GPT2_END_OF_TEXT])}

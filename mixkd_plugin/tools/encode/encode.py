@@ -15,8 +15,8 @@ same texts in another vocabulary.
 
 Labels are numbered in the order of glue.py or --labels, by default sorted, never by
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
-index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
-<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is encoded as </s> alone.
+index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
+<s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
 A missing label, and two labels that look alike, are errors that name the line.
 """
 
@@ -27,8 +27,10 @@ import shutil
 from typing import Dict, List, Optional, Tuple
 
 from ...fingerprints import digest_of_texts, write_digests
+from ...tokenizers.dictionary import write_dictionary
 from ...tokenizers.library import MASK
 from ...tokenizers.subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
 from ..cli import command_parser, run_cli
 from ..output import FULL, check_folder, work_folder
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
@@ -38,6 +40,7 @@ from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .sources import Source, source_of
 
 MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
+TRIMMED = "tokenizer"  # folder in the data folder, with --trim-vocabulary
 MAX_LOST = 0.5  # share of examples with only <unk>
 MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
@@ -52,6 +55,7 @@ def encode(
     unlabelled: bool = False,
     workers: Optional[int] = None,
     max_unknown: float = MAX_UNKNOWN,
+    trim: bool = False,
 ) -> str:
     """Write the data folder ``out``, complete or not at all; return its flags of `fairseq-train`.
 
@@ -59,6 +63,7 @@ def encode(
         unlabelled: a missing label of the training file is an example without a label
         workers: threads of the tokenizer; ``out`` is the same for any number
         max_unknown: the largest share of <unk> among the subwords of a column of a split
+        trim: use only the pieces of the training texts; ``out``/tokenizer has this tokenizer
 
     Raises:
         ValueError: for bad arguments or input.
@@ -73,11 +78,11 @@ def encode(
         raise ValueError(f"--max-unknown must be in [0, 1], got {max_unknown}")
     tokenizer = build_tokenizer(tokenizer_spec)
     limit = room(tokenizer, len(source.columns.texts), max_tokens)
+    made = tokenizer.words if dictionary is None else None
     dictionary = dictionary or tokenizer.dictionary
-
-    symbols = read_dictionary(dictionary)
-    symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
-    lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices})
+    symbols = read_dictionary(dictionary) if made is None else made
+    full = tokenizer
+    lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices, MASK})
     if lacking:
         print(
             f"WARNING: {dictionary} lacks {len(lacking)} of the tokenizer's "
@@ -85,13 +90,25 @@ def encode(
         )
     targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
     flags = train_flags(source, targets, tokenizer, unlabelled)
+    if trim:
+        texts = [text for example in examples["train"] for text in example.texts]
+        trimmed = trim_vocabulary(tokenizer, symbols, texts)
+        print(f"vocabulary: {len(trimmed.dictionary)} of {len(symbols)} symbols")
+        tokenizer, symbols = trimmed
+        made = symbols
 
     out = os.path.realpath(out)
     with work_folder(os.path.dirname(out), ".encode-") as data:
         for i in range(len(source.columns.texts)):
             os.makedirs(os.path.join(data, f"input{i}"))
-            # a copy of the file: fairseq's own lacks flags such as #fairseq:overwrite
-            shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
+            path = os.path.join(data, f"input{i}", "dict.txt")
+            if made is not None:
+                write_dictionary(made, path)
+            else:  # a copy: what fairseq saves lacks flags such as #fairseq:overwrite
+                shutil.copyfile(dictionary, path)
+        if trim:
+            write_trimmed(trimmed, os.path.join(data, TRIMMED), max_tokens)
+        symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
         for split, of_split in examples.items():
             title = source.title(split)
             counts = write_texts(of_split, tokenizer, symbols, limit, data, split, title)
@@ -109,6 +126,10 @@ def encode(
             if sum(column.subwords for column in counts.columns) == 0:
                 raise ValueError(f"--text must be a column with texts, got none in {title}")
             check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
+            if trim:
+                texts = [text for example in of_split for text in example.texts]
+                other = len(different_texts(full, tokenizer, texts))
+                print(f"{title}: {other} of {len(texts)} texts have other pieces than in full")
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
@@ -266,6 +287,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
     )
     add(
+        "--trim-vocabulary",
+        action="store_true",
+        help="use only the pieces of the training texts, special symbols and single characters: a "
+        "student's own tokenizer and dictionary, which OUT/tokenizer keeps for --tokenizer hf:DIR",
+    )
+    add(
         "--workers",
         type=int,
         metavar="N",
@@ -286,6 +313,7 @@ def work(args: argparse.Namespace) -> None:
             args.unlabelled,
             args.workers,
             args.max_unknown,
+            args.trim_vocabulary,
         )
     except OSError as error:
         if error.errno not in FULL:

@@ -21,12 +21,12 @@ from argparse import Namespace
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
-from fairseq.data import Dictionary
 
 from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
 from ...interop import quiet
 from ...tokenizers import hf_tokenizer
+from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.library import PADDING
 from ..cli import command_parser, run_cli
 from ..hf_config import EncoderConfig, read_config
@@ -116,11 +116,11 @@ def import_encoder(
             with _readable("the weights"):
                 outputs = head and head.outputs
                 state = convert(config, weights, words, rows, types, HEAD, outputs)
-            write_dictionary(dictionary.symbols, os.path.join(work, "dict.txt"))
+            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
             if head is not None:  # read by fairseq's sentence_prediction
-                write_dictionary(dictionary.symbols, os.path.join(work, "input0", "dict.txt"))
+                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
-                write_dictionary(head.names, os.path.join(work, LABELS))
+                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
             whole = checkpoint(config, state, head, tokenizer.separators, types)
             name = HEAD if head else None
             with quiet():
@@ -142,21 +142,6 @@ def _readable(what: str):
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
-
-
-def write_dictionary(symbols: List[str], path: str) -> None:
-    """The words as fairseq's Dictionary, which adds its special symbols itself."""
-    dictionary = Dictionary()
-    for symbol in symbols:
-        dictionary.add_symbol(symbol)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    dictionary.save(path)
-    try:
-        read_back = Dictionary.load(path).symbols
-    except (RuntimeError, ValueError):
-        read_back = []
-    if read_back != dictionary.symbols:
-        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot store")
 
 
 def checkpoint(

@@ -19,7 +19,6 @@
   names the architecture of a classifier (head.py).
 """
 
-import itertools
 import math
 import re
 from typing import Mapping
@@ -28,12 +27,11 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from ...tokenizers.library import FAIRSEQ_SPECIAL
+from ...tokenizers.dictionary import dictionary_of, names_of_rows
+from ...tokenizers.library import FAIRSEQ_SPECIAL, MASK
 from ..hf_config import EncoderConfig
 from .head import ENCODER_ONLY
 
-# The order of fairseq's Dictionary: four symbols first, <mask> last.
-*LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL
 PADDING_INDEX = 1
 WORDS, TYPES = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
 
@@ -56,24 +54,16 @@ IGNORED_PREFIXES = (
 def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary, list[int]]:
     """The words as fairseq's Dictionary, without <mask>; and the source's index of each.
 
-    Embeddings without a symbol (padding of the table) get fairseq's filler names.
-
     Args:
-        symbols: by the source's indices, all of them less than ``num_rows``
+        symbols, num_rows: as for :func:`names_of_rows`
     """
-    taken = {*symbols.values()}
-    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in taken]
-    if missing or len(taken) < len(symbols):
-        raise ValueError(f"the vocabulary repeats a symbol, or lacks {' '.join(missing)}")
-    fillers = (f"madeupword{i:04d}" for i in itertools.count())
-    unused = (name for name in fillers if name not in taken)
-    names = [symbols[row] if row in symbols else next(unused) for row in range(num_rows)]
+    names = names_of_rows(symbols, num_rows)
     rows = {symbol: row for row, symbol in enumerate(names)}
-    words = [name for name in names if name not in FAIRSEQ_SPECIAL]
-    dictionary = Dictionary()
-    for word in words:
-        dictionary.add_symbol(word)
-    return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
+    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in rows]
+    if missing:
+        raise ValueError(f"the vocabulary lacks {' '.join(missing)}")
+    dictionary = dictionary_of(names)
+    return dictionary, [rows[symbol] for symbol in (*dictionary.symbols, MASK)]
 
 
 class Weights:
