@@ -25,7 +25,6 @@ from ..models.rebuild import build, model_class
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target")
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
 
 Batch = dict[str, Any]
 

@@ -1,19 +1,22 @@
 """The export formats: each is written to a folder, and opened from it.
 
+torch is imported where it is used: the help of commands names the formats.
+
 An opened export is a function from token ids (B, T), padded, to logits (B, C).
 """
 
+from __future__ import annotations
+
 import os
 import tempfile
-from typing import Callable, NamedTuple
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ..interop import library, quiet
-from .model import FirstTokenModel
 
-Logits = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Logits = Callable[["Tensor"], "Tensor"]
 
 
 class Format(NamedTuple):
@@ -32,6 +35,8 @@ class Format(NamedTuple):
 
 
 def write_hf(model: nn.Module, folder: str) -> None:
+    import torch
+
     activation = model.classifier.activation_fn
     if activation is not torch.tanh:
         raise ValueError(
@@ -49,6 +54,10 @@ def open_hf(folder: str) -> Logits:
 
 
 def write_onnx(model: nn.Module, folder: str) -> None:
+    import torch
+
+    from .model import FirstTokenModel
+
     for name in ("onnx", "onnxscript"):
         library(name)
     model.config.save_pretrained(folder)
@@ -84,6 +93,8 @@ def write_onnx_int8(model: nn.Module, folder: str) -> None:
 
 
 def open_onnx(folder: str) -> Logits:
+    import torch
+
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
