@@ -96,6 +96,17 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
     return Loaded(path, model, cfg, task)
 
 
+def load_trained(checkpoint: str, data: str | None, head: str | None = None) -> Loaded:
+    """:func:`load`, with the data folder of its training unless another one is given."""
+    state = read_configured(checkpoint)
+    if not any(name.startswith("classification_heads.") for name in state["model"]):
+        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
+    folder = data or state["cfg"]["task"].get("data") or ""
+    if not Path(folder, "input0", "dict.txt").is_file():
+        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
+    return load_state(checkpoint, state, folder, head)
+
+
 def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | None):
     """Its name and number of outputs."""
     heads = heads_of(weights)

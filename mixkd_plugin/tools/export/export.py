@@ -20,7 +20,6 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
-from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
 from .. import scoring
 from ..interop import library
@@ -104,13 +103,7 @@ def export(
 
 def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or the one given."""
-    state = read_configured(checkpoint)
-    if not any(name.startswith("classification_heads.") for name in state["model"]):
-        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
-    folder = data or state["cfg"]["task"].get("data") or ""
-    if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
-        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
-    loaded = scoring.load_state(checkpoint, state, folder, head)
+    loaded = scoring.load_trained(checkpoint, data, head)
     if not isinstance(loaded.model, RobertaModel):
         kind = type(loaded.model).__name__
         raise ValueError(f"CHECKPOINT must be of a RoBERTa, got {checkpoint} of a {kind}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..interop import library, quiet
 
@@ -92,14 +92,20 @@ def write_onnx_int8(model: nn.Module, folder: str) -> None:
             )
 
 
-def open_onnx(folder: str) -> Logits:
+def onnx_session(path: str) -> Any:
+    """onnxruntime's session on the CPU, with as many threads as torch."""
     import torch
 
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    path = os.path.join(folder, "model.onnx")
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def open_onnx(folder: str) -> Logits:
+    import torch
+
+    session = onnx_session(os.path.join(folder, "model.onnx"))
     return lambda ids: torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
 
 

@@ -18,15 +18,17 @@ from ...tasks.config import MixKDSentencePredictionConfig
 
 OURS = ("--task mixkd_sentence_prediction", "--criterion mixkd", "--arch mixkd_*")
 FAIRSEQ = "fairseq's own"
-MATTER = """
-    --user-dir --task --criterion --arch --num-classes --init-token --separator-token
-    --max-positions --dropout --attention-dropout --pooler-dropout --optimizer --adam-betas --lr
-    --lr-scheduler --warmup-updates --total-num-update --weight-decay --clip-norm --batch-size
-    --max-tokens --update-freq --max-epoch --max-update --fp16 --bf16 --cpu --seed --num-workers
-    --save-dir --restore-file --finetune-from-model --no-epoch-checkpoints --no-save-optimizer-state
-    --best-checkpoint-metric --maximize-best-checkpoint-metric --patience --valid-subset
-    --validate-interval --validate-interval-updates --log-format --log-interval
-""".split()
+# The flags of fairseq that a run of ours sets, in the order of their declarations.
+MATTER = {
+    *("user-dir", "task", "criterion", "arch", "num-classes", "init-token", "separator-token"),
+    *("max-positions", "dropout", "attention-dropout", "pooler-dropout", "optimizer", "adam-betas"),
+    *("lr", "lr-scheduler", "warmup-updates", "total-num-update", "weight-decay", "clip-norm"),
+    *("batch-size", "max-tokens", "update-freq", "max-epoch", "max-update", "fp16", "bf16", "cpu"),
+    *("seed", "num-workers", "save-dir", "restore-file", "finetune-from-model", "valid-subset"),
+    *("no-epoch-checkpoints", "no-save-optimizer-state", "best-checkpoint-metric", "patience"),
+    *("maximize-best-checkpoint-metric", "validate-interval", "validate-interval-updates"),
+    *("log-format", "log-interval"),
+}
 
 
 def listing(pattern: str | None) -> str:
@@ -40,7 +42,7 @@ def listing(pattern: str | None) -> str:
     for of, action in declared():
         name = max(action.option_strings, key=len)
         text = described(action)
-        if pattern is None and of == FAIRSEQ and name not in MATTER:
+        if pattern is None and of == FAIRSEQ and name.removeprefix("--") not in MATTER:
             continue
         if pattern is not None and pattern.lower() not in f"{name} {text}".lower():
             continue
@@ -79,7 +81,7 @@ def declared() -> Iterator[tuple[str, argparse.Action]]:
     ]
     seen: set[str] = set()
     for section, action in found:
-        helpful = action.help or f"--{action.dest.replace('_', '-')}" in MATTER
+        helpful = action.help or action.dest.replace("_", "-") in MATTER
         if action.option_strings and helpful and action.dest not in seen:
             seen.add(action.dest)
             yield section, action

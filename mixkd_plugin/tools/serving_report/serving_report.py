@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from fairseq.models.roberta import RobertaModel
 
 from ..evaluation import (
