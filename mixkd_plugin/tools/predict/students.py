@@ -59,10 +59,8 @@ def open_student(
         ValueError: if it cannot be used.
     """
     onnx = path if path.endswith(".onnx") else os.path.join(path, "model.onnx")
-    has_weights = any(Path(path).glob("*.safetensors")) or any(
-        Path(path).glob("pytorch_model*.bin")
-    )
-    if os.path.isfile(onnx) and not has_weights:
+    weights = (*Path(path).glob("*.safetensors"), *Path(path).glob("pytorch_model*.bin"))
+    if os.path.isfile(onnx) and not weights:
         chosen = of_onnx(onnx, max_length, device)
     elif os.path.isfile(os.path.join(path, "config.json")):
         chosen = of_hugging_face(path, max_length, device)
@@ -85,9 +83,7 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (AssertionError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(
-            f"--device must be cpu, or a device that torch has here, got {name}"
-        ) from error
+        raise ValueError(f"--device must be one that torch has here, got {name}") from error
 
 
 def check_length(wanted: int | None, usual: int, most: int) -> int:
