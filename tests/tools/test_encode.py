@@ -117,7 +117,7 @@ def test_truncation_takes_from_the_longest(tmp_path, model, capsys):
     # <s> A </s> B </s>: three symbols besides the words
     assert decoded(tmp_path / "d") == [("a a a", "b b", 0), ("a", "b", 0)]
     assert "2 examples, 1 of them cut to 8 tokens" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="--max-tokens must .*, got 4"):
+    with pytest.raises(ValueError, match="--max-length must .*, got 4"):
         encode_glue(tmp_path / "g", "RTE", model, tmp_path / "d2", max_tokens=4)
 
 
@@ -235,7 +235,7 @@ def test_bad_arguments(tmp_path, model):
     refuse("must be a file", tokenizer_spec=f"sentencepiece:{tmp_path}/none.model")
     refuse("no file", folder=str(tmp_path))
     refuse("got no file", dictionary=str(tmp_path / "none.txt"))
-    refuse("--out must be an empty", out=str(glue))
+    refuse("--out must be new or empty", out=str(glue))
     (glue / "dev.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
     refuse("dev.tsv must be UTF-8")
 

@@ -114,7 +114,7 @@ def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
     assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
     folder = student.tokenizer.partition(":")[2]
-    with pytest.raises(ValueError, match="OUT must be another folder than that of --tokenizer"):
+    with pytest.raises(ValueError, match="--out must be another folder than that of --tokenizer"):
         export(student.checkpoint, folder, "hf", student.tokenizer, force=True)
 
 

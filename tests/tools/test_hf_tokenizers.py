@@ -10,7 +10,8 @@ from fairseq.data import Dictionary, data_utils
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
+from mixkd_plugin.tools.import_hf import main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 from mixkd_plugin.tools.tokenizers.library import symbol_of
 from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 

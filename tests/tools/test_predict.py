@@ -88,7 +88,9 @@ def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folde
     rows, said = predicted(capsys, model, table, "--batch-size", 2)
     assert "1 of them cut to 60 tokens" in said and f"{len(texts)} texts" in said
     wanted = pipeline_of(transformers, folders["hf"], texts)
-    assert len({round(scores["entailment"], 3) for scores in wanted}) > 3, "texts make no difference"
+    assert len({round(scores["entailment"], 3) for scores in wanted}) > 3, (
+        "texts make no difference"
+    )
     check(rows, wanted)
 
 
@@ -218,7 +220,11 @@ def test_max_length_is_the_callers(tmp_path, capsys, student):
     pieces = len(students.build_tokenizer(student.tokenizer).encode("the soup")) * 6
     end = len(students.build_tokenizer(student.tokenizer).encode("was cold"))
     rows, said = predicted(
-        capsys, student.checkpoint, table, "--max-length", pieces + end + 3  # <s>, </s>, </s>
+        capsys,
+        student.checkpoint,
+        table,
+        "--max-length",
+        pieces + end + 3,  # <s>, </s>, </s>
     )
     check(rows, [dict(zip(CLASSES, short.tolist()))])
     assert "1 of them cut to" in said

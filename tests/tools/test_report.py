@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import synthetic_study as synthetic
 
-from mixkd_plugin.tools.report import figures, sections
-from mixkd_plugin.tools.report.report import main
+from mixkd_plugin.tools.report import figures, main, sections
 
 
 def report_of(tmp_path, lines, *flags):

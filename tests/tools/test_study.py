@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_study import STUDY
 
-from mixkd_plugin.tools.study import plan
-from mixkd_plugin.tools.study.study import devices_of, main, read_study
+from mixkd_plugin.tools.study import main, plan
+from mixkd_plugin.tools.study.study import devices_of, read_study
 
 
 def study(tmp_path, *overrides):
