@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from encode_files import WORDS, decoded, encode_glue, write_glue, write_model
+from encode_files import WORDS, decoded, encode_glue, refused, write_glue, write_model
+from encode_files import encode as encode_by_flags
 
 from mixkd_plugin.fingerprints import read_digests
 from mixkd_plugin.tools.encode.binarizing import truncate
@@ -238,6 +239,21 @@ def test_bad_arguments(tmp_path, model):
     refuse("--out must be new or empty", out=str(glue))
     (glue / "dev.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
     refuse("dev.tsv must be UTF-8")
+
+
+def test_force_replaces_a_data_folder_and_nothing_else(tmp_path, model):
+    glue = write_glue(tmp_path / "glue", ["sentence", "label"], [["the soup", "0"], ["cold", "1"]])
+    flags = ["--glue", glue, "--task", "SST-2", "--tokenizer", f"wordpiece:{model}", "--out"]
+    encode_by_flags(*flags, tmp_path / "data", "--max-tokens", "7")
+    before = (tmp_path / "data" / "encoding.json").read_text()
+    assert '"max_length": 7' in before  # under its old name, too
+    assert "--out must be new or empty" in refused(*flags, tmp_path / "data")
+    encode_by_flags(*flags, tmp_path / "data", "--max-length", "8", "--force")
+    assert '"max_length": 8' in (tmp_path / "data" / "encoding.json").read_text()
+    assert "--out must be new or empty, or with --force a data folder" in refused(
+        *flags, glue, "--force"
+    )
+    assert (glue / "train.tsv").exists()
 
 
 @pytest.mark.parametrize(
