@@ -32,7 +32,6 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
-    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
@@ -42,14 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit code, unless it is 0.
     """
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    name = build_parser().parse_args(words[:1]).command
     if argv is None:
-        become_command(args.command)
+        become_command(name)
     try:
-        tool = importlib.import_module(f".tools.{COMMANDS[args.command][0]}", __package__)
+        tool = importlib.import_module(f".tools.{COMMANDS[name][0]}", __package__)
     except ImportError as error:
-        sys.exit(f"mixkd {args.command}: {error}")
-    tool.main(args.words)
+        sys.exit(f"mixkd {name}: {error}")
+    tool.main(words[1:])
 
 
 if __name__ == "__main__":

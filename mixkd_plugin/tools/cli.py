@@ -66,7 +66,10 @@ class CommandParser(argparse.ArgumentParser):
     names_output = False
 
     def parse_args(self, args=None, namespace=None):
-        found = self.parse_intermixed_args(args, namespace)
+        args = sys.argv[1:] if args is None else list(args)
+        # argparse loses the flags that follow -- where it lets positions follow flags
+        parse = super().parse_args if "--" in args else self.parse_intermixed_args
+        found = parse(args, namespace)
         named = vars(found).pop("out_word", None)
         if self.names_output:
             if (named is None) == (found.out is None):

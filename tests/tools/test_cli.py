@@ -88,6 +88,9 @@ def test_outputs_have_one_rule(tmp_path, capsys):
     for words in (["a"], ["a", "b", "--out", "c"], ["a", "b", "c"]):
         with pytest.raises(SystemExit, match="2"):
             parser.parse_args(words)
+    parser = command_parser("name", "It does something.")
+    parser.add_argument("flags", nargs="*")
+    assert parser.parse_args(["--", "--lr", "3"]).flags == ["--lr", "3"]
     check_out(str(tmp_path / "new"), force=False)
     (tmp_path / ".hidden").touch()  # of the system, or of a killed command
     check_out(str(tmp_path), force=False)

@@ -175,6 +175,14 @@ def test_the_output_is_complete_or_not_there(tmp_path, capsys, folders):
     assert len(read(out.read_text())) == 1
 
 
+def test_an_encoder_without_a_head_is_refused(tmp_path, capsys, transformers):
+    """transformers would give it a random one."""
+    hf_models.make("bert", tmp_path / "bert", transformers, head="")
+    (tmp_path / "a.txt").write_text("the soup\n")
+    said = refused(capsys, tmp_path / "bert", tmp_path / "a.txt")
+    assert "STUDENT must be a classifier with all weights" in said and "classifier." in said
+
+
 def test_refusals(tmp_path, capsys, student, folders):
     table = write_table(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("x,y,z\n1,2,3\n")

@@ -15,7 +15,7 @@ def report_of(tmp_path, lines, *flags):
     """The report's text, and the folder with its figures."""
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
-    main([synthetic.write(tmp_path / "results.jsonl", lines), "--out", str(out), *flags])
+    main([synthetic.write(tmp_path / "results.jsonl", lines), "--out", str(out), "--force", *flags])
     return re.sub(" +", " ", (out / "report.md").read_text(encoding="utf-8")), out
 
 

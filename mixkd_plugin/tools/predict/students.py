@@ -21,6 +21,7 @@ from ..texts.examples import Texts
 from ..tokenizers.remembered import named_tokenizer
 from ..tokenizers.subwords import build_tokenizer
 
+LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
 Row = Any  # the tokens of a text or a pair: what ``logits`` takes
 
 
@@ -138,7 +139,11 @@ def of_fairseq(
 def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student:
     place = device_of(device)
     auto = library("transformers").AutoModelForSequenceClassification
-    model = auto.from_pretrained(folder, local_files_only=True).eval().to(place)
+    model, report = auto.from_pretrained(folder, output_loading_info=True, **LOCAL)
+    if report["missing_keys"]:  # these would be random numbers
+        lacking = sorted(report["missing_keys"])[0]
+        raise ValueError(f"STUDENT must be a classifier with all weights, {folder} lacks {lacking}")
+    model.eval().to(place)
 
     def logits(batch: Any) -> Tensor:
         with torch.no_grad():
@@ -151,7 +156,7 @@ def of_onnx(path: str, max_length: int | None, device: str) -> Student:
     if device not in ("auto", "cpu"):
         raise ValueError(f"--device must be cpu for ONNX, got {device}")
     session, folder = onnx_session(path), os.path.dirname(path) or "."
-    config = library("transformers").AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = library("transformers").AutoConfig.from_pretrained(folder, **LOCAL)
     names = [one.name for one in session.get_inputs()]
 
     def logits(batch: Any) -> Tensor:
@@ -172,7 +177,7 @@ def _of_folder(
         raise ValueError(f"{folder}: problem_type must be single_label_classification or "
                          f"regression, got {config.problem_type}")  # fmt: skip
     auto = library("transformers").AutoTokenizer
-    tokenizer = auto.from_pretrained(folder, local_files_only=True)
+    tokenizer = auto.from_pretrained(folder, **LOCAL)
     positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     family = FAMILIES.get(config.model_type)
     if family is not None and family.positions_follow_pad:
