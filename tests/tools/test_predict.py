@@ -94,6 +94,15 @@ def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folde
     check(rows, wanted)
 
 
+def test_a_model_of_another_origin_equals_the_pipeline(tmp_path, capsys, transformers):
+    """A BERT of two token types, whose tokenizer knows no longest text."""
+    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3)
+    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
+    rows, _ = predicted(capsys, tmp_path / "bert", table)
+    check(rows, pipeline_of(transformers, str(tmp_path / "bert"), NEW_PAIRS))
+    assert [*rows[0]] == ["label", "LABEL_0", "LABEL_1", "LABEL_2"]
+
+
 def test_an_empty_second_text_is_part_of_a_pair(tmp_path, capsys, student):
     table = write_table(tmp_path / "texts.csv", [("the soup", ""), ("", "")])
     rows, _ = predicted(capsys, student.checkpoint, table)

@@ -40,7 +40,7 @@ def listing(pattern: str | None) -> str:
     lines, section = [], ""
     indent = {"initial_indent": "      ", "subsequent_indent": "      "}
     for of, action in declared():
-        name = max(action.option_strings, key=len)
+        name = f"--{action.dest.replace('_', '-')}"
         text = described(action)
         if pattern is None and of == FAIRSEQ and name.removeprefix("--") not in MATTER:
             continue
