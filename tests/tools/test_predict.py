@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import hf_models
 import pytest
@@ -86,6 +87,8 @@ def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folde
     model = {"fairseq": student.checkpoint, **folders}[kind]
     table = write_table(tmp_path / "texts.csv", texts)
     rows, said = predicted(capsys, model, table, "--batch-size", 2)
+    cut = json.loads((Path(folders["hf"]) / "tokenizer.json").read_text())["truncation"]
+    assert cut["max_length"] == 60, "`tokenizers` alone cuts, too"
     assert "1 of them cut to 60 tokens" in said and f"{len(texts)} texts" in said
     wanted = pipeline_of(transformers, folders["hf"], texts)
     assert len({round(scores["entailment"], 3) for scores in wanted}) > 3, (

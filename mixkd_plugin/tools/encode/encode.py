@@ -26,10 +26,10 @@ from typing import Dict, List, Optional, Tuple
 
 from ...fingerprints import digest_of_texts, write_digests
 from ..output import check_folder, work_folder
+from ..remembered import write_encoding
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
 from ..texts.reading import read_table
 from ..tokenizers.library import MASK
-from ..tokenizers.remembered import write_encoding
 from ..tokenizers.subwords import Tokenizer, build_tokenizer
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .command import MAX_UNKNOWN

@@ -4,7 +4,15 @@ import argparse
 import math
 import os
 
-from ..cli import HEAD_HELP, add_out, add_user_dir, command_parser, import_user_dir, run_cli
+from ..cli import (
+    HEAD_HELP,
+    add_out,
+    add_user_dir,
+    command_parser,
+    import_user_dir,
+    positive,
+    run_cli,
+)
 from ..output import check_out
 from ..tokenizers.subwords import TOKENIZERS
 from .formats import FORMATS
@@ -35,6 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--min-agreement", type=float, metavar="SHARE",
         help="least share, 0 to 1, of texts with fairseq's class; for regression, correlation of "
              f"the outputs (default: {shares})")  # fmt: skip
+    add(
+        "--max-length",
+        type=positive,
+        metavar="N",
+        help="tokens to which texts are cut (default: as the data was encoded)",
+    )
     add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
     add_user_dir(parser)
     return parser
@@ -47,7 +61,7 @@ def work(args: argparse.Namespace) -> None:
     import_user_dir(args.user_dir)
     parity = export(
         args.checkpoint, args.out, args.to, args.tokenizer, args.data, args.text, args.tolerance,
-        args.force, args.classification_head_name, args.min_agreement,
+        args.force, args.classification_head_name, args.min_agreement, args.max_length,
     )  # fmt: skip
     path = os.path.join(args.out, FORMATS[args.to].file)
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")

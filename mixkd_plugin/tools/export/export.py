@@ -24,7 +24,7 @@ from ...fingerprints import class_names
 from .. import scoring
 from ..interop import library
 from ..output import atomic_output_dir
-from ..tokenizers.remembered import named_tokenizer, read_encoding
+from ..remembered import named_tokenizer, read_encoding
 from ..tokenizers.subwords import build_tokenizer
 from .formats import FORMATS, Logits
 from .model import to_transformers
@@ -57,6 +57,7 @@ def export(
     force: bool = False,
     head: str | None = None,
     min_agreement: float | None = None,
+    max_length: int | None = None,
 ) -> Parity:
     """Write ``out`` after a comparison; complete or not at all.
 
@@ -67,6 +68,7 @@ def export(
             the data's validation texts
         tolerance, min_agreement: see :func:`check_parity`
         head: the classification head to serve, see :func:`scoring.load`
+        max_length: tokens to which texts are cut, see :func:`longest_of`
 
     Raises:
         ValueError: for any problem; then nothing is written.
@@ -79,7 +81,7 @@ def export(
         folder = os.path.dirname(tokenizer.dictionary) or "."
         if os.path.samefile(folder, out):
             raise ValueError(f"--out must be another folder than that of --tokenizer, got {out}")
-        task, longest = loaded.task, longest_of(loaded)
+        task, longest = loaded.task, longest_of(loaded, max_length)
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
         rows = [fairseq_row(texts_of_one, tokenizer, task, longest) for texts_of_one in texts]
         check_fit(rows, tokenizer_spec, task.source_dictionary)
@@ -110,10 +112,16 @@ def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.
     return loaded
 
 
-def longest_of(loaded: scoring.Loaded) -> int:
-    """Tokens of the longest text: as in training, or the model's own limit where it is unknown."""
+def longest_of(loaded: scoring.Loaded, max_length: int | None = None) -> int:
+    """Tokens of the longest text.
+
+    Args:
+        max_length: how many (default: as the data was encoded, else the model's positions)
+    """
     positions = loaded.model.max_positions()
-    return min(read_encoding(loaded.data).max_length or positions, positions)
+    if max_length is not None and max_length > positions:
+        raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
+    return max_length or min(read_encoding(loaded.data).max_length or positions, positions)
 
 
 def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:

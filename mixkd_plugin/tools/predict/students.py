@@ -16,9 +16,9 @@ from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
 from ..interop import library
+from ..remembered import named_tokenizer
 from ..scoring import load_trained
 from ..texts.examples import Texts
-from ..tokenizers.remembered import named_tokenizer
 from ..tokenizers.subwords import build_tokenizer
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
@@ -87,12 +87,6 @@ def device_of(name: str) -> torch.device:
         raise ValueError(f"--device must be one that torch has here, got {name}") from error
 
 
-def check_length(wanted: int | None, usual: int, most: int) -> int:
-    if wanted is not None and wanted > most:
-        raise ValueError(f"--max-length must be <= {most}, the student's limit, got {wanted}")
-    return usual if wanted is None else wanted
-
-
 # --- fairseq ---
 
 
@@ -109,7 +103,7 @@ def of_fairseq(
     task, folder = loaded.task, Path(loaded.data)
     if tokenizer_spec is not None and (folder / "input0" / "valid.idx").is_file():
         validation_texts(task, tokenizer)  # refuses another tokenizer than that of the data
-    longest = check_length(max_length, longest_of(loaded), loaded.model.max_positions())
+    longest = longest_of(loaded, max_length)
     inputs, padding = 1 + (folder / "input1").is_dir(), task.source_dictionary.pad()
     loaded.model.eval().to(place)
 
@@ -182,7 +176,9 @@ def _of_folder(
     family = FAMILIES.get(config.model_type)
     if family is not None and family.positions_follow_pad:
         positions -= config.pad_token_id + 1
-    longest = check_length(max_length, min(tokenizer.model_max_length, positions), positions)
+    if max_length is not None and max_length > positions:
+        raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
+    longest = max_length or min(tokenizer.model_max_length, positions)
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
         columns = [list(column) for column in zip(*texts)]

@@ -7,7 +7,7 @@ from typing import Any
 from ..cli import command_parser, run_cli
 from ..evaluation_flags import add_arguments, options_of, paths_of
 from ..export.formats import FORMATS
-from ..tokenizers.remembered import named_tokenizer
+from ..remembered import named_tokenizer
 from ..tokenizers.subwords import TOKENIZERS
 
 FORMS = ("fairseq", *FORMATS)

@@ -14,9 +14,9 @@ from fairseq.data import data_utils
 
 from ...fingerprints import digest_of_file
 from ..locks import locked
+from ..remembered import FILE as NOTE
 from ..results import Run
 from ..texts.glue import TASKS
-from ..tokenizers.remembered import FILE as NOTE
 from . import plan
 from .commands import Commands, name_of
 

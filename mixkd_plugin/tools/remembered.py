@@ -7,8 +7,8 @@ import json
 import os
 from typing import NamedTuple, Optional
 
-from .library import read_json_if_there
-from .subwords import parse_spec
+from .tokenizers.library import read_json_if_there
+from .tokenizers.subwords import parse_spec
 
 FILE = "encoding.json"
 
