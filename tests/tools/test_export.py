@@ -137,7 +137,7 @@ def test_int8_through_the_command_line(tmp_path, student):
 
     again = toy.run_module("mixkd_plugin.tools.export", *arguments, check=False)
     assert again.returncode == 1
-    assert "already has model.onnx: --force replaces it" in again.stdout
+    assert "--out must be new or empty" in again.stdout
     assert "Traceback" not in again.stdout
 
 
