@@ -31,7 +31,6 @@ from ..modules.token_types import number_of_types
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target")
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
 
 Batch = dict[str, Any]
 
@@ -119,6 +118,17 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
     return Loaded(path, model, cfg, task)
+
+
+def load_trained(checkpoint: str, data: str | None, head: str | None = None) -> Loaded:
+    """:func:`load`, with the data folder of its training unless another one is given."""
+    state = read_configured(checkpoint)
+    if not any(name.startswith("classification_heads.") for name in state["model"]):
+        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
+    folder = data or state["cfg"]["task"].get("data") or ""
+    if not Path(folder, "input0", "dict.txt").is_file():
+        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
+    return load_state(checkpoint, state, folder, head)
 
 
 def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | None):

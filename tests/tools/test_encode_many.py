@@ -196,7 +196,7 @@ def test_another_process_was_first(tmp_path, tokenizers, monkeypatch):
         (out / "theirs").touch()
 
     monkeypatch.setattr(command, "write_digests", meanwhile)
-    assert f"--out must be an empty or a new folder, got {out}" in refused(
+    assert f"--out must be new or empty, or with --force a data folder, got {out}" in refused(
         *flags_of(path, path, tokenizers["wordpiece"], out)
     )
     assert [p.name for p in out.iterdir()] == ["theirs"]

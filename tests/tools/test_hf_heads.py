@@ -14,7 +14,8 @@ from fairseq.data import Dictionary
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
+from mixkd_plugin.tools.import_hf import main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
 def make(tmp_path, transformers, kind="bert", head="SequenceClassification", drop=(), **changes):

@@ -12,7 +12,8 @@ from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
+from mixkd_plugin.tools.import_hf import main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 TEXTS = [
     "the <e1> soup </e1> was", "The<e1>soup</e1> cold", "new york city  new  york",

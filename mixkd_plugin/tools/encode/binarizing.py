@@ -41,7 +41,7 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     # <s>, one </s> per text, and the separators of the pair layout
     limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
     if limit < inputs:
-        raise ValueError(f"--max-tokens must leave room for each text, got {max_tokens}")
+        raise ValueError(f"--max-length must leave room for each text, got {max_tokens}")
     return limit
 
 

@@ -1,22 +1,27 @@
 """The export formats: each is written to a folder, and opened from it.
 
+torch is imported where it is used: the help of commands names the formats.
+
 An opened export is a function from token ids (B, T), padded, and their types (B, T), which only
 students of two token types read, to logits (B, C).
 """
 
+from __future__ import annotations
+
 import os
 import tempfile
 from argparse import Namespace
-from typing import Any, Callable, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ...interop import library, quiet
 from ...tokenizers.library import read_json_if_there
-from .model import FirstTokenModel, Served, TypedFirstTokenModel
 
-Logits = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .model import Served
+
+Logits = Callable[["Tensor", "Tensor"], "Tensor"]
 TYPED_INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
@@ -36,6 +41,8 @@ class Format(NamedTuple):
 
 
 def write_hf(served: Served, folder: str) -> None:
+    import torch
+
     activation = getattr(served.head, "activation_fn", torch.tanh)
     if activation is not torch.tanh:
         raise ValueError(
@@ -57,6 +64,10 @@ def _inputs(config: Any, ids: Tensor, types: Tensor) -> dict[str, Tensor]:
 
 
 def write_onnx(served: Served, folder: str) -> None:
+    import torch
+
+    from .model import FirstTokenModel, TypedFirstTokenModel
+
     for name in ("onnx", "onnxscript"):
         library(name)
     config = served.model.config
@@ -96,12 +107,20 @@ def write_onnx_int8(served: Served, folder: str) -> None:
             )
 
 
-def open_onnx(folder: str) -> Logits:
+def onnx_session(path: str) -> Any:
+    """onnxruntime's session on the CPU, with as many threads as torch."""
+    import torch
+
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    path = os.path.join(folder, "model.onnx")
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def open_onnx(folder: str) -> Logits:
+    import torch
+
+    session = onnx_session(os.path.join(folder, "model.onnx"))
     config = Namespace(**read_json_if_there(os.path.join(folder, "config.json")))
     names = {node.name for node in session.get_inputs()}
 

@@ -1,22 +1,20 @@
 """Import a Hugging Face encoder, with or without a classification head, as a fairseq checkpoint.
 
-    python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--labels NAMES] [--force]
+    mixkd import SOURCE --out DIR [--labels NAMES] [--force]
 
 SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
 installed Python package that carries such a folder, or a name on the Hugging Face hub. It supports
 BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT, with any fast
 tokenizer of transformers. Settings are the folder's; its own code is never run.
 
-OUT_DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:OUT_DIR`. An encoder
-is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier can
-be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; OUT_DIR/label has its
+DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:DIR`. An encoder
+is for `--student-init-path DIR/model.pt` and fairseq's `--restore-file`. A classifier can
+be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; DIR/label has its
 classes. layout.py describes the conversion, and check.py compares both.
 """
 
-import argparse
 import contextlib
 import os
-import sys
 from argparse import Namespace
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -28,10 +26,8 @@ from ...interop import quiet
 from ...tokenizers import hf_tokenizer
 from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.library import PADDING
-from ..cli import command_parser, run_cli
 from ..hf_config import EncoderConfig, read_config
 from ..output import atomic_output_dir
-from ..texts.names import split_names
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
 from .layout import WORDS, Weights, convert, fairseq_order, token_types
@@ -199,48 +195,3 @@ def checkpoint(
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
         "last_optimizer_state": None,
     }
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("import_hf", __doc__)
-    add = parser.add_argument
-    add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
-    add("out_dir", metavar="OUT_DIR", help="folder to write: model.pt, dict.txt and tokenizer.json")
-    add("--labels", metavar="A,B,...", help="names of the classes in the head's order")
-    add("--encoder-only", action="store_true", help="import the encoder without its head")
-    add(
-        "--one-token-type",
-        action="store_true",
-        help="of two token types keep the first, for both texts of a pair: other logits of pairs",
-    )
-    add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    labels = split_names(args.labels) if args.labels is not None else None
-    done = import_encoder(
-        args.source, args.out_dir, args.force, labels, args.encoder_only, args.one_token_type
-    )
-    config, difference = done.config, done.difference
-    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
-    print(
-        f"{os.path.join(args.out_dir, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
-        f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
-        f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
-    )
-    print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
-    print("\n".join(done.found))
-    print(f"compared with transformers on {difference.texts} texts and pairs: equal")
-    if difference.pairs > 0:
-        print(
-            "import_hf: WARNING: this classifier has two token types, and the second text of a "
-            "pair gets the first one here (--one-token-type): its logits of pairs differ by up to "
-            f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
-            file=sys.stderr,
-        )
-    print(f"encode texts with --tokenizer {done.tokenizer}")
-
-
-def main(argv=None):
-    run_cli("import_hf", build_parser, work, argv)
