@@ -25,7 +25,7 @@ from torch import Tensor
 from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
 from .. import scoring
-from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
+from ..cli import add_user_dir, command_parser, import_user_dir, positive, run_cli
 from ..interop import library
 from ..output import atomic_output_dir
 from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
@@ -60,6 +60,7 @@ def export(
     force: bool = False,
     head: str | None = None,
     min_agreement: float | None = None,
+    max_length: int | None = None,
 ) -> Parity:
     """Write ``out`` after a comparison; complete or not at all.
 
@@ -69,6 +70,7 @@ def export(
             the data's validation texts
         tolerance, min_agreement: see :func:`check_parity`
         head: the classification head to serve, see :func:`scoring.load`
+        max_length: tokens to which texts are cut (default: the student's positions)
 
     Raises:
         ValueError: for any problem; then nothing is written.
@@ -92,7 +94,9 @@ def export(
         inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
-        write_tokenizer(exported, work, longest)
+        if max_length is not None and max_length > longest:
+            raise ValueError(f"--max-length must be at most {longest}, got {max_length}")
+        write_tokenizer(exported, work, max_length or longest)
         labels = None if task.cfg.regression_target else class_names(task.label_dictionary)
         FORMATS[to].write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)
@@ -165,6 +169,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--min-agreement", type=float, metavar="SHARE",
         help="least share, 0 to 1, of texts with fairseq's class; for regression, correlation of "
              f"the outputs (default: {shares})")  # fmt: skip
+    add("--max-length", type=positive, metavar="N",
+        help="tokens to which texts are cut (default: the student's positions)")  # fmt: skip
     add("--force", action="store_true", help="replace an earlier export in OUT")
     add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
     add_user_dir(parser)
@@ -175,7 +181,7 @@ def work(args: argparse.Namespace) -> None:
     import_user_dir(args.user_dir)
     parity = export(
         args.checkpoint, args.out, args.to, args.tokenizer, args.data, args.text, args.tolerance,
-        args.force, args.classification_head_name, args.min_agreement,
+        args.force, args.classification_head_name, args.min_agreement, args.max_length,
     )  # fmt: skip
     path = os.path.join(args.out, FORMATS[args.to].file)
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")

@@ -78,8 +78,13 @@ def export_tokenizer(
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
-    """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
+    """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json.
+
+    That cuts texts to ``longest`` tokens; AutoTokenizer does with ``truncation=True``.
+    """
+    exported.tokenizer.enable_truncation(longest, direction=exported.side)
     exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    exported.tokenizer.no_truncation()
     roles = {role: exported.names[symbol] for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
     write_settings(roles, folder, longest, exported.side)
 

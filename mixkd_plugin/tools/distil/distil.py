@@ -1,0 +1,150 @@
+"""The work of `distil`: the steps in their order."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..cli import run_cli
+from ..export.texts import spread
+from ..locks import locked
+from ..output import check_folder
+from ..texts.names import join_names
+from . import report
+from .data import Data, read_data, write_tables
+from .options import build_parser
+from .plan import apply_plan, fit_budget, make_plan, save_plan, show_plan
+from .recipes import RECIPES
+from .steps import Steps
+from .teacher import Teacher, find_teacher, labels_of, prepare, tokens_of
+from .training import Run, Trainer, extra_flags
+
+MEASURED = 20_000  # texts whose tokens are counted
+LEAST_MARGIN = 5  # points of the teacher above the largest class
+
+
+def work(args: argparse.Namespace) -> int:
+    if args.plan:
+        apply_plan(args)
+    check_arguments(args)
+    out = Path(args.out).resolve()
+    check_out(out, args.force)
+    extra = extra_flags(args)
+    source = find_teacher(args)
+    data = read_data(args, source.regression)
+    matched = labels_of(source, data, args.labels)
+    with locked(out / "work" / "distil", wait=False) as free:
+        if not free:
+            raise ValueError(
+                f"--out {args.out} is in use by another `mixkd distil`: wait for it, or end it"
+            )
+        return distil(args, Steps(out), source, data, matched, extra)
+
+
+def distil(args, steps: Steps, source, data: Data, matched, extra) -> int:
+    names = {}  # the teacher's name of each of the data's classes
+    if data.classes is not None:
+        named = source.names or matched.order
+        names = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
+        matched_names = list(named)
+    else:
+        matched_names = []
+    tables = write_tables(data, names, steps.work / "texts")
+    teacher = prepare(args, source, matched_names, steps)
+    tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
+    plan = make_plan(args, data, teacher, tokens)
+
+    encoded = steps.work / "data"
+    fields = "text,text2" if data.pairs else "text"
+    words = ["encode", "--train", tables["train"], "--valid", tables["dev"], "--text", fields,
+             "--label", "label", "--tokenizer", teacher.tokenizer, "--max-tokens", plan.length,
+             "--unlabelled", "--out", encoded]  # fmt: skip
+    words += [f"--labels={join_names(matched_names)}"] if matched_names else ["--regression"]
+    steps.tool("data", "Encoding the texts", words, encoded, teacher.after, tables.values())
+    metric = "pearson" if data.classes is None else "accuracy"
+    trainer = Trainer(steps, encoded, plan, metric, extra)
+    after = (*teacher.after, "data")
+    if args.encoder:
+        tuned = trainer.teacher(teacher, after)
+        teacher = teacher._replace(checkpoint=tuned.checkpoint, after=(*teacher.after, "teacher"))
+        after = (*after, "teacher")
+    score = teacher_score(steps, encoded, teacher, after)
+    check_teacher(args, data, score[metric], metric)
+
+    seconds = trainer.trial(teacher, len(data.train), after)
+    minutes = fit_budget(plan, args, data, seconds)
+    notes = [
+        *data.notes,
+        *matched.notes,
+        f"the teacher's {metric} on the dev set: {score[metric]:.1f}",
+    ]
+    print(show_plan(plan, data, teacher, notes, minutes), flush=True)
+    save_plan(plan, args, steps.out / "plan.yaml")
+    if args.dry_run:
+        return 0
+
+    runs: list[Run] = []
+    for seed in range(plan.seed, plan.seed + plan.seeds):
+        for name in plan.recipes:
+            runs.append(trainer.student(name, teacher, seed, len(data.train), after))
+    best = keep(runs)
+    result = report.make(steps, args, plan, data, teacher, encoded, runs, best, matched, metric)
+    print(result.text, flush=True)
+    if args.min_retention is not None and result.retained < args.min_retention:
+        steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
+        return 1
+    return 0
+
+
+def keep(runs: list[Run]) -> Run:
+    """The best run of the recipe with the best mean, that learns from the teacher if one does."""
+    taught = [run for run in runs if RECIPES[run.recipe].taught] or runs
+    by_recipe: dict[str, list[Run]] = {}
+    for run in taught:
+        by_recipe.setdefault(run.recipe, []).append(run)
+    best = max(by_recipe.values(), key=lambda its: sum(run.score for run in its) / len(its))
+    return max(best, key=lambda run: run.score)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise ValueError unless one teacher and one source of texts are given."""
+    if (args.teacher is None) == (args.encoder is None):
+        raise ValueError("either --teacher or --encoder must be given, got "
+                         f"{'both' if args.teacher else 'none'}")  # fmt: skip
+    if (args.train is None) == (args.glue is None):
+        raise ValueError("either --train FILE or --glue DIR --task NAME must be given, got "
+                         f"{'both' if args.train else 'none'}")  # fmt: skip
+    if args.min_retention is not None and not 0 <= args.min_retention <= 1:
+        raise ValueError(f"--min-retention must be in [0, 1], got {args.min_retention:g}")
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Raise ValueError for a folder that cannot be written, or has files of others."""
+    check_folder(str(out))
+    if out.is_dir() and any(out.iterdir()) and not (out / "work" / "steps").is_dir() and not force:
+        raise ValueError(
+            f"--out must be empty, new, or of an earlier `mixkd distil`, got {out}: --force writes into it"
+        )
+
+
+def teacher_score(steps: Steps, encoded: Path, teacher: Teacher, after) -> dict[str, float]:
+    folder = steps.work / "teacher_score"
+    words = ["compare", encoded, f"teacher={teacher.checkpoint}", "--out", folder, "--rounds", 1]
+    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, after)
+    return json.loads((folder / "compare.json").read_text())["models"]["teacher"]
+
+
+def check_teacher(args: argparse.Namespace, data: Data, score: float, metric: str) -> None:
+    """Raise ValueError for a teacher that is hardly better than no model."""
+    least = data.largest_class + LEAST_MARGIN
+    if score < least and not args.allow_weak_teacher:
+        raise ValueError(
+            f"--teacher must have {metric} of at least {least:.1f} on the dev set, {LEAST_MARGIN} "
+            f"points above the largest class, got {score:.1f}: usual causes are another order of "
+            "the labels (--labels), the two texts of a pair swapped (--text), a --length that cuts "
+            "what matters, and texts that were prepared otherwise in its training; "
+            "--allow-weak-teacher goes on"
+        )
+
+
+def main(argv=None):
+    run_cli("distil", build_parser, work, argv)
