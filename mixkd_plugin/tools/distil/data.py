@@ -32,6 +32,11 @@ class Data(NamedTuple):
         return len(self.columns.texts) == 2
 
     @property
+    def without(self) -> int:
+        """Training texts without a label."""
+        return sum(e.label in NO_LABELS for e in self.train)
+
+    @property
     def largest_class(self) -> float:
         """The share of the dev set's largest class, in percent; 0 for a regression."""
         if self.classes is None:
@@ -58,10 +63,7 @@ def read_data(args: argparse.Namespace, regression: bool) -> Data:
     table, notes = read_table(train, columns), []
     given = [fields[table.labels[0]].strip() for _, fields in table.lines]
     regression = bool(regression or args.regression or _have_fractions(given))
-    if regression:
-        targets = Targets(None)
-    else:
-        targets = Targets(classes or find_classes(table))
+    targets = Targets(None) if regression else Targets(classes or find_classes(table))
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if regression else f"{len(targets.classes)} classes"

@@ -9,16 +9,18 @@ from ..export.texts import spread
 from ..locks import locked
 from ..output import check_folder
 from ..texts.names import join_names
-from . import report
 from .data import Data, read_data, write_tables
+from .labels import Matched
 from .options import build_parser
 from .plan import apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
+from .report import Report
 from .steps import Steps
-from .teacher import Teacher, find_teacher, labels_of, prepare, tokens_of
-from .training import Run, Trainer, extra_flags
+from .teacher import Source, Teacher, find_teacher, labels_of, prepare, tokens_of
+from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
+LOCK = Path("work", "distil")
 LEAST_MARGIN = 5  # points of the teacher above the largest class
 
 
@@ -28,66 +30,51 @@ def work(args: argparse.Namespace) -> int:
     check_arguments(args)
     out = Path(args.out).resolve()
     check_out(out, args.force)
-    extra = extra_flags(args)
     source = find_teacher(args)
     data = read_data(args, source.regression)
     matched = labels_of(source, data, args.labels)
-    with locked(out / "work" / "distil", wait=False) as free:
+    with locked(out / LOCK, wait=False) as free:
         if not free:
-            raise ValueError(
-                f"--out {args.out} is in use by another `mixkd distil`: wait for it, or end it"
-            )
-        return distil(args, Steps(out), source, data, matched, extra)
+            raise ValueError(f"--out must be free, got {args.out}, where another distillation runs")
+        return distil(args, Steps(out), source, data, matched)
 
 
-def distil(args, steps: Steps, source, data: Data, matched, extra) -> int:
-    names = {}  # the teacher's name of each of the data's classes
-    if data.classes is not None:
-        named = source.names or matched.order
-        names = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
-        matched_names = list(named)
-    else:
-        matched_names = []
-    tables = write_tables(data, names, steps.work / "texts")
-    teacher = prepare(args, source, matched_names, steps)
+def distil(
+    args: argparse.Namespace, steps: Steps, source: Source, data: Data, matched: Matched
+) -> int:
+    named = list(source.names or matched.order)  # classes, as teacher and student call them
+    of_label = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
+    tables = write_tables(data, of_label, steps.work / "texts")
+    teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens)
-
-    encoded = steps.work / "data"
-    fields = "text,text2" if data.pairs else "text"
-    words = ["encode", "--train", tables["train"], "--valid", tables["dev"], "--text", fields,
-             "--label", "label", "--tokenizer", teacher.tokenizer, "--max-tokens", plan.length,
-             "--unlabelled", "--out", encoded]  # fmt: skip
-    words += [f"--labels={join_names(matched_names)}"] if matched_names else ["--regression"]
-    steps.tool("data", "Encoding the texts", words, encoded, teacher.after, tables.values())
-    metric = "pearson" if data.classes is None else "accuracy"
-    trainer = Trainer(steps, encoded, plan, metric, extra)
-    after = (*teacher.after, "data")
+    encoded, metric = steps.work / "data", "accuracy" if named else "pearson"
+    words = [
+        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
+        "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
+        "--max-tokens", plan.length, "--out", encoded, *(["--unlabelled"] if data.without else []),
+        f"--labels={join_names(named)}" if named else "--regression",
+    ]  # fmt: skip
+    inputs = [*tables.values(), *([] if source.config else [teacher.checkpoint])]
+    steps.tool("data", "Encoding the texts", words, encoded, teacher.after, inputs)
+    trainer = Trainer(steps, encoded, plan, metric, args.flags)
+    teacher = teacher._replace(after=(*teacher.after, "data"))
     if args.encoder:
-        tuned = trainer.teacher(teacher, after)
-        teacher = teacher._replace(checkpoint=tuned.checkpoint, after=(*teacher.after, "teacher"))
-        after = (*after, "teacher")
-    score = teacher_score(steps, encoded, teacher, after)
-    check_teacher(args, data, score[metric], metric)
-
-    seconds = trainer.trial(teacher, len(data.train), after)
-    minutes = fit_budget(plan, args, data, seconds)
-    notes = [
-        *data.notes,
-        *matched.notes,
-        f"the teacher's {metric} on the dev set: {score[metric]:.1f}",
-    ]
+        teacher = trainer.teacher(teacher)
+    score = score_teacher(steps, encoded, teacher)[metric]
+    check_teacher(args, data, score, metric)
+    minutes = fit_budget(plan, args, data, trainer.trial(teacher))
+    notes = [*data.notes, *matched.notes, f"the teacher's {metric} on the dev set is {score:.1f}"]
     print(show_plan(plan, data, teacher, notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
     if args.dry_run:
         return 0
-
-    runs: list[Run] = []
-    for seed in range(plan.seed, plan.seed + plan.seeds):
-        for name in plan.recipes:
-            runs.append(trainer.student(name, teacher, seed, len(data.train), after))
-    best = keep(runs)
-    result = report.make(steps, args, plan, data, teacher, encoded, runs, best, matched, metric)
+    runs = [
+        trainer.student(name, teacher, seed, len(data.train))
+        for seed in range(plan.seed, plan.seed + plan.seeds)
+        for name in plan.recipes
+    ]
+    result = Report(steps, plan, data, teacher, encoded, named, metric).write(runs, keep(runs))
     print(result.text, flush=True)
     if args.min_retention is not None and result.retained < args.min_retention:
         steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
@@ -113,6 +100,14 @@ def check_arguments(args: argparse.Namespace) -> None:
     if (args.train is None) == (args.glue is None):
         raise ValueError("either --train FILE or --glue DIR --task NAME must be given, got "
                          f"{'both' if args.train else 'none'}")  # fmt: skip
+    if (args.glue is None) != (args.task is None):
+        raise ValueError(f"--task must be given with --glue, got {args.task}")
+    if args.flags and not args.flags[0].startswith("-"):
+        raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")
+    for name in ("lr", "minutes"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name} must be > 0, got {value}")
     if args.min_retention is not None and not 0 <= args.min_retention <= 1:
         raise ValueError(f"--min-retention must be in [0, 1], got {args.min_retention:g}")
 
@@ -120,16 +115,18 @@ def check_arguments(args: argparse.Namespace) -> None:
 def check_out(out: Path, force: bool) -> None:
     """Raise ValueError for a folder that cannot be written, or has files of others."""
     check_folder(str(out))
-    if out.is_dir() and any(out.iterdir()) and not (out / "work" / "steps").is_dir() and not force:
+    others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
+    if others and not force:
         raise ValueError(
-            f"--out must be empty, new, or of an earlier `mixkd distil`, got {out}: --force writes into it"
+            f"--out must be empty, new, or of an earlier distillation, got {out}: --force writes "
+            "into it"
         )
 
 
-def teacher_score(steps: Steps, encoded: Path, teacher: Teacher, after) -> dict[str, float]:
+def score_teacher(steps: Steps, encoded: Path, teacher: Teacher) -> dict[str, float]:
     folder = steps.work / "teacher_score"
     words = ["compare", encoded, f"teacher={teacher.checkpoint}", "--out", folder, "--rounds", 1]
-    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, after)
+    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
     return json.loads((folder / "compare.json").read_text())["models"]["teacher"]
 
 

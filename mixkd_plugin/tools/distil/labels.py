@@ -54,25 +54,23 @@ def match_labels(
             order[place] = name
         notes = [] if order == theirs else [f"labels by their names: {_shown(theirs, order)}"]
         return Matched(order, notes)
-    numbers = [str(i) for i in range(outputs)]
-    numbered = [likeness(name) for name in classes] == numbers
+    numbered = [likeness(name) for name in classes] == [str(i) for i in range(outputs)]
     if len(classes) != outputs or (declared and not numbered):
-        raise ValueError(f"the classes must be the teacher's: {lists}; {SETTLE}")
+        raise ValueError(f"the data's classes must be the teacher's: {lists}; {SETTLE}")
     counts = confusion()
-    best = counts.argmax(axis=1)
-    second = np.sort(counts, axis=1)[:, -2]
-    clear = len({*best}) == outputs and (counts.max(axis=1) >= CLEAR * second).all()
-    table = "\n" + tabulate([[n, *row] for n, row in zip(classes, counts)], ["label", *theirs])
-    if not clear and not (numbered and not declared):
-        raise ValueError(f"the labels cannot be matched: {lists}, and on the dev set its answers "
-                         f"are {counts.tolist()}; {SETTLE}")  # fmt: skip
-    if numbered and not declared:
-        if clear and list(best) != list(range(outputs)):
-            raise ValueError(f"output i of the teacher must be label i: {lists}, but its answers on the dev set are "
-                             f"{counts.tolist()}; {SETTLE}")  # fmt: skip
+    best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
+    clear = sorted(best) == [*range(outputs)] and (counts.max(axis=1) >= CLEAR * second).all()
+    same_numbers = numbered and not declared
+    if same_numbers and (not clear or best == [*range(outputs)]):
         return Matched(list(classes), [])
-    order = [classes[list(best).index(i)] for i in range(outputs)]
-    return Matched(order, [f"labels by the teacher's answers: {_shown(theirs, order)}{table}"])
+    if same_numbers or not clear:
+        raise ValueError(
+            f"the labels cannot be matched: {lists}, and its answers to the dev texts of each "
+            f"class are {counts.tolist()}; {SETTLE}"
+        )
+    order = [classes[best.index(i)] for i in range(outputs)]
+    table = tabulate([[n, *row] for n, row in zip(classes, counts)], ["its answers", *theirs])
+    return Matched(order, [f"labels by the teacher's answers: {_shown(theirs, order)}", table])
 
 
 def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:

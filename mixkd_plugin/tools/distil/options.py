@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         "found by name)")  # fmt: skip
     add("--label", metavar="COLUMN", help="column of the label (default: found by name)")
     add("--regression", action="store_true", default=None,
-        help="labels are numbers (default: if some have a fraction, or the teacher has one output)")  # fmt: skip
+        help="labels are numbers (default: if some have a fraction, or the teacher has "
+        "one output)")  # fmt: skip
     add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, for "
         "the teacher to answer: a table, or a text on each line; repeatable")  # fmt: skip
 
@@ -51,8 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
         "99.5th percentile, at most the model's)")  # fmt: skip
 
     add = parser.add_argument_group("training").add_argument
-    add("--recipe", choices=(AUTO, *RECIPES), help="; ".join(f"{n}: {r.about}"
-        for n, r in RECIPES.items()) + f"; {AUTO}: mixkd and kd, the better is kept (default)")  # fmt: skip
+    each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+    add("--recipe", choices=(AUTO, *RECIPES),
+        help=f"{each}; {AUTO}: mixkd and kd, the better is kept (default)")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")

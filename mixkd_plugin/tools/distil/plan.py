@@ -11,7 +11,7 @@ import yaml
 from tabulate import tabulate
 
 from ..study.jobs import atomic_write
-from .data import NO_LABELS, Data
+from .data import Data
 from .recipes import AUTO, chosen_recipes
 from .teacher import Teacher
 
@@ -21,6 +21,7 @@ ROWS = 32  # sequences in an update
 WARMUP = 0.06  # share of the updates
 POINTS = 10  # validations of a run
 LEAST_UPDATES = 400
+LEAST_TIMED = 20  # updates, whatever --minutes says
 START_SECONDS = 12  # of a fairseq-train, before its first update
 PATHS = ("teacher", "encoder", "train", "dev", "glue")
 NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
@@ -42,9 +43,12 @@ class Plan(NamedTuple):
     def recipes(self) -> list[str]:
         return chosen_recipes(self.values["recipe"], self.values["fine_tuned_too"])
 
-    @property
-    def warmup(self) -> int:
-        return max(1, round(WARMUP * self.values["updates"]))
+    def onnx_formats(self, out: Path) -> dict[str, Path]:
+        """The formats of --onnx and --int8, and where they go."""
+        formats = {"onnx": "onnx", "onnx-int8": "int8"}
+        wanted = [form for form, flag in formats.items() if self.values[flag]]
+        only = out / "onnx"
+        return {form: only / form if len(wanted) > 1 else only for form in wanted}
 
 
 def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
@@ -84,12 +88,9 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     gpu = torch.cuda.is_available() and not args.cpu
     half = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp16"
     choose("precision", half if gpu else "fp32", f"on {device_name(gpu)}")
-    plan.values["cpu"] = not gpu
-    choose("teacher_updates", max(200, 3 * examples // rows), "3 passes, at least 200")
-    for name, least in (("lr", 0), ("minutes", 0), ("min_retention", None)):
-        value = getattr(args, name)
-        if value is not None and least is not None and not value > least:
-            raise ValueError(f"--{name.replace('_', '-')} must be > 0, got {value}")
+    plan.values.update(cpu=not gpu, onnx=bool(args.onnx), int8=bool(args.int8))
+    if args.encoder:
+        choose("teacher_updates", max(200, 3 * examples // rows), "3 passes, at least 200")
     return plan
 
 
@@ -108,12 +109,14 @@ def fit_budget(plan: Plan, args: argparse.Namespace, data: Data, seconds: float)
     scored = 0.4 * POINTS * len(data.dev) / plan.batch_size  # in updates: no backward pass
     if args.minutes is not None:
         room = 60 * args.minutes / runs - START_SECONDS
-        if room < 20 * seconds:
-            raise ValueError(f"--minutes must be at least {runs * (START_SECONDS + 20 * seconds) / 60:.1f} "
-                             f"for {runs} runs, got {args.minutes:g}")  # fmt: skip
+        if room < LEAST_TIMED * seconds:
+            least = runs * (START_SECONDS + LEAST_TIMED * seconds) / 60
+            raise ValueError(
+                f"--minutes must be at least {least:.1f} for {runs} runs, got {args.minutes:g}"
+            )
         possible = int(room / seconds - scored)
         if possible < plan.updates:
-            plan.values["updates"] = max(20, possible)
+            plan.values["updates"] = max(LEAST_TIMED, possible)
             plan.why["updates"] = f"what {args.minutes:g} minutes have room for"
     return runs * (START_SECONDS + (plan.updates + scored) * seconds) / 60
 
@@ -124,26 +127,25 @@ def fit_budget(plan: Plan, args: argparse.Namespace, data: Data, seconds: float)
 def show_plan(
     plan: Plan, data: Data, teacher: Teacher, notes: Sequence[str], minutes: float
 ) -> str:
-    sizes = teacher.sizes
-    without = sum(e.label in NO_LABELS for e in data.train)
+    sizes, deep = teacher.sizes, teacher.sizes.encoder_layers
+    share = parameters(teacher, plan.layers) / parameters(teacher, deep)
     rows = [
-        ("teacher", f"{sizes.encoder_layers} layers of {sizes.encoder_embed_dim}", str(teacher.checkpoint)),
+        ("teacher", f"{deep} layers of {sizes.encoder_embed_dim}", str(teacher.checkpoint)),
         ("texts", f"{len(data.train)} to train on, {len(data.dev)} to score on",
-         f"{without} without a label" if without else "all have labels"),
-        ("size", f"{parameters(sizes, plan.layers) / parameters(sizes, sizes.encoder_layers):.0%} "
-         "of the teacher's parameters", "the embeddings are kept"),
+         f"{data.without} without a label" if data.without else "all have labels"),
+        ("size", f"{share:.0%} of the teacher's parameters", "embeddings stay as they are"),
     ]  # fmt: skip
-    rows += [(name.replace("_", " "), plan.values[name], plan.why[name]) for name in plan.why
-             if name != "teacher_updates" or "encoder" in teacher.after]  # fmt: skip
+    rows += [(name.replace("_", " "), plan.values[name], why) for name, why in plan.why.items()]
     rows.append(("expected", f"{minutes:.1f} minutes of training", "measured on a few updates"))
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
     return "\n".join(["", *notes, "", table, ""])
 
 
-def parameters(sizes: argparse.Namespace, layers: int) -> int:
-    """Of a student or the teacher, without its vocabulary's head."""
+def parameters(teacher: Teacher, layers: int) -> int:
+    """Of a student or the teacher, without heads."""
+    sizes = teacher.sizes
     width, inner = sizes.encoder_embed_dim, sizes.encoder_ffn_embed_dim
-    words = getattr(sizes, "vocabulary", 0) + sizes.max_positions
+    words = teacher.words + sizes.max_positions
     return width * words + layers * (4 * width * width + 2 * width * inner + 9 * width + inner)
 
 
@@ -157,8 +159,6 @@ def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
         known["unlabelled"] = [str(Path(file).resolve()) for file in known["unlabelled"]]
     values = {**known, **plan.values}
     values = {name: value for name, value in values.items() if name not in NOT_SAVED}
-    if not args.encoder:
-        values.pop("teacher_updates")
     atomic_write(path, yaml.safe_dump(values, sort_keys=False))
 
 
@@ -177,7 +177,7 @@ def apply_plan(args: argparse.Namespace) -> None:
     unknown = {*values} - {*vars(args)} if isinstance(values, dict) else {"no settings"}
     if unknown:
         raise ValueError(
-            f"--plan must have flags of this command alone, got {', '.join(sorted(unknown))} in {args.plan}"
+            f"--plan must have the names of flags alone, got {', '.join(map(str, unknown))}"
         )
     if args.minutes is not None:
         values.pop("updates", None)

@@ -1,6 +1,5 @@
 """What a distillation leaves: the student in its formats, its model card, and the report."""
 
-import argparse
 import json
 import shutil
 import statistics
@@ -13,15 +12,15 @@ from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..study.jobs import atomic_write
 from .data import Data
-from .labels import Matched
 from .plan import Plan
 from .recipes import RECIPES
 from .steps import Steps, has_libraries
 from .teacher import Teacher
 from .training import Run
 
-TEACHER = "teacher"
+TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
+COPIED = ("recipe", "seed", "score")
 
 
 class Result(NamedTuple):
@@ -29,138 +28,134 @@ class Result(NamedTuple):
     retained: float  # the student's share of the teacher's score
 
 
-def make(steps: Steps, args: argparse.Namespace, plan: Plan, data: Data, teacher: Teacher,
-         encoded: Path, runs: list[Run], best: Run, matched: Matched, metric: str) -> Result:  # fmt: skip
-    after = [*teacher.after, "data", *(f"{run.recipe}-{run.seed}" for run in runs)]
-    export(steps, args, plan, teacher, encoded, best, matched, after)
-    serving = measure(steps, teacher, encoded, first_of(runs, best), after)
-    rows = serving["models"]
-    taught, student = rows[f"{TEACHER}, fairseq"][metric], rows[f"{best.title}, fairseq"][metric]
-    retained = student / taught if taught > 0 else 0.0
-    figures = {
-        "metric": metric,
-        "teacher": taught,
-        "student": student,
-        "recipe": best.recipe,
-        "retained": retained,
-        "runs": [{"recipe": r.recipe, "seed": r.seed, "score": r.score} for r in runs],
-        "models": rows,
-        "recall": recalls(encoded, teacher, best) if data.classes else {},
-        "plan": plan.values,
-    }
-    text = as_markdown(figures, runs, best, plan)
-    folder = steps.out / "report"
-    folder.mkdir(exist_ok=True)
-    atomic_write(folder / "report.json", json.dumps(figures, indent=2, default=str))
-    atomic_write(folder / "report.md", text)
-    plot_quality(
-        rows, f"{TEACHER}, fairseq", "Quality and latency", str(folder / "report.png"), x="p50"
-    )
-    atomic_write(steps.out / "README.md", card(text, plan, data, best))
-    return Result(text, retained)
+class Report(NamedTuple):
+    """
+    data, encoded: the texts, and their data folder
+    names: of the classes; none for a regression
+    metric: by which students are chosen
+    """
 
+    steps: Steps
+    plan: Plan
+    data: Data
+    teacher: Teacher
+    encoded: Path
+    names: list[str]
+    metric: str
 
-def export(steps, args, plan, teacher, encoded, best, matched, after) -> None:
-    """OUT as a Hugging Face folder, checkpoint.pt and OUT/onnx."""
-    wanted = {"hf": steps.work / "hf"}
-    if args.onnx or args.int8:
-        wanted["onnx-int8" if args.int8 else "onnx"] = steps.work / "onnx"
-    for form, folder in wanted.items():
-        words = ["export", best.checkpoint, folder, "--to", form, "--tokenizer", teacher.tokenizer,
-                 "--data", encoded, "--max-length", plan.length]  # fmt: skip
-        steps.tool(f"export-{form}", f"Exporting the student to {form}", words, folder, after)
-        target = steps.out if form == "hf" else steps.out / "onnx"
-        target.mkdir(exist_ok=True)
-        for file in sorted(folder.iterdir()):
-            unfinished = target / f".{file.name}.tmp"
-            shutil.copyfile(file, unfinished)
-            unfinished.replace(target / file.name)
-    unfinished = steps.out / ".checkpoint.tmp"
-    shutil.copyfile(best.checkpoint, unfinished)
-    unfinished.replace(steps.out / "checkpoint.pt")
+    def write(self, runs: list[Run], best: Run) -> Result:
+        """Everything in --out but the work folder."""
+        after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
+        self.export(best, after)
+        chosen = {best.title: best}  # a run of each recipe
+        for run in sorted(runs, key=lambda run: -run.score):
+            chosen.setdefault(run.title, run)
+        rows = self.measure(chosen, after)
+        taught, student = (rows[f"{n}, {FAIRSEQ}"][self.metric] for n in (TEACHER, best.title))
+        figures = {
+            "metric": self.metric,
+            "teacher": taught,
+            "student": student,
+            "recipe": best.recipe,
+            "retained": student / taught if taught > 0 else 0.0,
+            "runs": [{key: getattr(run, key) for key in COPIED} for run in runs],
+            "models": rows,
+            "recall": self.recalls(best) if self.names else {},
+            "plan": self.plan.values,
+        }
+        out, folder = self.steps.out, self.steps.out / "report"
+        folder.mkdir(exist_ok=True)
+        text = self.markdown(figures, runs, best)
+        atomic_write(folder / "report.json", json.dumps(figures, indent=2))
+        atomic_write(folder / "report.md", text)
+        atomic_write(out / "README.md", self.card(text, best))
+        title, first = "Quality and latency", f"{TEACHER}, {FAIRSEQ}"
+        plot_quality(rows, first, title, str(folder / "report.png"), x="p50")
+        return Result(text, figures["retained"])
 
+    def export(self, best: Run, after: list[str]) -> None:
+        """--out as a Hugging Face folder, checkpoint.pt, and onnx/."""
+        work, out, plan = self.steps.work, self.steps.out, self.plan
+        for form, target in {"hf": out, **plan.onnx_formats(out)}.items():
+            folder = work / "exports" / form
+            words = [
+                "export", best.checkpoint, folder, "--to", form, "--data", self.encoded,
+                "--tokenizer", self.teacher.tokenizer, "--max-length", plan.length,
+            ]  # fmt: skip
+            text = f"Exporting the student to {form}"
+            self.steps.tool(f"export-{form}", text, words, folder, after)
+            for file in sorted(folder.iterdir()):
+                copy(file, target / file.name)
+            if self.names:  # fairseq's have no blanks
+                config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+                config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
+                config["label2id"] = {name: i for i, name in enumerate(self.names)}
+                atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+        copy(best.checkpoint, out / "checkpoint.pt")
 
-def first_of(runs: list[Run], best: Run) -> dict[str, Run]:
-    """A run of each recipe: the kept one, and the best of the others."""
-    chosen = {best.title: best}
-    for run in sorted(runs, key=lambda run: -run.score):
-        chosen.setdefault(run.title, run)
-    return chosen
+    def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
+        """The measures of `serving_report`, by model and format."""
+        folder = self.steps.work / "serving"
+        paths = {TEACHER: self.teacher.checkpoint, **{t: r.checkpoint for t, r in chosen.items()}}
+        words = [
+            "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
+            "--tokenizer", self.teacher.tokenizer, "--out", folder,
+            "--formats", f"{FAIRSEQ},onnx-int8" if has_libraries(*ONNX) else FAIRSEQ,
+        ]  # fmt: skip
+        self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
+        return json.loads((folder / "serving.json").read_text())["models"]
 
+    def recalls(self, best: Run) -> dict[str, dict[str, float]]:
+        """Of each class, in percent, of teacher and student."""
+        paths = {TEACHER: str(self.teacher.checkpoint), "student": str(best.checkpoint)}
+        ours = evaluation(str(self.encoded), paths, TEACHER)
+        targets, found = ours.targets.flatten(), {}
+        for name, one in ours.loaded.items():
+            right = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1) == targets
+            for i, label in enumerate(self.names):
+                if (targets == i).any():
+                    recall = 100 * right[targets == i].double().mean().item()
+                    found.setdefault(label, {})[name] = recall
+        return found
 
-def measure(
-    steps: Steps, teacher: Teacher, encoded: Path, chosen: dict[str, Run], after
-) -> dict[str, Any]:
-    folder = steps.work / "serving"
-    formats = "fairseq,onnx-int8" if has_libraries(*ONNX) else "fairseq"
-    models = [
-        f"{TEACHER}={teacher.checkpoint}",
-        *(f"{t}={r.checkpoint}" for t, r in chosen.items()),
-    ]
-    words = ["serving_report", encoded, *models, "--tokenizer", teacher.tokenizer, "--out", folder,
-             "--formats", formats]  # fmt: skip
-    steps.tool("serving", "Measuring quality and speed", words, folder, after)
-    return json.loads((folder / "serving.json").read_text())
+    def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
+        shown, rows = QUALITY[self.metric][0], figures["models"]
+        scores: dict[str, list[float]] = {}
+        for run in runs:
+            scores.setdefault(run.title, []).append(run.score)
+        recall = figures["recall"].items()
+        parts = [
+            f"The student ({best.title}, {self.plan.layers} layers) has {figures['student']:.1f}, "
+            f"the teacher {figures['teacher']:.1f} ({shown}): {figures['retained']:.1%} retained.",
+            table(
+                ["model", shown, "MB", "latency p50, ms", "texts a second"],
+                [[name, row[self.metric], row["megabytes"], row["p50"],
+                  row["sentences_per_second"]] for name, row in rows.items()],
+            ),
+            table(
+                ["recipe", shown, "deviation", "seeds"],
+                [[title, statistics.mean(its), statistics.stdev(its) if len(its) > 1 else "",
+                  len(its)] for title, its in scores.items()],
+            ),
+            table(
+                ["class", "recall of the teacher, %", "of the student, %", "difference"],
+                [[label, its[TEACHER], its["student"], its["student"] - its[TEACHER]]
+                 for label, its in recall],
+            ),
+            "The best of a run's checkpoints and the recipe were chosen on the dev set: on new "
+            "texts expect a little less.",
+        ]  # fmt: skip
+        return "\n\n".join(filter(None, parts)) + "\n"
 
-
-def recalls(encoded: Path, teacher: Teacher, best: Run) -> dict[str, dict[str, float]]:
-    """Of each class, in percent, of teacher and student."""
-    paths = {TEACHER: str(teacher.checkpoint), "student": str(best.checkpoint)}
-    ours = evaluation(str(encoded), paths, TEACHER)
-    dictionary = ours.loaded[TEACHER].task.label_dictionary
-    found: dict[str, dict[str, float]] = {}
-    for name, one in ours.loaded.items():
-        answers = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1)
-        for i, label in enumerate(
-            dictionary.symbols[dictionary.nspecial :][: one.task.cfg.num_classes]
-        ):
-            of_it = ours.targets.flatten() == i
-            if of_it.any():
-                recall = 100 * (answers[of_it] == i).double().mean().item()
-                found.setdefault(label, {})[name] = recall
-    return found
-
-
-def as_markdown(figures: dict[str, Any], runs: list[Run], best: Run, plan: Plan) -> str:
-    metric = figures["metric"]
-    scores: dict[str, list[float]] = {}
-    for run in runs:
-        scores.setdefault(run.title, []).append(run.score)
-    shown = QUALITY[metric][0]
-    by_recipe = tabulate([
-        (title, f"{statistics.mean(found):.1f}",
-         f"{statistics.stdev(found):.1f}" if len(found) > 1 else "", len(found))
-        for title, found in scores.items()
-    ], ["recipe", shown, "deviation", "seeds"], tablefmt="pipe", disable_numparse=True)  # fmt: skip
-    by_model = tabulate([
-        (name, f"{row[metric]:.1f}", f"{row['megabytes']:.1f}", f"{row['p50']:.1f}",
-         f"{row['sentences_per_second']:.0f}") for name, row in figures["models"].items()
-    ], ["model", shown, "MB", "latency p50, ms", "texts a second"], tablefmt="pipe", disable_numparse=True)  # fmt: skip
-    parts = [
-        f"The student ({best.title}, {plan.layers} layers) has {figures['student']:.1f} of the teacher's "
-        f"{figures['teacher']:.1f} ({shown}): {figures['retained']:.1%} are retained.",
-        by_model,
-        by_recipe,
-        "The best of a run's checkpoints and the recipe were chosen on the dev set: on new texts "
-        "expect a little less.",
-    ]
-    if figures["recall"]:
-        rows = [(label, f"{its[TEACHER]:.1f}", f"{its['student']:.1f}", f"{its['student'] - its[TEACHER]:+.1f}")
-                for label, its in figures["recall"].items()]  # fmt: skip
-        head = ["class", "recall of the teacher, %", "of the student, %", "difference"]
-        parts.insert(3, tabulate(rows, head, tablefmt="pipe", disable_numparse=True))
-    return "\n\n".join(parts) + "\n"
-
-
-def card(text: str, plan: Plan, data: Data, best: Run) -> str:
-    """README.md of the student."""
-    example = '{"text": "...", "text_pair": "..."}' if data.pairs else '"..."'
-    return f"""---
+    def card(self, text: str, best: Run) -> str:
+        """README.md of the student."""
+        example = '{"text": "...", "text_pair": "..."}' if self.data.pairs else '"..."'
+        return f"""---
 library_name: transformers
 pipeline_tag: text-classification
 ---
 
-# A student of {plan.layers} layers
+# A student of {self.plan.layers} layers
 
 {text}
 ```python
@@ -170,7 +165,22 @@ classify = pipeline("text-classification", model=".", truncation=True)
 print(classify({example}))
 ```
 
-Texts of more than {plan.length} tokens are cut, as in training. Recipe: {RECIPES[best.recipe].about}.
+Texts of more than {self.plan.length} tokens are cut, as in training.
+It learnt from: {RECIPES[best.recipe].about}.
 `commands.sh` has every command that made it, `plan.yaml` its settings, `checkpoint.pt` is the
 fairseq checkpoint.
 """
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """In Markdown, numbers with one decimal; nothing without rows."""
+    cells = [[f"{c:.1f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    return tabulate(cells, header, tablefmt="pipe", disable_numparse=True) if rows else ""
+
+
+def copy(file: Path, target: Path) -> None:
+    """Complete or not at all."""
+    target.parent.mkdir(exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(file, unfinished)
+    unfinished.replace(target)

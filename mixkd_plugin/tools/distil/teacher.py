@@ -15,6 +15,7 @@ import numpy as np
 
 from ...checkpoints.checks import heads_of
 from ...checkpoints.configured import read_configured
+from ...checkpoints.settings import boolean
 from ...models.rebuild import model_class
 from ...models.roberta_settings import roberta_settings
 from ..export.texts import spread
@@ -29,6 +30,7 @@ from .data import Data
 from .labels import Matched, match_labels
 from .steps import Steps
 
+READ = (".json", ".txt", ".model", ".safetensors", ".bin")  # of a Hugging Face folder
 ASKED = 500  # dev texts by which labels are matched
 
 
@@ -51,7 +53,8 @@ class Teacher(NamedTuple):
     checkpoint: Path
     tokenizer: str  # KIND:PATH
     sizes: Namespace  # the model's settings, by fairseq's names
-    after: tuple[str, ...]  # steps that made it
+    words: int  # in its vocabulary
+    after: tuple[str, ...]  # the steps before
 
 
 def find_teacher(args: argparse.Namespace) -> Source:
@@ -60,46 +63,53 @@ def find_teacher(args: argparse.Namespace) -> Source:
         folder = find_source(args.encoder)
         return Source(folder, read_config(folder), 0, None)
     if os.path.isfile(args.teacher):
-        state = read_configured(args.teacher)
-        heads = heads_of(state["model"])
-        if HEAD not in heads:
-            raise ValueError(f"--teacher must have a head {HEAD}, got {args.teacher}")
-        names = Path(args.teacher).with_name("label") / "dict.txt"
-        known = (
-            [line.split()[0] for line in names.read_text(encoding="utf-8").splitlines()]
-            if names.is_file()
-            else []
-        )
-        return Source(args.teacher, None, heads[HEAD], known[: heads[HEAD]] or None)
+        return _fairseq_source(args.teacher)
     folder = find_source(args.teacher)
     config = read_config(folder)
     named = config.raw.get("id2label") or {}
-    named = (
-        list(named) if isinstance(named, list) else [str(named[k]) for k in sorted(named, key=int)]
-    )
+    if isinstance(named, dict):
+        named = [named[key] for key in sorted(named, key=int)]
+    unnamed = all(re.fullmatch(r"LABEL_\d+|\d+", str(name)) for name in named)
     outputs = len(named) or config.raw.get("num_labels", 2)
-    unnamed = all(re.fullmatch(r"LABEL_\d+|\d+", name) for name in named)
-    return Source(folder, config, outputs, None if unnamed else named)
+    return Source(folder, config, outputs, None if unnamed else [str(name) for name in named])
+
+
+def _fairseq_source(path: str) -> Source:
+    """A checkpoint; its classes are in its data folder, or beside it."""
+    state = read_configured(path)
+    heads, task = heads_of(state["model"]), state["cfg"]["task"]
+    if HEAD not in heads:
+        raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
+    folders = (task.get("data") or "", os.path.dirname(path))
+    files = [Path(folder, "label", "dict.txt") for folder in folders]
+    found = [file.read_text(encoding="utf-8") for file in files if file.is_file()][:1]
+    names = [line.split()[0] for text in found for line in text.splitlines() if line.strip()]
+    regression = boolean(task, "regression_target")
+    names = None if regression else names[: heads[HEAD]] or None
+    return Source(path, None, 1 if regression else heads[HEAD], names)
 
 
 def labels_of(source: Source, data: Data, given: str | None) -> Matched:
-    """The data's label of each output."""
-    if data.classes is None:
-        if source.outputs > 1:
-            raise ValueError(f"--teacher must be a regression for the data's numbers, got "
-                             f"{source.outputs} classes: --label names another column")  # fmt: skip
-        return Matched([], [])
+    """The data's label of each output.
+
+    Raises:
+        ValueError: where teacher and data do not fit each other.
+    """
     if not source.outputs:
-        return Matched(list(data.classes), [])
-    if source.regression:
+        return Matched(list(data.classes or ()), [])
+    if source.regression != (data.classes is None):
+        kinds = "a regression", f"a classifier of {source.outputs} classes"
         raise ValueError(
-            f"--teacher must be a classifier for the classes {join_names(data.classes)}, got a regression"
+            f"--teacher must be {kinds[data.classes is not None]} for the data's labels, got "
+            f"{kinds[not source.regression]}: --label names another column"
         )
+    if data.classes is None:
+        return Matched([], [])
 
     def confusion() -> np.ndarray:
         if source.config is None:
             raise ValueError(
-                f"--labels must name the outputs of {source.path}, which has no label/dict.txt beside it"
+                f"--labels must be given for {source.path}, which has no label/dict.txt"
             )
         asked = spread(data.dev, ASKED)
         counts = np.zeros((len(data.classes), source.outputs), int)
@@ -129,43 +139,38 @@ def answers(folder: str, texts: Sequence[tuple[str, ...]], batch: int = 32) -> l
     return found
 
 
-def prepare(args: argparse.Namespace, source: Source, names: list[str], steps: Steps) -> Teacher:
-    """Import the teacher, or the encoder; ``names``: of its outputs, [] for a regression."""
+def prepare(
+    args: argparse.Namespace, source: Source, names: Sequence[str], steps: Steps
+) -> Teacher:
+    """Import the teacher, or the encoder; ``names``: of its outputs, none for a regression."""
+    path = os.path.abspath(source.path)
     if source.config is None:
-        tokenizer = args.tokenizer or f"hf:{os.path.dirname(os.path.abspath(source.path))}"
-        return Teacher(Path(source.path).resolve(), tokenizer, sizes_of(source.path), ())
+        tokenizer = args.tokenizer or f"hf:{os.path.dirname(path)}"
+        return Teacher(Path(path), tokenizer, *sizes_of(path), ())
     kind = "encoder" if args.encoder else "teacher"
     folder = steps.work / kind
     more = ["--encoder-only"] if args.encoder else []
     if names and source.names is None and not args.encoder:
-        more = ["--labels", join_names(names)]
-    files = [
-        p
-        for p in sorted(Path(source.path).iterdir())
-        if p.suffix in (".json", ".txt", ".model", ".safetensors", ".bin")
-    ]
-    steps.tool(
-        kind,
-        f"Importing the {kind}",
-        ["import_hf", source.path, folder, *more],
-        folder,
-        inputs=files,
-    )
-    return Teacher(folder / "model.pt", f"hf:{folder}", sizes_of(str(folder / "model.pt")), (kind,))
+        more = [f"--labels={join_names(names)}"]
+    files = [file for file in sorted(Path(path).iterdir()) if file.suffix in READ]
+    words = ["import_hf", path, folder, *more]
+    steps.tool(kind, f"Importing the {kind}", words, folder, inputs=files)
+    checkpoint = folder / "model.pt"
+    return Teacher(checkpoint, f"hf:{folder}", *sizes_of(str(checkpoint)), (kind,))
 
 
-def sizes_of(checkpoint: str) -> Namespace:
+def sizes_of(checkpoint: str) -> tuple[Namespace, int]:
+    """The settings of a model, and the number of its words."""
     state = read_configured(checkpoint)
-    settings = state["cfg"]["model"]
-    return roberta_settings(model_class(settings), settings, state["model"], PADDING_INDEX)
+    settings, weights = state["cfg"]["model"], state["model"]
+    sizes = roberta_settings(model_class(settings), settings, weights, PADDING_INDEX)
+    (words,) = {len(w) for name, w in weights.items() if name.endswith("embed_tokens.weight")}
+    return sizes, words
 
 
 def tokens_of(tokenizer: str, examples: Sequence) -> np.ndarray:
     """Tokens of each example, special ones included."""
     cut = build_tokenizer(tokenizer)
-    columns = zip(*(e.texts for e in examples))
-    lengths = np.sum(
-        [[len(pieces) for pieces in cut.encode_batch(list(texts))] for texts in columns], axis=0
-    )
-    inputs = len(examples[0].texts)
-    return lengths + 1 + inputs + (inputs - 1) * cut.separators
+    columns = [cut.encode_batch(list(texts)) for texts in zip(*(e.texts for e in examples))]
+    lengths = np.sum([[*map(len, column)] for column in columns], axis=0)
+    return lengths + 1 + len(columns) + (len(columns) - 1) * cut.separators

@@ -1,11 +1,10 @@
 """The runs of `fairseq-train`: their flags, the trial, and what is kept of each."""
 
-import argparse
 import math
 import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,13 @@ import torch
 from ...checkpoints.safe_load import read_checkpoint
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
-from .plan import POINTS, Plan, rate
+from .plan import POINTS, WARMUP, Plan, rate
 from .recipes import RECIPES, Recipe
 from .steps import Steps
 from .teacher import Teacher
 
 TRIAL_UPDATES, TRIAL_INTERVAL = 6, 2
+KEPT = "best.pt"  # of a run
 SIZES = ("encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "max_positions")
 SIZES += ("activation_fn", "pooler_activation_fn")
 
@@ -72,7 +72,7 @@ class Trainer:
         every = math.ceil(updates / POINTS)
         return [
             "--lr", f"{lr:g}", "--lr-scheduler", "polynomial_decay",
-            "--warmup-updates", max(1, round(0.06 * updates)),
+            "--warmup-updates", max(1, round(WARMUP * updates)),
             "--total-num-update", updates, "--max-update", updates, "--log-interval", 10,
             "--validate-interval", 1000000, "--validate-interval-updates", every,
             "--save-interval", 1000000, "--save-interval-updates", every,
@@ -81,24 +81,23 @@ class Trainer:
         ]  # fmt: skip
 
     def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
-        recipe = RECIPES[name]
-        words = self.flags(
-            recipe, teacher.sizes, self.plan.layers, teacher.checkpoint, seed, folder
-        )
+        recipe, layers = RECIPES[name], self.plan.layers
+        words = self.flags(recipe, teacher.sizes, layers, teacher.checkpoint, seed, folder)
         return words + ["--teacher-path", teacher.checkpoint] if recipe.taught else words
 
-    def trial(self, teacher: Teacher, examples: int, after: Sequence[str]) -> float:
+    def trial(self, teacher: Teacher) -> float:
         """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit."""
-        name = self.plan.recipes[0]
-        folder = self.steps.work / "trial"
+        folder, log = self.steps.work / "trial", self.steps.log("trial")
 
         def run() -> float:
-            words = self.student_flags(name, teacher, 1, folder)
-            words += ["--lr", 1e-5, "--max-update", TRIAL_UPDATES, "--no-save", "--disable-validation",
-                      "--log-interval", TRIAL_INTERVAL, *self.extra]  # fmt: skip
-            log = self.steps.log("trial")
-            return self.steps.train("trial", "Measuring a few updates", words, folder, TRIAL_UPDATES,
-                                    after, lambda: seconds_of_update(log))  # fmt: skip
+            words = self.student_flags(self.plan.recipes[0], teacher, 1, folder) + [
+                "--lr", 1e-5, "--max-update", TRIAL_UPDATES, "--log-interval", TRIAL_INTERVAL,
+                "--no-save", "--disable-validation", *self.extra,
+            ]  # fmt: skip
+            text, finish = "Measuring a few updates", partial(seconds_of_update, log)
+            return self.steps.train(
+                "trial", text, words, folder, TRIAL_UPDATES, teacher.after, finish
+            )
 
         try:
             return run()
@@ -109,49 +108,47 @@ class Trainer:
         self.plan.why["batch_size"] = "halved, to fit into the GPU's memory"
         return run()
 
-    def student(
-        self, name: str, teacher: Teacher, seed: int, examples: int, after: Iterable[str]
-    ) -> Run:
-        step = f"{name}-{seed}"
-        folder, plan = self.steps.work / "runs" / step, self.plan
-        words = self.student_flags(name, teacher, seed, folder) + self.schedule(
-            plan.updates, plan.lr
-        )
-        if RECIPES[name].taught and plan.updates * plan.batch_size >= examples:
+    def student(self, name: str, teacher: Teacher, seed: int, examples: int) -> Run:
+        step, plan = f"{name}-{seed}", self.plan
+        words = self.student_flags(name, teacher, seed, self.folder(step))
+        words += self.schedule(plan.updates, plan.lr)
+        if RECIPES[name].taught and plan.updates * plan.batch_size >= examples:  # else one by one
             words += ["--teacher-cache", self.steps.work / "teacher_logits"]
         text = f"Training {RECIPES[name].title}, seed {seed}, {plan.updates} updates"
-        return self._run(step, text, words + self.extra, folder, plan.updates, name, seed, after)
+        score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
+        return Run(name, seed, self.folder(step) / KEPT, score)
 
-    def teacher(self, encoder: Teacher, after: Iterable[str]) -> Run:
-        """Fine-tune the encoder."""
-        plan, folder = self.plan, self.steps.work / "runs" / "teacher"
-        deep = encoder.sizes.encoder_layers
-        words = self.flags(
-            RECIPES["ft"], encoder.sizes, deep, encoder.checkpoint, plan.seed, folder
-        )
-        words += self.schedule(plan.teacher_updates, rate(encoder.sizes.encoder_embed_dim) / 2)
-        text = f"Fine-tuning the encoder as the teacher, {plan.teacher_updates} updates"
-        return self._run(
-            "teacher", text, words, folder, plan.teacher_updates, "ft", plan.seed, after
-        )
+    def teacher(self, encoder: Teacher) -> Teacher:
+        """The encoder, fine-tuned."""
+        step, updates, sizes = "teacher", self.plan.teacher_updates, encoder.sizes
+        folder, start = self.folder(step), encoder.checkpoint
+        seed = self.plan.seed
+        words = self.flags(RECIPES["ft"], sizes, sizes.encoder_layers, start, seed, folder)
+        words += self.schedule(updates, rate(sizes.encoder_embed_dim) / 2)
+        text = f"Fine-tuning the encoder as the teacher, {updates} updates"
+        self._run(step, text, words, updates, encoder.after)
+        return encoder._replace(checkpoint=folder / KEPT, after=(*encoder.after, step))
 
-    def _run(self, step: str, text: str, words: list, folder: Path, updates: int, recipe: str,
-             seed: int, after: Iterable[str]) -> Run:  # fmt: skip
-        kept, log = folder / "student.pt", self.steps.log(step)
+    def folder(self, step: str) -> Path:
+        return self.steps.work / "runs" / step
+
+    def _run(self, step: str, text: str, words: list, updates: int, after: Iterable[str]) -> float:
+        """The best score on the dev set, in percent; its checkpoint is kept."""
+        folder, log = self.folder(step), self.steps.log(step)
 
         def finish() -> float:
             curve = read_log(log.read_text(errors="replace")).curve
             scores = [point["valid"][self.metric] for point in curve if "valid" in point]
             if not scores:
                 raise ValueError(f"fairseq-train validated nothing: {log}")
-            strip(folder / "checkpoint_best.pt", kept)
+            strip(folder / "checkpoint_best.pt", folder / KEPT)
             return max(scores)
 
         score = self.steps.train(step, text, words, folder, updates, after, finish)
         for file in folder.glob("checkpoint*.pt"):
             file.unlink()
         self.steps.say(f"  {self.metric} {score:.1f} on the dev set")
-        return Run(recipe, seed, kept, score)
+        return score
 
 
 def seconds_of_update(log: Path) -> float:
@@ -168,9 +165,3 @@ def strip(checkpoint: Path, out: Path) -> None:
     unfinished = out.with_name(f"{out.name}.tmp")
     torch.save(state, unfinished)
     os.replace(unfinished, out)
-
-
-def extra_flags(args: argparse.Namespace) -> list[str]:
-    if args.flags and not args.flags[0].startswith("-"):
-        raise ValueError(f"flags of fairseq-train must follow --, got {shlex.join(args.flags)}")
-    return args.flags or []
