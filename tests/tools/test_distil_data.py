@@ -57,14 +57,14 @@ def flags(**given):
 def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
     rows = [[f"text {i}", "rare" if i % 20 == 0 else "usual"] for i in range(400)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows + [["no label", ""]])
-    data = read_data(flags(train=train), False)
+    data = read_data(flags(train=train), None)
     assert data.classes == ("rare", "usual") and data.without == 1
     assert [e.label for e in data.dev].count("rare") == 2 and len(data.dev) == 40
     assert len(data.train) == 361 and not {e.texts for e in data.dev} & {
         e.texts for e in data.train
     }
-    assert read_data(flags(train=train), False) == data
-    assert read_data(flags(train=train, seed=2), False).dev != data.dev
+    assert read_data(flags(train=train), None) == data
+    assert read_data(flags(train=train, seed=2), None).dev != data.dev
     assert data.largest_class == 95
 
 
@@ -72,7 +72,7 @@ def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
 def test_numbers_with_a_fraction_are_a_regression(tmp_path, labels, regression):
     rows = [[f"text {i}", labels[i % 2]] for i in range(20)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
-    data = read_data(flags(train=train, dev=train), False)
+    data = read_data(flags(train=train, dev=train), None)
     assert (data.classes is None) == regression
     assert any("20 of the 20 dev texts" in note for note in data.notes)
     assert read_data(flags(train=train, dev=train), True).classes is None  # as the teacher is
@@ -85,7 +85,7 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     lines = tmp_path / "more.txt"
     lines.write_text("one\n\n two \n", encoding="utf-8")
     more = table(tmp_path / "more.csv", ["Sentence", "other"], [["three", "x"]])
-    data = read_data(flags(train=train, dev=train, unlabelled=[str(lines), more]), False)
+    data = read_data(flags(train=train, dev=train, unlabelled=[str(lines), more]), None)
     assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
 
 

@@ -44,11 +44,11 @@ class Data(NamedTuple):
         return 100 * max(Counter(e.label for e in self.dev).values()) / len(self.dev)
 
 
-def read_data(args: argparse.Namespace, regression: bool) -> Data:
+def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
     """The texts that the flags name; labels are those of the files.
 
     Args:
-        regression: whether the teacher is one; else labels decide
+        regression: whether the teacher is one; None: --regression or the labels decide
 
     Raises:
         ValueError: with file and line, for what cannot be used.
@@ -62,7 +62,9 @@ def read_data(args: argparse.Namespace, regression: bool) -> Data:
         columns = find_columns(train, args.text, args.label)
     table, notes = read_table(train, columns), []
     given = [fields[table.labels[0]].strip() for _, fields in table.lines]
-    regression = bool(regression or args.regression or _have_fractions(given))
+    if regression is None:
+        regression = _have_fractions(given)
+    regression = regression or bool(args.regression)
     targets = Targets(None) if regression else Targets(classes or find_classes(table))
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))

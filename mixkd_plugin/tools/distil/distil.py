@@ -31,7 +31,7 @@ def work(args: argparse.Namespace) -> int:
     out = Path(args.out).resolve()
     check_out(out, args.force)
     source = find_teacher(args)
-    data = read_data(args, source.regression)
+    data = read_data(args, source.regression if source.outputs else None)
     matched = labels_of(source, data, args.labels)
     with locked(out / LOCK, wait=False) as free:
         if not free:
