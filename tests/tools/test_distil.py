@@ -138,7 +138,7 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
     main(["--encoder", str(case.teacher), "--train", str(case.train), "--out",
           str(tmp_path / "out"), *QUICK, "--teacher-updates", "3", "--allow-weak-teacher",
           "--length", "20"])  # fmt: skip
-    assert trained == ["teacher", "trial", "kd-1"]
+    assert trained == ["trial", "teacher", "kd-1"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert [*config["id2label"].values()] == ["neg", "pos"]
 

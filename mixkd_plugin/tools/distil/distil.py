@@ -59,16 +59,17 @@ def distil(
     steps.tool("data", "Encoding the texts", words, encoded, teacher.after, inputs)
     trainer = Trainer(steps, encoded, plan, metric, args.flags)
     teacher = teacher._replace(after=(*teacher.after, "data"))
-    if args.encoder:
-        teacher = trainer.teacher(teacher)
-    score = score_teacher(steps, encoded, teacher)[metric]
-    check_teacher(args, data, score, metric)
-    minutes = fit_budget(plan, args, data, trainer.trial(teacher))
-    notes = [*data.notes, *matched.notes, f"the teacher's {metric} on the dev set is {score:.1f}"]
+    notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
+    if not encoder:
+        notes.append(check_teacher(args, steps, encoded, teacher, data, metric))
+    minutes = fit_budget(plan, args, data, teacher, trainer.trial(teacher, encoder))
     print(show_plan(plan, data, teacher, notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
     if args.dry_run:
         return 0
+    if encoder:
+        teacher = trainer.teacher(teacher)
+        steps.say(check_teacher(args, steps, encoded, teacher, data, metric))
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
@@ -123,15 +124,18 @@ def check_out(out: Path, force: bool) -> None:
         )
 
 
-def score_teacher(steps: Steps, encoded: Path, teacher: Teacher) -> dict[str, float]:
+def check_teacher(
+    args: argparse.Namespace, steps: Steps, encoded: Path, teacher: Teacher, data: Data, metric: str
+) -> str:
+    """Score the teacher on the dev set.
+
+    Raises:
+        ValueError: if it is hardly better than no model.
+    """
     folder = steps.work / "teacher_score"
     words = ["compare", encoded, f"teacher={teacher.checkpoint}", "--out", folder, "--rounds", 1]
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
-    return json.loads((folder / "compare.json").read_text())["models"]["teacher"]
-
-
-def check_teacher(args: argparse.Namespace, data: Data, score: float, metric: str) -> None:
-    """Raise ValueError for a teacher that is hardly better than no model."""
+    score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
     least = data.largest_class + LEAST_MARGIN
     if score < least and not args.allow_weak_teacher:
         raise ValueError(
@@ -141,6 +145,7 @@ def check_teacher(args: argparse.Namespace, data: Data, score: float, metric: st
             "what matters, and texts that were prepared otherwise in its training; "
             "--allow-weak-teacher goes on"
         )
+    return f"the teacher's {metric} on the dev set is {score:.1f}"
 
 
 def main(argv=None):

@@ -58,7 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")
-    add("--minutes", type=float, metavar="M", help="budget of all training, > 0 (default: none)")
+    add(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="budget of the students' training, > 0 (default: none)",
+    )
     add("--batch-size", type=positive, metavar="N", help="sequences in an update (default: 32)")
     add("--lr", type=float, metavar="R", help="learning rate, > 0 (default: by the width)")
     add("--teacher-updates", type=positive, metavar="N", help="of fine-tuning --encoder (default: "
@@ -72,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("result").add_argument
     add("--out", required=True, metavar="DIR", help="folder for the student, its report and work")
     add("--onnx", action="store_true", default=None, help="write OUT/onnx, too")
-    add("--int8", action="store_true", default=None, help="write OUT/onnx in int8")
+    add("--int8", action="store_true", default=None, help="write OUT/onnx, with weights in int8")
     add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
         "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
     add("--dry-run", action="store_true", help="stop after the plan")

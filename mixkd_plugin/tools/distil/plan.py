@@ -43,13 +43,6 @@ class Plan(NamedTuple):
     def recipes(self) -> list[str]:
         return chosen_recipes(self.values["recipe"], self.values["fine_tuned_too"])
 
-    def onnx_formats(self, out: Path) -> dict[str, Path]:
-        """The formats of --onnx and --int8, and where they go."""
-        formats = {"onnx": "onnx", "onnx-int8": "int8"}
-        wanted = [form for form, flag in formats.items() if self.values[flag]]
-        only = out / "onnx"
-        return {form: only / form if len(wanted) > 1 else only for form in wanted}
-
 
 def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
     """All settings; ``tokens``: of the examples, before any is cut."""
@@ -103,10 +96,19 @@ def device_name(gpu: bool) -> str:
     return torch.cuda.get_device_name() if gpu else f"the CPU, {torch.get_num_threads()} threads"
 
 
-def fit_budget(plan: Plan, args: argparse.Namespace, data: Data, seconds: float) -> float:
-    """Expected minutes of all training, of ``seconds`` an update; fewer updates for --minutes."""
-    runs = len(plan.recipes) * plan.seeds
+def fit_budget(
+    plan: Plan, args: argparse.Namespace, data: Data, teacher: Teacher, seconds: float
+) -> float:
+    """Expected minutes of all training; fewer updates of the students for --minutes.
+
+    Args:
+        seconds: of an update, of a student or, with --encoder, of the teacher
+    """
+    runs, tuning = len(plan.recipes) * plan.seeds, 0.0
     scored = 0.4 * POINTS * len(data.dev) / plan.batch_size  # in updates: no backward pass
+    if args.encoder:
+        tuning = START_SECONDS + (plan.teacher_updates + scored) * seconds
+        seconds *= plan.layers / teacher.sizes.encoder_layers + 1 / 3  # the teacher's forward pass
     if args.minutes is not None:
         room = 60 * args.minutes / runs - START_SECONDS
         if room < LEAST_TIMED * seconds:
@@ -118,7 +120,7 @@ def fit_budget(plan: Plan, args: argparse.Namespace, data: Data, seconds: float)
         if possible < plan.updates:
             plan.values["updates"] = max(LEAST_TIMED, possible)
             plan.why["updates"] = f"what {args.minutes:g} minutes have room for"
-    return runs * (START_SECONDS + (plan.updates + scored) * seconds) / 60
+    return (tuning + runs * (START_SECONDS + (plan.updates + scored) * seconds)) / 60
 
 
 # --- as text ---

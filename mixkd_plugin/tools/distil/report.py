@@ -76,7 +76,10 @@ class Report(NamedTuple):
     def export(self, best: Run, after: list[str]) -> None:
         """--out as a Hugging Face folder, checkpoint.pt, and onnx/."""
         work, out, plan = self.steps.work, self.steps.out, self.plan
-        for form, target in {"hf": out, **plan.onnx_formats(out)}.items():
+        targets = {"hf": out}
+        if plan.onnx or plan.int8:
+            targets["onnx-int8" if plan.int8 else "onnx"] = out / "onnx"
+        for form, target in targets.items():
             folder = work / "exports" / form
             words = [
                 "export", best.checkpoint, folder, "--to", form, "--data", self.encoded,

@@ -71,7 +71,7 @@ class Steps:
                         if end.code:
                             raise ValueError(f"{tool} ended with {end.code}") from end
 
-        self._once(name, text, command, after, inputs, make)
+        self._once(name, text, command, output, after, inputs, make)
 
     def train(
         self,
@@ -100,15 +100,12 @@ class Steps:
             run_training(command, self.log(name), updates, text)
             return finish()
 
-        return self._once(name, text, command, after, (), make)
+        return self._once(name, text, command, folder, after, (), make)
 
     def log(self, name: str) -> Path:
         folder = self.work / "logs"
         folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
-
-    def key(self, name: str) -> str:
-        return self._keys[name]
 
     def _key(self, command: Sequence[str], after: Iterable[str], inputs: Iterable[Any]) -> str:
         before = [self._keys[step] for step in after]
@@ -120,6 +117,7 @@ class Steps:
         name: str,
         text: str,
         command: Sequence[str],
+        output: Path,
         after: Iterable[str],
         inputs: Iterable[Any],
         make: Callable[[], Any],
@@ -129,7 +127,7 @@ class Steps:
         mark = self.marks / f"{name}.json"
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(mark.read_text())
-            if found["key"] == key:
+            if found["key"] == key and output.exists():
                 self.say(f"{text}: done before")
                 return found["result"]
         self.say(text)

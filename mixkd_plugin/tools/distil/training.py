@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,31 +35,30 @@ class Run(NamedTuple):
         return RECIPES[self.recipe].title
 
 
-class Trainer:
-    """Trains on the data folder ``data``, of the step ``encode``."""
+class Trainer(NamedTuple):
+    """
+    data: the data folder
+    metric: by which the best checkpoint is chosen
+    extra: the user's flags for every student
+    """
 
-    def __init__(self, steps: Steps, data: Path, plan: Plan, metric: str, extra: Sequence[str]):
-        self.steps, self.data, self.plan, self.metric, self.extra = (
-            steps,
-            data,
-            plan,
-            metric,
-            list(extra),
-        )
+    steps: Steps
+    data: Path
+    plan: Plan
+    metric: str
+    extra: list[str]
 
     def flags(
         self, recipe: Recipe, sizes: Any, layers: int, start: Path, seed: int, folder: Path
     ) -> list:
         plan, rows = self.plan, recipe.rows
-        model = [
-            word for name in SIZES for word in (f"--{name.replace('_', '-')}", getattr(sizes, name))
-        ]
+        model = [(f"--{name.replace('_', '-')}", getattr(sizes, name)) for name in SIZES]
         report = ["--report-pearson-and-spearman"] if self.metric == "pearson" else []
         of_data = (self.data / "train_flags.txt").read_text().split()
         device = ["--cpu"] if plan.cpu else []
         return [
             self.data, "--user-dir", PLUGIN, *USUAL, *of_data, *recipe.flags, *report,
-            "--arch", "mixkd_roberta", "--encoder-layers", layers, *model,
+            "--arch", "mixkd_roberta", "--encoder-layers", layers, *sum(model, ()),
             "--student-init-path", start, "--student-init-layers", plan.init_layers,
             "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
             "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // rows),
@@ -85,14 +84,21 @@ class Trainer:
         words = self.flags(recipe, teacher.sizes, layers, teacher.checkpoint, seed, folder)
         return words + ["--teacher-path", teacher.checkpoint] if recipe.taught else words
 
-    def trial(self, teacher: Teacher) -> float:
-        """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit."""
+    def trial(self, teacher: Teacher, tuned: bool) -> float:
+        """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit.
+
+        Args:
+            tuned: of the fine-tuning of an encoder
+        """
         folder, log = self.steps.work / "trial", self.steps.log("trial")
 
         def run() -> float:
-            words = self.student_flags(self.plan.recipes[0], teacher, 1, folder) + [
+            flags = (
+                self.tuning_flags if tuned else partial(self.student_flags, self.plan.recipes[0])
+            )
+            words = flags(teacher, 1, folder) + [
                 "--lr", 1e-5, "--max-update", TRIAL_UPDATES, "--log-interval", TRIAL_INTERVAL,
-                "--no-save", "--disable-validation", *self.extra,
+                "--no-save", "--disable-validation", *([] if tuned else self.extra),
             ]  # fmt: skip
             text, finish = "Measuring a few updates", partial(seconds_of_update, log)
             return self.steps.train(
@@ -120,14 +126,17 @@ class Trainer:
 
     def teacher(self, encoder: Teacher) -> Teacher:
         """The encoder, fine-tuned."""
-        step, updates, sizes = "teacher", self.plan.teacher_updates, encoder.sizes
-        folder, start = self.folder(step), encoder.checkpoint
-        seed = self.plan.seed
-        words = self.flags(RECIPES["ft"], sizes, sizes.encoder_layers, start, seed, folder)
-        words += self.schedule(updates, rate(sizes.encoder_embed_dim) / 2)
+        step, updates = "teacher", self.plan.teacher_updates
+        folder = self.folder(step)
+        words = self.tuning_flags(encoder, self.plan.seed, folder)
+        words += self.schedule(updates, rate(encoder.sizes.encoder_embed_dim) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
         self._run(step, text, words, updates, encoder.after)
         return encoder._replace(checkpoint=folder / KEPT, after=(*encoder.after, step))
+
+    def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
+        sizes, start = encoder.sizes, encoder.checkpoint
+        return self.flags(RECIPES["ft"], sizes, sizes.encoder_layers, start, seed, folder)
 
     def folder(self, step: str) -> Path:
         return self.steps.work / "runs" / step
