@@ -9,7 +9,7 @@ from typing import NamedTuple
 import hf_models
 import torch
 
-WORDS = " ".join(hf_models.CORPUS).split()
+WORDS = [word for word in " ".join(hf_models.CORPUS).split() if word.isascii()]
 ERRORS = 0.15  # share of labels that differ from the classifier's
 
 
@@ -44,7 +44,7 @@ def make_case(
         path.write_text(json.dumps(settings))
     rng = random.Random(0)
     texts = [
-        tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, 9))) for _ in range(1 + pairs))
+        tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, 4 if pairs else 9))) for _ in range(1 + pairs))
         for _ in range(8 * sum(sizes))
     ]
     logits = logits_of(folder / "hf", texts, transformers)
