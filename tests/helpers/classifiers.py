@@ -43,9 +43,10 @@ def make_case(
         settings["label2id"] = {name: i for i, name in enumerate(names)}
         path.write_text(json.dumps(settings))
     rng = random.Random(0)
+    longest = 4 if pairs else 9
     texts = [
-        tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, 4 if pairs else 9))) for _ in range(1 + pairs))
-        for _ in range(8 * sum(sizes))
+        tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, longest))) for _ in range(1 + pairs))
+        for _ in range(12 * sum(sizes))
     ]
     logits = logits_of(folder / "hf", texts, transformers)
     said = said or names or [str(i) for i in range(outputs)]

@@ -109,7 +109,7 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, mon
     transformers = hf_models.import_transformers(monkeypatch)
     said = ["no", "perhaps", "yes"]
     case = classifiers.make_case(
-        tmp_path / "case", transformers, "roberta", said=said, pairs=True
+        tmp_path / "case", transformers, "roberta", said=said, pairs=True, sizes=(100, 50)
     )
     more = tmp_path / "more.csv"
     more.write_text("premise,hypothesis\nthe soup,was cold\nx,the soup\n")

@@ -9,6 +9,7 @@ from mixkd_plugin.tools.distil.columns import find_columns
 from mixkd_plugin.tools.distil.data import read_data
 from mixkd_plugin.tools.distil.labels import match_labels
 from mixkd_plugin.tools.distil.options import build_parser
+from mixkd_plugin.tools.distil.plan import Plan, apply_plan, fit_budget, save_plan
 
 
 def table(path, header, rows):
@@ -132,3 +133,29 @@ def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, co
         matched(classes, declared, counts, given)
     for name in ("--labels", *classes, *(declared or ["LABEL_0", "LABEL_1"])):
         assert name in str(error.value)
+
+
+def planned(**given):
+    names = {"recipe": "auto", "fine_tuned_too": False, "batch_size": 32, "seeds": 2, "layers": 3}
+    return Plan({**names, "updates": 1000, **given}, {}, 800)
+
+
+def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
+    plan, args = planned(), flags(minutes=20)
+    assert fit_budget(planned(), flags(), None, 1.0) == pytest.approx(4 * (1000 + 100 + 12) / 60)
+    assert plan.points(1000) == 10 and plan.points(100) == 2 and plan.points(20) == 1
+    assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
+    with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
+        fit_budget(planned(), flags(minutes=1), None, 1.0)
+
+
+def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
+    given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
+    save_plan(planned(), given, tmp_path / "plan.yaml")
+    again = flags(plan=str(tmp_path / "plan.yaml"), lr=0.2)
+    apply_plan(again)
+    assert (again.lr, again.seed, again.updates, again.teacher) == (0.2, 3, 1000, "hub/name")
+    assert again.minutes is None and again.out == "x" and again.train == given.train
+    (tmp_path / "plan.yaml").write_text("no_flag: 1")
+    with pytest.raises(ValueError, match="--plan .* no_flag"):
+        apply_plan(again)

@@ -62,7 +62,7 @@ def distil(
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
     if not encoder:
         notes.append(check_teacher(args, steps, encoded, teacher, data, metric))
-    minutes = fit_budget(plan, args, data, teacher, trainer.trial(teacher, encoder))
+    minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
     print(show_plan(plan, data, teacher, notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
     if args.dry_run:

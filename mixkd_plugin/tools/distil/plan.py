@@ -19,7 +19,9 @@ PERCENTILE = 99.5  # of tokens: longer examples are cut
 SHORTEST = 16
 ROWS = 32  # sequences in an update
 WARMUP = 0.06  # share of the updates
-POINTS = 10  # validations of a run
+MOST_POINTS = 10  # validations of a run
+SCORING = 0.2  # of the time of the updates, at most, for all validations
+FORWARD = 0.4  # of the time of an update, for a batch of a validation
 LEAST_UPDATES = 400
 LEAST_TIMED = 20  # updates, whatever --minutes says
 START_SECONDS = 12  # of a fairseq-train, before its first update
@@ -32,6 +34,7 @@ class Plan(NamedTuple):
 
     values: dict[str, Any]
     why: dict[str, str]
+    dev: int  # texts to score on
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -43,10 +46,24 @@ class Plan(NamedTuple):
     def recipes(self) -> list[str]:
         return chosen_recipes(self.values["recipe"], self.values["fine_tuned_too"])
 
+    def points(self, updates: int) -> int:
+        """Validations of a run of so many updates."""
+        return max(1, min(MOST_POINTS, int(SCORING * updates / self.scored)))
+
+    @property
+    def scored(self) -> float:
+        """The time of a validation, in updates."""
+        return FORWARD * self.dev / self.values["batch_size"]
+
+    def minutes(self, updates: int, seconds: float) -> float:
+        """Of a run, with ``seconds`` for an update."""
+        work = updates + self.points(updates) * self.scored
+        return (START_SECONDS + work * seconds) / 60
+
 
 def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
     """All settings; ``tokens``: of the examples, before any is cut."""
-    sizes, plan = teacher.sizes, Plan({}, {})
+    sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
 
     def choose(name: str, value: Any, why: str) -> None:
         given = getattr(args, name)
@@ -96,31 +113,26 @@ def device_name(gpu: bool) -> str:
     return torch.cuda.get_device_name() if gpu else f"the CPU, {torch.get_num_threads()} threads"
 
 
-def fit_budget(
-    plan: Plan, args: argparse.Namespace, data: Data, teacher: Teacher, seconds: float
-) -> float:
+def fit_budget(plan: Plan, args: argparse.Namespace, teacher: Teacher, seconds: float) -> float:
     """Expected minutes of all training; fewer updates of the students for --minutes.
 
     Args:
         seconds: of an update, of a student or, with --encoder, of the teacher
     """
     runs, tuning = len(plan.recipes) * plan.seeds, 0.0
-    scored = 0.4 * POINTS * len(data.dev) / plan.batch_size  # in updates: no backward pass
     if args.encoder:
-        tuning = START_SECONDS + (plan.teacher_updates + scored) * seconds
+        tuning = plan.minutes(plan.teacher_updates, seconds)
         seconds *= plan.layers / teacher.sizes.encoder_layers + 1 / 3  # the teacher's forward pass
     if args.minutes is not None:
-        room = 60 * args.minutes / runs - START_SECONDS
-        if room < LEAST_TIMED * seconds:
-            least = runs * (START_SECONDS + LEAST_TIMED * seconds) / 60
+        least = runs * plan.minutes(LEAST_TIMED, seconds)
+        if args.minutes < least:
             raise ValueError(
                 f"--minutes must be at least {least:.1f} for {runs} runs, got {args.minutes:g}"
             )
-        possible = int(room / seconds - scored)
-        if possible < plan.updates:
-            plan.values["updates"] = max(LEAST_TIMED, possible)
+        while runs * plan.minutes(plan.updates, seconds) > args.minutes:
+            plan.values["updates"] = max(LEAST_TIMED, int(0.98 * plan.updates))
             plan.why["updates"] = f"what {args.minutes:g} minutes have room for"
-    return (tuning + runs * (START_SECONDS + (plan.updates + scored) * seconds)) / 60
+    return tuning + runs * plan.minutes(plan.updates, seconds)
 
 
 # --- as text ---

@@ -13,7 +13,7 @@ import torch
 from ...checkpoints.safe_load import read_checkpoint
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
-from .plan import POINTS, WARMUP, Plan, rate
+from .plan import WARMUP, Plan, rate
 from .recipes import RECIPES, Recipe
 from .steps import Steps
 from .teacher import Teacher
@@ -68,7 +68,7 @@ class Trainer(NamedTuple):
         ]  # fmt: skip
 
     def schedule(self, updates: int, lr: float) -> list:
-        every = math.ceil(updates / POINTS)
+        every = math.ceil(updates / self.plan.points(updates))
         return [
             "--lr", f"{lr:g}", "--lr-scheduler", "polynomial_decay",
             "--warmup-updates", max(1, round(WARMUP * updates)),

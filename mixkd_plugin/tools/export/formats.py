@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interop import library, quiet
-from .model import FirstTokenModel
+from .model import FirstTokenModel, to_distilbert
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -33,10 +33,12 @@ class Format(NamedTuple):
 
 def write_hf(model: nn.Module, folder: str) -> None:
     activation = model.classifier.activation_fn
-    if activation is not torch.tanh:
+    if activation in (torch.relu, nn.functional.relu):
+        model = to_distilbert(model)
+    elif activation is not torch.tanh:
         raise ValueError(
-            f"--pooler-activation-fn must be tanh for --to hf, got {activation.__name__}: another "
-            "--to can have it"
+            "--pooler-activation-fn must be tanh or relu for --to hf, got "
+            f"{activation.__name__}: another --to can have it"
         )
     model.save_pretrained(folder)
 
