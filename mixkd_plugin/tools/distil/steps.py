@@ -39,7 +39,10 @@ class Steps:
         self.marks = self.work / "steps"
         self.marks.mkdir(parents=True, exist_ok=True)
         self._keys: dict[str, str] = {}
-        self._commands = ["# What `mixkd distil` ran here: each line can be repeated by hand."]
+        self._commands = [
+            "# What was run here: each line can be repeated by hand.",
+            "# work/texts has the user's examples, with the teacher's names of the classes.",
+        ]
         self._start = time.monotonic()
 
     def say(self, text: str) -> None:
