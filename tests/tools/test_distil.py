@@ -186,9 +186,9 @@ def test_the_command_itself_is_killed_and_run_again(tmp_path, monkeypatch):
     while not log.exists() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    text = process.communicate(timeout=100)[0]
+    text = process.communicate(timeout=300)[0]
     assert process.returncode == 128 + signal.SIGTERM, text
-    result = toy.run_module("mixkd_plugin.tools.distil", *words)
+    result = toy.run_module("mixkd_plugin.tools.distil", *words, timeout=900)
     assert "Importing the teacher: done before" in result.stdout
     assert (out / "onnx" / "model.onnx").exists() and "MixKD" not in result.stdout
     models = json.loads((out / "report" / "report.json").read_text())["models"]
