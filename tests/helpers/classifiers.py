@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
+import hf_encoders
 import hf_models
 import torch
 
@@ -26,16 +27,21 @@ class Case(NamedTuple):
 
 def make_case(
     folder: Path, transformers, kind="bert", names=None, said=None, pairs=False, sizes=(120, 60),
-    **config,
+    spare=12, **config,
 ) -> Case:  # fmt: skip
     """
     names: id2label of the classifier (default: none of its own)
     said: the data's names of the outputs (default: ``names``, or numbers); one: a regression
+    spare: times as many texts are drawn as are needed, for classes of equal frequency
     """
     folder.mkdir(parents=True)
     outputs = len(names or said or "ab")
     config["num_labels"] = outputs
-    hf_models.make(kind, folder / "hf", transformers, **config)
+    if kind in hf_models.KINDS:
+        hf_models.make(kind, folder / "hf", transformers, **config)
+    else:
+        words = sorted({*WORDS})
+        hf_encoders.write_classifier(kind, folder / "hf", transformers, words=words, **config)
     if names:
         path = folder / "hf" / "config.json"
         settings = json.loads(path.read_text())
@@ -46,7 +52,7 @@ def make_case(
     longest = 4 if pairs else 9
     texts = [
         tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, longest))) for _ in range(1 + pairs))
-        for _ in range(12 * sum(sizes))
+        for _ in range(spare * sum(sizes))
     ]
     logits = logits_of(folder / "hf", texts, transformers)
     said = said or names or [str(i) for i in range(outputs)]
