@@ -27,12 +27,11 @@ class Case(NamedTuple):
 
 def make_case(
     folder: Path, transformers, kind="bert", names=None, said=None, pairs=False, sizes=(120, 60),
-    spare=12, **config,
+    **config,
 ) -> Case:  # fmt: skip
     """
     names: id2label of the classifier (default: none of its own)
     said: the data's names of the outputs (default: ``names``, or numbers); one: a regression
-    spare: times as many texts are drawn as are needed, for classes of equal frequency
     """
     folder.mkdir(parents=True)
     outputs = len(names or said or "ab")
@@ -52,7 +51,7 @@ def make_case(
     longest = 4 if pairs else 9
     texts = [
         tuple(" ".join(rng.choices(WORDS, k=rng.randint(2, longest))) for _ in range(1 + pairs))
-        for _ in range(spare * sum(sizes))
+        for _ in range(12 * sum(sizes))
     ]
     logits = logits_of(folder / "hf", texts, transformers)
     said = said or names or [str(i) for i in range(outputs)]

@@ -18,9 +18,8 @@ def test_a_family(tmp_path, monkeypatch, kind, pairs):
     transformers = hf_models.import_transformers(monkeypatch)
     trained = distilled.train_here(monkeypatch)
     case = classifiers.make_case(
-        tmp_path / "case", transformers, kind, names=["bad", "good"], pairs=pairs, sizes=(30, 40),
-        spare=4,
-    )  # fmt: skip
+        tmp_path / "case", transformers, kind, names=["bad", "good"], pairs=pairs, sizes=(20, 30)
+    )
     figures = distilled.distil(case, tmp_path / "out", "--updates", 2, "--layers", 1)
     assert trained == ["trial", "kd-1"]
     right = sum(said == ["bad", "good"][its] for said, its in zip(case.labels, case.answers))
