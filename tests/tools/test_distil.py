@@ -69,7 +69,8 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, mon
     more = tmp_path / "more.csv"
     more.write_text("premise,hypothesis\nthe soup,was cold\nx,the soup\n")
     out = tmp_path / "out"
-    distil(case, out, "--unlabelled", more)
+    figures = distil(case, out, "--unlabelled", more, "--recipe", "splice")
+    assert figures["recipe"] == "splice"
     assert list(json.loads((out / "config.json").read_text())["id2label"].values()) == said
     served_equals_fairseq(out, transformers, [("the soup", "was cold"), ("x", "numbers and x")])
     assert "--unlabelled-examples allow" in (out / "work" / "data" / "train_flags.txt").read_text()
@@ -96,6 +97,32 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
     assert trained == ["trial", "teacher", "kd-1"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert [*config["id2label"].values()] == ["neg", "pos"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "electra"])
+def test_a_vocabulary_of_the_students_own(tmp_path, monkeypatch, trained, kind):
+    """Of an encoder that is fine-tuned first."""
+    transformers = hf_models.import_transformers(monkeypatch)
+    case = classifiers.make_case(tmp_path / "case", transformers, kind, said=["neg", "pos"])
+    rows = case.train.read_text().splitlines()
+    some = tmp_path / "train.csv"  # without some of the words
+    some.write_text("\n".join(row for row in rows if "soup" not in row and "cold" not in row))
+    out = tmp_path / "out"
+    main(["--encoder", str(case.teacher), "--train", str(some), "--dev", str(case.dev), "--out",
+          str(out), *QUICK, "--teacher-updates", "3", "--allow-weak-teacher", "--fine-tuned-too",
+          "--trim-vocabulary"])  # fmt: skip
+    assert trained == ["trial", "teacher", "kd-1", "ft-1"]
+    words = [
+        [line.split()[0] for line in (out / "work" / n / "input0" / "dict.txt").open()]
+        for n in ("data", "student_data")
+    ]
+    assert {*words[1]} < {*words[0]} and "soup" in words[0] and "soup" not in words[1]
+    served_equals_fairseq(out, transformers, [("the soup was cold",)])
+    models = json.loads((out / "report" / "report.json").read_text())["models"]
+    teacher, student = (models[f"{name}, fairseq"]["megabytes"] for name in ("teacher", "KD"))
+    assert student < teacher
+    log = (out / "work" / "logs" / "kd-1.log").read_text()
+    assert kind != "bert" or f"the embeddings of {len(words[1]) + 4 + 1} of its" in log
 
 
 def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):

@@ -8,7 +8,7 @@ import hf_models
 import pytest
 
 pytestmark = pytest.mark.slow
-IMPORTED = ("bert", "roberta", "xlm-roberta", "distilbert")
+IMPORTED = ("distilbert", "roberta", "xlm-roberta", "bert")
 OTHERS = ("electra", "albert", "mpnet", "deberta", "deberta-v2", "modernbert")
 
 

@@ -56,16 +56,16 @@ def find_teacher(args: argparse.Namespace) -> Source:
         return _fairseq_source(args.teacher)
     folder = find_source(args.encoder or args.teacher)
     kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
-    if kind == IMPORTED:
-        longest = read_config(folder).longest
-    else:
-        longest = layout_of(folder)["max_positions"]
     if kind == AS_IT_IS and (args.onnx or args.int8):
         flag = "--int8" if args.int8 else "--onnx"
         raise ValueError(
             f"{flag} must be absent for model_type {raw['model_type']}: a student has its class, "
             f"and only {', '.join(FAMILIES)} can be exported to ONNX"
         )
+    if kind == IMPORTED:
+        longest = read_config(folder).longest
+    else:
+        longest = layout_of(folder)["max_positions"]
     if args.encoder:
         return Source(folder, kind, 0, None, False, longest)
     named = raw.get("id2label") or {}
