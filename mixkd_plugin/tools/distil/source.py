@@ -59,8 +59,8 @@ def find_teacher(args: argparse.Namespace) -> Source:
     if kind == AS_IT_IS and (args.onnx or args.int8):
         flag = "--int8" if args.int8 else "--onnx"
         raise ValueError(
-            f"{flag} must be absent for model_type {raw['model_type']}: a student has its class, "
-            f"and only {', '.join(FAMILIES)} can be exported to ONNX"
+            f"{flag} must be absent for model_type {raw.get('model_type')}: a student has its "
+            f"class, and only {', '.join(FAMILIES)} can be exported to ONNX"
         )
     if kind == IMPORTED:
         longest = read_config(folder).longest

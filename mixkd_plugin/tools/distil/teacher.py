@@ -98,7 +98,7 @@ def prepare(
     more = ["--encoder-only"] if args.encoder else []
     if names and source.names is None and not args.encoder:
         more = [f"--labels={join_names(names)}"]
-    words = ["import_hf", path, folder, *more]
+    words = ["import_hf", path, "--out", folder, *more]
     steps.tool(kind, f"Importing the {kind}", words, folder, inputs=files_read(source))
     checkpoint = str(folder / "model.pt")
     return Teacher(checkpoint, f"hf:{folder}", sizes_of(checkpoint), (kind,))

@@ -149,13 +149,16 @@ class Trainer(NamedTuple):
     def _run(self, step: str, text: str, words: list, updates: int, after: Iterable[str]) -> float:
         """The best score on the dev set, in percent; its checkpoint is kept."""
         folder, log = self.folder(step), self.steps.log(step)
+        best, kept = folder / "checkpoint_best.pt", folder / KEPT
+        self.steps.note("fairseq-train", *words)
+        self.steps.note("cp", best, kept)
 
         def finish() -> float:
             curve = read_log(log.read_text(errors="replace")).curve
             scores = [point["valid"][self.metric] for point in curve if "valid" in point]
             if not scores:
                 raise ValueError(f"fairseq-train validated nothing: {log}")
-            strip(folder / "checkpoint_best.pt", folder / KEPT)
+            strip(best, kept)
             return max(scores)
 
         score = self.steps.train(step, text, words, folder, updates, after, finish)
