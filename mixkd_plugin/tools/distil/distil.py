@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
+from ...tokenizers.library import MASK
 from ..export.texts import spread
 from ..locks import locked
 from ..output import check_folder
@@ -62,8 +63,9 @@ def run_steps(
     if not encoder:
         notes.append(check_teacher(args, steps, taught, teacher, data, metric))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
-    symbols = len(Dictionary.load(str(encoded / "input0" / "dict.txt")))
-    print(show_plan(plan, data, teacher, symbols, notes, minutes), flush=True)
+    dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
+    dictionary.add_symbol(MASK)
+    print(show_plan(plan, data, teacher, len(dictionary), notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
     if args.dry_run:
         return 0
