@@ -89,7 +89,7 @@ def test_the_reference_has_no_flag_that_the_code_lacks():
 
 def test_what_contributing_names_is_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    tests = set(re.findall(r"tests/[\w/]+(?:\.\w+)?", text))
+    tests = set(re.findall(r"tests/[\w/]+(?:\.\w+)?", text + README))
     rows = re.search(r"\| package \|.*?\n\n", text, re.DOTALL).group().splitlines()[2:]
     modules = {name for row in rows if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert len(tests) > 15
