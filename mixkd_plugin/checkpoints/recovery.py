@@ -57,6 +57,8 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
+        if section == "task":  # which fairseq's own tasks and earlier checkpoints lack
+            found["--multi-label"] = bool(values.get("multi_label"))
         if section == "model":
             found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
     return found
@@ -256,7 +258,7 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
 _OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS)
 _OF_TEXTS = ("--init-token", "--separator-token")
 _OF_HEAD_AND_TEXTS = (
-    *("--pooler-activation-fn", "--num-classes", "--classification-head-name"),
+    *("--pooler-activation-fn", "--num-classes", "--classification-head-name", "--multi-label"),
     *_OF_TEXTS,
 )
 

@@ -31,6 +31,10 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     report_pearson_and_spearman: bool = field(
         default=False, metadata={"help": "log correlations in validation (regression)"}
     )
+    report_average_precision: bool = field(
+        default=False,
+        metadata={"help": "log the mean average precision in validation (--multi-label)"},
+    )
 
     mle_weight: float = field(
         default=1.0, metadata={"help": "weight, >= 0, of L_MLE: labels, clean examples"}
