@@ -175,7 +175,10 @@ def read_splits(
     targets, examples, bad = source.targets, {}, {}
     for split, path in source.files.items():
         table = read_table(path, source.columns, source.kind, skip_bad_lines)
-        targets = targets or Targets(find_classes(table))
+        if targets is None:
+            classes = find_classes(table, source.separator)
+            several = source.separator is not None
+            targets = Targets(classes, multi_label=several, separator=source.separator)
         may_lack = unlabelled and split == "train"
         examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])
@@ -212,6 +215,8 @@ def train_flags(
         flags += " --unlabelled-examples allow"
     if regression:
         flags += " --regression-target"
+    if targets.multi_label:
+        flags += " --multi-label"
     return f"{flags} {source.flags}".strip()
 
 
@@ -234,8 +239,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
     add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
     add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
-    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: several targets")
+    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: of several")
     add("--regression", action="store_true", help="labels are numbers (default: classes)")
+    add(
+        "--multi-label",
+        action="store_true",
+        help="any number of classes for a text: --label is a column with their names, as in a|b "
+        "(empty: none of them), or a column of 0 and 1 for each class",
+    )
+    add("--label-separator", metavar="TEXT", help="between names of classes (default: |)")
     add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
     add("--no-header", action="store_true", help="no header: columns are positions from 0")
     add = parser.add_argument_group("for both").add_argument
