@@ -30,6 +30,7 @@ setup(
     long_description_content_type="text/markdown",
     author="mixkd_plugin authors",
     license="MIT",
+    entry_points={"console_scripts": ["mixkd=mixkd_plugin.__main__:main"]},
     packages=find_packages(include=["mixkd_plugin*"]),
     python_requires=">=3.11",
     install_requires=[

@@ -1,5 +1,7 @@
 """Digests, in hexadecimal, to compare files, code, dictionaries and texts."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -7,12 +9,10 @@ import stat
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from fairseq.criterions import CRITERION_REGISTRY
-from fairseq.data import Dictionary
-from fairseq.models import MODEL_REGISTRY
-from fairseq.tasks import TASK_REGISTRY
+if TYPE_CHECKING:  # the help of commands reads this module without fairseq
+    from fairseq.data import Dictionary
 
 INPUTS = ("input0", "input1")
 # Files of a package that may change its results, besides Python files.
@@ -113,6 +113,10 @@ def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
 def digests_of_code(user_dir: Optional[str], suffixes: Sequence[str] = (".py",)) -> Dict[str, str]:
     """Digests of the packages that extend fairseq: this one, ``--user-dir``, and those with a
     registered model, task or criterion."""
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.models import MODEL_REGISTRY
+    from fairseq.tasks import TASK_REGISTRY
+
     registered = [*MODEL_REGISTRY.values(), *TASK_REGISTRY.values(), *CRITERION_REGISTRY.values()]
     modules = {base.__module__ for cls in registered for base in cls.__mro__}
     packages = {module.partition(".")[0] for module in (*modules, __name__)}

@@ -9,7 +9,7 @@ Letters in shape comments: B clean examples, M mixes (M = B * ratio), T position
 D embedding width, C classes or regression targets.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,15 @@ class Mix(NamedTuple):
     lam: (M,) weight of the example; float64, since half-precision trainers cast every float32
         tensor of a sample
     with_clean: whether the clean examples are computed, too, before the mixes
+    is_text: True, or (M,) True, where sequence m of ``partner_tokens`` is itself the mix of both
+    pad: id of padding; needed where there are such texts
     """
 
     partner_tokens: Tensor
     lam: Tensor
     with_clean: bool = True
+    is_text: Union[bool, Tensor] = False
+    pad: Optional[int] = None
 
     @classmethod
     def of(
@@ -35,7 +39,36 @@ class Mix(NamedTuple):
     ) -> "Mix":
         """The mix of a batch that has partners, where ``tokens`` reads a batch's token ids."""
         partner_tokens = tokens(batch["partner"])
-        return cls(partner_tokens, batch["lam"].to(partner_tokens.device), with_clean)
+        device, is_text = partner_tokens.device, batch.get("is_text", False)
+        if torch.is_tensor(is_text):
+            is_text = is_text.to(device)
+        return cls(
+            partner_tokens, batch["lam"].to(device), with_clean, is_text, batch.get("pad")
+        )  # fmt: skip
+
+    def model_input(self, tokens: Tensor) -> Tuple[Tensor, Optional["Mix"]]:
+        """The input of a model for the clean examples (B, T) and this mix: no model knows texts.
+
+        Texts are sequences like clean ones. Where only some mixes are texts, every sequence is a
+        mix: a text with itself, of weight 1.
+        """
+        if self.is_text is False:
+            return tokens, self
+        if self.is_text is True and not self.with_clean:
+            return self.partner_tokens, None
+        width = max(tokens.size(1), self.partner_tokens.size(1))
+        clean, mixes = (
+            F.pad(t, (0, width - t.size(1)), value=self.pad) for t in (tokens, self.partner_tokens)
+        )
+        if self.is_text is True:
+            return torch.cat([clean, mixes]), None
+        own = clean.repeat(len(mixes) // len(clean), 1)
+        own = torch.where(self.is_text.unsqueeze(1), mixes, own)
+        lam = self.lam.masked_fill(self.is_text, 1.0)
+        if self.with_clean:
+            own, mixes = torch.cat([clean, own]), torch.cat([clean, mixes])
+            lam = torch.cat([lam.new_ones(len(clean)), lam])
+        return own, Mix(mixes, lam, with_clean=False)
 
     def split_logits(self, logits: Tensor) -> Tuple[Optional[Tensor], Tensor]:
         """[clean; mixed] or [mixed] as two: (B, C) or None, and (M, C)."""

@@ -9,6 +9,7 @@ from fairseq.models.roberta import RobertaModel
 from toy import ROOT
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
+from mixkd_plugin.models.mixkd_hf import MixKDHFModel
 from mixkd_plugin.models.mixkd_roberta import SIZES, MixKDRobertaModel
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
 
@@ -54,11 +55,20 @@ def model_flags():
     ]
 
 
+def hf_flags():
+    parser = argparse.ArgumentParser(add_help=False)
+    MixKDHFModel.add_args(parser)
+    shown = ((a, re.sub(r" \(default: first\)", "", a.help)) for a in parser._actions)
+    return [_row(a.dest, a.default, meaning) for a, meaning in shown]
+
+
 def architectures():
     return [f"| `{name}` | {' | '.join(map(str, size))} |" for name, size in SIZES.items()]
 
 
-@pytest.mark.parametrize("rows", [task_flags, criterion_flags, model_flags, architectures])
+@pytest.mark.parametrize(
+    "rows", [task_flags, criterion_flags, model_flags, hf_flags, architectures]
+)
 def test_the_reference_has_every_row_as_the_code_has_it(rows):
     rows = rows()
     assert len(rows) >= 2
@@ -68,7 +78,7 @@ def test_the_reference_has_every_row_as_the_code_has_it(rows):
 
 def test_the_reference_has_no_flag_that_the_code_lacks():
     documented = {line for line in README.splitlines() if line.startswith("| `--")}
-    known = {*task_flags(), *criterion_flags(), *model_flags()}
+    known = {*task_flags(), *criterion_flags(), *model_flags(), *hf_flags()}
     assert documented <= known
 
 

@@ -90,6 +90,10 @@ STEP_SPECS = {
         "full MixKD and L_KD, its logits cached", f"{STEP} {BF16_TEACHER} --kd-weight 1"
     ),
     "mixkd-bf16": Spec("full MixKD in bfloat16", f"{STEP} {BF16_TEACHER}", bf16=True),
+    "mixkd-splice": Spec(
+        "full MixKD of spliced texts, bfloat16 teacher",
+        f"{STEP} {BF16_TEACHER} --mixup-kind splice",
+    ),
     "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),
     "no-teacher": Spec("L_MLE and L_SM: no teacher", f"{STEP} --tmkd-weight 0"),
 }

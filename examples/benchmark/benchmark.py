@@ -31,6 +31,8 @@ STEPS = {
 EPOCHS = {**{name: spec.what for name, spec in arms.EPOCH_SPECS.items()}, **RIVALS}
 EXTRA_RATIOS = {  # beside every arm's over fine-tuning
     "naive MixKD / full MixKD": (["naive"], ["mixkd"]),
+    "spliced texts / interpolated": (["mixkd-splice"], ["mixkd"]),
+    "spliced texts / plain distillation": (["mixkd-splice"], ["kd"]),
     "naive MixKD / full MixKD and L_KD": (["naive"], ["mixkd-kd"]),
     "full MixKD step / sum of its parts": (["mixkd"], list(step_arms.PARTS)),
     **{f"full MixKD step, {what}": ([name], ["mixkd"]) for name, what in step_arms.PARTS.items()},

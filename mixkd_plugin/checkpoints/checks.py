@@ -6,7 +6,7 @@ targets. Each check raises one ``ValueError``; the caller adds the name of the f
 
 import logging
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -18,7 +18,7 @@ from .settings import boolean, integer, shown, shown_names
 logger = logging.getLogger(__name__)
 
 _LARGEST_DICTIONARY = 100 << 20  # bytes: ten times the largest known vocabulary
-ONE_TEXT = "reads_one_text"  # in the extra_state of an import: pairs are not supported
+ONE_TEXT = "reads_one_text"  # in the extra_state of an earlier import: pairs are not supported
 
 
 def check_dictionaries(what: str, folder: str, regression: bool) -> None:
@@ -115,13 +115,14 @@ def check_layout(cfg, reads) -> None:
 
 
 def check_inputs(state: Dict[str, Any], data: str) -> None:
-    """An imported classifier with two token types is exact only on single texts."""
+    """An earlier version's import of a classifier with two token types has one of them."""
     extra = state.get("extra_state")
     one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
     if one_text and os.path.isdir(os.path.join(data, "input1")):
         raise ValueError(
             "it was imported from a classifier with two token types, of which it has one, and "
-            f"{data} has pairs (input1): import_hf --one-token-type permits them"
+            f"{data} has pairs (input1): import it again, with both; import_hf --one-token-type "
+            "permits pairs with one"
         )
 
 
@@ -169,6 +170,28 @@ def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> Non
         _warn(path, "vocabulary")
 
 
+def other_dictionary(
+    path: str, state: Dict[str, Any], dictionary: Dictionary
+) -> Optional[Dictionary]:
+    """The dictionary that a checkpoint was trained with; None if it is equal to ``dictionary``.
+
+    Raises:
+        ValueError: as :func:`check_words`, if it is not found.
+    """
+    recorded = state["fingerprint"].get("vocabulary")
+    if recorded == fingerprint(dictionary, None)["vocabulary"]:
+        return None
+    for found in _found(path, state, "input0/dict.txt", "dict.txt"):
+        theirs = _load(found)
+        theirs.add_symbol("<mask>")
+        if recorded in (None, fingerprint(theirs, None)["vocabulary"]):
+            break
+    else:
+        check_words(path, state, dictionary)
+        return None
+    return None if theirs.symbols == dictionary.symbols else theirs
+
+
 def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
     recorded, ours = state["fingerprint"].get("labels"), class_names(labels)
     if recorded == ours:
@@ -199,9 +222,13 @@ def _warn(path: str, what: str) -> None:
 
 def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
     """A dictionary in the checkpoint's own data folder, or beside it, in this order."""
+    return next(_found(path, state, *names), None)
+
+
+def _found(path: str, state: Dict[str, Any], *names: str) -> Iterator[str]:
     folders = [state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))]
     paths = (os.path.join(folder, name) for folder in folders if folder for name in names)
-    return next((path for path in paths if os.path.isfile(path)), None)
+    return filter(os.path.isfile, paths)
 
 
 def _load(path: str) -> Dictionary:

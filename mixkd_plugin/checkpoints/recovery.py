@@ -14,12 +14,12 @@ from torch import Tensor
 
 from .. import distributed
 from .safe_load import DamagedError, read_checkpoint
-from .settings import FAIRSEQ_EPS, real, shown, shown_names
+from .settings import FAIRSEQ_EPS, one_of, real, shown, shown_names
 
 logger = logging.getLogger(__name__)
 
 FINETUNE = "--finetune-from-model"
-LAYER_NORM_EPS = "--layer-norm-eps"
+LAYER_NORM_EPS, TOKEN_TYPES = "--layer-norm-eps", "--token-types"
 DEFAULT = "checkpoint_last.pt"  # of --restore-file
 
 
@@ -61,6 +61,9 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
             found["--multi-label"] = bool(values.get("multi_label"))
         if section == "model":
             found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
+            network = values.get("hf_config") or {}  # of --arch mixkd_hf
+            found.update({_OF_NETWORK + k: v for k, v in network.items() if "dropout" not in k})
+            found[TOKEN_TYPES] = one_of(values, "token_types", (1, 2), 1)
     return found
 
 
@@ -243,6 +246,7 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
         ValueError: naming the flag.
     """
     flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
+    flags += tuple(flag for flag in origin.settings if flag.startswith(_OF_NETWORK))
     ours_too = "fingerprint" in origin.task_state  # then a missing setting was not given
     for flag in flags:
         theirs, here = origin.settings.get(flag), ours.get(flag)
@@ -255,7 +259,8 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
             )
 
 
-_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS)
+_OF_NETWORK = "--hf-model's "
+_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES)
 _OF_TEXTS = ("--init-token", "--separator-token")
 _OF_HEAD_AND_TEXTS = (
     *("--pooler-activation-fn", "--num-classes", "--classification-head-name", "--multi-label"),

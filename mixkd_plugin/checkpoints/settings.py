@@ -124,8 +124,9 @@ def boolean(section: Section, name: str, default: Optional[bool] = None) -> Opti
     return None if value is None else bool(value)
 
 
-def one_of(section: Section, name: str, allowed: Sequence[str], default: Any = None) -> Any:
-    return _get(section, name, default, lambda value: value in allowed, ", ".join(allowed))
+def one_of(section: Section, name: str, allowed: Sequence[Any], default: Any = None) -> Any:
+    known = ", ".join(map(str, allowed))
+    return _get(section, name, default, lambda value: value in allowed, known)
 
 
 def text(section: Section, name: str, default: Any = None) -> Any:

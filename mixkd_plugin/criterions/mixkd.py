@@ -185,7 +185,14 @@ class MixKDCriterion(SentencePredictionCriterion):
         self, model, net_input, mix: Optional[Mix]
     ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
         """Logits of the clean examples (B, C) and of the mixes (M, C); None if not computed."""
-        arguments = {} if mix is None else {"mix": mix}
+        arguments = {}
+        if mix is not None:
+            tokens, of_model = mix.model_input(net_input["src_tokens"])
+            net_input = {**net_input, "src_tokens": tokens}
+            if of_model is None:
+                net_input["src_lengths"] = tokens.ne(mix.pad).sum(dim=1)
+            else:
+                arguments["mix"] = of_model
         logits, _ = model(
             **net_input,
             features_only=True,

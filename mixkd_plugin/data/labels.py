@@ -7,6 +7,7 @@ as ``<unk>``: so neither counts as "no label" unless ``unlabelled`` is true.
 
 import logging
 import os
+from pathlib import Path
 from typing import Iterator, Optional
 
 import numpy as np
@@ -35,6 +36,28 @@ def check_texts(data: str, split: str, dictionary: Dictionary, combine: bool) ->
             raise ValueError(
                 f"{path}.bin must have tokens 0 to {len(dictionary) - 1}, those of {data}/input0/"
                 f"dict.txt, got {low} to {high}: binarise the texts with this dictionary"
+            )
+
+
+def check_separators(data: str, dictionary: Dictionary) -> None:
+    """The texts that a model with two token types reads: the first </s> must end the first text.
+
+    Raises:
+        ValueError: where a text of a split spells another one, or has none.
+    """
+    for path in sorted(Path(data, "input0").glob("*.idx")):
+        texts, parts = _read(str(path.with_suffix("")), dictionary, False)
+        if not texts:
+            continue
+        is_end = np.concatenate(parts) == dictionary.eos()
+        example = np.repeat(np.arange(len(texts)), np.asarray(texts.sizes))
+        counts = np.bincount(example[is_end], minlength=len(texts))
+        bad = np.flatnonzero(counts != 1)
+        if len(bad):
+            raise ValueError(
+                f"{path.with_suffix('')}: example {bad[0]} must have one </s>, at its end, for a "
+                f"model with two token types (--token-types), got {counts[bad[0]]}: what follows "
+                "the first counts as the second text; write another mark instead"
             )
 
 

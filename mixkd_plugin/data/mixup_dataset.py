@@ -10,6 +10,7 @@ from fairseq.data import BaseWrapperDataset
 
 from ..fairseq_fixes.random_crop import EPOCH
 from ..losses import labelled_rows
+from .mixup_kinds import TokenMixer, mixed_length
 from .mixup_plan import Examples, MixupPlan, order_by_length
 
 # (the eligible examples, epoch=) -> plan over them; picklable, for loader workers
@@ -21,12 +22,14 @@ class MixupDataset(BaseWrapperDataset):
 
     A batch is fairseq's own; with mixes it also has ``partner`` (the partners'
     own batch, M sequences: m is mixed with example m % B) and ``lam`` ((M,), float64: the
-    example's weight). ``id`` stays the position in the binarised split: an example keeps its
-    identity under shuffling, fractions and any number of processes; ``split`` is the split's name.
+    example's weight). With ``mixer`` it also has ``is_text`` and ``pad`` of :class:`mixup.Mix`,
+    and partners have the tokens of a mix that is a text. ``id`` stays the position in the binarised
+    split: an example keeps its identity under shuffling, fractions and any number of processes;
+    ``split`` is the split's name.
 
     ``ids`` (n,) are the examples' positions in the split, ``eligible`` (k,) those of the n that are
     not too long. ``plan`` holds the epoch's mixes, drawn when the epoch is set: partners (n, ratio)
-    as positions in the split, and lam (n, ratio); None without mixing.
+    as positions in the split, and lam (n, ratio), as drawn; None without mixing.
 
     Args:
         split: its name
@@ -37,6 +40,7 @@ class MixupDataset(BaseWrapperDataset):
         length_seed: seed of the order of equal lengths in each epoch, and so of the batches; None
             leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
+        mixer: makes mixes that are texts; None: all are interpolations
         classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
         with_clean: whether the loss needs a batch's clean examples beside its mixes
         count_labelled: add ``nlabelled``, how many examples of a batch have a label
@@ -53,6 +57,7 @@ class MixupDataset(BaseWrapperDataset):
         by_length: bool = False,
         length_seed: Optional[int] = None,
         draw_plan: Optional[PlanDrawer] = None,
+        mixer: Optional[TokenMixer] = None,
         classes: Optional[np.ndarray] = None,
         with_clean: bool = True,
         count_labelled: bool = False,
@@ -69,6 +74,7 @@ class MixupDataset(BaseWrapperDataset):
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
+        self.mixer = mixer
         self._classes = classes
         self._with_clean = with_clean
         self._count_labelled = count_labelled
@@ -98,9 +104,25 @@ class MixupDataset(BaseWrapperDataset):
         """
         if self.plan is None:
             return self._lengths[indices]
-        partners = self.split_lengths[self.plan.partners[indices]]
-        longest = np.maximum(self._lengths[indices], partners.max(axis=1))
-        return longest * (self._with_clean + partners.shape[1])
+        mixes = self.mixed_lengths(indices, self.split_lengths)
+        longest = mixes.max(axis=1)
+        if self._with_clean:
+            longest = np.maximum(longest, self._lengths[indices])
+        return longest * (self._with_clean + mixes.shape[1])
+
+    def mixed_lengths(self, indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """(k, ratio) tokens, at most, of the mixes of some examples.
+
+        Args:
+            lengths: of the split's examples
+        """
+        own = lengths[self.ids[indices]][:, None]
+        partners = lengths[self.plan.partners[indices]]
+        union = np.maximum(own, partners)
+        if self.mixer is None:
+            return union
+        text = mixed_length(self.plan.lam[indices], own, partners).astype(np.int64)
+        return np.where(self.mixer.is_text[self.plan.kinds[indices]], text, union)
 
     # --- order and batches ---
 
@@ -136,10 +158,14 @@ class MixupDataset(BaseWrapperDataset):
         ids = self.ids[self.eligible]
         examples = Examples(ids, self.split_lengths[ids], self._classes[ids])
         drawn = self._draw_plan(examples, epoch=self._epoch)
-        shape = (len(self), drawn.lam.shape[1])
-        self.plan = MixupPlan(np.zeros(shape, dtype=np.int64), np.zeros(shape))
-        self.plan.partners[self.eligible] = ids[drawn.partners]
-        self.plan.lam[self.eligible] = drawn.lam
+        drawn = drawn._replace(partners=ids[drawn.partners])
+
+        def of_all(values: np.ndarray) -> np.ndarray:
+            all_values = np.zeros((len(self), *values.shape[1:]), dtype=values.dtype)
+            all_values[self.eligible] = values
+            return all_values
+
+        self.plan = MixupPlan(*(None if values is None else of_all(values) for values in drawn))
 
     def ordered_indices(self) -> np.ndarray:
         if self._by_length and self._length_seed is None:
@@ -198,6 +224,12 @@ class MixupDataset(BaseWrapperDataset):
         if self.plan is not None:
             example["partners"] = [self.dataset[p] for p in self.plan.partners[index]]
             example["lam"] = self.plan.lam[index]
+        if self.plan is not None and self.mixer is not None:
+            _, *plan = (of_all[index] for of_all in self.plan)
+            columns = example["partners"], *(numbers.tolist() for numbers in plan)
+            mixes = [self.mixer.mix(example, *of_mix) for of_mix in zip(*columns)]
+            example["partners"], lam = zip(*mixes)
+            example.update(lam=np.array(lam), is_text=self.mixer.is_text[self.plan.kinds[index]])
         return example
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -210,7 +242,10 @@ class MixupDataset(BaseWrapperDataset):
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self._collated([p for column in columns for p in column])
             batch["epoch"] = self._epoch  # teacher logits of mixes belong to one epoch
-            batch["lam"] = torch.from_numpy(np.stack([s["lam"] for s in samples], axis=1).ravel())
+            batch["lam"] = _by_mix(samples, "lam")
+            if self.mixer is not None:
+                batch["is_text"] = bool(self.mixer.is_text.all()) or _by_mix(samples, "is_text")
+                batch["pad"] = self.mixer.pad
         return batch
 
     def _collated(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -231,3 +266,8 @@ class MixupDataset(BaseWrapperDataset):
         clean = copy.copy(self)
         clean._draw_plan = clean.plan = None
         return clean
+
+
+def _by_mix(samples: List[Dict[str, Any]], key: str) -> torch.Tensor:
+    """(M,) a value of each mix, m being of example m % B."""
+    return torch.from_numpy(np.stack([sample[key] for sample in samples], axis=1).ravel())

@@ -5,7 +5,7 @@ resuming. Random numbers come from ``numpy.random.RandomState``, whose streams n
 is equal in all versions of numpy.
 """
 
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..registry import Registry
 LENGTH_BUCKET = 64
 
 # Separate random streams of one seed.
-_PAIRS, _WEIGHTS, _SUBSET, _ORDER = range(4)
+_PAIRS, _WEIGHTS, _SUBSET, _ORDER, _KINDS = range(5)
 
 
 class Examples(NamedTuple):
@@ -33,10 +33,16 @@ class Examples(NamedTuple):
 
 
 class MixupPlan(NamedTuple):
-    """Partners (n, ratio) as positions in 0..n-1, and the examples' weights lam (n, ratio)."""
+    """Partners (n, ratio) as positions in 0..n-1, and the examples' weights lam (n, ratio).
+
+    With other kinds of mix than interpolation also the kind of each mix, (n, ratio), as a position
+    in their list, and two random numbers of it in [0, 1), (n, ratio, 2).
+    """
 
     partners: np.ndarray
     lam: np.ndarray
+    kinds: Optional[np.ndarray] = None
+    cuts: Optional[np.ndarray] = None
 
 
 # (examples, random numbers) -> (n,) the partner of each, as a position in 0..n-1
@@ -76,6 +82,7 @@ def draw_plan(
     seed: int,
     epoch: int,
     period: int = 0,
+    kinds: int = 0,
 ) -> MixupPlan:
     """Draw the mixes of one epoch.
 
@@ -85,6 +92,7 @@ def draw_plan(
         pairing: ``random``, any other example; ``length``, one of similar length; or a registered
             rule
         period: the plan repeats every ``period`` epochs; 0: never
+        kinds: of mix, from which each mix's is drawn; 0: all are interpolations
 
     With ``random`` and ``length`` each column of partners is a permutation, so that every example
     serves as partner equally often, and none is its own partner (but where there is only one).
@@ -99,7 +107,10 @@ def draw_plan(
     for k in range(ratio):
         partners[:, k] = _partners(pairing, examples, (seed, epoch, _PAIRS, k))
     lam = _stream(seed, epoch, _WEIGHTS).beta(alpha, alpha, size=(n, ratio))
-    return MixupPlan(partners, lam)
+    if not kinds:
+        return MixupPlan(partners, lam)
+    rng = _stream(seed, epoch, _KINDS)
+    return MixupPlan(partners, lam, rng.randint(kinds, size=(n, ratio)), rng.rand(n, ratio, 2))
 
 
 def _partners(pairing: str, examples: Examples, key) -> np.ndarray:

@@ -18,15 +18,18 @@ from torch.nn import Module, Parameter
 from ..checkpoints.checks import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
+from ..modules.token_types import TypedEmbedding
 from .encode import encode
+from .select_layers import INIT_LAYERS
 
 PADDING_FREE = ("on", "off")
-INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
+TOKEN_TYPES = (1, 2)
 DEFAULTS = {  # of our own flags
     "student_init_path": None,
     "student_init_layers": "first",
     "padding_free": "on",
     "layer_norm_eps": None,
+    "token_types": None,
 }
 
 
@@ -139,6 +142,14 @@ class MixKDRobertaModel(roberta.RobertaModel):
             help="epsilon of LayerNorm, > 0; BERT has 1e-12 (default: that of the checkpoint from "
             f"which the student begins, else {FAIRSEQ_EPS})",
         )
+        parser.add_argument(
+            "--token-types",
+            type=int,
+            choices=TOKEN_TYPES,
+            help="1, or 2 where the second text of a pair has embeddings of a type of its own, as "
+            "in BERT (default: that of the checkpoint from which the student begins, else that of "
+            "--arch: 2 of mixkd_bert_*, 1 of others)",
+        )
 
     @classmethod
     def build_model(cls, args, task):
@@ -153,6 +164,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
         model = super().build_model(args, task)
         if args.layer_norm_eps is not None:
             model.set_layer_norm_eps(args.layer_norm_eps)
+        if args.token_types is not None:
+            model.set_token_types(args.token_types)
         return model
 
     def set_layer_norm_eps(self, value: float) -> None:
@@ -160,6 +173,18 @@ class MixKDRobertaModel(roberta.RobertaModel):
         for module in self.modules():
             if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's
                 module.eps = value
+
+    def set_token_types(self, number: int) -> None:
+        """Raises ValueError for a number that is not supported."""
+        if number not in TOKEN_TYPES:
+            raise ValueError(f"--token-types must be 1 or 2, got {number!r}")
+        self.args.token_types = number
+        if number == 1:
+            return
+        if safe_getattr(self.args, "quant_noise_scalar", 0):
+            raise ValueError("--quant-noise-scalar must be 0 with --token-types 2")
+        encoder = self.encoder.sentence_encoder
+        encoder.embed_tokens = TypedEmbedding(encoder.embed_tokens, self.encoder.dictionary.eos())
 
     def forward(
         self,
@@ -192,6 +217,9 @@ SIZES = {
     "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
     "mixkd_roberta_large": (24, 1024, 4096, 16),
     "mixkd_roberta_large_12layer": (12, 1024, 4096, 16),
+    "mixkd_bert_base": (12, 768, 3072, 12),
+    "mixkd_bert_base_6layer": (6, 768, 3072, 12),
+    "mixkd_bert_base_3layer": (3, 768, 3072, 12),
     "mixkd_minilm": (6, 384, 1536, 12),
     "mixkd_minilm_3layer": (3, 384, 1536, 12),
     "mixkd_tiny": (2, 32, 64, 4),
@@ -205,6 +233,8 @@ def _register(name: str, layers: int, width: int, ffn_width: int, heads: int) ->
         args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", width)
         args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", ffn_width)
         args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", heads)
+        if name.startswith("mixkd_bert_"):
+            args.token_types = safe_getattr(args, "token_types", 2)
         roberta.base_architecture(args)
 
 

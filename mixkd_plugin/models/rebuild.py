@@ -1,17 +1,16 @@
 """A checkpoint's model, built from the run's data and our own configuration.
 
 fairseq's loader builds any model and task that a file's settings name. Here the model must be
-fairseq's RoBERTa, ours, or one of the user's package that extends these or MixupModel. Its sizes
-are those of the weights; only a few settings are read, each with a check. Task and dictionaries are
-never the file's.
+fairseq's RoBERTa, ours, an encoder of transformers (`mixkd_hf`), or one of the user's package that
+extends these or MixupModel. Its sizes are those of the weights, or must fit them; only a few
+settings are read, each with a check. Task and dictionaries are never the file's.
 """
 
 import argparse
 import contextlib
 import random
 from argparse import Namespace
-from functools import partial
-from typing import Any, Dict, Iterator, Optional, Type
+from typing import Any, Dict, Iterator, Type
 
 import numpy as np
 import torch
@@ -27,9 +26,12 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..checkpoints.settings import Section, SettingsError, harmless, shown
+from .hf_network import checked_config
+from .mixkd_hf import MixKDHFModel
 from .mixkd_roberta import MixKDRobertaModel
 from .mixup_model import MixupModel
 from .roberta_settings import roberta_settings
+from .size_guard import no_larger_than
 
 _OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
 
@@ -48,7 +50,8 @@ def model_class(settings: Section) -> Type[nn.Module]:
             f"its settings {known}, which is registered neither by fairseq nor by --user-dir"
         )
     own = not found.__module__.startswith(_OF_OTHERS)
-    ours = found in (roberta.RobertaModel, MixKDRobertaModel)  # XLM-R is the former
+    # XLM-R is the first
+    ours = found in (roberta.RobertaModel, MixKDRobertaModel, MixKDHFModel)
     if ours or (own and issubclass(found, (roberta.RobertaModel, MixupModel))):
         return found
     raise SettingsError(
@@ -85,7 +88,7 @@ def build(
             extended["inner_dim"] = dense.size(0)
     given = set(weights)
     try:
-        with _random_states_kept(), _no_larger_than(weights):
+        with _random_states_kept(), no_larger_than(weights):
             model = kind.build_model(_configuration(kind, settings, weights, task), task)
             model.register_classification_head(head, num_classes, **extended)
             model.load_state_dict(weights, strict=True)  # which converts old names
@@ -104,6 +107,8 @@ def build(
 
 def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, Tensor], task: Any):
     """The arguments of the class's ``build_model``."""
+    if issubclass(kind, MixKDHFModel):
+        return Namespace(hf_config=checked_config(settings))
     name = settings["_name"]
     fixed = {}
     if issubclass(kind, roberta.RobertaModel):
@@ -180,31 +185,3 @@ def _random_states_kept() -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
-
-
-@contextlib.contextmanager
-def _no_larger_than(weights: Dict[str, Tensor]) -> Iterator[None]:
-    """In its context a model far larger than the weights is an error, before it is allocated."""
-    left = {
-        "values": 1_000_000 + 3 * sum(value.numel() for value in weights.values()),
-        "buffers": 50_000_000 + 3 * sum(value.numel() for value in weights.values()),
-        "parameters": 100 + 3 * len(weights),
-    }
-
-    def count(kind: str, _module: nn.Module, _name: str, value: Optional[Tensor]) -> None:
-        if value is not None:
-            left[kind] -= value.numel()
-            left["parameters"] -= 1
-        if min(left.values()) < 0:
-            raise SettingsError("its settings must fit its weights, got a far larger model")
-
-    handles = [
-        nn.modules.module.register_module_parameter_registration_hook(partial(count, "values")),
-        # tables and masks of a model may be in no file
-        nn.modules.module.register_module_buffer_registration_hook(partial(count, "buffers")),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -17,7 +17,8 @@ from ..checkpoints.settings import (
     one_of,
     real,
 )
-from .mixkd_roberta import PADDING_FREE, MixKDRobertaModel
+from ..modules.token_types import TABLE
+from .mixkd_roberta import PADDING_FREE, TOKEN_TYPES, MixKDRobertaModel
 
 _LAYER = re.compile(r"(?:encoder|decoder)\.sentence_encoder\.layers\.(\d+)\.")
 
@@ -47,6 +48,7 @@ def roberta_settings(
     if issubclass(kind, MixKDRobertaModel):
         values["layer_norm_eps"] = real(settings, "layer_norm_eps", FAIRSEQ_EPS)
         values["padding_free"] = one_of(settings, "padding_free", PADDING_FREE, "on")
+        values["token_types"] = _token_types(settings, weights)
     config = Namespace(**{name: v for name, v in values.items() if v is not None})
     config.encoder_layers_to_keep = config.student_init_path = None
     name = settings["_name"]
@@ -87,4 +89,12 @@ def _sizes(settings: Section, weights: Dict[str, Tensor], padding: int) -> Dict[
         given = integer(settings, setting, size)
         if given != size:
             raise SettingsError(f"its setting {setting} must be {size}, got {given}")
+    return found
+
+
+def _token_types(settings: Section, weights: Dict[str, Tensor]) -> int:
+    found = 2 if any(name.endswith(TABLE) for name in weights) else 1
+    given = one_of(settings, "token_types", TOKEN_TYPES, found)
+    if given != found:
+        raise SettingsError(f"its setting token_types must be {found}, as it has, got {given}")
     return found

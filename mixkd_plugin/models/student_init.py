@@ -5,16 +5,18 @@ import re
 from argparse import Namespace
 from typing import Any, Dict, List, Sequence
 
+from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
-from torch import Tensor
+from torch import Tensor, zeros_like
 
-from ..checkpoints.checks import check_words, is_finite
+from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
-from .mixkd_roberta import INIT_LAYERS
+from ..modules.token_types import TABLE
 from .rebuild import model_class
 from .roberta_settings import roberta_settings
+from .select_layers import select_layers
 
 logger = logging.getLogger(__name__)
 
@@ -26,41 +28,13 @@ ENCODER = (
 )
 HEAD = ("pooler_activation_fn",)
 
+# Weights with a row for each symbol
+WORDS = tuple(
+    f"encoder.{name}"
+    for name in ("sentence_encoder.embed_tokens.weight", "lm_head.weight", "lm_head.bias")
+)
+
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
-
-
-def select_layers(spec: str, deep: int, shallow: int) -> List[int]:
-    """Which of ``deep`` layers become the ``shallow`` student's, in order.
-
-    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
-    or the positions themselves.
-
-    Raises:
-        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
-    """
-    spec = str(spec).strip("[]")  # a number or a list, in YAML
-    if spec in ("first", "spaced"):
-        if shallow > deep:
-            raise ValueError(
-                f"the student must have at most the {deep} layers of --student-init-path, got "
-                f"{shallow}: lower --encoder-layers, or choose another --arch"
-            )
-        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
-    try:
-        layers = [int(i) for i in spec.split(",")]
-    except ValueError:
-        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
-    for layer in layers:
-        if not 0 <= layer < deep:
-            raise ValueError(
-                f"--student-init-layers {spec}: layer {layer} does not exist, "
-                f"--student-init-path has layers 0 to {deep - 1}"
-            )
-    if len(layers) != shallow:
-        raise ValueError(
-            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
-        )
-    return layers
 
 
 def initialise_student(model, path: str, spec: str) -> None:
@@ -103,6 +77,11 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     except Exception as error:  # fairseq expects parts that a head may lack
         raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
     _check_settings(theirs, model, path, ENCODER)
+    words, taken = other_dictionary(path, checkpoint, dictionary), ""
+    if words is not None:
+        state.update(_rows_by_symbol(state, words, dictionary))
+        taken = f", and the embeddings of {len(dictionary)} of its {len(words)} symbols"
+    _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
 
     expected = model.state_dict()
     for name, value in expected.items():
@@ -120,9 +99,31 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     for name in sorted(state.keys() - expected.keys()):
         if ".sentence_encoder." in name and not name.endswith(".version"):
             raise ValueError(f"it has {shown(name)}, which the student lacks")
-    check_words(path, checkpoint, dictionary)
     model.load_state_dict({name: state[name] for name in expected})
-    logger.info("student initialised from layers %s of %s", layers, path)
+    types = model.args.token_types
+    logger.info(
+        "student initialised from layers %s of %s; token types: %d%s", layers, path, types, taken
+    )
+
+
+def _rows_by_symbol(
+    state: Dict[str, Tensor], theirs: Dictionary, ours: Dictionary
+) -> Dict[str, Tensor]:
+    """The weights that have a row for each of their symbols, with the rows of ours."""
+    missing = [symbol for symbol in ours.symbols if symbol not in theirs.indices]
+    if missing:
+        raise ValueError(
+            f"its vocabulary must have every symbol of the data's, lacks {len(missing)} of "
+            f"{len(ours)}, such as {missing[0]!r}: encode the data with its tokenizer, or with "
+            "a part of it (--trim-vocabulary)"
+        )
+    rows, taken = [theirs.indices[symbol] for symbol in ours.symbols], {}
+    for name in filter(state.__contains__, WORDS):
+        shape = tuple(state[name].shape)
+        if shape[:1] != (len(theirs),):
+            raise ValueError(f"its {name} is {shape}, its dictionary has {len(theirs)} symbols")
+        taken[name] = state[name][rows]
+    return taken
 
 
 def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -> None:
@@ -137,6 +138,20 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
                 f"--{name.replace('_', '-')} must be {value}, as in --student-init-path {path}, "
                 f"got {ours}"
             )
+
+
+def _agree_on_token_types(model, state: Dict[str, Tensor], theirs: int, path: str) -> None:
+    """The student has as many as its initial weights, unless a flag or --arch asks for two."""
+    ours = model.args.token_types
+    if ours is None:
+        model.set_token_types(theirs)
+    elif theirs > ours:
+        raise ValueError(
+            f"--token-types must be {theirs}, as in --student-init-path {path}, got {ours}"
+        )
+    elif theirs < ours:
+        state.update({n: zeros_like(w) for n, w in model.state_dict().items() if n.endswith(TABLE)})
+        logger.info("%s has one token type: the student's two begin as zeros, equal to it", path)
 
 
 def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:

@@ -8,7 +8,7 @@ R sequences, N tokens of all sequences, D width, H heads.
 
 import functools
 import logging
-from typing import Optional
+from typing import List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,8 @@ def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
     Equal to fairseq's up to rounding; with dropout, equal in distribution.
     """
     encoder = model.encoder.sentence_encoder
-    packing, packed_mix = pack(tokens, encoder.padding_idx, mix)
+    separator = getattr(encoder.embed_tokens, "separator", None)
+    packing, packed_mix = pack(tokens, encoder.padding_idx, mix, separator)
     x = _embed(encoder, packing, packed_mix)
     *inner, last = encoder.layers
     for layer in inner:
@@ -45,10 +46,11 @@ def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
 def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
     """(N, D): embeddings of tokens, mixed with ``mix``, and of positions."""
     if mix is None:
-        x = encoder.embed_tokens(packing.tokens)
+        x = _look_up(encoder.embed_tokens, [packing.tokens], [packing.second])
     else:
         # one lookup: the gradient of each is as large as the vocabulary
-        both = encoder.embed_tokens(torch.cat([packing.tokens, mix.partner_tokens]))
+        tokens, second = [packing.tokens, mix.partner_tokens], [packing.second, mix.partner_second]
+        both = _look_up(encoder.embed_tokens, tokens, second)
         wide = torch.promote_types(both.dtype, torch.float32)
         x, partners = both.to(wide).split([len(packing.tokens), len(mix.partner_tokens)])
         x = x * mix.weight.to(wide)
@@ -62,6 +64,12 @@ def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
     if encoder.layernorm_embedding is not None:
         x = encoder.layernorm_embedding(x)
     return encoder.dropout_module(x)
+
+
+def _look_up(embed, tokens: List[Tensor], second: List[Optional[Tensor]]) -> Tensor:
+    """Embeddings of tokens (n,) and (m,) as one (n + m, D), with those of their types."""
+    types = () if second[0] is None else (torch.cat(second),)
+    return embed(torch.cat(tokens), *types)
 
 
 def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:

@@ -2,13 +2,17 @@
 
 from typing import Any, Dict, Optional
 
+from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 
 from ..checkpoints import recovery
-from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, Origin
+from ..checkpoints.hf_weights import digest_of_folder
+from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
 from ..distributed import check_equal, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fingerprints import digest_of_file
+from ..models.hf_student import initialise_hf_student
+from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel
 from ..models.student_init import initialise_student
 
@@ -55,6 +59,8 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
     """
     if origin is not None and model.args.layer_norm_eps is None:
         model.set_layer_norm_eps(origin.settings[LAYER_NORM_EPS])
+    if origin is not None and model.args.token_types is None:
+        model.set_token_types(origin.settings[TOKEN_TYPES])
     path = model.args.student_init_path
     if path is None:
         return
@@ -64,6 +70,23 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
             initialise_student(model, path, model.args.student_init_layers)
             digest = digest_of_file(path)[:16] if world_size() > 1 else None
         check_equal({f"the content of --student-init-path {path}": digest})
+
+
+def begin_hf_student(
+    cfg, model: MixKDHFModel, dictionary: Dictionary, origin: Optional[Origin]
+) -> None:
+    """Initialise a new run's student from --hf-model; a resumed one has its checkpoint's weights.
+
+    Raises:
+        ValueError: on every rank.
+    """
+    if origin is not None:
+        return
+    folder = model.args.hf_model
+    with raise_on_all_ranks():
+        initialise_hf_student(model, dictionary, cfg.classification_head_name, cfg.num_classes)
+        digest = digest_of_folder(folder)[:16] if world_size() > 1 else None
+    check_equal({f"the content of --hf-model {folder}": digest})
 
 
 def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> None:

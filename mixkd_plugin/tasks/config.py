@@ -54,7 +54,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint of the frozen teacher; several, A.pt:B.pt:..., are an ensemble"
+            "help": "checkpoint of the frozen teacher, or hf:FOLDER of a Hugging Face classifier; "
+            "several, A.pt:hf:FOLDER:..., are an ensemble"
         },
     )
     teacher_data: Optional[str] = field(
@@ -88,10 +89,20 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
             "teacher, data and mixes does not load the teacher"
         },
     )
+    mixup_kind: str = field(
+        default="interpolate",
+        metadata={
+            "help": "how two examples are mixed: interpolate (their embeddings, as in the paper), "
+            "splice (the beginning of one text and the end of the other), span (a random span of "
+            "one replaced by one of the other), or a registered kind; of several, such as "
+            "splice:interpolate, one is drawn for each mix"
+        },
+    )
     mixup_alpha: float = field(
         default=0.4,
         metadata={
-            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn"
+            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn, "
+            "or the share of an example's tokens in it"
         },
     )
     mixup_ratio: int = field(

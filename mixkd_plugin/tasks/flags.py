@@ -46,6 +46,16 @@ def check_task_flags(cfg) -> None:
             )
     if cfg.get("d2v2_multi"):
         raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
+    kinds = str(cfg.mixup_kind)
+    of_embeddings = set(kinds.split(":")) == {"interpolate"}
+    if cfg.teacher_data is not None:
+        rule = (
+            f"interpolate with --teacher-data {cfg.teacher_data}: two vocabularies have no common"
+        )
+        _check(of_embeddings, "mixup_kind", kinds, f"{rule} places to cut a text")
+    if cfg.shorten_method == "random_crop":
+        rule = "interpolate with --shorten-method random_crop: its texts begin and end anywhere"
+        _check(of_embeddings, "mixup_kind", kinds, rule)
     fraction = cfg.train_fraction
     _check(0 < fraction <= 1, "train_fraction", fraction, "in (0, 1]")
 

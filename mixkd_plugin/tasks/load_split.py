@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from ..data.labels import check_some_labelled, class_ids, read_targets
 from ..data.mixup_dataset import MixupDataset, PlanDrawer
+from ..data.mixup_kinds import TokenMixer
 from ..data.mixup_plan import draw_plan, stratified_subset
 from ..data.wrappers import WithColumn
 from ..fairseq_fixes.random_crop import draw_crops_apart
@@ -34,6 +35,7 @@ def load_split(
     split: str,
     combine: bool,
     load: Callable[[], FairseqDataset],
+    dictionary: Dictionary,
     labels: Optional[Dictionary],
     weights: LossWeights,
     teacher_data: Optional[TeacherData],
@@ -44,6 +46,7 @@ def load_split(
         cfg: the task's
         combine: whether ``split1`` and so on belong to it
         load: fairseq's own loading
+        dictionary: of the texts
         labels: the classes; None for regression
         weights: of the terms of the loss
         teacher_data: the teacher's copy, if it has another vocabulary
@@ -84,6 +87,10 @@ def load_split(
         logger.info("training on %d of %d examples", len(indices), len(classes))
     if may_lack:
         check_some_labelled(classes if indices is None else classes[indices], weights)
+    drawer = mixer = None
+    if training and weights.need_mixes:
+        mixer = _token_mixer(cfg, dictionary)
+        drawer = _plan_drawer(cfg, 0 if mixer is None else len(mixer.names))
     return MixupDataset(
         split,
         dataset,
@@ -91,7 +98,8 @@ def load_split(
         indices=indices,
         by_length=by_length,
         length_seed=cfg.seed if by_length and training and not cfg.no_shuffle else None,
-        draw_plan=_plan_drawer(cfg) if training and weights.need_mixes else None,
+        draw_plan=drawer,
+        mixer=mixer,
         classes=classes,
         with_clean=weights.need_clean,
         count_labelled=unlabelled,
@@ -111,12 +119,20 @@ def _check_second_texts(data: str, split: str) -> None:
         )
 
 
-def _plan_drawer(cfg) -> PlanDrawer:
+def _token_mixer(cfg, dictionary: Dictionary) -> Optional[TokenMixer]:
+    """Makes the mixes that are texts; None without such kinds."""
+    special = {dictionary.eos(), cfg.init_token, cfg.separator_token} - {None}
+    mixer = TokenMixer(str(cfg.mixup_kind).split(":"), sorted(special), dictionary.pad())
+    return mixer if mixer.is_text.any() else None
+
+
+def _plan_drawer(cfg, kinds: int) -> PlanDrawer:
     return partial(
         draw_plan,
         ratio=cfg.mixup_ratio,
         alpha=cfg.mixup_alpha,
         pairing=str(cfg.mixup_pairing),
         period=cfg.mixup_period,
+        kinds=kinds,
         seed=cfg.seed if cfg.mixup_seed is None else cfg.mixup_seed,
     )

@@ -16,8 +16,9 @@ from torch.nn import Parameter
 
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
-from ..data.labels import check_texts
+from ..data.labels import check_separators, check_texts
 from ..data.mixup_dataset import MixupDataset
+from ..data.mixup_kinds import MIXUP_KINDS
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
@@ -26,11 +27,20 @@ from ..fairseq_fixes.resume import ResumableTask
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
 from ..mixup import Mix
+from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
+from ..modules.token_types import number_of_types
 from ..teacher.build import TeacherSetup
 from ..teacher.logits import TeacherLogits
 from ..teacher.sequences import TeacherSequences
-from .beginning import begin_student, check_settings, check_student, continues, find_origin
+from .beginning import (
+    begin_hf_student,
+    begin_student,
+    check_settings,
+    check_student,
+    continues,
+    find_origin,
+)
 from .config import MixKDSentencePredictionConfig
 from .dummy_batch import (
     dummy_sample,
@@ -66,6 +76,7 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         self.teacher: Optional[TeacherLogits] = None
         self.trains = False
         self._serves = False
+        self._token_types = 1  # of the student
         self._weights = configured_weights(cfg)
         self._num_workers = 0
         self._left_out: List[Parameter] = []
@@ -136,10 +147,13 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
             check_texts(self.cfg.data, split, self.dictionary, combine)
             load = partial(super().load_dataset, split, combine, **kwargs)
             dataset = load_split(
-                self.cfg, split, combine, load, self._classes, self._weights, teacher_data
-            )
+                self.cfg, split, combine, load, self.dictionary, self._classes, self._weights,
+                teacher_data,
+            )  # fmt: skip
             self.datasets[split] = dataset
             check_inputs({"extra_state": self.state.state_dict}, self.cfg.data)
+            if self._token_types > 1:
+                check_separators(self.cfg.data, self.dictionary)
         if self.teacher is not None:
             self.teacher.forget(split)
         if distributed.world_size() > 1:
@@ -154,6 +168,7 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         if from_checkpoint:
             model = super().build_model(cfg, from_checkpoint)
             needs_head(model, self.cfg.classification_head_name, self.cfg.num_classes)
+            self._token_types = number_of_types(model)
             return model
         self._begin_training(cfg)
         model = super().build_model(cfg)
@@ -161,6 +176,9 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
             begin_student(self.cfg, model, self.origin)
+        elif isinstance(model, MixKDHFModel):
+            begin_hf_student(self.cfg, model, self.dictionary, self.origin)
+        self._token_types = number_of_types(model)
         check_settings(self.cfg, model, self.origin)
         return model
 
@@ -169,6 +187,8 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         self.trains = True
         check_data_folder(self.cfg.data)
         PAIRINGS.find(str(self.cfg.mixup_pairing))
+        for kind in str(self.cfg.mixup_kind).split(":"):
+            MIXUP_KINDS.find(kind)
         self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
         self._run_teacher.open_data()
 

@@ -15,9 +15,14 @@ from torch import Tensor
 from .. import distributed
 from ..checkpoints import checks
 from ..checkpoints.configured import read_configured, sentence_task
+from ..checkpoints.hf_weights import folder_of
+from ..data.labels import check_separators
+from ..fingerprints import class_names
 from ..mixup import Mix
 from ..models.encode import encode
+from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
+from ..modules.token_types import number_of_types
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +82,8 @@ class TeacherEnsemble:
     @torch.no_grad()  # not inference_mode, whose tensors no loss can use
     def logits(self, tokens: Tensor, mix: Optional[Mix] = None) -> Tensor:
         """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has."""
+        if mix is not None:
+            tokens, mix = mix.model_input(tokens)
         total = 0
         with torch.autocast(
             tokens.device.type, enabled=False
@@ -133,12 +140,18 @@ def load_teacher(
         state = _shared(group, state)
         with distributed.raise_on_all_ranks(), distributed.no_collectives(), _named(path, expected):
             model = _build(state, expected).to(device=device, dtype=dtype)
+            types = number_of_types(model)
             if group.is_source:
                 checks.check_finite(model, dtype)
+                if types > 1:
+                    check_separators(expected.reads.data, expected.reads.dictionary)
         group.broadcast_tensors([*model.parameters(), *model.buffers()])
         models.append(model)
         size = sum(p.numel() for p in model.parameters())
-        logger.info("teacher %s: %s parameters, %s on %s", path, f"{size:,}", dtype, device)
+        of_types = ", two token types" if types > 1 else ""
+        logger.info(
+            "teacher %s: %s parameters%s, %s on %s", path, f"{size:,}", of_types, dtype, device
+        )
     return TeacherEnsemble(models, normalised, expected.head, padding_free)
 
 
@@ -167,15 +180,21 @@ def read_state(path: str) -> Dict[str, Any]:
 
 def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     """A checkpoint, checked against the data."""
-    state = read_state(path)
-    cfg, labels = state["cfg"], expected.labels
+    folder, reads, labels = folder_of(path), expected.reads, expected.labels
+    with _named(path, expected) if folder is not None else contextlib.nullcontext():
+        if folder is None:
+            state = read_state(path)
+        else:
+            names = None if labels is None else class_names(labels)
+            state = read_as_checkpoint(folder, reads.dictionary, expected.head, names)
+    cfg = state["cfg"]
     with _named(path, expected):
         model_class(cfg["model"])
         checks.check_kind(cfg, labels is None, expected.multi_label)
         checks.check_head(state["model"], expected.head, expected.num_classes)
-        checks.check_layout(cfg, expected.reads)
-        checks.check_inputs(state, expected.reads.data)
-        checks.check_vocabulary(path, state, expected.reads.dictionary, labels)
+        checks.check_layout(cfg, reads)
+        checks.check_inputs(state, reads.data)
+        checks.check_vocabulary(path, state, reads.dictionary, labels)
     return state
 
 

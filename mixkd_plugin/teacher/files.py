@@ -5,6 +5,7 @@ import os
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from .. import distributed
+from ..checkpoints.hf_weights import PREFIX, digest_of_folder, files_of, folder_of
 from ..checkpoints.safe_load import check_kind
 from ..fingerprints import digest_of_file
 
@@ -20,7 +21,7 @@ class TeacherFiles:
         ValueError: on every rank, if a file is missing or differs between hosts.
 
     Args:
-        paths: of the checkpoints
+        paths: of the checkpoints, and hf:FOLDER of Hugging Face folders
         read_by: one rank of the ``run`` reads them, or one of each ``host``
     """
 
@@ -30,7 +31,7 @@ class TeacherFiles:
         reads = distributed.reads_for(read_by)
         with distributed.raise_on_all_ranks():
             self._versions = {path: _checked_version(path) for path in self.paths} if reads else {}
-            digests = {path: digest_of_file(path) for path in self.paths} if reads else None
+            digests = {path: _digest(path) for path in self.paths} if reads else None
         everyone = distributed.gather(digests)
         self.digests: Dict[str, str] = digests or next(d for d in everyone if d is not None)
         distributed.check_equal(
@@ -43,9 +44,12 @@ class TeacherFiles:
         Called before and after reading, it checks the content that was read.
         """
         for path, version in self._versions.items():
-            there = os.path.isfile(path)
-            now = _version(path) if there else None
-            if not there or (now != version and digest_of_file(path) != self.digests[path]):
+            try:
+                now = _version(path)
+                same = now == version or _digest(path) == self.digests[path]
+            except (OSError, ValueError):  # it is there no more
+                same = False
+            if not same:
                 raise ValueError(f"--teacher-path: {path} has changed since the run began")
             self._versions[path] = now
 
@@ -67,17 +71,19 @@ class TeacherFiles:
 
 
 def split_paths(teacher_path: str) -> List[str]:
-    """The checkpoints of A.pt:B.pt:...
+    """The checkpoints and folders of A.pt:hf:FOLDER:B.pt:...
 
     Raises:
         ValueError: if a name with the separator in it was split.
     """
-    paths = teacher_path.split(os.pathsep)
+    parts, paths = iter(teacher_path.split(os.pathsep)), []
+    for part in parts:
+        paths.append(PREFIX + next(parts, "") if part + os.pathsep == PREFIX else part)
     for end in range(2, len(paths) + 1):
         for begin in range(end - 1):
             cut = paths[begin:end]
             name = os.pathsep.join(cut)
-            if os.path.isfile(name) and not all(map(os.path.isfile, cut)):
+            if _is_there(name) and not all(map(_is_there, cut)):
                 raise ValueError(
                     f"--teacher-path must not have {os.pathsep!r} in the name of a checkpoint, got "
                     f"{teacher_path}: rename {name}, or use a link to it"
@@ -87,7 +93,8 @@ def split_paths(teacher_path: str) -> List[str]:
 
 def _checked_version(path: str) -> Tuple[int, ...]:
     try:
-        check_kind(path)
+        if folder_of(path) is None:
+            check_kind(path)
         return _version(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"--teacher-path: {error}") from error
@@ -96,5 +103,18 @@ def _checked_version(path: str) -> Tuple[int, ...]:
 def _version(path: str) -> Tuple[int, ...]:
     """A key that changes with a file's content: unlike the time of modification, the inode's
     time cannot be set."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    folder, key = folder_of(path), []
+    for status in map(os.stat, [path] if folder is None else files_of(folder)):
+        key += [status.st_dev, status.st_ino, status.st_size]
+        key += [status.st_mtime_ns, status.st_ctime_ns]
+    return tuple(key)
+
+
+def _digest(path: str) -> str:
+    folder = folder_of(path)
+    return digest_of_file(path) if folder is None else digest_of_folder(folder)
+
+
+def _is_there(path: str) -> bool:
+    folder = folder_of(path)
+    return os.path.isfile(path) if folder is None else os.path.isdir(folder)

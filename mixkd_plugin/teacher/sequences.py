@@ -52,18 +52,20 @@ class TeacherSequences(Dataset):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the sequences: examples, lengths, partners and weights, in hexadecimal."""
+        """Digest of the sequences: examples, lengths and their plan, in hexadecimal."""
         parts = [self.ids, self.lengths]
         if self._plan is not None:
-            parts += [self._plan.partners[self._kept], self._plan.lam[self._kept]]
-        return hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts)).hexdigest()
+            parts += [of_all[self._kept] for of_all in self._plan if of_all is not None]
+        digest = hashlib.sha256(b"".join(p.astype("<f8").tobytes() for p in parts))
+        if self._plan is not None and self._dataset.mixer is not None:
+            digest.update(":".join(self._dataset.mixer.names).encode())
+        return digest.hexdigest()
 
     def batches(self, max_tokens: int) -> List[np.ndarray]:
         """All of them by increasing length, in batches with about equal numbers of tokens."""
         tokens = self.lengths
         if self._plan is not None:
-            partners = self._lengths[self._plan.partners[self._kept]]
-            tokens = np.maximum(tokens[:, None], partners).sum(axis=1)
+            tokens = self._dataset.mixed_lengths(self._kept, self._lengths).sum(axis=1)
         order = np.argsort(tokens, kind="stable")
         batch = (np.cumsum(tokens[order]) - 1) // max_tokens
         return np.split(self._kept[order], np.flatnonzero(np.diff(batch)) + 1)

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries
+from ..checkpoints.hf_weights import folder_of
 from ..checkpoints.settings import integer
 from ..data.labels import check_texts, class_ids, read_targets
 from ..data.wrappers import WithColumn
@@ -28,6 +29,7 @@ from ..fingerprints import (
     parts_of_split,
     read_digests,
 )
+from ..models.hf_folder import layout_of
 from .ensemble import TeacherInput, read_state
 from .files import TeacherFiles
 
@@ -70,6 +72,12 @@ def _agreed(paths: Sequence[str]) -> Layout:
 
 
 def _layout_of(path: str) -> Layout:
+    folder = folder_of(path)
+    if folder is not None:
+        try:
+            return Layout(**layout_of(folder))
+        except ValueError as error:
+            raise ValueError(f"--teacher-path {path}: {error}") from error
     task = read_state(path)["cfg"]["task"]
     missing = [name for name in Layout._fields if name not in task]
     if not missing and task["max_positions"] is None:

@@ -1,4 +1,6 @@
-"""Shared by all commands: their output, their exit codes, and packages that extend the plugin.
+"""Shared by all commands: their flags, output and exit codes, and packages that extend the plugin.
+
+A command's parser needs neither torch nor fairseq: its ``work`` imports what does.
 
 Exit codes: 0; 1 with a one-line error; 2 for wrong usage (argparse); 129, 130 or 143 after SIGHUP,
 SIGINT or SIGTERM.
@@ -13,8 +15,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
-
-from fairseq.utils import import_user_module
 
 TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
 LONGEST = 1000  # characters of an error line
@@ -38,11 +38,13 @@ def run_cli(
     Raises:
         SystemExit: with the exit code, unless it is 0.
     """
-    if argv is None:  # called as a command
-        _quiet(name)
-        _end_on_signals(name)
+    if argv is None:
+        become_command(name)
     try:
-        status = work(build_parser().parse_args(argv))
+        args = build_parser().parse_args(argv)
+        from .. import plugin  # noqa: F401  (registers, where importing the package did not)
+
+        status = work(args)
         sys.stdout.flush()
     except Exception as error:
         if os.environ.get(TRACEBACK):
@@ -52,11 +54,56 @@ def run_cli(
         sys.exit(status)
 
 
-def command_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """A parser for the command ``name``, described by the first line of its module's ``doc``."""
-    return argparse.ArgumentParser(
-        prog=f"python -m mixkd_plugin.tools.{name}", description=(doc or "").split("\n")[0]
+def become_command(name: str) -> None:
+    """Show this package's own messages alone, and end on signals as by an exception."""
+    _quiet(name)
+    _end_on_signals(name)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Positions may follow flags; with :func:`add_out` an output is named once."""
+
+    names_output = False
+
+    def parse_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else list(args)
+        # argparse loses the flags that follow -- where it lets positions follow flags
+        parse = super().parse_args if "--" in args else self.parse_intermixed_args
+        found = parse(args, namespace)
+        named = vars(found).pop("out_word", None)
+        if self.names_output:
+            if (named is None) == (found.out is None):
+                self.error(f"--out must be given {'once' if named else ''}".rstrip())
+            found.out = named or found.out
+        return found
+
+
+def command_parser(name: str, doc: str | None, example: str = "") -> CommandParser:
+    """A parser for `mixkd NAME`, described by the first line of its module's ``doc``.
+
+    Args:
+        example: shown after the flags: the words after `mixkd NAME`
+    """
+    return CommandParser(
+        prog=f"mixkd {name}",
+        description=(doc or "").split("\n")[0],
+        epilog=f"example:\n  mixkd {name} {example}" if example else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_out(parser: CommandParser, what: str, word: bool = False) -> None:
+    """--out and --force, see :func:`output.check_out`.
+
+    Args:
+        word: the folder may also be the last position, as in earlier versions
+    """
+    add = parser.add_argument
+    if word:
+        add("out_word", nargs="?", metavar="OUT", help=argparse.SUPPRESS)
+    add("--out", metavar="DIR", help=f"{what}; must be new or empty (required)")
+    parser.names_output = True
+    add("--force", action="store_true", help="write into --out although it is not empty")
 
 
 @contextlib.contextmanager
@@ -89,6 +136,9 @@ def positive(text: str) -> int:
     return int(text)
 
 
+HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
+
+
 def add_user_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user-dir",
@@ -106,6 +156,8 @@ def import_user_dir(folder: str | None) -> None:
     ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     if folder is None or os.path.realpath(folder) == ours:
         return
+    from fairseq.utils import import_user_module
+
     try:
         import_user_module(argparse.Namespace(user_dir=folder))
     except FileNotFoundError as error:

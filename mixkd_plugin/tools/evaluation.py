@@ -1,6 +1,5 @@
 """Shared by `compare` and `serving_report`: measures of models on a split, and their table."""
 
-import argparse
 import json
 import os
 import statistics
@@ -14,9 +13,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..criterions import metrics
-from .cli import add_user_dir, import_user_dir, positive
-from .output import check_folder
-from .scoring import HEAD_HELP, Batch, Loaded, batches_of_all, in_order, load_all, targets_of
+from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
 
 REPORTS = ("report_acc_and_f1", "report_mcc")
 # Key of a measure: heading and format.
@@ -34,50 +31,7 @@ Rows = dict[str, dict[str, Any]]  # measures by name
 Logits = Callable[[Batch], Tensor]
 
 
-# --- the command line ---
-
-
-def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
-    add = parser.add_argument
-    add("data", metavar="DATA_DIR", help="data folder of the task, with a labelled split")
-    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT")
-    add("--teacher", metavar="NAME", help="name of the teacher (default: the first)")
-    add("--teacher-data", metavar="DIR", help="the teacher's data (default: DATA_DIR)")
-    add("--out", required=True, metavar="DIR", help=f"folder for {out}")
-    add("--split", default="valid", help="labelled split to score (default: %(default)s)")
-    add("--batch-size", type=positive, default=32, help="texts in a batch (default: %(default)s)")
-    add("--rounds", type=positive, default=5, help="timed rounds, >= 1 (default: %(default)s)")
-    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
-    add_user_dir(parser)
-
-
-def paths_of(args: argparse.Namespace) -> dict[str, str]:
-    """NAME=PATH ... as {name: path}; sets ``teacher`` if it was not given."""
-    paths: dict[str, str] = {}
-    for item in args.checkpoints:
-        name, _, path = item.partition("=")
-        if not name or not path or name in paths:
-            raise ValueError(f"NAME=CHECKPOINT must have a name and a file, once, got {item!r}")
-        if {"/", os.sep} & {*name} or name in (".", ".."):  # it becomes a folder in --out
-            raise ValueError(f"NAME=CHECKPOINT must have a NAME without slashes, got {name}")
-        paths[name] = path
-    args.teacher = args.teacher or next(iter(paths))
-    if args.teacher not in paths:
-        raise ValueError(f"--teacher must be one of {', '.join(paths)}, got {args.teacher}")
-    check_folder(args.out)
-    import_user_dir(args.user_dir)
-    return paths
-
-
-def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`evaluation`."""
-    return {
-        "split": args.split,
-        "batch_size": args.batch_size,
-        "rounds": args.rounds,
-        "teacher_data": args.teacher_data,
-        "head": args.classification_head_name,
-    }
+# --- output ---
 
 
 def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str) -> None:

@@ -8,8 +8,8 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from .interop import library
-from .tokenizers.library import read_json_if_there
+from ..interop import library
+from ..tokenizers.library import read_json_if_there
 
 
 class Family(NamedTuple):

@@ -17,6 +17,17 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 WORDS = ("PytorchStreamWriter", "inline_container", "I/O error", *map(os.strerror, FULL))
 
 
+def check_out(out: str, force: bool) -> None:
+    """Check before the work that --out is new, or a writable folder, and empty unless ``force``.
+
+    Hidden files do not count: the system's, and those of a killed command.
+    """
+    check_folder(out)
+    there = os.listdir(out) if os.path.isdir(out) else []
+    if not force and not all(name.startswith(".") for name in there):
+        raise ValueError(f"--out must be new or empty, got {out}: --force writes into it")
+
+
 def check_folder(out: str) -> None:
     """Check before the work that --out can be made, or is a writable folder."""
     folder = os.path.abspath(out)

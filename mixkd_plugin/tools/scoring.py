@@ -1,10 +1,12 @@
 """Several trained checkpoints, and the batches of a split that they read."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..checkpoints.checks import (
@@ -17,15 +19,18 @@ from ..checkpoints.checks import (
     layout_settings,
 )
 from ..checkpoints.configured import read_configured, sentence_task
+from ..checkpoints.hf_weights import folder_of, read_weights
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
-from ..data.labels import check_texts
+from ..data.labels import check_separators, check_texts
 from ..fingerprints import read_digests
+from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
+from ..modules.token_types import number_of_types
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target")
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
+DEFAULT_HEAD = "sentence_classification_head"  # fairseq's
 
 Batch = dict[str, Any]
 
@@ -67,7 +72,23 @@ def load(path: str, data: str, head: str | None = None) -> Loaded:
     Raises:
         ValueError: if it cannot be used, or its vocabulary or labels are not the folder's.
     """
-    return load_state(path, read_configured(path), data, head)
+    return load_state(path, _read(path, data, head), data, head)
+
+
+def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
+    folder = folder_of(path)
+    if folder is None:
+        return read_configured(path)
+    try:
+        check_dictionaries(f"data folder {data}", data, regression=True)  # only that of the texts
+        words = Dictionary.load(str(Path(data, "input0", "dict.txt")))
+        words.add_symbol("<mask>")
+        classes, labels = Path(data, "label", "dict.txt"), None
+        if classes.exists():
+            labels = class_names(Dictionary.load(str(classes)))
+        return read_as_checkpoint(folder, words, head or DEFAULT_HEAD, labels)
+    except ValueError as error:
+        raise ValueError(f"{path} on {data}: {error}") from error
 
 
 def load_state(path: str, state: dict[str, Any], data: str, head: str | None = None) -> Loaded:
@@ -90,11 +111,24 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
                 f"{', '.join(names)}: give a folder with the classes that it was trained on"
             )
         model = build(cfg["model"], weights, head, classes, task)
+        if number_of_types(model) > 1:
+            check_separators(data, task.source_dictionary)
         if not all(map(is_finite, model.parameters())):
             raise ValueError("its weights are not all finite numbers")
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
     return Loaded(path, model, cfg, task)
+
+
+def load_trained(checkpoint: str, data: str | None, head: str | None = None) -> Loaded:
+    """:func:`load`, with the data folder of its training unless another one is given."""
+    state = read_configured(checkpoint)
+    if not any(name.startswith("classification_heads.") for name in state["model"]):
+        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
+    folder = data or state["cfg"]["task"].get("data") or ""
+    if not Path(folder, "input0", "dict.txt").is_file():
+        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
+    return load_state(checkpoint, state, folder, head)
 
 
 def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | None):
@@ -104,7 +138,7 @@ def _head(cfg: Mapping[str, Any], weights: Mapping[str, Tensor], head: str | Non
         raise ValueError("it has no classification head: was it trained on sentence prediction?")
     said = text(cfg["task"], "classification_head_name")
     said = text(cfg["criterion"], "classification_head_name") if said is None else said
-    found = head or said or "sentence_classification_head"
+    found = head or said or DEFAULT_HEAD
     if head is None and found not in heads and len(heads) == 1:
         (found,) = heads  # published checkpoints have settings of another training
     if found not in heads:
@@ -234,7 +268,8 @@ def make_batches(task, split: str, batch_size: int) -> list[Batch]:
 
 def count_layers(names: Iterable[str]) -> int:
     """Number of layers, from the names of a model's parameters."""
-    return len({name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name})
+    found = (re.search(r"\.(?:layers?|albert_layer_groups)\.(\d+)\.", name) for name in names)
+    return len({match[1] for match in found if match})
 
 
 def size_of(checkpoint: str) -> dict[str, int]:
@@ -242,7 +277,8 @@ def size_of(checkpoint: str) -> dict[str, int]:
 
     The optimizer's state of a checkpoint is not counted.
     """
-    tensors = read_checkpoint(checkpoint)["model"]
+    folder = folder_of(checkpoint)
+    tensors = read_checkpoint(checkpoint)["model"] if folder is None else read_weights(folder)
     names = [name for name in tensors if not name.endswith(".version")]
     distinct = {tensors[name].data_ptr(): tensors[name] for name in names}.values()  # some are tied
     return {

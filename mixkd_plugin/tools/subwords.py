@@ -1,5 +1,5 @@
-"""Where `build_tokenizer` was before `tools.tokenizers`: scripts that import it from here go on."""
+"""Where `build_tokenizer` was in earlier versions: scripts that import it from here go on."""
 
-from .tokenizers.subwords import TOKENIZERS, build_tokenizer
+from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
 
 __all__ = ["TOKENIZERS", "build_tokenizer"]

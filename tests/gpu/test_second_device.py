@@ -28,6 +28,8 @@ CASES = {  # flags, what is waited for, how much may differ
     "half precision": (["--fp16"], PACKING, 1e-2),
     "fairseq's own pass": (["--padding-free", "off"], HAS_PADDING, 1e-5),
     "two mixes": (["--mixup-ratio", 2, "--distill-distance", "kl"], PACKING, 1e-5),
+    "spliced": (["--mixup-kind", "splice"], PACKING, 1e-5),
+    "two kinds": (["--mixup-kind", "span:interpolate", "--mixup-ratio", 2], PACKING, 1e-5),
     "all reports": (["--report-mcc", "--report-acc-and-f1"], [*CONFUSION, *PACKING], 1e-5),
     "dropout": (
         ["--dropout", 0.1, "--attention-dropout", 0.1],

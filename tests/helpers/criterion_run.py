@@ -70,10 +70,14 @@ class Run:
         if not mixed:
             return torch.cat([encode(model, head, t[None], None, False) for t in tokens])
         partners, lam = self.sample["partner"]["net_input"]["src_tokens"], self.sample["lam"]
+        is_text = self.sample.get("is_text", False)
+        is_text = torch.as_tensor(is_text).expand(len(lam))
         mixes = [Mix(p[None], weight[None], False) for p, weight in zip(partners, lam)]
         return torch.cat(
             [
-                encode(model, head, tokens[m % 8][None], mix, padding_free=False)
+                encode(model, head, mix.partner_tokens, None, padding_free=False)
+                if is_text[m]
+                else encode(model, head, tokens[m % 8][None], mix, padding_free=False)
                 for m, mix in enumerate(mixes)
             ]
         )

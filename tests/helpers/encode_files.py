@@ -10,6 +10,7 @@ from fairseq.data import data_utils
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from mixkd_plugin.tools.encode import encode as command
+from mixkd_plugin.tools.encode import main
 from mixkd_plugin.tools.encode.sources import glue_source
 
 WORDS = [
@@ -82,7 +83,7 @@ def flags_of(train, valid, tokenizer, out, text="text", label="label"):
 
 def encode(*args):
     """The command's main function."""
-    command.main([str(a) for a in args])
+    main([str(a) for a in args])
 
 
 def refused(*args):

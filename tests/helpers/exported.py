@@ -6,11 +6,11 @@ import torch
 import toy
 from fairseq.data import Dictionary
 
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source
 from mixkd_plugin.tools.export.export import load
 from mixkd_plugin.tools.export.texts import fairseq_row
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 NEW_TEXTS = [  # of which the student has seen nothing, and some pieces are not in its dictionary
     "The soup wasn't charming: 42 bowls, été!",

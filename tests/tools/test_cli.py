@@ -1,8 +1,11 @@
 """How all commands end: one sentence, the right exit code, nothing of other libraries."""
 
 import importlib
+import importlib.util
+import re
 import signal
 import subprocess
+import sys
 import textwrap
 from argparse import ArgumentParser, ArgumentTypeError
 
@@ -12,17 +15,150 @@ import toy
 from tiny_tokenizers import write_tokenizer
 from toy import ROOT
 
-from mixkd_plugin.tools.cli import LONGEST, TRACEBACK, import_user_dir, run_cli
+import mixkd_plugin
+from mixkd_plugin.__main__ import COMMANDS, main
+from mixkd_plugin.tools.cli import (
+    LONGEST,
+    TRACEBACK,
+    add_out,
+    command_parser,
+    import_user_dir,
+    run_cli,
+)
+from mixkd_plugin.tools.output import check_out
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
-TOOLS = ("compare", "encode", "export", "import_hf", "report", "serving_report", "study")
+TOOLS = {
+    name: f"mixkd_plugin.tools.{tool}"
+    for name, (tool, _) in COMMANDS.items()
+    if importlib.util.find_spec(f"mixkd_plugin.tools.{tool}")
+}
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_a_command_can_be_called_from_python(tool, capsys):
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_is_the_same_by_every_name_and_has_an_example_and_defaults(name, capsys):
+    texts, tool = [], importlib.import_module(TOOLS[name])
+    for call, words in ((main, [name, "--help"]), (tool.main, ["--help"])):
+        with pytest.raises(SystemExit) as end:
+            call(words)
+        assert end.value.code == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and texts[0].startswith(f"usage: mixkd {name}")
+    assert f"example:\n  mixkd {name} " in texts[0]
+    for action in tool.build_parser()._actions:
+        shown = action.help and action.help != "==SUPPRESS=="
+        if shown and action.default not in (None, False, []) and action.dest != "help":
+            assert "default" in action.help, action.dest
+
+
+def test_the_commands_are_listed(capsys):
     with pytest.raises(SystemExit) as end:
-        importlib.import_module(f"mixkd_plugin.tools.{tool}").main(["--help"])
-    assert end.value.code == 0 and f"mixkd_plugin.tools.{tool}" in capsys.readouterr().out
+        main(["--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(f"^  {name} +{re.escape(what)}$", shown, re.MULTILINE)
+               for name, (_, what) in COMMANDS.items())  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"], ["--nothing"], ["encode", "--nothing"]])
+def test_wrong_usage_is_2(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2 and capsys.readouterr().err.startswith("usage: mixkd")
+
+
+def test_a_command_that_is_not_there_does_not_break_the_others(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mixkd_plugin.tools.study", None)
+    with pytest.raises(SystemExit, match="mixkd study: "):
+        main(["study", "--help"])
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--help"])
+    assert end.value.code == 0
+
+
+def test_outputs_have_one_rule(tmp_path, capsys):
+    """A flag, or the last word as in earlier versions; not both, not neither."""
+    parser = command_parser("name", "It does something.")
+    parser.add_argument("source")
+    add_out(parser, "folder", word=True)
+    parser.add_argument("--to")
+    for words in (["a", "b"], ["a", "--out", "b"], ["a", "--to", "x", "b"], ["--out=b", "a"]):
+        args = parser.parse_args(words)
+        assert (args.source, args.out) == ("a", "b") and "out_word" not in args
+    for words in (["a"], ["a", "b", "--out", "c"], ["a", "b", "c"]):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(words)
+    parser = command_parser("name", "It does something.")
+    parser.add_argument("flags", nargs="*")
+    assert parser.parse_args(["--", "--lr", "3"]).flags == ["--lr", "3"]
+    check_out(str(tmp_path / "new"), force=False)
+    (tmp_path / ".hidden").touch()  # of the system, or of a killed command
+    check_out(str(tmp_path), force=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="--out must be new or empty, got .*: --force"):
+        check_out(str(tmp_path), force=False)
+    check_out(str(tmp_path), force=True)
+
+
+@pytest.mark.parametrize(
+    "words, program, expected",
+    [
+        (["python", "/bin/mixkd", "encode"], "/bin/mixkd", True),
+        (["python", "-m", "mixkd_plugin", "encode"], "-m", True),
+        (["python", "-W", "ignore", "-m", "mixkd_plugin.tools.encode"], "-m", True),
+        (["python", "-m", "my_mixkd.train"], "-m", False),  # which imports this package
+        (["python", "-c", "spawn", "--multiprocessing-fork"], "/bin/mixkd", False),  # in a child
+        (["python", "/bin/fairseq-train", "data"], "/bin/fairseq-train", False),
+        (["python", "mixkd.py"], "mixkd.py", False),
+        (["python"], "", False),
+    ],
+)
+def test_only_our_own_commands_register_late(monkeypatch, words, program, expected):
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr(sys, "argv", [program])
+    assert mixkd_plugin._is_command() is expected
+
+
+HELP = """
+import sys
+from mixkd_plugin.__main__ import main
+for name in sys.argv[1:]:
+    for words in ([name, "--help"], [name, "--nothing"]):
+        try:
+            main(words)
+        except SystemExit as end:
+            assert end.code in (0, 2), (words, end.code)
+print(sorted({"fairseq", "numpy", "omegaconf", "pandas", "torch", "transformers"} & {*sys.modules}))
+import mixkd_plugin
+assert "torch" not in sys.modules
+"""
+
+
+def test_help_waits_for_no_library(tmp_path):
+    """As the console command, by its name."""
+    (tmp_path / "mixkd").write_text(HELP)
+    command = [sys.executable, str(tmp_path / "mixkd"), *TOOLS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
+                          env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_flags_are_those_of_the_code(capsys):
+    main(["flags", "temperature"])
+    shown = capsys.readouterr().out
+    assert "--distill-temperature float (default: 1.0)" in shown and "multiplied by T" in shown
+    assert "--mixup-alpha" not in shown
+    main(["flags"])
+    shown = capsys.readouterr().out
+    ours = ("--teacher-path", "--mixup-alpha", "--tmkd-weight", "--student-init-path")
+    assert all(f"  {flag}" in shown for flag in (*ours, "--lr", "--batch-size", "--arch"))
+    assert shown.index("--student-init-path") < shown.index("--lr ")  # ours first
+    assert "--fp16-init-scale" not in shown
+    main(["flags", "INIT-SCALE"])  # of fairseq's all are searched
+    assert "--fp16-init-scale" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="flags: PATTERN must be in .*, got 'nowhere-at-all'"):
+        main(["flags", "nowhere-at-all"])
 
 
 def ended(error, argv=()):
@@ -114,20 +250,22 @@ def test_a_student_of_another_package_is_compared(tmp_path, classification, teac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", TOOLS)
-def test_usage(tool):
-    module = f"mixkd_plugin.tools.{tool}"
-    (helped, shown), (wrong, said) = forked.run((module, "--help"), (module, "--unknown"))
-    assert helped == 0 and shown.startswith(f"usage: python -m {module}"), shown
-    assert wrong == 2 and said.startswith("usage: "), said
+def test_usage():
+    commands = [(module, word) for module in TOOLS.values() for word in ("--help", "--unknown")]
+    ends = forked.run(*commands)
+    assert [code for code, _ in ends] == [0, 2] * len(TOOLS)
+    assert all(said.startswith("usage: mixkd ") for _, said in ends)
 
 
 @pytest.mark.slow
 def test_an_error_is_all_that_is_printed(tmp_path, classification):
     arguments = ["none", "a=b", "--out", tmp_path / "out"]
-    ((code, said),) = toy.run_together(("mixkd_plugin.tools.compare", *arguments), check=False)
-    assert code == 1
-    assert said == "compare: DATA_DIR none: none/input0/dict.txt does not exist\n"
+    ends = toy.run_together(
+        ("mixkd_plugin.tools.compare", *arguments), ("mixkd_plugin", "compare", *arguments),
+        check=False,
+    )  # fmt: skip
+    sentence = "compare: DATA_DIR none: none/input0/dict.txt does not exist\n"
+    assert ends == [(1, sentence), (1, sentence)]
 
 
 @pytest.mark.slow

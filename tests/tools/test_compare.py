@@ -11,7 +11,8 @@ from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from mixkd_plugin.fingerprints import write_digests
-from mixkd_plugin.tools.compare.compare import compare, main
+from mixkd_plugin.tools.compare import main
+from mixkd_plugin.tools.compare.compare import compare
 from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches
 
 

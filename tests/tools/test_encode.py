@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from encode_files import WORDS, decoded, encode_glue, write_glue, write_model
+from encode_files import WORDS, decoded, encode_glue, refused, write_glue, write_model
+from encode_files import encode as encode_by_flags
 
 from mixkd_plugin.fingerprints import read_digests
 from mixkd_plugin.tools.encode.binarizing import truncate
@@ -117,7 +118,7 @@ def test_truncation_takes_from_the_longest(tmp_path, model, capsys):
     # <s> A </s> B </s>: three symbols besides the words
     assert decoded(tmp_path / "d") == [("a a a", "b b", 0), ("a", "b", 0)]
     assert "2 examples, 1 of them cut to 8 tokens" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="--max-tokens must .*, got 4"):
+    with pytest.raises(ValueError, match="--max-length must .*, got 4"):
         encode_glue(tmp_path / "g", "RTE", model, tmp_path / "d2", max_tokens=4)
 
 
@@ -235,9 +236,24 @@ def test_bad_arguments(tmp_path, model):
     refuse("must be a file", tokenizer_spec=f"sentencepiece:{tmp_path}/none.model")
     refuse("no file", folder=str(tmp_path))
     refuse("got no file", dictionary=str(tmp_path / "none.txt"))
-    refuse("--out must be an empty", out=str(glue))
+    refuse("--out must be new or empty", out=str(glue))
     (glue / "dev.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
     refuse("dev.tsv must be UTF-8")
+
+
+def test_force_replaces_a_data_folder_and_nothing_else(tmp_path, model):
+    glue = write_glue(tmp_path / "glue", ["sentence", "label"], [["the soup", "0"], ["cold", "1"]])
+    flags = ["--glue", glue, "--task", "SST-2", "--tokenizer", f"wordpiece:{model}", "--out"]
+    encode_by_flags(*flags, tmp_path / "data", "--max-tokens", "7")
+    before = (tmp_path / "data" / "encoding.json").read_text()
+    assert '"max_length": 7' in before  # under its old name, too
+    assert "--out must be new or empty" in refused(*flags, tmp_path / "data")
+    encode_by_flags(*flags, tmp_path / "data", "--max-length", "8", "--force")
+    assert '"max_length": 8' in (tmp_path / "data" / "encoding.json").read_text()
+    assert "--out must be new or empty, or with --force a data folder" in refused(
+        *flags, glue, "--force"
+    )
+    assert (glue / "train.tsv").exists()
 
 
 @pytest.mark.parametrize(

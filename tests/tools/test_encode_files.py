@@ -7,7 +7,7 @@ from encode_files import FEW, classes, decoded, encode, flags_of, refused, write
 from fairseq import tasks
 from tiny_tokenizers import KINDS, TEXT
 
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 
 FORMATS = ("tsv", "csv", "jsonl")
 ACCENTS = str.maketrans("ïü", "iu")

@@ -18,10 +18,10 @@ import toy
 from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
 from tiny_tokenizers import KINDS, TEXT
 
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.cli import _end_on_signals
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode.binarizing import BATCH, Writer
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 ROWS = [
     (f"{TEXT[i % len(TEXT)]} {'soup ' * (i % 7)}", "yn"[i % 3 == 0], i % 5)
@@ -196,7 +196,7 @@ def test_another_process_was_first(tmp_path, tokenizers, monkeypatch):
         (out / "theirs").touch()
 
     monkeypatch.setattr(command, "write_digests", meanwhile)
-    assert f"--out must be an empty or a new folder, got {out}" in refused(
+    assert f"--out must be new or empty, or with --force a data folder, got {out}" in refused(
         *flags_of(path, path, tokenizers["wordpiece"], out)
     )
     assert [p.name for p in out.iterdir()] == ["theirs"]

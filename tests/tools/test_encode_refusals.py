@@ -83,7 +83,7 @@ BAD_FLAGS = [
     ({"--labels": "yes,no,yes"}, "--labels: classes must differ, got 'yes' and 'yes'"),
     ({"--labels": "1,2", "--regression": None}, "--labels must be absent with --regression, got"),
     ({"--workers": "0"}, "--workers must be >= 1, got 0"),
-    ({"--max-tokens": "2"}, "--max-tokens must leave room for each text, got 2"),
+    ({"--max-tokens": "2"}, "--max-length must leave room for each text, got 2"),
     ({"--train": "none.csv"}, "no file none.csv"),
     ({"--train": "."}, "--format must be given for ., one of"),
     ({"--train": ".", "--format": "csv"}, ". is a folder"),

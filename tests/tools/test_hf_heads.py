@@ -1,6 +1,7 @@
 """Heads of Hugging Face models: what config.json declares decides, never the names of weights."""
 
 import json
+import shutil
 
 import hf_models
 import inprocess
@@ -13,7 +14,8 @@ from fairseq.data import Dictionary
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
+from mixkd_plugin.tools.import_hf import main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
 def make(tmp_path, transformers, kind="bert", head="SequenceClassification", drop=(), **changes):
@@ -147,8 +149,13 @@ def pairs(tmp_path_factory):
         transformers = hf_models.import_transformers(patch)
         folder = tmp_path_factory.mktemp("pairs")
         hf_models.make("bert", folder / "hf", transformers)
-    import_encoder(str(folder / "hf"), str(folder / "teacher"))
+    import_encoder(str(folder / "hf"), str(folder / "both"))
     import_encoder(str(folder / "hf"), str(folder / "accepted"), one_token_type=True)
+    shutil.copytree(folder / "accepted", folder / "teacher")  # as an earlier version imported it
+    state = torch.load(folder / "teacher" / "model.pt", weights_only=False)
+    state["extra_state"]["reads_one_text"] = True
+    state["task_state"] = {"reads_one_text": True}
+    torch.save(state, folder / "teacher" / "model.pt")
     rows = [f"{a}\t{b}\t{i % 2}\n" for i, (a, b) in enumerate(hf_models.PAIRS)]
     (folder / "t.tsv").write_text("a\tb\tlabel\n" + "".join(rows), encoding="utf-8")
     for name, columns in (("pairs", ["a", "b"]), ("single", ["a"])):
@@ -162,10 +169,11 @@ def kd(folder, teacher):
             "--init-token", 0]  # fmt: skip
 
 
-def test_a_teacher_with_two_token_types_is_refused_for_pairs(tmp_path, pairs):
+def test_an_earlier_import_of_two_token_types_is_refused_for_pairs(tmp_path, pairs):
     message = refusals.refusal(pairs / "pairs", tmp_path / "s", *kd(pairs, "teacher"))
     assert "--teacher-path" in message and "--one-token-type" in message
-    refusals.accepts(pairs / "pairs", tmp_path / "s", *kd(pairs, "accepted"))
+    for teacher in ("accepted", "both"):
+        refusals.accepts(pairs / "pairs", tmp_path / "s", *kd(pairs, teacher))
     refusals.accepts(pairs / "single", tmp_path / "s", *kd(pairs, "teacher"))
 
 
@@ -188,6 +196,8 @@ def test_fairseq_validate_refuses_it_too(pairs):
         assert "accuracy" in validate(*accepted)
 
 
-def test_the_import_warns(pairs, tmp_path, capsys):
-    main([str(pairs / "hf"), str(tmp_path / "out")])
+def test_the_import_of_one_type_warns(pairs, tmp_path, capsys):
+    main([str(pairs / "hf"), str(tmp_path / "out"), "--one-token-type"])
     assert "WARNING" in capsys.readouterr().err
+    main([str(pairs / "hf"), str(tmp_path / "out"), "--force"])
+    assert "WARNING" not in capsys.readouterr().err

@@ -42,7 +42,7 @@ FOLDERS = {
     "vocab_size": ({"config": {"vocab_size": 10**12}}, WORDS),
     "vocab_size as text": ({"config": {"vocab_size": "15"}}, "vocab_size"),
     "positions": ({"config": {"max_position_embeddings": 10**12}}, "position_embeddings"),
-    "types": ({"config": {"type_vocab_size": 10**12}}, "token_type_embeddings"),
+    "types": ({"config": {"type_vocab_size": 10**12}}, "type_vocab_size"),
     "feed-forward": ({"config": {"intermediate_size": 2 * 10**9}}, "intermediate.dense"),
     "layers": ({"config": {"num_hidden_layers": 10**6}}, "the weights lack encoder.layer.3"),
     "width": ({"config": {"hidden_size": 4 * 10**9}}, WORDS),

@@ -7,12 +7,13 @@ import pytest
 import torch
 from fairseq.data import Dictionary, data_utils
 
+from mixkd_plugin.tokenizers.library import symbol_of
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder, main
-from mixkd_plugin.tools.tokenizers.library import symbol_of
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
+from mixkd_plugin.tools.import_hf import main
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 TEXTS = [
     "the <e1> soup </e1> was", "The<e1>soup</e1> cold", "new york city  new  york",
@@ -52,10 +53,13 @@ def check_cut(transformers, tmp_path, kind="bert"):
     wanted = [theirs(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
     found = ours.encode_batch(TEXTS)
     assert found == [[ours.symbols[i] for i in row] for row in wanted] == old.encode_batch(TEXTS)
+    plain = build_tokenizer(f"hf:{source}")  # without the import
+    assert plain.symbols == ours.symbols and plain.encode_batch(TEXTS) == found
+    assert plain.separators == ours.separators
     assert all(symbol in dictionary.indices for row in found for symbol in row)
 
     separator = "</s>" if ours.separators else None
-    exported = export_tokenizer(done.tokenizer, ours, dictionary, "<s>", separator)
+    exported = export_tokenizer(done.tokenizer, ours, dictionary, "<s>", separator, types=1)
     served = tmp_path / "served"
     served.mkdir(exist_ok=True)
     write_tokenizer(exported, str(served), 80)
@@ -261,7 +265,7 @@ def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsy
     first, second = (data_utils.load_indexed_dataset(d, dictionary) for d in data)
     ours = build_tokenizer(f"hf:{out}")
     theirs = transformers.AutoTokenizer.from_pretrained(source)
-    exported = export_tokenizer(f"hf:{out}", ours, dictionary, "<s>", "</s>")
+    exported = export_tokenizer(f"hf:{out}", ours, dictionary, "<s>", "</s>", types=1)
     (tmp_path / "served").mkdir()
     write_tokenizer(exported, str(tmp_path / "served"), 80)
     (tmp_path / "served" / "config.json").write_text('{"model_type": "roberta"}')

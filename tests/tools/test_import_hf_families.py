@@ -13,8 +13,8 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.import_hf.import_hf import HEAD, import_encoder
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
 
 NAMES = {0: "not entailed", 1: "entailed", 2: "neutral"}
 
@@ -45,7 +45,6 @@ def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers,
     ours, dictionary, logits = build_tokenizer(ours), roberta.task.source_dictionary, []
     for texts in [*((text,) for text in hf_models.TEXTS), *hf_models.PAIRS]:
         batch = theirs(*texts, return_tensors="pt")
-        batch.pop("token_type_ids", None)  # all tokens have type 0, as the import says
         wanted = model(**batch, output_hidden_states=True)
         tokens = fairseq_tokens(dictionary, ours, texts)
         assert tokens.shape == batch["input_ids"].shape
@@ -64,23 +63,70 @@ def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers,
         assert state["args"].arch == "roberta"
 
 
+def logits_of_a_pair(out):
+    roberta = RobertaModel.from_pretrained(str(out), "model.pt", str(out), bpe=None).eval()
+    dictionary, tokenizer = roberta.task.source_dictionary, build_tokenizer(f"hf:{out}")
+    tokens = fairseq_tokens(dictionary, tokenizer, hf_models.PAIRS[0])
+    return roberta.predict(HEAD, tokens, return_logits=True)
+
+
 @torch.no_grad()
-def test_what_becomes_of_berts_segment_embeddings(tmp_path, transformers):
-    """A second text has type 0 here: transformers says the same only if told so."""
+def test_one_of_berts_two_token_types_by_request(tmp_path, transformers):
+    """A second text has type 0: transformers says the same only if told so."""
     model = hf_models.make("bert", tmp_path / "hf", transformers)
-    done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    out = str(tmp_path / "out")
-    roberta = RobertaModel.from_pretrained(out, "model.pt", out, bpe=None).eval()
+    done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), one_token_type=True)
+    found = logits_of_a_pair(tmp_path / "out")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     batch = tokenizer(*hf_models.PAIRS[0], return_tensors="pt")
-    tokens = fairseq_tokens(
-        roberta.task.source_dictionary, build_tokenizer(done.tokenizer), hf_models.PAIRS[0]
-    )
-    found = roberta.predict(HEAD, tokens, return_logits=True)
     assert batch["token_type_ids"].max() == 1
-    assert (found - model(**batch).logits).abs().max() > 1e-2
+    difference = (found - model(**batch).logits).abs().max()
+    assert 1e-2 < difference <= done.difference.pairs + 1e-5 and done.types == 1
     batch["token_type_ids"].zero_()
     assert (found - model(**batch).logits).abs().max() < 1e-5
+
+
+def rewrite_tokenizer(folder, transformers, template=None, **settings):
+    """The tokenizer in one file, with another layout of types."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    if template is not None:
+        tokenizers = pytest.importorskip("tokenizers")
+        special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
+        tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair=template, special_tokens=special
+        )
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    names = {f"{role}_token": f"[{role.upper()}]" for role in ("cls", "sep", "pad", "unk", "mask")}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names, **settings}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_another_layout_of_types_is_refused(tmp_path, transformers):
+    hf_models.make("bert", tmp_path / "hf", transformers)
+    names = ["input_ids", "token_type_ids"]
+    for template in ("[CLS] $A [SEP]:1 $B:1 [SEP]:1", "[CLS] $A [SEP] $B:1 [SEP]"):
+        rewrite_tokenizer(tmp_path / "hf", transformers, template, model_input_names=names)
+        with pytest.raises(ValueError, match="the tokenizer must give type 1 to what follows"):
+            import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
+
+
+@torch.no_grad()
+def test_a_tokenizer_without_types_gives_a_model_of_one(tmp_path, transformers):
+    """As in transformers, which reads type 0 alone then."""
+    model = hf_models.make("bert", tmp_path / "hf", transformers)
+    rewrite_tokenizer(
+        tmp_path / "hf", transformers, model_input_names=["input_ids", "attention_mask"]
+    )
+    assert import_encoder(str(tmp_path / "hf"), str(tmp_path / "out")).types == 1
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    wanted = model(**tokenizer(*hf_models.PAIRS[0], return_tensors="pt")).logits
+    assert (logits_of_a_pair(tmp_path / "out") - wanted).abs().max() < 1e-5
+
+
+def test_more_than_two_types_are_refused(tmp_path, transformers):
+    hf_models.make("bert", tmp_path / "hf", transformers, type_vocab_size=3)
+    with pytest.raises(ValueError, match="type_vocab_size must be 1 or 2, got 3"):
+        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
 
 
 def test_the_symbols_of_roberta_are_fairseqs(tmp_path, transformers):

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import synthetic_study as synthetic
 
-from mixkd_plugin.tools.report import figures, sections
-from mixkd_plugin.tools.report.report import main
+from mixkd_plugin.tools.report import figures, main, sections
 
 
 @contextlib.contextmanager
@@ -28,7 +27,8 @@ def report_of(tmp_path, lines, *flags, draw=False):
     """The report's text, and the folder with its figures: empty files, unless ``draw``."""
     out = tmp_path / "out"
     with contextlib.nullcontext() if draw else empty_pictures():
-        main([synthetic.write(tmp_path / "results.jsonl", lines), "--out", str(out), *flags])
+        results = synthetic.write(tmp_path / "results.jsonl", lines)
+        main([results, "--out", str(out), "--force", *flags])
     return re.sub(" +", " ", (out / "report.md").read_text(encoding="utf-8")), out
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import synthetic_study as synthetic
 
-from mixkd_plugin.tools.report import figures, report
+from mixkd_plugin.tools.report import figures, main, report
 from mixkd_plugin.tools.results import read_results
 
 VALUES = [None, True, -1, 1.5, 10**400, "x", "", "\ud800", "\x00", [], {}, [1], {"valid": None}]
@@ -92,7 +92,7 @@ def test_a_damaged_line_ends_the_command_in_one_sentence(tmp_path, monkeypatch):
     path = synthetic.write(tmp_path / "results.jsonl", [{**LINES[0], "updates": "many"}])
     monkeypatch.setattr(sys, "argv", ["report"])
     with pytest.raises(SystemExit) as ended:
-        report.main([path, "--out", str(tmp_path / "report")])
+        main([path, "--out", str(tmp_path / "report")])
     assert f"report: {path}, line 1: updates: " in str(ended.value)
     assert not (tmp_path / "report").exists()
 
@@ -105,5 +105,5 @@ def test_a_run_that_diverged_has_its_place_in_tables_and_figures(tmp_path, value
         measures["train"].update(loss=value, kd_loss=value)
         measures["valid"].update(loss=value, kd_loss=value)
     path = synthetic.write(tmp_path / "results.jsonl", lines)
-    report.main([path, "--out", str(tmp_path / "report")])
+    main([path, "--out", str(tmp_path / "report")])
     assert (tmp_path / "report" / "gap.png").exists()

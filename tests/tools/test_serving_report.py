@@ -8,6 +8,7 @@ import torch
 from exported import Trained
 
 from mixkd_plugin.tools.scoring import load, make_batches
+from mixkd_plugin.tools.serving_report import main
 from mixkd_plugin.tools.serving_report import serving_report as report
 
 
@@ -18,7 +19,7 @@ def student(tmp_path_factory):
 
 def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
     out = tmp_path / "out"
-    report.main([
+    main([
         student.data, f"teacher={student.checkpoint}", f"small={student.checkpoint}", "--out",
         str(out), "--tokenizer", student.tokenizer, "--formats", "fairseq,hf",
         "--batch-size", "3", "--rounds", "1",
@@ -58,7 +59,7 @@ def test_single_texts_have_no_padding(student):
 @pytest.mark.slow
 def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_factory):
     theirs = Trained(tmp_path_factory.mktemp("teacher"), "sentencepiece")
-    report.main([
+    main([
         student.data, f"large={theirs.checkpoint}", f"small={student.checkpoint}", "--out",
         str(tmp_path), "--tokenizer", student.tokenizer, "--formats", "hf", "--rounds",
         "1", "--teacher-data", theirs.data, "--teacher-tokenizer", theirs.tokenizer,
@@ -79,7 +80,8 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--teacher-data", "x"], "--teacher-data and --teacher-tokenizer must both be given"),
+        (["--teacher-data", "x"], "--teacher-tokenizer must be given, since x does not name one"),
+        (["--teacher-tokenizer", "hf:x"], "hf:x needs --teacher-data, which is missing"),
         (["--formats", "hf,pdf"], "--formats must be of fairseq, hf, onnx"),
         (["--teacher", "big"], "--teacher must be one of small, got big"),
         (["--teacher", "small", "../big=x.pt"], "must have a NAME without slashes, got ../big"),
@@ -90,6 +92,6 @@ def test_refusals(tmp_path, student, flags, message):
     flags = [flag for flag in flags if "=" not in flag]
     arguments = [student.data, *pairs, "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as error:
-        report.main([*arguments, "--tokenizer", student.tokenizer, *flags])
+        main([*arguments, "--tokenizer", student.tokenizer, *flags])
     assert message in str(error.value)
     assert not (tmp_path / "out").exists()

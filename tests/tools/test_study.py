@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_study import STUDY
 
-from mixkd_plugin.tools.study import plan
-from mixkd_plugin.tools.study.study import devices_of, main, read_study
+from mixkd_plugin.tools.study import main, plan
+from mixkd_plugin.tools.study.study import devices_of, read_study
 
 
 def study(tmp_path, *overrides):
@@ -185,6 +185,25 @@ def test_other_studies_of_the_folder_compose(tmp_path, capsys):
     for path in sorted(STUDY.parent.glob("*.yaml")):
         main([str(path), f"glue.gold={tmp_path}", "--list", f"out={tmp_path / 'out'}"])
         assert "/seed1" in capsys.readouterr().out
+
+
+def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):
+    """A path is taken as it is, also where hydra's syntax would need quotes."""
+    glue = tmp_path / "a,b=c {d}"
+    glue.mkdir()
+    overrides = ["tasks=[RTE]", "seeds=[1]"]
+    main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", *overrides, "--list"])
+    old = capsys.readouterr().out
+    words = ["study", "--glue", str(glue), "--out", "o,ut", "--jobs", "2"]
+    main([*words, *(word for one in overrides for word in ("--set", one)), "--list"])
+    assert capsys.readouterr().out == old
+    given = {"glue.gold": str(glue), "out": "o,ut", "jobs": 2}
+    config = read_study(str(STUDY), overrides, given)
+    assert (config["glue"], config["out"], config["jobs"]) == ({"gold": str(glue)}, "o,ut", 2)
+    with pytest.raises(SystemExit, match="STUDY must be a YAML file, got nothing"):
+        main(["nothing", "--glue", str(glue), "--out", "out"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["study", "--jobs", "0"])
 
 
 def documented():

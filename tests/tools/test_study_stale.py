@@ -16,9 +16,10 @@ from mixkd_plugin.data.mixup_plan import stratified_subset
 from mixkd_plugin.tools import locks
 from mixkd_plugin.tools.report import report
 from mixkd_plugin.tools.results import read_results
+from mixkd_plugin.tools.study import main
 from mixkd_plugin.tools.study.commands import portable
 from mixkd_plugin.tools.study.log import read_log
-from mixkd_plugin.tools.study.study import main, run_study
+from mixkd_plugin.tools.study.study import run_study
 
 ALL = ["train", "train", "train"]  # the teacher, FT and KD
 

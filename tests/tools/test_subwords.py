@@ -3,7 +3,7 @@
 import pytest
 from tiny_tokenizers import KINDS, TEXT, write_tokenizer
 
-from mixkd_plugin.tools.tokenizers.subwords import build_tokenizer
+from mixkd_plugin.tokenizers.subwords import build_tokenizer
 
 ACCENTS = str.maketrans("ïü", "iu")
 

@@ -16,6 +16,12 @@ from unlabelled import relabelled
         (["--mixup-alpha", -1], "--mixup-alpha .*, got -1.0"),
         (["--mixup-alpha", "nan"], "--mixup-alpha .*, got nan"),
         (["--mixup-alpha", "inf"], "--mixup-alpha .*, got inf"),
+        (["--mixup-kind", "cut"], "--mixup-kind .* interpolate, splice, span.*, got cut"),
+        (["--mixup-kind", "splice:"], "--mixup-kind .* interpolate, splice, span.*, got $"),
+        (
+            ["--mixup-kind", "splice", "--shorten-method", "random_crop"],
+            "--mixup-kind .* --shorten-method random_crop.*, got splice",
+        ),
         (["--mixup-ratio", -1], "--mixup-ratio .*, got -1"),
         (["--mixup-ratio", 0, "--tmkd-weight", 0], "--mixup-ratio 0 .* --sm-weight 1"),
         (["--mixup-ratio", 0], "--mixup-ratio 0 .* --sm-weight 1 and --tmkd-weight 1"),

@@ -52,6 +52,11 @@ def test_texts_that_are_cropped_at_random(tmp_path, words):
     )
 
 
+def test_mixes_that_are_texts(tmp_path, words):
+    message = refusal(words, tmp_path, "--mixup-kind", "interpolate:splice")
+    assert_matches("--mixup-kind must be interpolate with --teacher-data .*:splice", message)
+
+
 # --- what the folder lacks ---
 
 

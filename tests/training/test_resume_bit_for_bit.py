@@ -30,6 +30,7 @@ CASES = {  # flags, updates that were saved, updates when it was stopped
     "fairseq's batches": ([*DECAY, "--batch-by-length", "off", *TWO_A_STEP], 4, 5),
     "end of an epoch": ([*PLATEAU, "--save-interval-updates", 0], 3, 4),
     "mixes return": ([*DECAY, *ASKED, *TRAIN_TOO, "--mixup-period", 2], 8, 8),
+    "kinds": ([*DECAY, *ASKED, "--mixup-kind", "splice:span:interpolate"], 4, 5),
     "teacher's cache": ([*DECAY, *ASKED, *TRAIN_TOO, "--teacher-cache", "CACHE"], 4, 5),
     "bf16": (["--bf16"], 4, 5),
     "fp16": (["--fp16", *FP16, "--fp16-init-scale", 4], 4, 5),

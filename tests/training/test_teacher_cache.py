@@ -102,6 +102,7 @@ def test_processes_share_the_teachers_batches(
     [
         (["--mixup-seed", 7], 3),  # the mixes of three epochs
         (["--mixup-alpha", 0.5], 3),
+        (["--mixup-kind", "splice"], 3),
         (["--mixup-ratio", 1], 3),
         (["--train-fraction", 0.5], 4),  # and the clean examples for training
         (["--teacher-dtype", "bfloat16"], 5),  # and for validation

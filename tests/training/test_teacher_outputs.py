@@ -35,6 +35,8 @@ def test_nothing_is_asked_twice(tmp_path, classification, teacher, asked, flags,
         ["--teacher-cache", "CACHE", "--mixup-pairing", "length"],
         ["--teacher-cache", "CACHE", "--batch-by-length", "off", "--num-workers", 2],
         ["--mixup-period", 2, "--padding-free", "off", "--max-positions", 9],  # some are too long
+        ["--mixup-period", 2, "--mixup-kind", "splice"],
+        ["--teacher-cache", "CACHE", "--mixup-kind", "span:interpolate"],
     ],
     ids=lambda flags: " ".join(map(str, flags)) or "plain",
 )
@@ -47,7 +49,7 @@ def test_what_is_looked_up_is_what_the_teacher_says_to_these_rows(
         outputs = trainer.task.teacher
         for batch in batches:
             tokens = batch["net_input"]["src_tokens"]
-            mix = Mix(batch["partner"]["net_input"]["src_tokens"], batch["lam"])
+            mix = Mix.of(batch, lambda part: part["net_input"]["src_tokens"], with_clean=True)
             completed, _ = trainer.task.complete(batch)
             outputs.load()
             expected = outputs.ensemble.logits(tokens, mix)

@@ -9,9 +9,16 @@ import torch
 from numbered_split import Base, dataset
 from torch import nn
 
-from mixkd_plugin import MixupModel, losses, register_distance, register_pairing
+from mixkd_plugin import (
+    MixupModel,
+    losses,
+    register_distance,
+    register_mixup_kind,
+    register_pairing,
+)
 from mixkd_plugin.data import mixup_plan
 from mixkd_plugin.data.mixup_dataset import MixupDataset
+from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS, TokenMixer
 from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
 from mixkd_plugin.mixup import Mix, union_rows
@@ -24,7 +31,7 @@ N = 7
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     """What a test registers is gone after it."""
-    for registry in (DISTANCES, PAIRINGS):
+    for registry in (DISTANCES, PAIRINGS, MIXUP_KINDS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
@@ -33,6 +40,7 @@ def forgotten(monkeypatch):
     [
         (register_distance, "--distill-distance", ("mse", "kl", "ce")),
         (register_pairing, "--mixup-pairing", ("random", "length")),
+        (register_mixup_kind, "--mixup-kind", ("interpolate", "splice", "span")),
     ],
 )
 def test_a_name_is_taken_once(register, flag, names):
@@ -141,6 +149,56 @@ def test_a_loader_worker_need_not_know_the_rule():
         data.set_epoch(2)
 
 
+# --- kinds of mix ---
+
+
+def mixed_by(rule, lam=0.5):
+    register_mixup_kind("mine")(rule)
+    mixer = TokenMixer(["mine"], (0, 2), pad=1)
+    texts = ([0, 10, 11, 12, 13, 2], [0, 20, 21, 2])
+    example, partner = ({"net_input.src_tokens": torch.tensor(text)} for text in texts)
+    mixed, share = mixer.mix(example, partner, lam, 0, (0.2, 0.9))
+    return mixed["net_input.src_tokens"].tolist(), share
+
+
+def test_a_kind_says_which_tokens_and_in_which_order():
+    seen = []
+
+    def turned(own, partner, cuts):
+        seen.append((own, partner, cuts))
+        return np.arange(own.length, own.length + partner.kept).tolist() + [*range(own.kept)][::-1]
+
+    assert mixed_by(turned) == ([0, 20, 11, 10, 2], 2 / 3)
+    assert seen[-1] == ((4, 2), (2, 1), (0.2, 0.9))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda own, partner, cuts: [*range(own.kept)],
+        lambda own, partner, cuts: [*range(own.kept + partner.kept + 1)],
+        lambda own, partner, cuts: [-1] * (own.kept + partner.kept),
+        lambda own, partner, cuts: [own.length + partner.length] * (own.kept + partner.kept),
+        lambda own, partner, cuts: [0.0] * (own.kept + partner.kept),
+        lambda own, partner, cuts: None,
+        lambda own, partner, cuts: np.random.randint(9, size=own.kept + partner.kept),
+    ],
+    ids=["too few", "too many", "negative", "too high", "floats", "none", "own random numbers"],
+)
+def test_a_kind_that_gives_other_positions_is_refused_before_training(rule):
+    with pytest.raises(ValueError, match="--mixup-kind mine: the rule must"):
+        mixed_by(rule)
+
+
+def test_a_kind_of_random_numbers_of_its_own_is_refused():
+    def shuffled(own, partner, cuts):
+        positions = [*range(own.kept), *range(own.length, own.length + partner.kept)]
+        return np.random.permutation(positions)
+
+    with pytest.raises(ValueError, match="--mixup-kind mine: .* its arguments alone"):
+        mixed_by(shuffled)
+
+
 # --- encoders ---
 
 
@@ -187,6 +245,16 @@ def test_an_encoder_may_mix_elsewhere():
             return mix.lam[:, None] * logits[0] + (1 - mix.lam[:, None]) * logits[1]
 
     late = mean(cls=Late)
+    tokens, partners = torch.tensor([[0, 5, 2]]), torch.tensor([[0, 6, 7, 2], [0, 3, 2, 1]])
+    mix = Mix(partners, torch.tensor([0.3, 0.4]), False, torch.tensor([False, True]), pad=1)
+    tokens, of_model = mix.model_input(tokens)  # a text beside an interpolation
+    logits = encode(late, "head", tokens, of_model, True)
+    own, partner, text = (
+        Mean.encode_rows(late, "head", torch.tensor([row]), None, True)
+        for row in ([0, 5, 2], [0, 6, 7, 2], [0, 3, 2])
+    )
+    torch.testing.assert_close(logits, torch.cat([0.3 * own + 0.7 * partner, text]))
+
     tokens, partners = torch.tensor([[0, 5, 2]]), torch.tensor([[0, 6, 7, 2]])
     logits, _ = late(tokens, classification_head_name="head", mix=Mix(partners, torch.ones(1)))
     expected = Mean.encode_rows(late, "head", tokens, None, True)
@@ -200,3 +268,4 @@ def test_an_encoder_may_mix_elsewhere():
 def test_ours_are_the_first_entries():
     assert list(losses.DISTANCES)[:3] == ["mse", "kl", "ce"]
     assert list(mixup_plan.PAIRINGS)[:2] == ["random", "length"]
+    assert list(MIXUP_KINDS)[:3] == ["interpolate", "splice", "span"]

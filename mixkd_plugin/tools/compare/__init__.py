@@ -1,7 +1,5 @@
-"""The command `python -m mixkd_plugin.tools.compare`, and `main` for Python."""
+"""The command `mixkd compare`, and `main` for Python."""
 
+from .command import build_parser, main
 
-def main(argv=None):
-    from .compare import main as command
-
-    command(argv)
+__all__ = ["build_parser", "main"]

@@ -9,9 +9,9 @@ from fairseq.data import Dictionary, indexed_dataset
 from tqdm import tqdm
 
 from ...fingerprints import check_regular
+from ...tokenizers.subwords import Tokenizer
 from ..texts.examples import Example, Targets
 from ..texts.likeness import is_blank
-from ..tokenizers.subwords import Tokenizer
 
 BATCH = 1000  # examples that are tokenised in one call, by the library's threads
 
@@ -41,7 +41,7 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     # <s>, one </s> per text, and the separators of the pair layout
     limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
     if limit < inputs:
-        raise ValueError(f"--max-tokens must leave room for each text, got {max_tokens}")
+        raise ValueError(f"--max-length must leave room for each text, got {max_tokens}")
     return limit
 
 

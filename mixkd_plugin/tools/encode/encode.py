@@ -1,9 +1,8 @@
 """Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does.
 
-    python -m mixkd_plugin.tools.encode --glue DIR --task SST-2 \
-        --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
-    python -m mixkd_plugin.tools.encode --train train.csv --valid dev.csv --text question,answer \
-        --label relevant --tokenizer gpt2:MODEL_DIR --out DATA_DIR
+    mixkd encode --glue DIR --task SST-2 --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
+    mixkd encode --train train.csv --valid dev.csv --text question,answer --label relevant \
+        --tokenizer gpt2:MODEL_DIR --out DATA_DIR
 
 The first reads GLUE's own files: train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv).
 The second reads any files of single texts or pairs: tab-separated (.tsv, where a quotation mark is
@@ -11,33 +10,34 @@ a character like any other), CSV (.csv) or JSON lines (.jsonl), in UTF-8. DATA_D
 [input1] label` with the splits train and valid (and valid1, ...), and `train_flags.txt`, the flags
 that this data needs: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...`.
 `texts.json` holds a digest of each split's texts, which `--teacher-data` compares with that of the
-same texts in another vocabulary.
+same texts in another vocabulary; `encoding.json` the tokenizer and the longest example.
 
 Labels are numbered in the order of glue.py or --labels, by default sorted, never by
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
-index. Pairs are laid out as the tokenizer's family does: <s> A </s> B </s> for wordpiece, as BERT,
-<s> A </s> </s> B </s> for the others, as RoBERTa. An empty text is encoded as </s> alone.
+index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
+<s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
 A missing label, and two labels that look alike, are errors that name the line.
 """
 
-import argparse
 import math
 import os
 import shutil
 from typing import Dict, List, Optional, Tuple
 
 from ...fingerprints import digest_of_texts, write_digests
-from ..cli import command_parser, run_cli
-from ..output import FULL, check_folder, work_folder
+from ...tokenizers.dictionary import write_dictionary
+from ...tokenizers.library import MASK
+from ...tokenizers.subwords import Tokenizer, build_tokenizer
+from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
+from ..output import check_folder, work_folder
+from ..remembered import write_encoding
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
-from ..texts.glue import TASKS
-from ..texts.reading import ALLOWED, read_table
-from ..tokenizers.library import MASK
-from ..tokenizers.subwords import TOKENIZERS, Tokenizer, build_tokenizer
+from ..texts.reading import read_table
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
-from .sources import Source, source_of
+from .command import MAX_UNKNOWN
+from .sources import Source
 
-MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
+TRIMMED = "tokenizer"  # folder in the data folder, with --trim-vocabulary
 MAX_LOST = 0.5  # share of examples with only <unk>
 MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
@@ -52,6 +52,8 @@ def encode(
     unlabelled: bool = False,
     workers: Optional[int] = None,
     max_unknown: float = MAX_UNKNOWN,
+    trim: bool = False,
+    force: bool = False,
 ) -> str:
     """Write the data folder ``out``, complete or not at all; return its flags of `fairseq-train`.
 
@@ -59,12 +61,14 @@ def encode(
         unlabelled: a missing label of the training file is an example without a label
         workers: threads of the tokenizer; ``out`` is the same for any number
         max_unknown: the largest share of <unk> among the subwords of a column of a split
+        trim: use only the pieces of the training texts; ``out``/tokenizer has this tokenizer
+        force: replace an earlier data folder
 
     Raises:
         ValueError: for bad arguments or input.
         OSError: for a disk that is full or cannot be read. In both cases nothing is written.
     """
-    check_out(out)
+    check_data_out(out, force)
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
@@ -73,11 +77,11 @@ def encode(
         raise ValueError(f"--max-unknown must be in [0, 1], got {max_unknown}")
     tokenizer = build_tokenizer(tokenizer_spec)
     limit = room(tokenizer, len(source.columns.texts), max_tokens)
+    made = tokenizer.words if dictionary is None else None
     dictionary = dictionary or tokenizer.dictionary
-
-    symbols = read_dictionary(dictionary)
-    symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
-    lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices})
+    symbols = read_dictionary(dictionary) if made is None else made
+    full = tokenizer
+    lacking = sorted({*tokenizer.symbols.values()} - {*symbols.indices, MASK})
     if lacking:
         print(
             f"WARNING: {dictionary} lacks {len(lacking)} of the tokenizer's "
@@ -85,13 +89,25 @@ def encode(
         )
     targets, examples, bad = read_splits(source, skip_bad_lines, unlabelled)
     flags = train_flags(source, targets, tokenizer, unlabelled)
+    if trim:
+        texts = [text for example in examples["train"] for text in example.texts]
+        trimmed = trim_vocabulary(tokenizer, symbols, texts)
+        print(f"vocabulary: {len(trimmed.dictionary)} of {len(symbols)} symbols")
+        tokenizer, symbols = trimmed
+        made = symbols
 
     out = os.path.realpath(out)
     with work_folder(os.path.dirname(out), ".encode-") as data:
         for i in range(len(source.columns.texts)):
             os.makedirs(os.path.join(data, f"input{i}"))
-            # a copy of the file: fairseq's own lacks flags such as #fairseq:overwrite
-            shutil.copyfile(dictionary, os.path.join(data, f"input{i}", "dict.txt"))
+            path = os.path.join(data, f"input{i}", "dict.txt")
+            if made is not None:
+                write_dictionary(made, path)
+            else:  # a copy: what fairseq saves lacks flags such as #fairseq:overwrite
+                shutil.copyfile(dictionary, path)
+        if trim:
+            write_trimmed(trimmed, os.path.join(data, TRIMMED), max_tokens)
+        symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
         for split, of_split in examples.items():
             title = source.title(split)
             counts = write_texts(of_split, tokenizer, symbols, limit, data, split, title)
@@ -109,23 +125,30 @@ def encode(
             if sum(column.subwords for column in counts.columns) == 0:
                 raise ValueError(f"--text must be a column with texts, got none in {title}")
             check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
+            if trim:
+                texts = [text for example in of_split for text in example.texts]
+                other = len(different_texts(full, tokenizer, texts))
+                print(f"{title}: {other} of {len(texts)} texts have other pieces than in full")
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
+        spec = f"hf:{os.path.join(out, TRIMMED)}" if trim else tokenizer_spec
+        write_encoding(data, out, spec, max_tokens)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
             f.write(flags + "\n")
-        check_out(out)  # another process may have written it
+        check_data_out(out, force)  # another process may have written it
         if os.path.isdir(out):
-            os.rmdir(out)
+            (shutil.rmtree if force else os.rmdir)(out)
         os.rename(data, out)
     return flags
 
 
-def check_out(out: str) -> None:
+def check_data_out(out: str, force: bool = False) -> None:
     """Raise ValueError if the data folder cannot be written, or not be read by fairseq."""
     if not out or "\0" in out:
         raise ValueError(f"--out must be a folder, got {out!r}")
-    if os.path.exists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"--out must be an empty or a new folder, got {out}: remove it, or rename")
+    replaced = force and os.path.isfile(os.path.join(out, "train_flags.txt"))
+    if os.path.isdir(out) and os.listdir(out) and not replaced:
+        raise ValueError(f"--out must be new or empty, or with --force a data folder, got {out}")
     check_folder(out)
     check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
     if os.path.ismount(out):  # as a volume of Docker is
@@ -218,93 +241,3 @@ def train_flags(
     if targets.multi_label:
         flags += " --multi-label"
     return f"{flags} {source.flags}".strip()
-
-
-class _Once(argparse.Action):
-    """An argument that must be given once: argparse silently drops the first of two values."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        first = getattr(namespace, self.dest)
-        if first is not None:
-            parser.error(f"{option_string} must be given once, got {first!r} and {values!r}")
-        setattr(namespace, self.dest, values)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("encode", __doc__)
-    add = parser.add_argument_group("GLUE's files").add_argument
-    add("--glue", metavar="DIR", help="folder with train.tsv and dev.tsv of the task")
-    add("--task", metavar="NAME", help=", ".join(TASKS))
-    add = parser.add_argument_group("or files of your own").add_argument
-    add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
-    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
-    add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
-    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: of several")
-    add("--regression", action="store_true", help="labels are numbers (default: classes)")
-    add(
-        "--multi-label",
-        action="store_true",
-        help="any number of classes for a text: --label is a column with their names, as in a|b "
-        "(empty: none of them), or a column of 0 and 1 for each class",
-    )
-    add("--label-separator", metavar="TEXT", help="between names of classes (default: |)")
-    add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
-    add("--no-header", action="store_true", help="no header: columns are positions from 0")
-    add = parser.add_argument_group("for both").add_argument
-    add(
-        "--labels",
-        metavar="A,B,...",
-        help="all classes in the order of their indices (--labels=-1,1 if a minus is first)",
-    )
-    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
-    add("--out", required=True, metavar="DIR", help="data folder to write; must be new or empty")
-    add("--max-tokens", type=int, default=128, help="longest example, tokens (default: 128)")
-    add(
-        "--skip-bad-lines",
-        action="store_true",
-        help="skip lines with missing fields, or without a required label (default: error)",
-    )
-    add(
-        "--unlabelled",
-        action="store_true",
-        help="allow training examples with an empty label (default: error)",
-    )
-    add(
-        "--max-unknown",
-        type=float,
-        default=MAX_UNKNOWN,
-        metavar="SHARE",
-        help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
-    )
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="threads of the tokenizer (default: the CPUs that this process may use)",
-    )
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    try:
-        flags = encode(
-            source_of(args),
-            args.tokenizer,
-            args.out,
-            args.dict,
-            args.max_tokens,
-            args.skip_bad_lines,
-            args.unlabelled,
-            args.workers,
-            args.max_unknown,
-        )
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise ValueError(f"--out must be writable, got {args.out}: {error.strerror}") from error
-    print(f"{args.out}: {flags}")
-
-
-def main(argv=None):
-    run_cli("encode", build_parser, work, argv)

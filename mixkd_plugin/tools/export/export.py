@@ -1,35 +1,36 @@
 """Export a trained student for serving without fairseq and this plugin.
 
-    python -m mixkd_plugin.tools.export CHECKPOINT OUT --to hf|onnx|onnx-int8 --tokenizer hf:DIR
+    mixkd export CHECKPOINT --to hf|onnx|onnx-int8 --out DIR
 
-OUT gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
+DIR gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
 
-- hf: a RobertaForSequenceClassification for AutoModelForSequenceClassification, AutoTokenizer and
-  pipeline("text-classification")
+- hf: a RobertaForSequenceClassification, or BertForSequenceClassification with two token types, for
+  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification"); a student
+  of --arch mixkd_hf keeps its class, and has this format alone
 - onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with config.json's
-  pad_token_id, both sizes free
+  pad_token_id, both sizes free; with two token types attention_mask and token_type_ids, too
 - onnx-int8: the same with weights in int8
 
-Before OUT is written, the exported tokenizer and model are compared with fairseq's on real texts.
+Before DIR is written, the exported tokenizer and model are compared with fairseq's on real texts.
 Too large a difference of logits, or too few texts of the same class, is an error.
 """
 
-import argparse
-import math
 import os
+from typing import Callable
 
 import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
-from ...checkpoints.configured import read_configured
 from ...fingerprints import class_names
+from ...interop import library
+from ...models.mixkd_hf import MixKDHFModel
+from ...modules.token_types import in_second_text, number_of_types
+from ...tokenizers.subwords import build_tokenizer
 from .. import scoring
-from ..cli import add_user_dir, command_parser, import_user_dir, run_cli
-from ..interop import library
 from ..output import atomic_output_dir
-from ..tokenizers.subwords import TOKENIZERS, build_tokenizer
-from .formats import FORMATS, Logits
+from ..remembered import named_tokenizer, read_encoding
+from .formats import FORMATS
 from .model import to_transformers
 from .parity import Parity, check_parity
 from .texts import (
@@ -53,42 +54,43 @@ def export(
     checkpoint: str,
     out: str,
     to: str,
-    tokenizer_spec: str,
+    tokenizer_spec: str | None = None,
     data: str | None = None,
     text: str | None = None,
     tolerance: float | None = None,
     force: bool = False,
     head: str | None = None,
     min_agreement: float | None = None,
+    max_length: int | None = None,
 ) -> Parity:
     """Write ``out`` after a comparison; complete or not at all.
 
     Args:
+        tokenizer_spec: KIND:PATH (default: the one that encoded the data)
         data: its data folder (default: the one of its training)
         text: file with a text on each line, or a pair with a tab between, to compare on; default:
             the data's validation texts
         tolerance, min_agreement: see :func:`check_parity`
         head: the classification head to serve, see :func:`scoring.load`
+        max_length: tokens to which texts are cut, see :func:`longest_of`
 
     Raises:
         ValueError: for any problem; then nothing is written.
     """
-    tokenizer = build_tokenizer(tokenizer_spec)
-    folder = os.path.dirname(tokenizer.dictionary) or "."
-    if os.path.isdir(out) and os.path.samefile(folder, out):
-        raise ValueError(f"OUT must be another folder than that of --tokenizer, got {out}")
     first = FORMATS[to].file
     with atomic_output_dir(out, (first, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
-        task, longest = loaded.task, loaded.model.max_positions()
+        if to != "hf" and isinstance(loaded.model, MixKDHFModel):
+            raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
+        tokenizer_spec = named_tokenizer(loaded.data, tokenizer_spec)
+        tokenizer = build_tokenizer(tokenizer_spec)
+        folder = os.path.dirname(tokenizer.dictionary) or "."
+        if os.path.samefile(folder, out):
+            raise ValueError(f"--out must be another folder than that of --tokenizer, got {out}")
+        task, longest = loaded.task, longest_of(loaded, max_length)
         texts = read_texts(text) if text is not None else validation_texts(task, tokenizer)
-        rows = [fairseq_row(texts_of_one, tokenizer, task) for texts_of_one in texts]
+        rows = [fairseq_row(texts_of_one, tokenizer, task, longest) for texts_of_one in texts]
         check_fit(rows, tokenizer_spec, task.source_dictionary)
-        texts = [t for t, row in zip(texts, rows) if len(row) <= longest]
-        rows = [row for row in rows if len(row) <= longest]
-        if not rows:
-            where = f"--text {text}" if text is not None else f"{task.cfg.data}, split valid"
-            raise ValueError(f"{where} must have a text of at most {longest} tokens, got none")
         inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
@@ -100,42 +102,53 @@ def export(
         for cut in (
             lambda t: exported.tokenizer.encode(*t).ids,
             # lists, since transformers ignores a single empty second text
-            lambda t: auto(*([text] for text in t))["input_ids"][0],
+            lambda t: auto(*([text] for text in t), truncation=True)["input_ids"][0],
         ):
-            check_pieces(cut, probes, tokenizer, task, exported.rows)
+            check_pieces(cut, probes, tokenizer, task, longest, exported.rows)
         found = served_logits(work, to, texts, exported)
         return check_parity(wanted, found, to, tolerance, labels is not None, min_agreement)
 
 
 def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or the one given."""
-    state = read_configured(checkpoint)
-    if not any(name.startswith("classification_heads.") for name in state["model"]):
-        raise ValueError(f"{checkpoint} has no classification head: is it fine-tuned?")
-    folder = data or state["cfg"]["task"].get("data") or ""
-    if not os.path.isfile(os.path.join(folder, "input0", "dict.txt")):
-        raise ValueError(f"--data must be its data folder, got {folder!r} without input0/dict.txt")
-    loaded = scoring.load_state(checkpoint, state, folder, head)
-    if not isinstance(loaded.model, RobertaModel):
+    loaded = scoring.load_trained(checkpoint, data, head)
+    if not isinstance(loaded.model, (RobertaModel, MixKDHFModel)):
         kind = type(loaded.model).__name__
-        raise ValueError(f"CHECKPOINT must be of a RoBERTa, got {checkpoint} of a {kind}")
+        raise ValueError(
+            f"CHECKPOINT must be of a RoBERTa or of --arch mixkd_hf, got {checkpoint} of a {kind}"
+        )
     return loaded
+
+
+def longest_of(loaded: scoring.Loaded, max_length: int | None = None) -> int:
+    """Tokens of the longest text.
+
+    Args:
+        max_length: how many (default: as the data was encoded, else the model's positions)
+    """
+    positions = loaded.model.max_positions()
+    if max_length is not None and max_length > positions:
+        raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
+    return max_length or min(read_encoding(loaded.data).max_length or positions, positions)
 
 
 def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:
     """What :func:`export` makes of a tokenizer for this student."""
     dictionary, cfg = loaded.task.source_dictionary, loaded.task.cfg
     symbols = (None if i is None else dictionary[i] for i in (cfg.init_token, cfg.separator_token))
-    return export_tokenizer(spec, tokenizer, dictionary, *symbols)
+    return export_tokenizer(spec, tokenizer, dictionary, *symbols, number_of_types(loaded.model))
 
 
-def open_export(folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str) -> Logits:
+def open_export(
+    folder: str, to: str, loaded: scoring.Loaded, tokenizer_spec: str
+) -> Callable[[Tensor], Tensor]:
     """The export in ``folder``, as a function of the student's own token ids (B, T)."""
     rows = tokenizer_of(loaded, tokenizer_spec, build_tokenizer(tokenizer_spec)).rows
-    indices = torch.zeros(len(loaded.task.source_dictionary), dtype=torch.long)
+    dictionary = loaded.task.source_dictionary
+    indices = torch.zeros(len(dictionary), dtype=torch.long)
     indices[torch.tensor(rows)] = torch.arange(len(rows))
     logits = FORMATS[to].open(folder)
-    return lambda tokens: logits(indices[tokens])
+    return lambda tokens: logits(indices[tokens], in_second_text(tokens, dictionary.eos()).long())
 
 
 def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) -> Tensor:
@@ -146,45 +159,7 @@ def served_logits(folder: str, to: str, texts: list[Texts], exported: Exported) 
     with torch.no_grad():
         for start in range(0, len(texts), BATCH):
             batch = [t if len(t) == 2 else t[0] for t in texts[start : start + BATCH]]
-            ids = [encoding.ids for encoding in tokenizer.encode_batch(batch)]
-            parts.append(logits(torch.tensor(ids)))
+            cut = tokenizer.encode_batch(batch)
+            inputs = ([encoding.ids for encoding in cut], [encoding.type_ids for encoding in cut])
+            parts.append(logits(*map(torch.tensor, inputs)))
     return torch.cat(parts)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("export", __doc__)
-    add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="trained on sentence prediction")
-    add("out", metavar="OUT", help="folder to write")
-    add("--to", required=True, choices=FORMATS, help="format")
-    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--data", metavar="DIR", help="data folder (default: the one of training)")
-    add("--text", metavar="FILE", help="texts for the comparison (default: the data's split valid)")
-    add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed")
-    shares = ", ".join(f"{name}: {form.agreement:g}" for name, form in FORMATS.items())
-    add("--min-agreement", type=float, metavar="SHARE",
-        help="least share, 0 to 1, of texts with fairseq's class; for regression, correlation of "
-             f"the outputs (default: {shares})")  # fmt: skip
-    add("--force", action="store_true", help="replace an earlier export in OUT")
-    add("--classification-head-name", metavar="NAME", help=scoring.HEAD_HELP)
-    add_user_dir(parser)
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    import_user_dir(args.user_dir)
-    parity = export(
-        args.checkpoint, args.out, args.to, args.tokenizer, args.data, args.text, args.tolerance,
-        args.force, args.classification_head_name, args.min_agreement,
-    )  # fmt: skip
-    path = os.path.join(args.out, FORMATS[args.to].file)
-    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
-    same = "" if math.isnan(parity.agreement) else f", {parity.agreement:.1%} of one class with it"
-    print(
-        f"compared with fairseq on {parity.texts} texts: logits differ by at most "
-        f"{parity.difference:.2e} (allowed: {parity.bound:.2e}){same}"
-    )
-
-
-def main(argv=None):
-    run_cli("export", build_parser, work, argv)

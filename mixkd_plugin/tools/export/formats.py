@@ -1,79 +1,103 @@
 """The export formats: each is written to a folder, and opened from it.
 
-An opened export is a function from token ids (B, T), padded, to logits (B, C).
+torch is imported where it is used: the help of commands names the formats.
+
+An opened export is a function from token ids (B, T), padded, and their types (B, T), which only
+students of two token types read, to logits (B, C).
 """
+
+from __future__ import annotations
 
 import os
 import tempfile
-from typing import Callable, NamedTuple
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from ...interop import library, quiet
+from ...tokenizers.library import read_json_if_there
 
-from ..interop import library, quiet
-from .model import FirstTokenModel
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Logits = Callable[[Tensor], Tensor]
+    from .model import Served
+
+Logits = Callable[["Tensor", "Tensor"], "Tensor"]
+TYPED_INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
 class Format(NamedTuple):
     """
     file: name of the file with the weights
-    write: writes a RobertaForSequenceClassification to a folder
+    write: writes a student to a folder
     tolerance: largest difference of logits; for int8 as a share of their range
     agreement: least share of texts of the same class
     """
 
     file: str
-    write: Callable[[nn.Module, str], None]
+    write: Callable[[Served, str], None]
     open: Callable[[str], Logits]
     tolerance: float
     agreement: float
 
 
-def write_hf(model: nn.Module, folder: str) -> None:
-    activation = model.classifier.activation_fn
+def write_hf(served: Served, folder: str) -> None:
+    import torch
+
+    activation = getattr(served.head, "activation_fn", torch.tanh)
     if activation is not torch.tanh:
         raise ValueError(
             f"--pooler-activation-fn must be tanh for --to hf, got {activation.__name__}: another "
             "--to can have it"
         )
-    model.save_pretrained(folder)
+    served.model.save_pretrained(folder)
 
 
 def open_hf(folder: str) -> Logits:
     auto = library("transformers").AutoModelForSequenceClassification
     model = auto.from_pretrained(folder, local_files_only=True).eval()
-    padding = model.config.pad_token_id
-    return lambda ids: model(input_ids=ids, attention_mask=ids.ne(padding).long()).logits
+    return lambda ids, types: model(**_inputs(model.config, ids, types)).logits
 
 
-def write_onnx(model: nn.Module, folder: str) -> None:
+def _inputs(config: Any, ids: Tensor, types: Tensor) -> dict[str, Tensor]:
+    values = (ids, ids.ne(config.pad_token_id).long(), types)
+    return dict(zip(TYPED_INPUTS[: 2 + (getattr(config, "type_vocab_size", 1) > 1)], values))
+
+
+def write_onnx(served: Served, folder: str) -> None:
+    import torch
+
+    from .model import FirstTokenModel, TypedFirstTokenModel
+
     for name in ("onnx", "onnxscript"):
         library(name)
-    model.config.save_pretrained(folder)
-    config = model.config
+    config = served.model.config
+    config.save_pretrained(folder)
     start, end, padding = config.bos_token_id, config.eos_token_id, config.pad_token_id
-    dynamic = {"input_ids": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}}
+    ids = torch.tensor([[start, end, end], [start, end, padding]])
+    wrapped, inputs = FirstTokenModel(served), {"input_ids": ids}
+    if config.type_vocab_size > 1:
+        wrapped = TypedFirstTokenModel(served)
+        inputs = _inputs(config, ids, torch.tensor([[0, 0, 1], [0, 0, 0]]))
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     with quiet():
         torch.onnx.export(
-            FirstTokenModel(model),
-            (torch.tensor([[start, end, end], [start, end, padding]]),),
+            wrapped,
+            tuple(inputs.values()),
             os.path.join(folder, "model.onnx"),
-            input_names=["input_ids"],
+            input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes=dynamic,
+            dynamic_shapes={name: sizes for name in inputs},
             dynamo=True,
             external_data=False,  # one file; protobuf ends at 2 GB
         )
 
 
-def write_onnx_int8(model: nn.Module, folder: str) -> None:
+def write_onnx_int8(served: Served, folder: str) -> None:
     """Weights in int8, one scale for each channel; activations are quantised as they come."""
     quantization = library("onnxruntime.quantization")
-    model.config.save_pretrained(folder)
+    served.model.config.save_pretrained(folder)
     with tempfile.TemporaryDirectory() as work:
-        write_onnx(model, work)
+        write_onnx(served, work)
         with quiet():
             quantization.quantize_dynamic(
                 os.path.join(work, "model.onnx"),
@@ -83,13 +107,29 @@ def write_onnx_int8(model: nn.Module, folder: str) -> None:
             )
 
 
-def open_onnx(folder: str) -> Logits:
+def onnx_session(path: str) -> Any:
+    """onnxruntime's session on the CPU, with as many threads as torch."""
+    import torch
+
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    path = os.path.join(folder, "model.onnx")
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda ids: torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def open_onnx(folder: str) -> Logits:
+    import torch
+
+    session = onnx_session(os.path.join(folder, "model.onnx"))
+    config = Namespace(**read_json_if_there(os.path.join(folder, "config.json")))
+    names = {node.name for node in session.get_inputs()}
+
+    def logits(ids: Tensor, types: Tensor) -> Tensor:
+        inputs = _inputs(config, ids, types).items()
+        found = session.run(None, {name: v.numpy() for name, v in inputs if name in names})
+        return torch.from_numpy(found[0])
+
+    return logits
 
 
 FORMATS = {

@@ -1,27 +1,44 @@
-"""A student as transformers' RoBERTa, the inverse of an import; all formats are made from it."""
+"""A student as transformers' RoBERTa or BERT, the inverse of an import; all formats are made of it.
+
+One of two token types is a BERT; one of `--arch mixkd_hf` has its own class.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ...interop import library
+from ...models.mixkd_hf import MixKDHFModel
 from ...modules import packed_encoder
-from ..hf_config import ACTIVATIONS, ROBERTA
-from ..interop import library
+from ..hf_config import ACTIVATIONS, BERT, ROBERTA
 from ..scoring import Loaded
+from .hf_student import to_own_class
 from .tokenizer import Exported
 
 
-def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None) -> nn.Module:
-    """A RobertaForSequenceClassification with the weights of a student.
+class Served(NamedTuple):
+    """A model of transformers', and fairseq's head, whose activation it need not have."""
 
-    Its word embeddings have the order of the exported tokenizer, its head is fairseq's own.
+    model: nn.Module
+    head: nn.Module
+
+
+def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None) -> Served:
+    """A RobertaForSequenceClassification with the weights of a student, or BERT's with two types.
+
+    Its word embeddings have the order of the exported tokenizer.
 
     Args:
         labels: names of the classes; None: a regression
 
     Raises:
-        ValueError: for a student that transformers' RoBERTa cannot represent.
+        ValueError: for a student that neither can represent.
     """
     model, task = loaded.model, loaded.task.cfg
+    if isinstance(model, MixKDHFModel):
+        served = to_own_class(loaded, exported, labels)
+        return Served(served, getattr(served, "classifier", served))
     args, encoder = model.args, model.encoder.sentence_encoder
     reason = packed_encoder.unsupported_reason(model, task.classification_head_name)
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
@@ -35,12 +52,16 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
     }.items():
         if not fits:
             raise ValueError(f"transformers' RoBERTa cannot have {what}")
-    start, head = exported.padding + 1, model.classification_heads[task.classification_head_name]
+    head = model.classification_heads[task.classification_head_name]
+    two_types = exported.types == 2
+    kind, family = ("Bert", BERT) if two_types else ("Roberta", ROBERTA)
+    start = exported.padding + 1 if family.positions_follow_pad else 0
     positions = encoder.embed_positions.weight[encoder.embed_positions.padding_idx + 1 :]
     names = labels or [f"LABEL_{i}" for i in range(task.num_classes)]
     width, inner = encoder.layers[0].fc1.in_features, encoder.layers[0].fc1.out_features
-    config = library("transformers").RobertaConfig(
-        architectures=["RobertaForSequenceClassification"],
+    transformers = library("transformers")
+    config = getattr(transformers, f"{kind}Config")(
+        architectures=[f"{kind}ForSequenceClassification"],
         vocab_size=len(exported.rows),
         hidden_size=width,
         num_hidden_layers=len(encoder.layers),
@@ -51,7 +72,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         attention_probs_dropout_prob=args.attention_dropout,
         classifier_dropout=args.pooler_dropout,
         max_position_embeddings=start + len(positions),
-        type_vocab_size=1,
+        type_vocab_size=exported.types,
         layer_norm_eps=encoder.layers[0].final_layer_norm.eps,
         pad_token_id=exported.padding,
         bos_token_id=exported.tokenizer.token_to_id(exported.names["<s>"]),
@@ -63,16 +84,22 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
     tensors = {
         "embeddings.word_embeddings.weight": encoder.embed_tokens.weight[exported.rows],
         "embeddings.position_embeddings.weight": nn.functional.pad(positions, (0, 0, start, 0)),
-        "embeddings.token_type_embeddings.weight": torch.zeros(1, width),
+        "embeddings.token_type_embeddings.weight": (
+            encoder.embed_tokens.types.weight if two_types else torch.zeros(1, width)
+        ),
         **_tensors("embeddings.LayerNorm", encoder.layernorm_embedding),
     }
     for i, layer in enumerate(encoder.layers):
-        for theirs, ours in ROBERTA.modules.items():
-            tensors |= _tensors(f"{ROBERTA.layers}{i}.{theirs}", layer.get_submodule(ours))
-    served = library("transformers").RobertaForSequenceClassification(config).eval()
-    served.roberta.load_state_dict(tensors)
-    served.classifier = head
-    return served.float()
+        for theirs, ours in family.modules.items():
+            tensors |= _tensors(f"{family.layers}{i}.{theirs}", layer.get_submodule(ours))
+    served = getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
+    if two_types:
+        tensors |= _tensors("pooler.dense", head.dense)
+        served.classifier.load_state_dict(head.out_proj.state_dict())
+    else:
+        served.classifier = head
+    served.base_model.load_state_dict(tensors)
+    return Served(served.float(), head.float())
 
 
 def _tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
@@ -85,17 +112,29 @@ class FirstTokenModel(nn.Module):
     The head reads no other position. An ONNX file of the full last layer is 10 to 25% slower.
     """
 
-    def __init__(self, served: nn.Module):
+    def __init__(self, served: Served):
         super().__init__()
-        self.encoder, self.head = served.roberta, served.classifier
+        self.encoder, self.head = served.model.base_model, served.head
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        padding = input_ids.eq(self.encoder.config.pad_token_id)[:, None, None]  # (B, 1, 1, T)
-        x = self.encoder.embeddings(input_ids)
+        padding = input_ids.eq(self.encoder.config.pad_token_id)
+        return self._logits(padding, input_ids=input_ids)
+
+    def _logits(self, padding: Tensor, **inputs: Tensor) -> Tensor:
+        padding = padding[:, None, None]  # (B, 1, 1, T)
+        x = self.encoder.embeddings(**inputs)
         *inner, last = self.encoder.encoder.layer
         for layer in inner:
             x = _layer(layer, x, x, padding)
         return self.head(_layer(last, x, x[:, :1], padding))
+
+
+class TypedFirstTokenModel(FirstTokenModel):
+    """The same of a BERT, with its usual inputs, (B, T) each."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        padding = attention_mask.eq(0)
+        return self._logits(padding, input_ids=input_ids, token_type_ids=token_type_ids)
 
 
 def _layer(layer: nn.Module, x: Tensor, asking: Tensor, padding: Tensor) -> Tensor:

@@ -3,16 +3,17 @@
 import itertools
 import os
 from collections import Counter
-from typing import Callable, List, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ...data.labels import check_texts
+from ...tokenizers.subwords import Tokenizer
+from ..encode.binarizing import truncate
 from ..texts.examples import Texts
 from ..texts.reading import read_rows
-from ..tokenizers.subwords import Tokenizer
 
 TEXTS = 256  # at which a share of one in twenty is significant
 LEAST_SAME = 0.9  # least share of the data's pieces that the tokenizer reproduces
@@ -84,15 +85,26 @@ def marked_copies(texts: Sequence[Texts], markers: Sequence[str]) -> List[Texts]
     return [(f"the{name} soup {name}", *texts_of_one[1:]) for name, texts_of_one in copies]
 
 
-def fairseq_row(texts: Texts, tokenizer: Tokenizer, task) -> Tensor:
-    """Token ids (T,) in the layout of fairseq's sentence_prediction."""
+def fairseq_row(texts: Texts, tokenizer: Tokenizer, task, longest: Optional[int] = None) -> Tensor:
+    """Token ids (T,) in the layout of fairseq's sentence_prediction, at most ``longest``."""
+    row, _ = layout([tokenizer.encode(text) for text in texts], tokenizer, task, longest)
+    return row
+
+
+def layout(
+    pieces: Sequence[List[str]], tokenizer: Tokenizer, task, longest: Optional[int] = None
+) -> Tuple[Tensor, bool]:
+    """:func:`fairseq_row` of the texts' pieces, and whether they were cut, as `encode` cuts."""
     dictionary, cfg = task.source_dictionary, task.cfg
-    row = [cfg.init_token] if cfg.init_token is not None else []
-    for i, text in enumerate(texts):
-        row += [cfg.separator_token] if i and cfg.separator_token is not None else []
-        row += [dictionary.index(piece) for piece in tokenizer.encode(text)]
-        row.append(dictionary.eos())
-    return torch.tensor(row)
+    before, between = ([s] if s is not None else [] for s in (cfg.init_token, cfg.separator_token))
+    kept, inputs = pieces, len(pieces)
+    if longest is not None:
+        room = longest - len(before) - inputs - (inputs - 1) * len(between)
+        kept = truncate(pieces, max(room, 0), tokenizer.truncation_side)
+    row = list(before)
+    for i, text in enumerate(kept):
+        row += [*(between if i else ()), *map(dictionary.index, text), dictionary.eos()]
+    return torch.tensor(row), sum(map(len, kept)) < sum(map(len, pieces))
 
 
 def check_pieces(
@@ -100,13 +112,14 @@ def check_pieces(
     texts: Sequence[Texts],
     tokenizer: Tokenizer,
     task,
+    longest: int,
     rows: List[int],
 ) -> None:
     """The exported tokenizer must give training's pieces; ``rows``: see :class:`Exported`."""
     dictionary = task.source_dictionary
     for one in texts:
         found = [rows[i] for i in cut(one)]
-        if found != fairseq_row(one, tokenizer, task).tolist():
+        if found != fairseq_row(one, tokenizer, task, longest).tolist():
             raise ValueError(
                 f"the exported tokenizer gives other pieces of {one!r:.200} than training: "
                 f"{[dictionary[i] for i in found][:40]}"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from fairseq.data import Dictionary
 
-from ..interop import library
-from ..tokenizers.hf_tokenizer import write_settings
-from ..tokenizers.library import FAIRSEQ_SPECIAL, PADDING, ROLES, Tokenizer
-from ..tokenizers.subwords import parse_spec
+from ...interop import library
+from ...tokenizers.hf_tokenizer import write_settings
+from ...tokenizers.library import FAIRSEQ_SPECIAL, PADDING, ROLES, Tokenizer
+from ...tokenizers.subwords import parse_spec
 
 
 class Exported(NamedTuple):
@@ -21,12 +21,14 @@ class Exported(NamedTuple):
     rows: the index in the dictionary for each index of the tokenizer
     names: its tokens for fairseq's special symbols
     side: the end of a long text that is cut off, right or left
+    types: token types of the student, 1 or 2
     """
 
     tokenizer: Any
     rows: list[int]
     names: dict[str, str]
     side: str
+    types: int
 
     @property
     def padding(self) -> int:
@@ -34,7 +36,12 @@ class Exported(NamedTuple):
 
 
 def export_tokenizer(
-    spec: str, trained: Tokenizer, dictionary: Dictionary, init: str | None, separator: str | None
+    spec: str,
+    trained: Tokenizer,
+    dictionary: Dictionary,
+    init: str | None,
+    separator: str | None,
+    types: int,
 ) -> Exported:
     """The tokenizer that a student was trained with, in the layout of its training.
 
@@ -43,6 +50,7 @@ def export_tokenizer(
         dictionary: of the student
         init, separator: symbols before all texts and between two of them, in addition to the
             </s> that ends each text; None: no symbol
+        types: see :class:`Exported`
 
     Raises:
         ValueError: for a tokenizer that `tokenizers` cannot follow.
@@ -63,10 +71,11 @@ def export_tokenizer(
         )
         symbols |= {tokenizer.token_to_id(name): symbol for symbol, name in names.items()}
         before, between = ([names.get(s, s)] if s is not None else [] for s in (init, separator))
-        single, end = [*before, "$A"], names["</s>"]
+        end = names["</s>"]
+        single, second = [*before, "$A", end], [*between, "$B", end]
         tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-            single=[*single, end],
-            pair=[*single, end, *between, "$B", end],
+            single=single,
+            pair=[*single, *(f"{piece}:{types - 1}" for piece in second)],
             special_tokens=[(n, tokenizer.token_to_id(n)) for n in {*before, *between, end}],
         )
     except Exception as error:  # the library raises nothing narrower
@@ -74,14 +83,19 @@ def export_tokenizer(
     rows = [dictionary.unk()] * (1 + max(symbols))
     for index, symbol in symbols.items():
         rows[index] = dictionary.index(symbol)
-    return Exported(tokenizer, rows, names, trained.truncation_side)
+    return Exported(tokenizer, rows, names, trained.truncation_side, types)
 
 
 def write_tokenizer(exported: Exported, folder: str, longest: int) -> None:
-    """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json."""
+    """The files that AutoTokenizer reads; `tokenizers` alone needs only tokenizer.json.
+
+    Texts are cut to ``longest`` tokens: by `tokenizers` always, by transformers as it does with
+    ``truncation=True``.
+    """
+    exported.tokenizer.enable_truncation(longest, direction=exported.side)
     exported.tokenizer.save(os.path.join(folder, "tokenizer.json"))
     roles = {role: exported.names[symbol] for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
-    write_settings(roles, folder, longest, exported.side)
+    write_settings(roles, folder, longest, exported.side, exported.types)
 
 
 def _of_sentencepiece(path: str) -> Any:

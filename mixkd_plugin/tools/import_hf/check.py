@@ -14,9 +14,10 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
+from ...interop import library
+from ...modules.token_types import in_second_text, number_of_types
+from ...tokenizers.library import Tokenizer
 from ..hf_config import EncoderConfig
-from ..interop import library
-from ..tokenizers.library import Tokenizer
 from .layout import token_types
 
 TOLERANCE = 1e-4  # relative to the largest value, or to 1 if that is larger
@@ -36,7 +37,10 @@ TEXTS = [
 
 
 class Difference(NamedTuple):
-    """texts: how many were compared; pairs: the logits' difference on pairs, types and all"""
+    """
+    texts: how many were compared
+    pairs: with one of two token types, the logits' difference on pairs, types and all
+    """
 
     texts: int
     pairs: float
@@ -74,6 +78,7 @@ def compare_with_transformers(
     """
     transformers = library("transformers")
     roberta = _build(imported, dictionary)
+    kept = number_of_types(roberta)
     dictionary = roberta.encoder.dictionary
     marked = marked_texts(ours.markers)
     single = [(text,) for text in TEXTS + marked]
@@ -82,7 +87,8 @@ def compare_with_transformers(
     for texts in single + pairs:
         batch = theirs(*texts)
         tokens = [dictionary.bos()]
-        for i, pieces in enumerate(ours.encode_batch(list(texts))):
+        cut_texts = ours.encode_batch(list(texts))
+        for i, pieces in enumerate(cut_texts):
             tokens += [dictionary.eos()] * (ours.separators if i else 0)
             tokens += [*map(dictionary.index, pieces), dictionary.eos()]
         if batch["input_ids"] != [rows[token] for token in tokens]:
@@ -91,9 +97,18 @@ def compare_with_transformers(
                 f"the tokenizer is not supported: {texts!r} is {shown[:40]} in transformers, and "
                 f"{[dictionary[token] for token in tokens][:40]} here"
             )
+        types = batch.get("token_type_ids", [0] * len(tokens))
+        if kept == 2:  # a separator that the first text spells ends it here
+            read = in_second_text(torch.tensor(tokens), dictionary.eos()).long().tolist()
+            if types != read and dictionary.eos_word not in cut_texts[0]:
+                raise ValueError(
+                    f"the tokenizer must give {texts!r} the token types {read[:40]}, got "
+                    f"{types[:40]}"
+                )
+            types = read
         if len(tokens) > config.longest:
             tokens = [*tokens[: config.longest - 1], dictionary.eos()]
-        cut[texts] = batch.get("token_type_ids", [])[: len(tokens)], tokens
+        cut[texts] = types[: len(tokens)], tokens
     auto = "AutoModelForSequenceClassification" if head else "AutoModel"
     model = getattr(transformers, auto).from_pretrained(
         folder, config=config.theirs, dtype=torch.float32, trust_remote_code=False,
@@ -103,6 +118,9 @@ def compare_with_transformers(
     for texts in compared:
         types, tokens = cut[texts]
         batch = {"input_ids": torch.tensor([[rows[token] for token in tokens]])}
+        typed = {**batch, "token_type_ids": torch.tensor([types])}
+        if kept == 2:
+            batch = typed
         with torch.no_grad():
             features, _ = roberta(torch.tensor([tokens]), features_only=True)
             found = {"hidden states": features[:, 0]}
@@ -111,9 +129,9 @@ def compare_with_transformers(
             wanted = _outputs(model, batch, bool(head))
             for what, values in found.items():
                 _check_close(what, texts, values, wanted[what])
-            if head and token_types(config) > 1 and any(types):
-                typed = _outputs(model, {**batch, "token_type_ids": torch.tensor([types])}, True)
-                of_pairs = max(of_pairs, (typed["logits"] - found["logits"]).abs().max().item())
+            if head and kept < token_types(config) and any(types):
+                logits = _outputs(model, typed, True)["logits"]
+                of_pairs = max(of_pairs, (logits - found["logits"]).abs().max().item())
     return Difference(len(compared), of_pairs)
 
 

@@ -1,41 +1,37 @@
 """Import a Hugging Face encoder, with or without a classification head, as a fairseq checkpoint.
 
-    python -m mixkd_plugin.tools.import_hf SOURCE OUT_DIR [--labels NAMES] [--force]
+    mixkd import SOURCE --out DIR [--labels NAMES] [--force]
 
 SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
 installed Python package that carries such a folder, or a name on the Hugging Face hub. It supports
 BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT, with any fast
 tokenizer of transformers. Settings are the folder's; its own code is never run.
 
-OUT_DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:OUT_DIR`. An encoder
-is for `--student-init-path OUT_DIR/model.pt` and fairseq's `--restore-file`. A classifier can
-be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; OUT_DIR/label has its
+DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:DIR`. An encoder
+is for `--student-init-path DIR/model.pt` and fairseq's `--restore-file`. A classifier can
+be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; DIR/label has its
 classes. layout.py describes the conversion, and check.py compares both.
 """
 
-import argparse
 import contextlib
 import os
-import sys
 from argparse import Namespace
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
-from fairseq.data import Dictionary
 
-from ...checkpoints.checks import ONE_TEXT
+from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
-from ..cli import command_parser, run_cli
+from ...interop import quiet
+from ...tokenizers import hf_tokenizer
+from ...tokenizers.dictionary import dictionary_of, write_dictionary
+from ...tokenizers.library import PADDING
 from ..hf_config import EncoderConfig, read_config
-from ..interop import quiet
 from ..output import atomic_output_dir
-from ..texts.names import split_names
-from ..tokenizers import hf_tokenizer
-from ..tokenizers.library import PADDING
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
-from .layout import WORDS, Weights, convert, fairseq_order
-from .source import check_files, find_source, read_weights
+from .layout import WORDS, Weights, convert, fairseq_order, token_types
+from .source import find_source
 
 HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
@@ -50,6 +46,7 @@ class Imported(NamedTuple):
     tokenizer: str  # for `encode --tokenizer`
     head: Optional[Head]
     found: List[str]  # description of the tokenizer, to be printed
+    types: int  # token types
     difference: Difference
 
     @property
@@ -72,7 +69,7 @@ def import_encoder(
         labels: names of the classes, in the order of the head's outputs (default: the source's,
             else 0, 1, ...)
         encoder_only: leave out the head
-        one_token_type: let a classifier of two token types read pairs, both texts with the first
+        one_token_type: of two token types keep the first, for both texts of a pair
 
     Raises:
         ValueError: for a problem of the source; then OUT_DIR is not changed.
@@ -99,8 +96,11 @@ def import_encoder(
                 raise ValueError(f"--labels must be absent without a head, got {','.join(labels)}")
             with _readable("the tokenizer"), quiet():
                 theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
+                types = 1
+                if token_types(config) == 2 and not one_token_type:
+                    types = hf_tokenizer.types_of_pairs(theirs)
                 tokenizer = hf_tokenizer.write_tokenizer(
-                    theirs, folder, work, config.longest, config.vocab_size
+                    theirs, folder, work, config.longest, config.vocab_size, types
                 )
             (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
             if config.unused_positions not in (0, padding + 1):  # counted from the symbol's index
@@ -110,26 +110,24 @@ def import_encoder(
                 )
             dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
             with _readable("the weights"):
-                state = convert(config, weights, words, rows, HEAD, head and head.outputs)
-            write_dictionary(dictionary.symbols, os.path.join(work, "dict.txt"))
+                outputs = head and head.outputs
+                state = convert(config, weights, words, rows, types, HEAD, outputs)
+            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
             if head is not None:  # read by fairseq's sentence_prediction
-                write_dictionary(dictionary.symbols, os.path.join(work, "input0", "dict.txt"))
+                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
             if head is not None and head.names is not None:
-                write_dictionary(head.names, os.path.join(work, LABELS))
-            whole = checkpoint(config, state, head, tokenizer.separators)
+                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
+            whole = checkpoint(config, state, head, tokenizer.separators, types)
             name = HEAD if head else None
             with quiet():
                 difference = compare_with_transformers(
                     folder, whole, dictionary, theirs, tokenizer, rows, config, name
                 )
-            if difference.pairs > 0 and not one_token_type:
-                whole["extra_state"][ONE_TEXT] = True
-                whole["task_state"] = {ONE_TEXT: True}
             torch.save(whole, os.path.join(work, "model.pt"))
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
     found = hf_tokenizer.describe(theirs, tokenizer)
-    return Imported(config, f"hf:{out_dir}", head, found, difference)
+    return Imported(config, f"hf:{out_dir}", head, found, types, difference)
 
 
 @contextlib.contextmanager
@@ -142,27 +140,17 @@ def _readable(what: str):
         raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
 
 
-def write_dictionary(symbols: List[str], path: str) -> None:
-    """The words as fairseq's Dictionary, which adds its special symbols itself."""
-    dictionary = Dictionary()
-    for symbol in symbols:
-        dictionary.add_symbol(symbol)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    dictionary.save(path)
-    try:
-        read_back = Dictionary.load(path).symbols
-    except (RuntimeError, ValueError):
-        read_back = []
-    if read_back != dictionary.symbols:
-        raise ValueError("the vocabulary has a symbol that fairseq's dict.txt cannot store")
-
-
 def checkpoint(
-    config: EncoderConfig, state: Dict[str, torch.Tensor], head: Optional[Head], separators: int
+    config: EncoderConfig,
+    state: Dict[str, torch.Tensor],
+    head: Optional[Head],
+    separators: int,
+    types: int,
 ) -> Dict[str, Any]:
     """A fairseq checkpoint without an optimizer, like the RoBERTa releases.
 
-    The architecture is fairseq's `roberta`, unless LayerNorm's epsilon differs.
+    The architecture is fairseq's `roberta`, unless LayerNorm's epsilon differs, or there are two
+    token types.
     """
     kind = "masked_lm" if head is None else "sentence_prediction"
     arguments: Dict[str, Any] = dict(
@@ -182,6 +170,8 @@ def checkpoint(
     )
     if config.layer_norm_eps != FAIRSEQ_EPS:
         arguments.update(arch="mixkd_roberta", layer_norm_eps=config.layer_norm_eps)
+    if types == 2:
+        arguments.update(arch="mixkd_roberta", token_types=types)
     if head is not None:
         arguments.update(
             classification_head_name=HEAD,
@@ -205,51 +195,3 @@ def checkpoint(
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
         "last_optimizer_state": None,
     }
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("import_hf", __doc__)
-    add = parser.add_argument
-    add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
-    add("out_dir", metavar="OUT_DIR", help="folder to write: model.pt, dict.txt and tokenizer.json")
-    add("--labels", metavar="A,B,...", help="names of the classes in the head's order")
-    add("--encoder-only", action="store_true", help="import the encoder without its head")
-    add(
-        "--one-token-type",
-        action="store_true",
-        help="let a classifier of two token types read pairs, both texts with the first type",
-    )
-    add("--force", action="store_true", help="replace an earlier import in OUT_DIR")
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    labels = split_names(args.labels) if args.labels is not None else None
-    done = import_encoder(
-        args.source, args.out_dir, args.force, labels, args.encoder_only, args.one_token_type
-    )
-    config, difference = done.config, done.difference
-    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
-    print(
-        f"{os.path.join(args.out_dir, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
-        f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
-        f"{config.longest} positions"
-    )
-    print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
-    print("\n".join(done.found))
-    print(f"compared with transformers on {difference.texts} texts and pairs: equal")
-    if difference.pairs > 0:
-        what = "is refused as a teacher of pairs; --one-token-type permits it"
-        if args.one_token_type:
-            what = "is permitted as a teacher of pairs (--one-token-type)"
-        print(
-            "import_hf: WARNING: this classifier has two token types, and the second text of a "
-            "pair gets the first one here: its logits of pairs differ by up to "
-            f"{difference.pairs:.2g} from transformers'. It {what}. Single texts are equal.",
-            file=sys.stderr,
-        )
-    print(f"encode texts with --tokenizer {done.tokenizer}")
-
-
-def main(argv=None):
-    run_cli("import_hf", build_parser, work, argv)

@@ -3,10 +3,10 @@
 - Symbols are sorted in fairseq's order: <s> <pad> </s> <unk>, the words in their order, and <mask>
   last, where fairseq's tasks add it. The embedding table has the same order.
 - Positions start at padding index + 1 in fairseq, as in RoBERTa; BERT's table gets two more rows.
-- RoBERTa has no token types. Row 0 of the token-type table is added to every position. Mixup
-  replaces word embeddings by lam * E(x) + (1 - lam) * E(x') and pads the shorter text with zero
-  vectors, so a constant kept among the words would be scaled by lam there; a position is added
-  once, after mixing, with weight 1. The second text of a pair gets row 0 too, as in RoBERTa.
+- Two token types are kept (modules/token_types.py). Where all tokens have the first, its row is
+  added to every position. Mixup replaces word embeddings by lam * E(x) + (1 - lam) * E(x') and pads
+  the shorter text with zero vectors, so a constant kept among the words would be scaled by lam
+  there; a position is added once, after mixing, with weight 1.
 - BERT's LayerNorm adds 1e-12 to the variance, fairseq's 1e-5. The checkpoint has the value as our
   --layer-norm-eps. fairseq's own `roberta` ignores it: within the layers the variance is about 1,
   and the difference is 2e-5 of the hidden states; but MiniLM's embeddings have a variance of 0.004,
@@ -19,7 +19,6 @@
   names the architecture of a classifier (head.py).
 """
 
-import itertools
 import math
 import re
 from typing import Mapping
@@ -28,12 +27,11 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from ...tokenizers.dictionary import dictionary_of, names_of_rows
+from ...tokenizers.library import FAIRSEQ_SPECIAL, MASK
 from ..hf_config import EncoderConfig
-from ..tokenizers.library import FAIRSEQ_SPECIAL
 from .head import ENCODER_ONLY
 
-# The order of fairseq's Dictionary: four symbols first, <mask> last.
-*LEADING_SYMBOLS, MASK = FAIRSEQ_SPECIAL
 PADDING_INDEX = 1
 WORDS, TYPES = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
 
@@ -56,24 +54,16 @@ IGNORED_PREFIXES = (
 def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary, list[int]]:
     """The words as fairseq's Dictionary, without <mask>; and the source's index of each.
 
-    Embeddings without a symbol (padding of the table) get fairseq's filler names.
-
     Args:
-        symbols: by the source's indices, all of them less than ``num_rows``
+        symbols, num_rows: as for :func:`names_of_rows`
     """
-    taken = {*symbols.values()}
-    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in taken]
-    if missing or len(taken) < len(symbols):
-        raise ValueError(f"the vocabulary repeats a symbol, or lacks {' '.join(missing)}")
-    fillers = (f"madeupword{i:04d}" for i in itertools.count())
-    unused = (name for name in fillers if name not in taken)
-    names = [symbols[row] if row in symbols else next(unused) for row in range(num_rows)]
+    names = names_of_rows(symbols, num_rows)
     rows = {symbol: row for row, symbol in enumerate(names)}
-    words = [name for name in names if name not in FAIRSEQ_SPECIAL]
-    dictionary = Dictionary()
-    for word in words:
-        dictionary.add_symbol(word)
-    return dictionary, [rows[s] for s in (*LEADING_SYMBOLS, *words, MASK)]
+    missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in rows]
+    if missing:
+        raise ValueError(f"the vocabulary lacks {' '.join(missing)}")
+    dictionary = dictionary_of(names)
+    return dictionary, [rows[symbol] for symbol in (*dictionary.symbols, MASK)]
 
 
 class Weights:
@@ -154,6 +144,7 @@ def convert(
     source: Weights,
     words: Tensor,
     rows: list[int],
+    types: int,
     head: str,
     outputs: int | None,
 ) -> dict[str, Tensor]:
@@ -162,6 +153,7 @@ def convert(
     Args:
         words: the embeddings, already taken
         rows: as from :func:`fairseq_order`
+        types: token types to keep, 1 or 2
         head, outputs: name and size of the classification head; ``outputs`` None: no head
 
     Raises:
@@ -171,9 +163,10 @@ def convert(
     positions = source.take(
         "embeddings.position_embeddings.weight", config.max_position_embeddings, width
     )[config.unused_positions :]
-    types = token_types(config)
-    if types:
-        positions = positions + source.take(TYPES, types, width)[0]
+    declared = token_types(config)
+    if declared:
+        table = source.take(TYPES, declared, width)
+        positions = positions + table[0] if types == 1 else positions
     scale = embedding_scale(config, words)
     leading = torch.zeros(PADDING_INDEX + 1, width)
     state = {
@@ -182,6 +175,8 @@ def convert(
         "embed_positions.weight": torch.cat([leading, scale * positions]),
         **source.take_module("embeddings.LayerNorm", "layernorm_embedding"),
     }
+    if types == 2:
+        state["embed_tokens.types.weight"] = scale * table
     for i in range(config.num_hidden_layers):
         for theirs, ours in family.modules.items():
             state |= source.take_module(f"{family.layers}{i}.{theirs}", f"layers.{i}.{ours}")
@@ -200,8 +195,15 @@ def convert(
 
 
 def token_types(config: EncoderConfig) -> int:
-    """Number of token types; 0 for DistilBERT."""
-    return getattr(config.theirs, "type_vocab_size", 0)
+    """Number of token types; 0 for DistilBERT.
+
+    Raises:
+        ValueError: for more than two.
+    """
+    number = getattr(config.theirs, "type_vocab_size", 0)
+    if number not in (0, 1, 2):
+        raise ValueError(f"type_vocab_size must be 1 or 2, got {number!r}")
+    return number
 
 
 def embedding_scale(config: EncoderConfig, words: Tensor) -> float:

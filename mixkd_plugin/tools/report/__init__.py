@@ -1,10 +1,5 @@
-"""The command `python -m mixkd_plugin.tools.report`, and `main` for Python."""
+"""The command `mixkd report`, and `main` for Python."""
 
-from ..cli import extra
+from .command import build_parser, main
 
-
-def main(argv=None):
-    with extra("report"):
-        from .report import main as command
-
-    command(argv)
+__all__ = ["build_parser", "main"]

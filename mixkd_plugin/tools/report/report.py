@@ -1,19 +1,15 @@
 """Turn the results of a study into tables and figures.
 
-    python -m mixkd_plugin.tools.report OUT/results.jsonl --out DIR --baselines FT,KD
+    mixkd report OUT/results.jsonl --out DIR --baselines FT,KD
 
 DIR gets report.md, also printed, and figures as PNG files. Several files are read as one, in order:
 a later line of a run replaces an earlier one. A run that failed counts as missing, and is listed.
 """
 
-import argparse
-import os
 import re
 from collections.abc import Mapping, Sequence
 
-from ..cli import command_parser, run_cli
-from ..output import check_folder
-from ..results import RECIPE, Result, Results, read_results
+from ..results import RECIPE, Result, Results
 from . import figures, sections
 from .tables import long_table
 
@@ -106,28 +102,3 @@ def versions_of_data(results: Sequence[Result]) -> Mapping[str, int]:
         if digest and len(command) > 1:
             found.setdefault(command[1], set()).add(digest)
     return {folder: len(digests) for folder, digests in found.items() if len(digests) > 1}
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("report", __doc__)
-    add = parser.add_argument
-    add("results", nargs="+", metavar="RESULTS", help="results.jsonl of a study")
-    add("--out", required=True, metavar="DIR", help="folder for report.md and the figures")
-    help = "arms to compare with; the last one also in the figure (default: FT,KD)"
-    add("--baselines", metavar="ARM,ARM", help=help)
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    check_folder(args.out)
-    results = read_results(args.results)
-    baselines = choose_baselines(results, args.baselines)
-    os.makedirs(args.out, exist_ok=True)
-    text = write_report(results, args.out, baselines)
-    print(text)
-    with open(os.path.join(args.out, "report.md"), "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def main(argv=None):
-    run_cli("report", build_parser, work, argv)

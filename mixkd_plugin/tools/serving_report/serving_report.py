@@ -1,7 +1,6 @@
 """Costs of serving a teacher and its students in each format: a table and a figure.
 
-    python -m mixkd_plugin.tools.serving_report DATA_DIR teacher=T.pt student=S.pt \
-        --tokenizer wordpiece:DIR --out DIR
+    mixkd serving-report DATA_DIR teacher=T.pt student=S.pt --out DIR
 
 Each checkpoint is exported (DIR/exports/NAME/FORMAT, compared with fairseq as `export` does) and
 measured like fairseq's own pass: size of the weights (of a checkpoint without the optimizer's
@@ -11,36 +10,25 @@ serving.json and serving.png. In each round all models compute the same texts on
 CPU, so that other load slows all equally. Tokenising is not timed.
 """
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 from fairseq.models.roberta import RobertaModel
 
-from ..cli import command_parser, run_cli
 from ..evaluation import (
     QUALITY,
     Logits,
     Rows,
-    add_arguments,
     evaluation,
-    markdown,
-    options_of,
-    paths_of,
     seconds_in_turns,
-    write,
 )
 from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..plots import pyplot
 from ..scoring import Batch, Loaded, size_of
-from ..tokenizers.subwords import TOKENIZERS
 
 FAIRSEQ = "fairseq"
-FORMS = (FAIRSEQ, *FORMATS)
 SINGLE_TEXTS, WARM_TEXTS = 200, 10  # timed one by one, after the warm-up
 MEASURES = {
     **QUALITY,
@@ -157,41 +145,3 @@ def plot_serving(rows: Rows, path: str) -> None:
     axes[0].invert_yaxis()
     figure.savefig(path, dpi=200)
     pyplot().close(figure)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("serving_report", __doc__)
-    add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
-    add = parser.add_argument
-    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
-    add("--teacher-tokenizer", metavar="KIND:PATH", help="tokenizer of --teacher-data")
-    add("--formats", default=",".join(FORMS), metavar="A,B,...", help="default: %(default)s")
-    return parser
-
-
-def work(args: argparse.Namespace) -> None:
-    pyplot()
-    formats = args.formats.split(",")
-    if not set(formats) <= set(FORMS):
-        raise ValueError(f"--formats must be of {', '.join(FORMS)}, got {args.formats}")
-    if (args.teacher_data is None) != (args.teacher_tokenizer is None):
-        raise ValueError("--teacher-data and --teacher-tokenizer must both be given, got one")
-    paths = paths_of(args)
-    os.makedirs(args.out, exist_ok=True)
-    rows, count = serving_report(
-        args.data, paths, args.teacher, args.tokenizer, args.out, formats, args.teacher_tokenizer,
-        **options_of(args),
-    )  # fmt: skip
-    threads = torch.get_num_threads()
-    about: dict[str, Any] = {"teacher": args.teacher, "texts": count, "threads": threads}
-    table = markdown(rows, MEASURES) + (
-        f"\n\n{count} texts of `{args.split}`; agreement is with {args.teacher} in fairseq. On "
-        f"the CPU, {threads} thread{'s' if threads > 1 else ''}; latency of up to {SINGLE_TEXTS} "
-        f"texts, one at a time; texts a second in batches of {args.batch_size} of similar length.\n"
-    )
-    write(args.out, "serving", rows, about, table)
-    plot_serving(rows, os.path.join(args.out, "serving.png"))
-
-
-def main(argv=None):
-    run_cli("serving_report", build_parser, work, argv)

@@ -1,10 +1,5 @@
-"""The command `python -m mixkd_plugin.tools.study`, and `main` for Python."""
+"""The command `mixkd study`, and `main` for Python."""
 
-from ..cli import extra
+from .command import build_parser, main
 
-
-def main(argv=None):
-    with extra("report"):
-        from .study import main as command
-
-    command(argv)
+__all__ = ["build_parser", "main"]

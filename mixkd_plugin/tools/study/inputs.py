@@ -14,6 +14,7 @@ from fairseq.data import data_utils
 
 from ...fingerprints import digest_of_file
 from ..locks import locked
+from ..remembered import FILE as NOTE
 from ..results import Run
 from ..texts.glue import TASKS
 from . import plan
@@ -111,13 +112,14 @@ def _made_by(name: str | None, words: Sequence[str]) -> bool:
 def digest_of(*paths: str) -> str:
     """Short digest of files, and of folders without their logs and hidden files.
 
-    It does not depend on locations and times.
+    It does not depend on locations and times, so not on the path that a data folder notes.
     """
     digest = hashlib.sha256()
     for path in map(Path, paths):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             name = str(file.relative_to(path)) if file != path else ""
-            if file.is_file() and file.suffix != ".log" and not f"/{name}".count("/."):
+            left_out = file.suffix == ".log" or file.name == NOTE or "/." in f"/{name}"
+            if file.is_file() and not left_out:
                 content = _digest(str(file), os.stat(file).st_mtime_ns)
                 digest.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]

@@ -1,17 +1,15 @@
 """Run a study: tasks x fractions x students x arms x data x variants x seeds, by `fairseq-train`.
 
-    python -m mixkd_plugin.tools.study examples/glue/study.yaml glue.gold=GLUE out=OUT 'tasks=[RTE]'
+    mixkd study examples/glue/study.yaml --glue GLUE --out OUT --set 'tasks=[RTE]'
 
 The configuration is hydra's, with its overrides and defaults lists. Every finished run is one line
-of OUT/results.jsonl, which `python -m mixkd_plugin.tools.report` turns into tables and figures. The
+of OUT/results.jsonl, which `mixkd report` turns into tables and figures. The
 same command resumes an interrupted study, and may run on several machines that share OUT: finished
 runs, and those that another process does, are skipped. A run that fails is reported, and the others
 continue.
 """
 
-import argparse
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,11 +25,10 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..cli import command_parser, run_cli
 from ..locks import POLL_SECONDS
 from ..results import Run
 from . import plan
-from .commands import Device, JobFailed, check_flags
+from .commands import Device, check_flags
 from .jobs import Jobs
 from .speed import measure_speeds
 
@@ -61,19 +58,23 @@ class Study:
     settings: dict[str, Any] = MISSING
 
 
-def read_study(path: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration at ``path``, composed by hydra.
+def read_study(
+    path: str, overrides: Sequence[str], given: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The configuration at ``path``, composed by hydra; ``given``: values of keys, as they are.
 
     Raises:
         ValueError: if the file is missing or wrong, or a value is.
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise ValueError(f"STUDY.yaml must be a file, got {path}")
+        raise ValueError(f"STUDY must be a YAML file, got {path}")
     try:
         with initialize_config_dir(config_dir=str(file.parent), version_base="1.1"):
             config = compose(file.stem, list(overrides))
         OmegaConf.set_struct(config, False)
+        for key, value in given.items():
+            OmegaConf.update(config, key, value)
         config = OmegaConf.merge(OmegaConf.structured(Study), config)
         study = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
@@ -154,33 +155,3 @@ def run_study(study: Mapping[str, Any]) -> Counter:
             f"{min(jobs.of_other_code)}: remove such a folder to repeat its run"
         )
     return ends
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser("study", __doc__)
-    add = parser.add_argument
-    add("study", metavar="STUDY.yaml", help="such as examples/glue/study.yaml")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in hydra's syntax")
-    add("--list", action="store_true", help="print the names of the runs, and do none")
-    parser.parse_args = parser.parse_intermixed_args  # an override may follow --list
-    return parser
-
-
-def work(args: argparse.Namespace) -> int:
-    study = read_study(args.study, args.overrides)
-    if args.list:
-        print("\n".join(run.folder for run in plan.all_runs(study)))
-        return 0
-    try:
-        ends = run_study(study)
-    except JobFailed as error:
-        raise ValueError(str(error)) from error
-    except (KeyboardInterrupt, SystemExit):
-        print("study: stopped; the same command resumes", file=sys.stderr)
-        raise
-    print(", ".join(f"{count} {end}" for end, count in sorted(ends.items())) or "nothing to do")
-    return int(ends["failed"] > 0)
-
-
-def main(argv=None):
-    run_cli("study", build_parser, work, argv)

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import re
+import sys
 from functools import partial
 from typing import (
+    Callable,
     Dict,
     Iterator,
     List,
@@ -34,6 +36,15 @@ class Columns(NamedTuple):
     labels: Tuple[Column, ...]  # one; for regression one per target
 
 
+class Stream(NamedTuple):
+    """A table that is read line by line."""
+
+    header: List[str]  # empty without a header
+    texts: Tuple[int, ...]  # positions of the columns
+    labels: Tuple[int, ...]
+    rows: Iterator[Tuple[int, Union[List[str], str]]]  # first line in the file, fields or an error
+
+
 class Table(NamedTuple):
     """A file's lines in fields, and the columns to read."""
 
@@ -57,10 +68,35 @@ def read_table(
         ValueError: with file and line, for a missing file or column, or a line that cannot be
             read or lacks a field (unless ``skip_bad_lines``).
     """
+    stream = stream_table(path, lambda _first: columns, kind)
+    lines, bad, reason = [], 0, ""
+    for number, row in stream.rows:
+        if not isinstance(row, str):
+            lines.append((number, row))
+        elif skip_bad_lines:
+            bad += 1
+            reason = reason or f": {path}, line {number}: {row}"
+        else:
+            raise ValueError(f"{path}, line {number}: {row} (--skip-bad-lines skips such lines)")
+    if not lines:
+        raise ValueError(f"{path} has no example{reason}")
+    return Table(path, stream.header, lines, stream.texts, stream.labels, bad)
+
+
+def stream_table(
+    path: str, columns_of: Callable[[List[str]], Columns], kind: Optional[str] = None
+) -> Stream:
+    """A file's fields, line by line; ``columns_of``: the columns to read, from the names in it.
+
+    Raises:
+        ValueError: for a file that is empty or lacks a column.
+    """
     rows = read_rows(path, kind or format_of(path))
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{path} is empty")
+    names = [] if isinstance(first[1], str) else list(first[1])
+    columns = columns_of(names)
     if isinstance(first[1], list):
         header, texts, labels, width = _locate(path, columns, first[1])
         check = partial(_checked, width=width)
@@ -71,20 +107,8 @@ def read_table(
         texts, labels = places[: len(columns.texts)], places[len(columns.texts) :]
         check = partial(_picked, keys=header, texts=len(texts))
         rows = itertools.chain([first], rows)
-
-    lines, bad, reason = [], 0, ""
-    for number, row in rows:
-        row = check(row)
-        if not isinstance(row, str):
-            lines.append((number, row))
-        elif skip_bad_lines:
-            bad += 1
-            reason = reason or f": {path}, line {number}: {row}"
-        else:
-            raise ValueError(f"{path}, line {number}: {row} (--skip-bad-lines skips such lines)")
-    if not lines:
-        raise ValueError(f"{path} has no example{reason}")
-    return Table(path, header, lines, tuple(texts), tuple(labels), bad)
+    checked = ((number, check(row)) for number, row in rows)
+    return Stream(header, tuple(texts), tuple(labels), checked)
 
 
 def format_of(path: str) -> str:
@@ -100,18 +124,21 @@ def format_of(path: str) -> str:
 
 
 def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
-    """Number and content of each line of a file in one of FORMATS."""
-    if not os.path.exists(path):
+    """Number and content of each line of a file in one of READERS; - is standard input."""
+    if path != STDIN and not os.path.exists(path):
         raise ValueError(f"no file {path}")
-    check_regular(path)
-    read, newline = FORMATS[kind]
+    if path != STDIN:
+        check_regular(path)
+    read, newline = READERS[kind]
     try:
         # utf-8-sig: some files (MRPC) begin with a byte-order mark
-        with open(path, encoding="utf-8-sig", newline=newline) as file:
+        source = sys.stdin.fileno() if path == STDIN else path
+        with open(source, encoding="utf-8-sig", newline=newline, closefd=path != STDIN) as file:
             yield from read(path, file)
     except UnicodeDecodeError as error:
+        line = "one that is not" if path == STDIN else f"line {_undecodable(path)}"
         raise ValueError(
-            f"{path} must be UTF-8, got line {_undecodable(path)}: decompress it, or convert it, "
+            f"{path} must be UTF-8, got {line}: decompress it, or convert it, "
             f"as by iconv -f ENCODING -t UTF-8; ENCODING is often WINDOWS-1252 or UTF-16"
         ) from error
 
@@ -127,7 +154,13 @@ def _undecodable(path: str) -> str:
     return "0"
 
 
-# --- TSV and CSV ---
+# --- text, TSV and CSV ---
+
+
+def _txt(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
+    """An empty line is an empty text."""
+    for number, line in enumerate(file, 1):
+        yield number, [line.rstrip("\r\n")]
 
 
 def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
@@ -240,3 +273,5 @@ def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
 # reader and end of line of each format: in TSV and JSON lines a single \r is no end
 FORMATS = {"tsv": (_tsv, "\n"), "csv": (_csv, ""), "jsonl": (_jsonl, "\n")}
 ALLOWED = ", ".join(FORMATS)
+READERS = {**FORMATS, "txt": (_txt, "\n")}  # a text on each line, without a header
+STDIN = "-"

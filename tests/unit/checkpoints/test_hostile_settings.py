@@ -26,10 +26,9 @@ from mixkd_plugin.checkpoints import checks
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.models.student_init import initialise_student
 from mixkd_plugin.teacher import ensemble
-from mixkd_plugin.tools import scoring
-from mixkd_plugin.tools.compare import compare
+from mixkd_plugin.tools import compare, scoring, serving_report
+from mixkd_plugin.tools import export as export_tool
 from mixkd_plugin.tools.export import export
-from mixkd_plugin.tools.serving_report import serving_report
 
 HEAD = "sentence_classification_head"
 # What fairseq evaluates somewhere, besides what is text in any way.
@@ -205,8 +204,8 @@ def test_by_the_real_commands(tmp_path, classification, teacher, tokenizers):
         for tool, arguments in (
             (compare, [*reads, "--out", "c"]),
             (serving_report, [*reads, *tokenizer, "--out", str(tmp_path / "r")]),
-            (export, [file, str(tmp_path / "e"), "--to", "hf",
-                      "--tokenizer", tokenizers["wordpiece"]]),
+            (export_tool, [file, str(tmp_path / "e"), "--to", "hf",
+                           "--tokenizer", tokenizers["wordpiece"]]),
         ):  # fmt: skip
             with pytest.raises(SystemExit) as end:
                 tool.main(arguments)

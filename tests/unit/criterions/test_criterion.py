@@ -52,13 +52,15 @@ def terms(run, regression, kind="mse", temperature=1.0):
     return [values[0], values[1], values[2] / ratio, values[3] / ratio]
 
 
-@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize(
+    "ratio, kind", [(1, "splice"), (3, "interpolate"), (3, "interpolate:span")]
+)
 @pytest.mark.parametrize("regression, distance", [(False, "mse"), (False, "kl"), (True, "mse")])
-def test_loss_is_the_weighted_sum_of_the_four_terms(folders, regression, distance, ratio):
+def test_loss_is_the_weighted_sum_of_the_four_terms(folders, regression, distance, ratio, kind):
     temperature = 2.0 if distance == "kl" else 1.0
     run = Run(
         folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", ratio,
-        "--distill-distance", distance, "--distill-temperature", temperature,
+        "--distill-distance", distance, "--distill-temperature", temperature, "--mixup-kind", kind,
     )  # fmt: skip
     loss, sample_size, output = run.loss()
     expected = terms(run, regression, distance, temperature)

@@ -1,6 +1,7 @@
 """The dataset: identity of examples, batches that hold every one, partners that are eligible."""
 
 import pickle
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numbered_split import CLASSES, LENGTHS, Base, dataset
 
 from mixkd_plugin.data.mixup_dataset import MixupDataset
+from mixkd_plugin.data.mixup_kinds import TokenMixer
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 from mixkd_plugin.teacher.sequences import TeacherSequences
 from mixkd_plugin.teacher.teacher_data import WithTeacherTokens
@@ -122,3 +124,30 @@ def test_what_the_teacher_is_asked_goes_by_what_it_reads():
     assert (np.diff(theirs[np.concatenate(batches)]) >= 0).all()
     assert all(theirs[b].sum() < 500 + 90 for b in batches) and len(batches) > 10
     assert own.digest == other.digest != TeacherSequences.clean(dataset(), 100).digest
+
+
+def test_logits_of_one_kind_of_mix_are_not_found_for_another():
+    def digest(*kinds, epoch=1):
+        mixer = TokenMixer(kinds, (0, 2), 1) if kinds else None
+        drawer = partial(draw_plan, ratio=2, alpha=1, pairing="random", seed=1, kinds=len(kinds))
+        data = dataset(draw_plan=drawer, classes=CLASSES, mixer=mixer)
+        data.set_epoch(epoch)
+        return TeacherSequences.mixed(data).digest
+
+    digests = [digest(), digest("splice"), digest("span"), digest("span", "interpolate")]
+    assert len({*digests, digest("splice", epoch=2)}) == 5 and digest("span") == digests[2]
+    # of earlier versions: logits that are on disk are found
+    assert digests[0].startswith("3ec2e2a1013c3ac9")
+
+
+def test_a_mix_that_is_a_text_counts_with_its_own_length():
+    mixer = TokenMixer(["splice", "interpolate"], (0, 2), 1)
+    drawer = partial(draw_plan, ratio=1, alpha=1, pairing="random", seed=1, kinds=2)
+    settings = {"draw_plan": drawer, "classes": CLASSES, "mixer": mixer}
+    alone, beside = (dataset(with_clean=clean, **settings) for clean in (False, True))
+    own, partner = LENGTHS, LENGTHS[alone.plan.partners[:, 0]]
+    lam, is_text = alone.plan.lam[:, 0], alone.plan.kinds[:, 0] == 0
+    mixes = np.where(is_text, np.ceil(lam * own + (1 - lam) * partner), np.maximum(own, partner))
+    index = np.arange(101)
+    assert np.array_equal(alone.num_tokens_vec(index), mixes)
+    assert np.array_equal(beside.num_tokens_vec(index), 2 * np.maximum(own, mixes))

@@ -34,7 +34,7 @@ def test_each_example_is_partner_equally_often_and_never_its_own(pairing, n):
 
 
 def test_a_single_example_is_mixed_with_itself():
-    partners, lam = plan(n=1, ratio=3)
+    partners, lam, *_ = plan(n=1, ratio=3)
     assert partners.tolist() == [[0, 0, 0]] and lam.shape == (1, 3)
 
 
@@ -52,10 +52,27 @@ def test_plan_depends_on_seed_and_epoch_alone(pairing):
 
 def test_plan_is_the_same_under_every_numpy():
     """Frozen figures: stored teacher outputs and resumed runs rely on them."""
-    partners, lam = draw_plan(of_lengths(np.arange(6)), 1, 0.4, "random", seed=1, epoch=1)
+    partners, lam, kinds, cuts = draw_plan(
+        of_lengths(np.arange(6)), 1, 0.4, "random", seed=1, epoch=1, kinds=3
+    )
     assert partners.ravel().tolist() == [4, 5, 0, 1, 3, 2]
     frozen = [0.99707838, 0.51731255, 0.33495283, 0.35677828, 0.78865919, 0.24244575]
     np.testing.assert_allclose(lam.ravel(), frozen, rtol=1e-6)
+    assert kinds.ravel().tolist() == [1, 1, 1, 1, 1, 2]
+    frozen = [[0.73561786, 0.06223043], [0.06442627, 0.37506425]]
+    np.testing.assert_allclose(cuts[:2, 0], frozen, rtol=1e-6)
+
+
+def test_kinds_are_drawn_for_each_mix_and_change_nothing_else():
+    plain = draw_plan(of_lengths(LENGTHS), 2, 0.4, "length", seed=1, epoch=1)
+    drawn = draw_plan(of_lengths(LENGTHS), 2, 0.4, "length", seed=1, epoch=1, kinds=3)
+    assert plain.kinds is None and plain.cuts is None
+    assert np.array_equal(plain.partners, drawn.partners) and np.array_equal(plain.lam, drawn.lam)
+    assert drawn.kinds.shape == (1000, 2) and drawn.cuts.shape == (1000, 2, 2)
+    assert stats.chisquare(np.bincount(drawn.kinds.ravel())).pvalue > 0.01
+    assert stats.kstest(drawn.cuts.ravel(), stats.uniform.cdf).pvalue > 0.01
+    other = draw_plan(of_lengths(LENGTHS), 2, 0.4, "length", seed=1, epoch=2, kinds=3)
+    assert (other.kinds != drawn.kinds).mean() > 0.5 and (other.cuts != drawn.cuts).mean() > 0.99
 
 
 @pytest.mark.parametrize("alpha", [0.4, 2.0])

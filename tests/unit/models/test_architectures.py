@@ -14,6 +14,9 @@ CONTRACT = {
     "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
     "mixkd_roberta_large": (24, 1024, 4096, 16),
     "mixkd_roberta_large_12layer": (12, 1024, 4096, 16),
+    "mixkd_bert_base": (12, 768, 3072, 12),
+    "mixkd_bert_base_6layer": (6, 768, 3072, 12),
+    "mixkd_bert_base_3layer": (3, 768, 3072, 12),
     "mixkd_minilm": (6, 384, 1536, 12),
     "mixkd_minilm_3layer": (3, 384, 1536, 12),
 }
@@ -34,6 +37,7 @@ def test_each_architecture_has_its_sizes(name):
     ARCH_CONFIG_REGISTRY[name](args)
     assert sizes(args) == CONTRACT[name]
     assert ARCH_MODEL_REGISTRY[name] is MixKDRobertaModel
+    assert getattr(args, "token_types", None) == (2 if name.startswith("mixkd_bert") else None)
 
 
 def test_robertas_own_flags_win():

@@ -119,3 +119,34 @@ def test_the_teachers_type_is_its_own_under_autocast():
     expected = teacher.logits(X, Mix(PARTNERS, LAM))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(teacher.logits(X, Mix(PARTNERS, LAM)), expected)
+
+
+SPLICED = {
+    "all": True,
+    "some": torch.tensor([True, False, True, False, False, True]),
+}
+
+
+@pytest.mark.parametrize("padding_free", [False, True])
+@pytest.mark.parametrize("with_clean", [False, True])
+@pytest.mark.parametrize("is_text", SPLICED.values(), ids=SPLICED)
+def test_a_mix_that_is_a_text_is_encoded_as_one(student, is_text, with_clean, padding_free):
+    """Beside interpolations, and alone."""
+    mix = Mix(PARTNERS, LAM, with_clean, is_text, PAD)
+    tokens, of_model = mix.model_input(X)
+    found = mix.split_logits(encode(student, HEAD, tokens, of_model, padding_free))
+    texts, _ = student(PARTNERS, classification_head_name=HEAD)
+    expected = torch.where(torch.as_tensor(is_text).view(-1, 1), texts, mixed(student))
+    torch.testing.assert_close(found[1], expected, rtol=1e-5, atol=1e-6)
+    if with_clean:
+        clean, _ = student(X, classification_head_name=HEAD)
+        torch.testing.assert_close(found[0], clean, rtol=1e-5, atol=1e-6)
+    else:
+        assert found[0] is None
+
+
+def test_a_teacher_reads_mixes_that_are_texts():
+    teacher = TeacherEnsemble([build(RobertaModel, 1)], [1.0], HEAD, padding_free=True)
+    found = teacher.logits(X, Mix(PARTNERS, LAM, True, True, PAD))
+    expected = torch.cat([teacher.logits(X), teacher.logits(PARTNERS)])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

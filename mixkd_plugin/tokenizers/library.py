@@ -15,13 +15,14 @@ FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # in every dictio
 # Names for these, in the same order: BERT's, and the keys of a tokenizer_config.json.
 BERT_SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 ROLES = ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")
+OPTIONAL_ROLES = ("unk_token", "mask_token")
 PADDING, MASK = "<pad>", "<mask>"
 ESCAPE = "escaped:"  # before a token in percent-encoding
 
 # Classes that only read tokenizer.json; other classes build their tokenizer again.
 COMPLETE_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
-IMPORT_AGAIN = "import the folder with mixkd_plugin.tools.import_hf, and name OUT_DIR with hf:"
+IMPORT_AGAIN = "name it with hf:, or import it with mixkd_plugin.tools.import_hf"
 
 EncodeBatch, Decode = Callable[[List[str]], List[List[str]]], Callable[[List[str]], str]
 
@@ -36,6 +37,8 @@ class Tokenizer(NamedTuple):
     library, symbols: the `tokenizers` tokenizer and the symbols by its indices; None and {} for
         sentencepiece
     truncation_side: the end of a long text that is cut off, right or left
+    numbers: GPT-2's, of the tokens of byte-level BPE
+    words: the model's dictionary, fairseq's, of a Hugging Face folder; None: it is in a file
     """
 
     encode_batch: EncodeBatch
@@ -46,6 +49,8 @@ class Tokenizer(NamedTuple):
     library: Any
     symbols: Dict[int, str]
     truncation_side: str = "right"
+    numbers: Optional[Mapping[str, int]] = None
+    words: Any = None
 
     def encode(self, text: str) -> List[str]:
         return self.encode_batch([text])[0]
@@ -122,7 +127,7 @@ def of_library(
 
     markers = library.get_added_tokens_decoder()
     names = [markers[i].content for i in sorted(markers) if i != padding]
-    return Tokenizer(encode_batch, decode, "", separators, names, library, symbols)
+    return Tokenizer(encode_batch, decode, "", separators, names, library, symbols, numbers=numbers)
 
 
 def refuse_padding(text: str, name: str) -> None:
@@ -134,27 +139,45 @@ def refuse_padding(text: str, name: str) -> None:
 
 
 def read_imported(folder: str, settings: Dict[str, Any]) -> Tokenizer:
-    """The tokenizer that import_hf wrote to tokenizer.json.
+    """The tokenizer that import_hf or encode wrote to tokenizer.json.
 
     Args:
         settings: of its tokenizer_config.json
 
     Raises:
-        ValueError: if it lacks one of the five special symbols, or its layout is not supported.
+        ValueError: as :func:`with_layout`.
     """
     import tokenizers
 
-    if settings.get("tokenizer_class") not in COMPLETE_CLASSES:
-        raise ValueError(f"the folder must be written by import_hf, got {folder}: {IMPORT_AGAIN}")
     library = tokenizers.Tokenizer.from_file(existing(folder, "tokenizer.json"))
-    named = [content(settings.get(role)) for role in ROLES]
-    indices = {library.token_to_id(name) for name in named if name is not None}
-    if len(indices - {None}) < len(ROLES):
-        found = ", ".join(f"{role} {name}" for role, name in zip(ROLES, named))
-        raise ValueError(f"the tokenizer must have five special symbols, got {found}")
-    special = dict(zip(named, FAIRSEQ_SPECIAL))
+    names = {role: content(settings.get(role)) for role in ROLES}
     encoder = read_json_if_there(os.path.join(folder, "encoder.json"))
-    return of_library(library, special, separators_of(library), encoder or None)
+    return with_layout(library, names, encoder or None)
+
+
+def with_layout(
+    library: Any, names: Mapping[str, Any], numbers: Optional[Mapping[str, int]]
+) -> Tokenizer:
+    """Our interface to a tokenizer of `tokenizers` that also lays out texts and pairs.
+
+    Args:
+        names: its special tokens by ROLES
+        numbers: as for :func:`symbol_of`
+
+    Raises:
+        ValueError: if a special token is missing or has two roles, or for another layout than
+            BERT's or RoBERTa's. A byte-level tokenizer needs no unk_token, a classifier no mask.
+    """
+    separators = separators_of(library)
+    special: Dict[str, str] = {}
+    for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL):
+        name = names.get(role)
+        if name is None or library.token_to_id(name) is None:
+            if role not in OPTIONAL_ROLES:
+                raise ValueError(f"{role} must be a token of the tokenizer, got {name!r}")
+        elif special.setdefault(name, symbol) != symbol:
+            raise ValueError(f"{role} must be a token of its own, got {name!r} for two roles")
+    return of_library(library, special, separators, numbers)
 
 
 def content(token: Any) -> Any:
@@ -176,7 +199,8 @@ def separators_of(library: Any) -> int:
         between = [*end, *end * separators]
         if single == [*start, *text, *end] and pair == [*start, *text, *between, *text, *end]:
             return separators
+    found = (" ".join(map(library.id_to_token, ids)) for ids in (single, pair))
     raise ValueError(
         "the tokenizer must have the layout <s> A </s> and <s> A </s> B </s> (BERT) or "
-        f"<s> A </s> </s> B </s> (RoBERTa), got indices {single} of 'a' and {pair} of a pair"
+        "<s> A </s> </s> B </s> (RoBERTa), got {!r} of 'a' and {!r} of a pair".format(*found)
     )

@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any, Dict, List, Tuple
 
+from .hf_tokenizer import read_folder
 from .library import (
     BERT_SPECIAL,
     COMPLETE_CLASSES,
@@ -21,7 +22,7 @@ from .library import (
 )
 
 TOKENIZERS = {
-    "hf": "hf:DIR (any model that import_hf imported)",
+    "hf": "hf:DIR (a Hugging Face folder, or what import_hf wrote)",
     "wordpiece": "wordpiece:DIR (BERT: tokenizer.json or vocab.txt)",
     "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
     "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",
@@ -52,7 +53,8 @@ def parse_spec(spec: str) -> Tuple[str, str]:
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
-    A folder that import_hf wrote is read as `hf` for every kind.
+    A folder that import_hf wrote, or whose tokenizer.json is complete, is read as `hf` for
+    every kind.
 
     Raises:
         ValueError: for a kind that is not in TOKENIZERS, or a missing or broken file.
@@ -62,10 +64,11 @@ def build_tokenizer(spec: str) -> Tokenizer:
     try:
         settings = read_json_if_there(os.path.join(folder, "tokenizer_config.json"))
         complete = os.path.isfile(os.path.join(folder, "tokenizer.json"))
-        if complete and settings.get("tokenizer_class") in COMPLETE_CLASSES:
-            kind = "hf"
-        if kind == "hf":
+        complete = complete and settings.get("tokenizer_class") in COMPLETE_CLASSES
+        if complete and os.path.isfile(os.path.join(folder, "dict.txt")):
             tokenizer = read_imported(folder, settings)
+        elif complete or kind == "hf":
+            tokenizer = read_folder(folder)
         else:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)

@@ -1,4 +1,4 @@
-"""Libraries of the extra `interop`; training does not need them."""
+"""Libraries of the extra `interop`; training needs them only for models of transformers."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ def library(name: str) -> ModuleType:
     Raises:
         ValueError: if it is not installed or cannot be imported.
     """
-    if name == "transformers":
+    if name.partition(".")[0] == "transformers":
         _hide_broken_torchaudio()
     try:
         return importlib.import_module(name)

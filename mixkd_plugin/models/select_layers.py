@@ -1,0 +1,41 @@
+"""Which layers of a deep encoder a shallow student begins from."""
+
+from typing import List
+
+INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
+
+
+def select_layers(
+    spec: str, deep: int, shallow: int, source: str = "--student-init-path"
+) -> List[int]:
+    """Which of ``deep`` layers become the ``shallow`` student's, in order.
+
+    ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
+    or the positions themselves. ``source``: the flag that names the deep model.
+
+    Raises:
+        ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
+    """
+    spec = str(spec).strip("[]")  # a number or a list, in YAML
+    if spec in ("first", "spaced"):
+        if shallow > deep:
+            raise ValueError(
+                f"the student must have at most the {deep} layers of {source}, got "
+                f"{shallow}: lower --encoder-layers, or choose another --arch"
+            )
+        return [i if spec == "first" else i * deep // shallow for i in range(shallow)]
+    try:
+        layers = [int(i) for i in spec.split(",")]
+    except ValueError:
+        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
+    for layer in layers:
+        if not 0 <= layer < deep:
+            raise ValueError(
+                f"--student-init-layers {spec}: layer {layer} does not exist, "
+                f"{source} has layers 0 to {deep - 1}"
+            )
+    if len(layers) != shallow:
+        raise ValueError(
+            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
+        )
+    return layers

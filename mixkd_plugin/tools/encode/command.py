@@ -1,0 +1,122 @@
+"""Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does."""
+
+import argparse
+
+from ...tokenizers.subwords import TOKENIZERS
+from ..cli import add_out, command_parser, run_cli
+from ..output import FULL
+from ..texts.glue import TASKS
+from ..texts.reading import ALLOWED
+
+MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
+EXAMPLE = """--train train.csv --valid dev.csv --text question,answer --label relevant \\
+      --tokenizer hf:encoder --out data"""
+
+
+class _Once(argparse.Action):
+    """An argument that must be given once: argparse silently drops the first of two values."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        first = getattr(namespace, self.dest)
+        if first is not None:
+            parser.error(f"{option_string} must be given once, got {first!r} and {values!r}")
+        setattr(namespace, self.dest, values)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser("encode", __doc__, EXAMPLE)
+    add = parser.add_argument_group("GLUE's files").add_argument
+    add("--glue", metavar="DIR", help="folder with train.tsv and dev.tsv of the task")
+    add("--task", metavar="NAME", help=", ".join(TASKS))
+    add = parser.add_argument_group("or files of your own").add_argument
+    add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
+    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
+    add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
+    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: of several")
+    add("--regression", action="store_true", help="labels are numbers (default: classes)")
+    add(
+        "--multi-label",
+        action="store_true",
+        help="any number of classes for a text: --label is a column with their names, as in a|b "
+        "(empty: none of them), or a column of 0 and 1 for each class",
+    )
+    add("--label-separator", metavar="TEXT", help="between the names of a text (default: |)")
+    add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
+    add("--no-header", action="store_true", help="no header: columns are positions from 0")
+    add = parser.add_argument_group("for both").add_argument
+    add(
+        "--labels",
+        metavar="A,B,...",
+        help="all classes in the order of their indices (--labels=-1,1 if a minus is first)",
+    )
+    add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
+    add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
+    add_out(parser, "data folder to write")
+    add(
+        "--max-length",
+        "--max-tokens",
+        type=int,
+        default=128,
+        metavar="N",
+        help="longest example in tokens, with <s> and </s>; longer ones are cut (default: "
+        "%(default)s)",
+    )
+    add(
+        "--skip-bad-lines",
+        action="store_true",
+        help="skip lines with missing fields, or without a required label (default: error)",
+    )
+    add(
+        "--unlabelled",
+        action="store_true",
+        help="allow training examples with an empty label (default: error)",
+    )
+    add(
+        "--max-unknown",
+        type=float,
+        default=MAX_UNKNOWN,
+        metavar="SHARE",
+        help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
+    )
+    add(
+        "--trim-vocabulary",
+        action="store_true",
+        help="use only the pieces of the training texts, special symbols and single characters: a "
+        "student's own tokenizer and dictionary, which OUT/tokenizer keeps for --tokenizer hf:DIR",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads of the tokenizer (default: the CPUs that this process may use)",
+    )
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    from .encode import encode
+    from .sources import source_of
+
+    try:
+        flags = encode(
+            source_of(args),
+            args.tokenizer,
+            args.out,
+            args.dict,
+            args.max_length,
+            args.skip_bad_lines,
+            args.unlabelled,
+            args.workers,
+            args.max_unknown,
+            args.trim_vocabulary,
+            args.force,
+        )
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(f"--out must be writable, got {args.out}: {error.strerror}") from error
+    print(f"{args.out}: {flags}")
+
+
+def main(argv=None):
+    run_cli("encode", build_parser, work, argv)

@@ -1,0 +1,62 @@
+"""Import an encoder or classifier of Hugging Face as a fairseq checkpoint, with its tokenizer."""
+
+import argparse
+import os
+import sys
+
+from ..cli import add_out, command_parser, run_cli
+from ..output import check_out
+from ..texts.names import split_names
+
+EXAMPLE = "distilbert-base-uncased --out encoder"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser("import", __doc__, EXAMPLE)
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
+    add_out(parser, "folder for model.pt, dict.txt and tokenizer.json", word=True)
+    add(
+        "--labels",
+        metavar="A,B,...",
+        help="names of the classes in the head's order (default: the source's)",
+    )
+    add("--encoder-only", action="store_true", help="import the encoder without its head")
+    add(
+        "--one-token-type",
+        action="store_true",
+        help="of two token types keep the first, for both texts of a pair: other logits of pairs",
+    )
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    from .import_hf import HEAD, import_encoder
+
+    check_out(args.out, args.force)
+    labels = split_names(args.labels) if args.labels is not None else None
+    done = import_encoder(
+        args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
+    )
+    config, difference = done.config, done.difference
+    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
+    print(
+        f"{os.path.join(args.out, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
+        f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
+        f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
+    )
+    print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
+    print("\n".join(done.found))
+    print(f"compared with transformers on {difference.texts} texts and pairs: equal")
+    if difference.pairs > 0:
+        print(
+            "import: WARNING: this classifier has two token types, and the second text of a "
+            "pair gets the first one here (--one-token-type): its logits of pairs differ by up to "
+            f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
+            file=sys.stderr,
+        )
+    print(f"encode texts with --tokenizer {done.tokenizer}")
+
+
+def main(argv=None):
+    run_cli("import", build_parser, work, argv)

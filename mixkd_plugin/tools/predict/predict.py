@@ -1,0 +1,106 @@
+"""Texts to a table of labels and probabilities, in batches, so that memory does not grow."""
+
+import contextlib
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..output import work_folder
+from ..texts.columns import choose_columns
+from ..texts.examples import Texts
+from ..texts.reading import STDIN, Columns, format_of, stream_table
+from .students import Student
+
+BATCHES = 16  # that are sorted by length together
+
+
+def predict(
+    student: Student,
+    path: str,
+    out: str | None = None,
+    kind: str | None = None,
+    text: str | None = None,
+    batch_size: int = 32,
+) -> None:
+    """Write the predictions of a file's texts to the file ``out``, complete or not at all.
+
+    Args:
+        path: file of texts; - is standard input
+        out: default: standard output
+        kind: txt, csv, tsv or jsonl (default: by suffix)
+        text: names of its one or two columns of texts (default: found by name)
+
+    Raises:
+        ValueError: for texts that cannot be read.
+    """
+    with output(out) as file:
+        write = csv.writer(file, lineterminator="\n").writerow
+        names = student.classes
+        if names is None:
+            several = student.outputs > 1
+            write([f"value{i}" for i in range(student.outputs)] if several else ["value"])
+        else:
+            write(["label", *names])
+        count = cut = 0
+        texts = read_texts(path, kind, text)
+        with tqdm(unit=" texts", disable=None) as bar:
+            while some := list(islice(texts, BATCHES * batch_size)):
+                logits, were_cut = logits_of(student, some, batch_size)
+                for row in (logits if names is None else logits.softmax(dim=1)).tolist():
+                    label = [] if names is None else [names[row.index(max(row))]]
+                    write([*label, *(f"{value:.7g}" for value in row)])
+                count, cut = count + len(some), cut + were_cut
+                bar.update(len(some))
+        if count == 0:
+            raise ValueError(f"{path} has no text")
+    said = f", {cut} of them cut to {student.longest} tokens" if cut else ""
+    print(f"predict: {count} texts{said}", file=sys.stderr)
+
+
+def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Tensor, int]:
+    """Logits (N, C) of texts, in batches of similar length, and how many texts were cut."""
+    rows = student.encode(texts)
+    order = sorted(range(len(rows)), key=lambda i: rows[i][1])
+    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    found = torch.cat([student.logits([rows[i][0] for i in part]) for part in parts])
+    return found[torch.tensor(order).argsort()], sum(cut for _, _, cut in rows)
+
+
+def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]:
+    """The texts of a file, line by line."""
+    plain = path == STDIN or path.endswith(".txt")
+    kind = kind or ("txt" if plain else format_of(path))
+    if kind == "txt" and text is not None:
+        raise ValueError(f"--text must be left out with a text on each line, got {text}")
+
+    def columns_of(names: list[str]) -> Columns:
+        if kind == "txt":
+            return Columns((0,), ())
+        if not names:
+            raise ValueError(f"{path}: the first line must be {kind}, and is not")
+        return choose_columns(path, names, text, None, labelled=False)
+
+    stream = stream_table(path, columns_of, kind)
+    for number, row in stream.rows:
+        if isinstance(row, str):
+            raise ValueError(f"{path}, line {number}: {row}")
+        yield tuple(row[place] for place in stream.texts)
+
+
+@contextlib.contextmanager
+def output(out: str | None) -> Iterator:
+    """A file that becomes ``out`` when its context ends without an error."""
+    if out is None:
+        yield sys.stdout
+        return
+    with work_folder(os.path.dirname(os.path.abspath(out)), ".predict-") as work:
+        path = os.path.join(work, "predictions.csv")
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(path, out)

@@ -1,0 +1,195 @@
+"""Classifiers that `predict` can read: a checkpoint of fairseq, a Hugging Face folder, ONNX."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.data import data_utils
+from torch import Tensor
+
+from ...fingerprints import class_names
+from ...interop import library
+from ...tokenizers.subwords import build_tokenizer
+from ..export.export import longest_of
+from ..export.formats import onnx_session
+from ..export.texts import layout, validation_texts
+from ..hf_config import FAMILIES
+from ..remembered import named_tokenizer
+from ..scoring import load_trained
+from ..texts.examples import Texts
+
+LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
+Row = Any  # the tokens of a text or a pair: what ``logits`` takes
+
+
+class Student(NamedTuple):
+    """
+    classes: their names, in the order of the outputs; None: a regression
+    outputs: how many
+    longest: tokens to which a text, or a pair, is cut
+    encode: rows of texts, the tokens of each, and whether it was cut
+    logits: (B, C), on the CPU, of the rows of a batch
+    """
+
+    classes: list[str] | None
+    outputs: int
+    longest: int
+    encode: Callable[[Sequence[Texts]], list[tuple[Row, int, bool]]]
+    logits: Callable[[Sequence[Row]], Tensor]
+
+
+def open_student(
+    path: str,
+    max_length: int | None = None,
+    device: str = "auto",
+    data: str | None = None,
+    tokenizer: str | None = None,
+    head: str | None = None,
+) -> Student:
+    """The classifier at ``path``.
+
+    Args:
+        max_length: tokens of the longest text (default: as in training, or in the export)
+        device: auto, or torch's name of a device
+        data, tokenizer, head: of a checkpoint of fairseq, see :func:`export.export`
+
+    Raises:
+        ValueError: if it cannot be used.
+    """
+    onnx = path if path.endswith(".onnx") else os.path.join(path, "model.onnx")
+    weights = (*Path(path).glob("*.safetensors"), *Path(path).glob("pytorch_model*.bin"))
+    if os.path.isfile(onnx) and not weights:
+        chosen = of_onnx(onnx, max_length, device)
+    elif os.path.isfile(os.path.join(path, "config.json")):
+        chosen = of_hugging_face(path, max_length, device)
+    elif os.path.isfile(path):
+        return of_fairseq(path, max_length, device, data, tokenizer, head)
+    else:
+        raise ValueError(
+            f"STUDENT must be a checkpoint (.pt), a folder with config.json, or one with "
+            f"model.onnx, got {path}"
+        )
+    for flag, value in (("data", data), ("tokenizer", tokenizer)):
+        if value is not None:
+            raise ValueError(f"--{flag} must be given with a checkpoint of fairseq, got {value}")
+    return chosen
+
+
+def device_of(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"--device must be one that torch has here, got {name}") from error
+
+
+# --- fairseq ---
+
+
+def of_fairseq(
+    path: str,
+    max_length: int | None,
+    device: str,
+    data: str | None,
+    tokenizer_spec: str | None,
+    head: str | None,
+) -> Student:
+    place, loaded = device_of(device), load_trained(path, data, head)
+    tokenizer = build_tokenizer(named_tokenizer(loaded.data, tokenizer_spec))
+    task, folder = loaded.task, Path(loaded.data)
+    if tokenizer_spec is not None and (folder / "input0" / "valid.idx").is_file():
+        validation_texts(task, tokenizer)  # refuses another tokenizer than that of the data
+    longest = longest_of(loaded, max_length)
+    inputs, padding = 1 + (folder / "input1").is_dir(), task.source_dictionary.pad()
+    loaded.model.eval().to(place)
+
+    def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
+        if len(texts[0]) != inputs:
+            raise ValueError(
+                f"--text must name {inputs} column{'s' if inputs > 1 else ''}, as {path} was "
+                f"trained on, got {len(texts[0])}"
+            )
+        # as in training, where a line holds a text
+        columns = ([re.sub("\r\n|\r|\n", " ", text) for text in column] for column in zip(*texts))
+        pieces = zip(*map(tokenizer.encode_batch, columns))
+        rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
+        return [(row, len(row), cut) for row, cut in rows]
+
+    def logits(rows: Sequence[Row]) -> Tensor:
+        tokens = data_utils.collate_tokens(list(rows), padding).to(place)
+        return loaded.logits({"net_input": {"src_tokens": tokens}}).cpu()
+
+    classes = None if task.cfg.regression_target else class_names(task.label_dictionary)
+    return Student(classes, task.cfg.num_classes, longest, encode, logits)
+
+
+# --- transformers' folders ---
+
+
+def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student:
+    place = device_of(device)
+    auto = library("transformers").AutoModelForSequenceClassification
+    model, report = auto.from_pretrained(folder, output_loading_info=True, **LOCAL)
+    if report["missing_keys"]:  # these would be random numbers
+        lacking = sorted(report["missing_keys"])[0]
+        raise ValueError(f"STUDENT must be a classifier with all weights, {folder} lacks {lacking}")
+    model.eval().to(place)
+
+    def logits(batch: Any) -> Tensor:
+        with torch.no_grad():
+            return model(**batch.to(place)).logits.float().cpu()
+
+    return _of_folder(folder, model.config, logits, max_length)
+
+
+def of_onnx(path: str, max_length: int | None, device: str) -> Student:
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device must be cpu for ONNX, got {device}")
+    session, folder = onnx_session(path), os.path.dirname(path) or "."
+    config = library("transformers").AutoConfig.from_pretrained(folder, **LOCAL)
+    names = [one.name for one in session.get_inputs()]
+
+    def logits(batch: Any) -> Tensor:
+        lacking = [name for name in names if name not in batch]
+        if lacking:
+            raise ValueError(f"{path} must take what its tokenizer gives, got {lacking[0]}")
+        found = session.run(None, {name: batch[name].numpy() for name in names})
+        return torch.from_numpy(found[0]).float()
+
+    return _of_folder(folder, config, logits, max_length)
+
+
+def _of_folder(
+    folder: str, config: Any, logits: Callable[[Any], Tensor], max_length: int | None
+) -> Student:
+    """By the tokenizer and the settings of a folder of transformers."""
+    if config.problem_type == "multi_label_classification":
+        raise ValueError(f"{folder}: problem_type must be single_label_classification or "
+                         f"regression, got {config.problem_type}")  # fmt: skip
+    auto = library("transformers").AutoTokenizer
+    tokenizer = auto.from_pretrained(folder, **LOCAL)
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    family = FAMILIES.get(config.model_type)
+    if family is not None and family.positions_follow_pad:
+        positions -= config.pad_token_id + 1
+    if max_length is not None and max_length > positions:
+        raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
+    longest = max_length or min(tokenizer.model_max_length, positions)
+
+    def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
+        columns = [list(column) for column in zip(*texts)]
+        found = tokenizer(*columns, truncation=True, max_length=longest)
+        cut = [bool(one.overflowing) for one in found.encodings]
+        rows = [{name: found[name][i] for name in found} for i in range(len(texts))]
+        return [(row, len(row["input_ids"]), was) for row, was in zip(rows, cut)]
+
+    def padded(rows: Sequence[Row]) -> Tensor:
+        return logits(tokenizer.pad(list(rows), return_tensors="pt"))
+
+    regression = config.problem_type == "regression" or config.num_labels == 1
+    classes = None if regression else [config.id2label[i] for i in range(config.num_labels)]
+    return Student(classes, config.num_labels, longest, encode, padded)

@@ -1,0 +1,74 @@
+"""Finds the columns of texts and labels of a table by their names."""
+
+from collections.abc import Sequence
+
+from .likeness import listed
+from .names import split_names
+from .reading import Columns, format_of, read_rows
+
+PAIRS = (
+    *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")),
+    *(("text_a", "text_b"), ("sentence_a", "sentence_b"), ("question1", "question2")),
+    *(("question", "sentence"), ("question", "answer"), ("question", "passage")),
+    *(("query", "passage"), ("#1 string", "#2 string")),
+)
+TEXTS = ("text", "sentence", "review", "content", "body", "comment", "message", "tweet")
+TEXTS += ("utterance", "query", "question", "document", "title")
+LABELS = ("label", "target", "labels", "class", "category", "sentiment", "score", "rating")
+LABELS += ("stars", "gold_label", "polarity", "intent", "emotion", "topic", "quality")
+SURE = 2  # leading names of TEXTS and LABELS, which win over others in the table
+
+
+def find_columns(path: str, text: str | None, label: str | None, labelled: bool = True) -> Columns:
+    """The columns of a file, see :func:`choose_columns`."""
+    first = next(read_rows(path, format_of(path)), None)
+    if first is None:
+        raise ValueError(f"{path} is empty")
+    if isinstance(first[1], str):
+        raise ValueError(f"{path}, line {first[0]}: {first[1]}")
+    return choose_columns(path, list(first[1]), text, label, labelled)
+
+
+def choose_columns(
+    path: str, header: Sequence[str], text: str | None, label: str | None, labelled: bool = True
+) -> Columns:
+    """The columns to read, by the flags --text and --label, else by their names.
+
+    Raises:
+        ValueError: with the table's columns, where none or several names are known.
+    """
+    names = {name.strip().casefold(): name for name in header}
+    labels = [label] if label else [names[n] for n in LABELS if n in names]
+    texts = split_names(text) if text else _find_texts(names, labels)
+    if not label:
+        labels = [name for name in labels if name not in texts]
+        labels = _surest(labels, LABELS)
+    if len(texts) not in (1, 2) or (len(texts) > 1 and not (text or _is_pair(texts))):
+        raise ValueError(
+            _ask("--text", "the column of the text, or the two of a pair", path, header)
+        )
+    if labelled and len(labels) != 1:
+        raise ValueError(_ask("--label", "the column of the label", path, header))
+    return Columns(tuple(texts), tuple(labels) if labelled else ())
+
+
+def _find_texts(names: dict[str, str], labels: Sequence[str]) -> list[str]:
+    for pair in PAIRS:
+        if names.keys() >= {*pair}:
+            return [names[name] for name in pair]
+    found = _surest([names[n] for n in TEXTS if n in names], TEXTS)
+    others = [name for name in names.values() if name not in labels]
+    return found or (others if len(others) == 1 else [])
+
+
+def _surest(found: list[str], known: Sequence[str]) -> list[str]:
+    sure = [name for name in found if name.strip().casefold() in known[:SURE]]
+    return sure[:1] or found
+
+
+def _is_pair(texts: Sequence[str]) -> bool:
+    return tuple(name.strip().casefold() for name in texts) in PAIRS
+
+
+def _ask(flag: str, what: str, path: str, header: Sequence[str]) -> str:
+    return f"{flag} must name {what} in {path}, got none; its columns are {listed(header)}"

@@ -1,0 +1,102 @@
+"""Small tokenizers of the families of Hugging Face encoders, saved as transformers saves them."""
+
+from pathlib import Path
+from typing import Any, Sequence
+
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def _wordpiece(texts: Sequence[str], special: Sequence[str]) -> dict:
+    import tokenizers
+
+    made = tokenizers.BertWordPieceTokenizer(lowercase=True)
+    made.train_from_iterator(
+        texts, vocab_size=400, min_frequency=1, special_tokens=special, show_progress=False
+    )
+    return made.get_vocab()
+
+
+def _byte_pairs(texts: Sequence[str], special: Sequence[str]) -> dict:
+    import tokenizers
+
+    made = tokenizers.ByteLevelBPETokenizer()
+    made.train_from_iterator(
+        texts, vocab_size=500, min_frequency=1, special_tokens=special, show_progress=False
+    )
+    import json
+
+    model = json.loads(made.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def _unigram(texts: Sequence[str], special: Sequence[str]) -> list:
+    import json
+
+    import tokenizers
+
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    unknown = next(name for name in special if "unk" in name.lower())
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=300, special_tokens=list(special), unk_token=unknown, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    return [tuple(pair) for pair in json.loads(made.to_str())["model"]["vocab"]]
+
+
+# family -> tokenizer's class, its vocabulary, and the special symbols in their order
+FAMILIES = {
+    "bert": ("BertTokenizer", _wordpiece, BERT),
+    "distilbert": ("BertTokenizer", _wordpiece, BERT),
+    "electra": ("BertTokenizer", _wordpiece, BERT),
+    "mpnet": ("MPNetTokenizer", _wordpiece, [*ROBERTA[:4], "[UNK]", "<mask>"]),
+    "roberta": ("RobertaTokenizer", _byte_pairs, ROBERTA),
+    "deberta": ("DebertaTokenizer", _byte_pairs, ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]),
+    "modernbert": (None, _byte_pairs, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]),
+    "xlm-roberta": ("XLMRobertaTokenizer", _unigram, ROBERTA),
+    "camembert": (
+        "CamembertTokenizer",
+        _unigram,
+        ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>", "<mask>"],
+    ),
+    "albert": ("AlbertTokenizer", _unigram, ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]),
+    "deberta-v2": ("DebertaV2Tokenizer", _unigram, ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]),
+    "t5": ("T5Tokenizer", _unigram, ["<pad>", "</s>", "<unk>"]),
+}
+
+
+def _modernbert(transformers, vocab: dict, merges: list) -> Any:
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    made = tokenizers.Tokenizer(models.BPE(vocab, merges))
+    made.normalizer = normalizers.NFC()
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    # between the symbols of the model there are added ones: runs of blanks, and words
+    blanks = [tokenizers.AddedToken(" " * n, normalized=False) for n in (3, 2)]
+    made.add_tokens([*blanks, tokenizers.AddedToken("|||EMAIL|||", normalized=False)])
+    names = {f"{role}_token": f"[{role.upper()}]" for role in ("unk", "cls", "sep", "pad", "mask")}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def write_family(family: str, folder: Path, transformers, texts: Sequence[str]) -> Any:
+    """Train a tokenizer of a family, save it and a configuration in ``folder``; return it as read
+    by AutoTokenizer."""
+    kind, train, special = FAMILIES[family]
+    vocabulary = train(texts, special)
+    given = vocabulary if train is _byte_pairs else {"vocab": vocabulary}
+    if kind is None:
+        tokenizer = _modernbert(transformers, **given)
+    else:
+        tokenizer = getattr(transformers, kind)(**given)
+    tokenizer.save_pretrained(folder)
+    config = transformers.AutoConfig.for_model(family, vocab_size=len(tokenizer) + 3)
+    config.save_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,250 @@
+"""predict: equal to transformers' pipeline and to the fairseq student, for any file of texts."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import hf_models
+import pytest
+import torch
+from exported import NEW_PAIRS, Trained
+
+from mixkd_plugin.__main__ import main
+from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.predict import students
+
+CLASSES = ("entailment", "not_entailment")
+LONG = ("the soup " * 60, "was cold")
+PAIRS = [*NEW_PAIRS, ("", "the soup"), ("the soup", ""), LONG]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """Trained on pairs of at most 60 tokens."""
+    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, student):
+    """The student's exports by format."""
+    found = {}
+    for form in ("hf", "onnx"):
+        found[form] = str(tmp_path_factory.mktemp("exports") / form)
+        with pytest.MonkeyPatch.context() as patch:
+            hf_models.import_transformers(patch)
+            export(student.checkpoint, found[form], form)
+    return found
+
+
+def write_table(path, pairs=PAIRS):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "sentence1", "sentence2"), *(
+            (i, *pair) for i, pair in enumerate(pairs))])  # fmt: skip
+    return str(path)
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def predicted(capsys, *words):
+    main(["predict", *map(str, words)])
+    shown = capsys.readouterr()
+    return read(shown.out), shown.err
+
+
+def refused(capsys, *words):
+    with pytest.raises(SystemExit) as end:
+        main(["predict", *map(str, words)])
+    assert "\n" not in str(end.value.code)
+    return str(end.value.code)
+
+
+def pipeline_of(transformers, folder, texts):
+    classify = transformers.pipeline("text-classification", folder, top_k=None, truncation=True)
+    inputs = [{"text": t[0], "text_pair": t[1]} if len(t) > 1 else t[0] for t in texts]
+    return [{one["label"]: one["score"] for one in classify(text)} for text in inputs]
+
+
+def check(rows, wanted):
+    assert len(rows) == len(wanted)
+    for row, scores in zip(rows, wanted):
+        assert row["label"] == max(scores, key=scores.get)
+        found = {name: float(row[name]) for name in scores}
+        assert found == pytest.approx(scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fairseq", "hf", "onnx"])
+def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folders, kind):
+    """In order, whatever the batches are; the longest text is cut to the length of training."""
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+    texts = [pair for pair in PAIRS if pair[1]]  # pipeline takes an empty second text for none
+    model = {"fairseq": student.checkpoint, **folders}[kind]
+    table = write_table(tmp_path / "texts.csv", texts)
+    rows, said = predicted(capsys, model, table, "--batch-size", 2)
+    cut = json.loads((Path(folders["hf"]) / "tokenizer.json").read_text())["truncation"]
+    assert cut["max_length"] == 60, "`tokenizers` alone cuts, too"
+    assert "1 of them cut to 60 tokens" in said and f"{len(texts)} texts" in said
+    wanted = pipeline_of(transformers, folders["hf"], texts)
+    assert len({round(scores["entailment"], 3) for scores in wanted}) > 3, (
+        "texts make no difference"
+    )
+    check(rows, wanted)
+
+
+def test_a_model_of_another_origin_equals_the_pipeline(tmp_path, capsys, transformers):
+    """A BERT of two token types, whose tokenizer knows no longest text."""
+    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3)
+    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
+    rows, _ = predicted(capsys, tmp_path / "bert", table)
+    check(rows, pipeline_of(transformers, str(tmp_path / "bert"), NEW_PAIRS))
+    assert [*rows[0]] == ["label", "LABEL_0", "LABEL_1", "LABEL_2"]
+
+
+def test_an_empty_second_text_is_part_of_a_pair(tmp_path, capsys, student):
+    table = write_table(tmp_path / "texts.csv", [("the soup", ""), ("", "")])
+    rows, _ = predicted(capsys, student.checkpoint, table)
+    wanted = student.logits([("the soup", ""), ("", "")]).softmax(dim=1)
+    check(rows, [dict(zip(CLASSES, row.tolist())) for row in wanted])
+
+
+def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, folders):
+    pairs = [("a soup, cold", "x"), ("x", 'the "soup"'), ("", "the")]
+    table = write_table(tmp_path / "a.csv", pairs)
+    wanted, _ = predicted(capsys, student.checkpoint, table)
+    lines = (json.dumps({"q": a, "n": 1, "p": b}) + "\n" for a, b in pairs)
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    (tmp_path / "a.data").write_text("p\tq\n" + "".join(f"{b}\t{a}\n" for a, b in pairs))
+    for name, *more in (("a.jsonl",), ("a.data", "--format", "tsv")):
+        words = [student.checkpoint, tmp_path / name, "--text", "q,p", *more]
+        assert predicted(capsys, *words)[0] == wanted
+    (tmp_path / "a.txt").write_text("the soup\n\ncold", newline="\n")  # the second one is empty
+    rows, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt")
+    assert len(rows) == 3
+    with open(tmp_path / "a.txt") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert predicted(capsys, folders["hf"], "-")[0] == rows
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeypatch, folders):
+    """No more than BATCHES batches of texts are held."""
+    from mixkd_plugin.tools.predict import predict as module
+
+    sizes, logits_of = [], module.logits_of
+
+    def counted(student, texts, batch_size):
+        sizes.append(len(texts))
+        return logits_of(student, texts, batch_size)
+
+    monkeypatch.setattr(module, "logits_of", counted)
+    (tmp_path / "a.txt").write_text("the soup\n" * 70)
+    rows, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt", "--batch-size", 2)
+    assert len(rows) == 70 and max(sizes) == 2 * module.BATCHES and len(sizes) == 3
+
+
+def test_regression_is_numbers(tmp_path, capsys, transformers):
+    folder = tmp_path / "bert"
+    config = transformers.BertConfig(**hf_models.SIZES, vocab_size=200, num_labels=1,
+                                     problem_type="regression")  # fmt: skip
+    folder.mkdir()
+    hf_models.WRITERS["wordpiece"](folder)
+    torch.manual_seed(0)
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
+    (tmp_path / "a.txt").write_text("the soup\nwas cold\n" + "the soup " * 99)
+    rows, said = predicted(capsys, folder, tmp_path / "a.txt")
+    texts = (tmp_path / "a.txt").read_text().splitlines()
+    classify = transformers.pipeline("text-classification", str(folder), tokenizer=tokenizer,
+                                     truncation=True, max_length=80)  # fmt: skip
+    wanted = [one["score"] for one in classify(texts)]
+    assert [float(row["value"]) for row in rows] == pytest.approx(wanted, abs=1e-5)
+    assert [*rows[0]] == ["value"] and "1 of them cut to 80" in said
+    path = folder / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "problem_type": "multi_label_classification"}))
+    assert "problem_type must be" in refused(capsys, folder, tmp_path / "a.txt")
+
+
+def test_the_output_is_complete_or_not_there(tmp_path, capsys, folders):
+    (tmp_path / "a.csv").write_text("text\nthe soup\ncold\n")
+    out = tmp_path / "made" / "out.csv"
+    words = [folders["hf"], tmp_path / "a.csv", "--out", out]
+    predicted(capsys, *words)
+    first = out.read_text()
+    assert len(read(first)) == 2
+    assert "--out must be new, got" in refused(capsys, *words)
+    (tmp_path / "a.csv").write_text("text\nthe soup\ncold,cold\n")
+    assert "a.csv, line 3" in refused(capsys, *words, "--force")
+    assert out.read_text() == first and os.listdir(out.parent) == ["out.csv"]
+    (tmp_path / "a.csv").write_text("text\nx\n")
+    predicted(capsys, *words, "--force")
+    assert len(read(out.read_text())) == 1
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path, capsys, transformers):
+    """transformers would give it a random one."""
+    hf_models.make("bert", tmp_path / "bert", transformers, head="")
+    (tmp_path / "a.txt").write_text("the soup\n")
+    said = refused(capsys, tmp_path / "bert", tmp_path / "a.txt")
+    assert "STUDENT must be a classifier with all weights" in said and "classifier." in said
+
+
+def test_refusals(tmp_path, capsys, student, folders):
+    table = write_table(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("x,y,z\n1,2,3\n")
+    (tmp_path / "empty.txt").write_text("")
+    of_fairseq, of_hf = student.checkpoint, folders["hf"]
+    for words, message in (
+        ((tmp_path, table), "STUDENT must be a checkpoint"),
+        ((of_fairseq, table, "--text", "sentence1"), "--text must name 2 columns"),
+        ((of_fairseq, tmp_path / "b.csv"), "--text must name"),
+        ((of_fairseq, table, "--text", "nope,sentence1"), "no column nope"),
+        ((of_hf, table, "--max-length", "100"), "--max-length must be <= "),
+        ((of_hf, table, "--tokenizer", "hf:x"), "--tokenizer must be given with a checkpoint"),
+        ((of_hf, table, "--device", "nope"), "--device must be"),
+        ((of_hf, tmp_path / "empty.txt"), "empty.txt is empty"),
+        ((of_hf, tmp_path / "none.txt"), "no file"),
+        ((of_hf, tmp_path / "a.doc"), "--format must be given"),
+        ((folders["onnx"], table, "--device", "cuda"), "--device must be cpu for ONNX"),
+    ):
+        assert message in refused(capsys, *words), words
+
+
+def test_the_tokenizer_is_the_one_that_encoded_the_data(tmp_path, capsys, student):
+    """Named by the data folder, which may move together with it; a flag wins."""
+    for name in ("tokenizer", "data", "student"):
+        shutil.copytree(os.path.join(os.path.dirname(student.data), name), tmp_path / name)
+    table = write_table(tmp_path / "texts.csv", PAIRS[:2])
+    words = [tmp_path / "student" / "checkpoint_last.pt", table, "--data", tmp_path / "data"]
+    wanted, _ = predicted(capsys, student.checkpoint, table)
+    assert predicted(capsys, *words)[0] == wanted
+    shutil.move(tmp_path / "tokenizer", tmp_path / "moved")
+    gone = refused(capsys, *words)
+    assert "--tokenizer must be given" in gone and f"wordpiece:{tmp_path / 'tokenizer'}" in gone
+    words += ["--tokenizer", f"wordpiece:{tmp_path / 'moved'}"]
+    assert predicted(capsys, *words)[0] == wanted
+    (tmp_path / "data" / "encoding.json").unlink()
+    assert predicted(capsys, *words)[0] == wanted
+    assert "--tokenizer must be given" in refused(capsys, *words[:-2])
+
+
+def test_max_length_is_the_callers(tmp_path, capsys, student):
+    table = write_table(tmp_path / "texts.csv", [LONG])
+    short = student.logits([(" ".join(["the soup"] * 6), "was cold")]).softmax(dim=1)[0]
+    pieces = len(students.build_tokenizer(student.tokenizer).encode("the soup")) * 6
+    end = len(students.build_tokenizer(student.tokenizer).encode("was cold"))
+    rows, said = predicted(
+        capsys,
+        student.checkpoint,
+        table,
+        "--max-length",
+        pieces + end + 3,  # <s>, </s>, </s>
+    )
+    check(rows, [dict(zip(CLASSES, short.tolist()))])
+    assert "1 of them cut to" in said

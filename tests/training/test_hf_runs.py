@@ -1,0 +1,136 @@
+"""Runs with encoders of transformers: as teachers beside fairseq's, and as students."""
+
+import re
+import shutil
+
+import hf_encoders
+import hf_models
+import inprocess
+import pytest
+import torch
+import toy
+
+from mixkd_plugin.tools.compare.compare import compare
+from mixkd_plugin.tools.export.export import export
+
+pytestmark = pytest.mark.slow
+HEAD = "sentence_classification_head"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Classifiers of two families, and the toy task's text and labels."""
+    root = tmp_path_factory.mktemp("hf")
+    with pytest.MonkeyPatch.context() as patch:
+        transformers = hf_models.import_transformers(patch)
+        for kind in ("bert", "deberta-v2"):
+            hf_encoders.write_classifier(kind, root / kind, transformers)
+    return root
+
+
+def accuracy_of(folder, data, transformers):
+    """By transformers alone, of the raw text of the split valid."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    files = (data / "raw" / f"valid.{name}" for name in ("text", "label"))
+    texts, labels = (file.read_text().splitlines() for file in files)
+    with torch.no_grad():
+        found = [model(**tokenizer(t, return_tensors="pt")).logits.argmax().item() for t in texts]
+    return 100 * sum(str(f) == label for f, label in zip(found, labels)) / len(labels)
+
+
+def test_teachers_in_an_ensemble(tmp_path, transformers, folders, classification, teacher, loads):
+    bert = f"hf:{shutil.copytree(folders / 'bert', tmp_path / 'bert')}"
+    flags = ["--kd-weight", 1, "--tmkd-weight", 1, "--teacher-cache", tmp_path / "cache"]
+    wanted = accuracy_of(folders / "bert", classification, transformers)
+
+    def run(name, teachers, *more):
+        given = toy.train_flags(
+            classification, tmp_path / name, *flags, "--teacher-path", teachers, *more
+        )
+        return inprocess.run_training(given)
+
+    log = run("one", bert, "--max-epoch", 1)
+    assert toy.last_values(log, "valid")["teacher_accuracy"] == pytest.approx(wanted, abs=0.06)
+
+    together = f"{bert}:{teacher}:hf:{folders / 'deberta-v2'}"
+    whole = run("whole", together)
+    assert len(loads) == 2 and len(loads[1]) == 3
+    again = run("again", together)
+    assert len(loads) == 2, "all logits are in the cache"
+    values = [toy.last_values(log, "valid") for log in (whole, again)]
+    assert values[0]["kd_loss"] == values[1]["kd_loss"]
+    run("halved", together, "--max-epoch", 1)
+    run("halved", together)
+    states = [inprocess.checkpoint(tmp_path / n)["model"] for n in ("whole", "again", "halved")]
+    for other in states[1:]:
+        assert all(torch.equal(states[0][name], other[name]) for name in other)
+    assert not any("network" in name for name in states[0])
+
+    config = tmp_path / "bert" / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    with pytest.raises(ValueError, match="--teacher-path: hf:.*bert has changed since"):
+        run("halved", together, "--max-epoch", 3)
+    with pytest.raises(ValueError, match="--teacher-path hf:.*2 classes, --num-classes is 3"):
+        run("three", bert, "--num-classes", 3)
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
+def test_a_student(tmp_path, transformers, folders, classification, teacher, kind):
+    folder = shutil.copytree(folders / kind, tmp_path / "hf")
+    flags = [
+        "--arch", "mixkd_hf", "--hf-model", folder, "--encoder-layers", 1, "--kd-weight", 1,
+        "--tmkd-weight", 1, "--teacher-path", teacher,
+    ]  # fmt: skip
+
+    def run(name, *more):
+        return inprocess.run_training(
+            toy.train_flags(classification, tmp_path / name, *flags, *more)
+        )
+
+    log = run("whole")
+    assert log.count("padding is computed, too") == 1
+    assert "layers [0] of" in log and "with its head of 2 outputs" in log
+    run("halved", "--max-epoch", 1)
+    run("halved")
+    whole, halved = (inprocess.checkpoint(tmp_path / name) for name in ("whole", "halved"))
+    assert whole["model"].keys() == halved["model"].keys()
+    assert all(torch.equal(whole["model"][n], halved["model"][n]) for n in whole["model"])
+    config = folder / "config.json"
+    before = config.read_text()
+    config.write_text(before.replace('"gelu"', '"relu"'))
+    with pytest.raises(ValueError, match="--hf-model's hidden_act must be gelu"):
+        run("halved", "--max-epoch", 3)
+    config.write_text(before)
+
+    shutil.copy(classification / "input0" / "dict.txt", folder)
+    path = tmp_path / "whole" / "checkpoint_last.pt"
+    export(str(path), str(tmp_path / "out"), "hf", f"hf:{folder}")
+    served = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    original = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    assert type(served) is type(original)
+    with pytest.raises(ValueError, match="--to must be hf"):
+        export(str(path), str(tmp_path / "onnx"), "onnx", f"hf:{folder}")
+
+    shutil.rmtree(folder)  # a trained student does not need it
+    common = ["--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu"]
+    valid = inprocess.validate(classification, *common, "--path", path, "--batch-size", 16)
+    reached = re.search(r"accuracy ([\d.]+)", valid)[1]
+    assert float(reached) == toy.last_values(log, "valid")["accuracy"]
+    of_served = accuracy_of(tmp_path / "out", classification, transformers)
+    assert of_served == pytest.approx(float(reached), abs=0.06)
+    rows, _ = compare(
+        str(classification),
+        {"student": str(path), "served": f"hf:{tmp_path / 'out'}"},
+        "student",
+        rounds=1,
+    )
+    assert rows["served"]["agreement"] == 100
+    assert rows["served"]["accuracy"] == pytest.approx(float(reached), abs=0.06)
+
+    taught = toy.train_flags(
+        classification, tmp_path / "taught", "--kd-weight", 1, "--max-epoch", 1,
+        "--teacher-path", path,
+    )  # fmt: skip
+    log = inprocess.run_training(taught)
+    assert toy.last_values(log, "valid")["teacher_accuracy"] == float(reached)
