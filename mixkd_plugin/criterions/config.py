@@ -53,7 +53,7 @@ class MixKDCriterionConfig(SentencePredictionConfig):
         metadata={
             "help": "distance between student and teacher logits: mse, kl (teacher from student), "
             "ce (cross-entropy with the teacher's probabilities), or a registered one; regression "
-            "has mse alone"
+            "has mse alone; --multi-label has kl and ce of each class, averaged"
         },
     )
     distill_temperature: float = field(

@@ -32,7 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
     add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
     add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
-    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: of several")
+    add(
+        "--label",
+        action=_Once,
+        metavar="COLUMN",
+        help="column of the label; A,B: several targets or classes",
+    )
     add("--regression", action="store_true", help="labels are numbers (default: classes)")
     add(
         "--multi-label",
