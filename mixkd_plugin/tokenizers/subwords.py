@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from .hf_tokenizer import read_folder
 from .library import (
@@ -11,7 +11,6 @@ from .library import (
     FAIRSEQ_SPECIAL,
     IMPORT_AGAIN,
     PADDING,
-    SENTENCEPIECE_FILE,
     Tokenizer,
     content,
     existing,
@@ -20,13 +19,8 @@ from .library import (
     read_json_if_there,
     refuse_padding,
 )
+from .specs import parse_spec
 
-TOKENIZERS = {
-    "hf": "hf:DIR (a Hugging Face folder, or what import_hf wrote)",
-    "wordpiece": "wordpiece:DIR (BERT: tokenizer.json or vocab.txt)",
-    "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
-    "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",
-}
 BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer")
 BERT_CLASSES += ("DistilBertTokenizerFast",)
 BERT_SETTINGS = {  # of tokenizer_config.json: their names in `tokenizers`, and defaults
@@ -34,20 +28,6 @@ BERT_SETTINGS = {  # of tokenizer_config.json: their names in `tokenizers`, and 
     "strip_accents": ("strip_accents", None),
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
-
-
-def parse_spec(spec: str) -> Tuple[str, str]:
-    """Kind and path of KIND:PATH; for sentencepiece the path of the model file.
-
-    Raises:
-        ValueError: for a kind that is not in TOKENIZERS.
-    """
-    kind, _, path = spec.partition(":")
-    if kind not in TOKENIZERS or not path:
-        raise ValueError(f"--tokenizer must be {'; '.join(TOKENIZERS.values())}, got {spec!r}")
-    if kind == "sentencepiece" and os.path.isdir(path):
-        path = os.path.join(path, SENTENCEPIECE_FILE)
-    return kind, path
 
 
 def build_tokenizer(spec: str) -> Tokenizer:

@@ -8,7 +8,7 @@ import os
 from typing import NamedTuple, Optional
 
 from ..tokenizers.library import read_json_if_there
-from ..tokenizers.subwords import parse_spec
+from ..tokenizers.specs import parse_spec
 
 FILE = "encoding.json"
 

@@ -99,11 +99,8 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
 @pytest.mark.parametrize(
     "name, value, flag",
     [
-        (
-            "pooler_activation_fn",
-            "relu",
-            "--pooler-activation-fn must be tanh",
-        ),
+        ("pooler_activation_fn", "gelu", "--pooler-activation-fn must be tanh or relu"),
+        ("pooler_activation_fn", "relu", "--layer-norm-eps must be 1e-12"),  # DistilBERT's
         ("activation_fn", "tanh", "cannot have --activation-fn tanh"),
     ],
 )

@@ -32,8 +32,19 @@ def compare(data: str, paths: Mapping[str, str], teacher: str, **options) -> tup
     return rows, sum(len(batch["id"]) for batch in ours.batches[teacher])
 
 
-def plot_quality(rows: Rows, teacher: str, title: str, path: str) -> None:
+X_AXES = {
+    "sentences_per_second": "sentences a second on this CPU (more is better)",
+    "p50": "latency of one text on this CPU, ms (less is better)",
+}
+
+
+def plot_quality(
+    rows: Rows, teacher: str, title: str, path: str, x: str = "sentences_per_second"
+) -> None:
     """Quality against speed, a point for each model, the teacher's quality as a line.
+
+    Args:
+        x: the measure of speed, of X_AXES
 
     Raises:
         ValueError: where matplotlib is not installed.
@@ -43,10 +54,9 @@ def plot_quality(rows: Rows, teacher: str, title: str, path: str) -> None:
     axes.axhline(rows[teacher][metric], color="0.6", linestyle="--", linewidth=1)
     for name, row in rows.items():
         label = f"{name}  {row[metric]:.1f}  ({row['megabytes']:.0f} MB)"
-        axes.scatter(row["sentences_per_second"], row[metric], s=70, label=label, zorder=3)
+        axes.scatter(row[x], row[metric], s=70, label=label, zorder=3)
     axes.set_xlim(left=0)
-    axes.set(xlabel="sentences a second on this CPU (more is better)",
-             ylabel=MEASURES[metric][0], title=title)  # fmt: skip
+    axes.set(xlabel=X_AXES[x], ylabel=MEASURES[metric][0], title=title)
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=150)
     pyplot().close(figure)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ...tokenizers.subwords import TOKENIZERS
+from ...tokenizers.specs import TOKENIZERS
 from ..cli import add_out, command_parser, run_cli
 from ..output import FULL
 from ..texts.glue import TASKS

@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 
-from ...tokenizers.subwords import TOKENIZERS
+from ...tokenizers.specs import TOKENIZERS
 from ..cli import (
     HEAD_HELP,
     add_out,

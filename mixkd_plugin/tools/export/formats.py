@@ -43,13 +43,17 @@ class Format(NamedTuple):
 def write_hf(served: Served, folder: str) -> None:
     import torch
 
-    activation = getattr(served.head, "activation_fn", torch.tanh)
-    if activation is not torch.tanh:
+    from .model import to_distilbert
+
+    model, activation = served.model, getattr(served.head, "activation_fn", torch.tanh)
+    if activation in (torch.relu, torch.nn.functional.relu):
+        model = to_distilbert(served)
+    elif activation is not torch.tanh:
         raise ValueError(
-            f"--pooler-activation-fn must be tanh for --to hf, got {activation.__name__}: another "
-            "--to can have it"
+            "--pooler-activation-fn must be tanh or relu for --to hf, got "
+            f"{activation.__name__}: another --to can have it"
         )
-    served.model.save_pretrained(folder)
+    model.save_pretrained(folder)
 
 
 def open_hf(folder: str) -> Logits:

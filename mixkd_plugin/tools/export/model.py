@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
 from ...modules import packed_encoder
-from ..hf_config import ACTIVATIONS, BERT, ROBERTA
+from ..hf_config import ACTIVATIONS, BERT, DISTILBERT, ROBERTA
 from ..scoring import Loaded
 from .hf_student import to_own_class
 from .tokenizer import Exported
@@ -104,6 +104,60 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
 
 def _tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
+
+
+DISTILBERT_EPS = 1e-12  # of its LayerNorm, fixed in transformers
+
+
+def to_distilbert(served: Served) -> nn.Module:
+    """The same model as a DistilBERT, whose head has a ReLU where RoBERTa's has a tanh.
+
+    Raises:
+        ValueError: if its LayerNorm is another, or it has two token types.
+    """
+    model, head = served
+    theirs = model.config
+    if theirs.type_vocab_size > 1:
+        raise ValueError(
+            "--pooler-activation-fn must be tanh for --to hf with --token-types 2, got relu: "
+            "another --to can have it"
+        )
+    if theirs.layer_norm_eps != DISTILBERT_EPS:
+        raise ValueError(
+            f"--layer-norm-eps must be {DISTILBERT_EPS:g} for a head with "
+            f"--pooler-activation-fn relu and --to hf, got {theirs.layer_norm_eps:g}: another --to "
+            "can have it"
+        )
+    start = theirs.pad_token_id + 1
+    transformers = library("transformers")
+    config = transformers.DistilBertConfig(
+        architectures=["DistilBertForSequenceClassification"],
+        dim=theirs.hidden_size,
+        hidden_dim=theirs.intermediate_size,
+        n_layers=theirs.num_hidden_layers,
+        n_heads=theirs.num_attention_heads,
+        activation=theirs.hidden_act,
+        dropout=theirs.hidden_dropout_prob,
+        attention_dropout=theirs.attention_probs_dropout_prob,
+        seq_classif_dropout=theirs.classifier_dropout,
+        max_position_embeddings=theirs.max_position_embeddings - start,
+        **{key: getattr(theirs, key) for key in ("vocab_size", "pad_token_id", "bos_token_id",
+           "eos_token_id", "id2label", "label2id", "problem_type")},
+    )  # fmt: skip
+    names = {ours: name for name, ours in DISTILBERT.modules.items()}
+    tensors = {
+        name: tensor[start:] if "position" in name else tensor
+        for name, tensor in model.roberta.embeddings.state_dict(prefix="embeddings.").items()
+        if "token_type" not in name and "position_ids" not in name
+    }
+    for i, layer in enumerate(model.roberta.encoder.layer):
+        for name, ours in ROBERTA.modules.items():
+            prefix = f"{DISTILBERT.layers}{i}.{names[ours]}"
+            tensors |= _tensors(prefix, layer.get_submodule(name))
+    student = transformers.DistilBertForSequenceClassification(config).eval()
+    student.distilbert.load_state_dict(tensors)
+    student.pre_classifier, student.classifier = head.dense, head.out_proj
+    return student
 
 
 class FirstTokenModel(nn.Module):

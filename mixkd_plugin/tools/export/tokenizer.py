@@ -12,7 +12,7 @@ from fairseq.data import Dictionary
 from ...interop import library
 from ...tokenizers.hf_tokenizer import write_settings
 from ...tokenizers.library import FAIRSEQ_SPECIAL, PADDING, ROLES, Tokenizer
-from ...tokenizers.subwords import parse_spec
+from ...tokenizers.specs import parse_spec
 
 
 class Exported(NamedTuple):

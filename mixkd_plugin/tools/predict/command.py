@@ -8,7 +8,7 @@ with a probability above 1/2, with | between.
 import argparse
 import os
 
-from ...tokenizers.subwords import TOKENIZERS
+from ...tokenizers.specs import TOKENIZERS
 from ..cli import HEAD_HELP, add_user_dir, command_parser, import_user_dir, positive, run_cli
 
 FORMATS = ("txt", "csv", "tsv", "jsonl")

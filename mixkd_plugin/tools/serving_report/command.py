@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from ...tokenizers.subwords import TOKENIZERS
+from ...tokenizers.specs import TOKENIZERS
 from ..cli import command_parser, run_cli
 from ..evaluation_flags import add_arguments, options_of, paths_of
 from ..export.formats import FORMATS

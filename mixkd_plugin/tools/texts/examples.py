@@ -3,7 +3,7 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ...tokenizers.subwords import FAIRSEQ_SPECIAL
+from ...tokenizers.library import FAIRSEQ_SPECIAL
 from .likeness import NUMBER, is_blank, is_missing, labels_flag, likeness, listed, shown, unseen
 from .names import HINT, join_names
 from .reading import Table

@@ -1,0 +1,86 @@
+"""Distil a text classifier into a student of fewer layers: from a table of texts to a model."""
+
+import argparse
+
+from ..cli import add_out, command_parser, positive, run_cli
+from .recipes import AUTO, RECIPES
+
+EXAMPLE = "--teacher HF_DIR --train train.csv --dev dev.csv --layers 6 --out student"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser("distil", __doc__, EXAMPLE)
+    add = parser.add_argument_group("teacher").add_argument
+    add("--teacher", metavar="PATH", help="fine-tuned Hugging Face folder, package or hub name, "
+        "or a fairseq checkpoint with its tokenizer beside it")  # fmt: skip
+    add("--encoder", metavar="PATH", help="pre-trained encoder instead of a teacher: a folder, "
+        "package or hub name, which is fine-tuned as the teacher first")  # fmt: skip
+    add("--tokenizer", metavar="KIND:PATH", help="of a fairseq checkpoint (default: hf:ITS FOLDER)")
+    add("--labels", metavar="A,B,...", help="the data's labels in the order of the teacher's "
+        "outputs (default: matched by their names)")  # fmt: skip
+    add("--allow-weak-teacher", action="store_true",
+        help="go on with a teacher that is hardly better than the largest class")  # fmt: skip
+
+    add = parser.add_argument_group("data").add_argument
+    add("--train", metavar="FILE", help="training texts: .csv, .tsv or .jsonl, with a header")
+    add("--dev", metavar="FILE", help="texts to score on (default: a tenth of --train)")
+    add("--glue", metavar="DIR", help="instead: folder with GLUE's files")
+    add("--task", metavar="NAME", help="the task of --glue")
+    add("--text", metavar="COLUMN[,COLUMN]", help="column of the text, or two of a pair (default: "
+        "found by name)")  # fmt: skip
+    add("--label", metavar="COLUMN", help="column of the label (default: found by name)")
+    add("--regression", action="store_true", default=None,
+        help="labels are numbers (default: if some have a fraction, or the teacher has "
+        "one output)")  # fmt: skip
+    add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, for "
+        "the teacher to answer: a table, or a text on each line; repeatable")  # fmt: skip
+
+    add = parser.add_argument_group("student").add_argument
+    add("--layers", type=positive, metavar="N", help="of the student, >= 1 (default: half)")
+    add("--init-layers", metavar="SPEC", help="the teacher's layers to begin with: spaced, first, "
+        "or positions such as 0,2,4 (default: spaced)")  # fmt: skip
+    add("--length", type=positive, metavar="N", help="longest example in tokens (default: the "
+        "99.5th percentile, at most the model's)")  # fmt: skip
+
+    add = parser.add_argument_group("training").add_argument
+    each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+    add("--recipe", choices=(AUTO, *RECIPES),
+        help=f"{each}; {AUTO}: mixkd and kd, the better is kept (default)")  # fmt: skip
+    add("--fine-tuned-too", action="store_true", default=None,
+        help="also train a student without the teacher, for comparison")  # fmt: skip
+    add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")
+    add(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="budget of the students' training, > 0 (default: none)",
+    )
+    add("--batch-size", type=positive, metavar="N", help="sequences in an update (default: 32)")
+    add("--lr", type=float, metavar="R", help="learning rate, > 0 (default: by the width)")
+    add("--teacher-updates", type=positive, metavar="N", help="of fine-tuning --encoder (default: "
+        "3 passes, at least 200)")  # fmt: skip
+    add("--seeds", type=positive, metavar="N", help="runs of each recipe, >= 1 (default: 1)")
+    add("--seed", type=positive, metavar="N", help="the first seed, >= 1 (default: 1)")
+    add("--precision", choices=("fp32", "fp16", "bf16"), help="(default: bf16 or fp16 on a GPU)")
+    add("--cpu", action="store_true", default=None, help="do not use a GPU")
+    add("flags", nargs="*", metavar="-- FLAGS", help="flags of fairseq-train for every student")
+
+    add = parser.add_argument_group("result").add_argument
+    add_out(parser, "folder for the student, its report and work, of this distillation")
+    add("--onnx", action="store_true", default=None, help="write OUT/onnx, too")
+    add("--int8", action="store_true", default=None, help="write OUT/onnx, with weights in int8")
+    add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
+        "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
+    add("--dry-run", action="store_true", help="stop after the plan")
+    add("--plan", metavar="FILE", help="plan.yaml of an earlier run: its settings are the defaults")
+    return parser
+
+
+def work(args: argparse.Namespace) -> int:
+    from .distil import distil
+
+    return distil(args)
+
+
+def main(argv=None):
+    run_cli("distil", build_parser, work, argv)

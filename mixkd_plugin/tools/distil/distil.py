@@ -1,0 +1,147 @@
+"""The work of `distil`: the steps in their order."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..export.texts import spread
+from ..locks import locked
+from ..output import check_folder
+from ..texts.names import join_names
+from .data import Data, read_data, write_tables
+from .labels import Matched
+from .plan import apply_plan, fit_budget, make_plan, save_plan, show_plan
+from .recipes import RECIPES
+from .report import Report
+from .steps import Steps
+from .teacher import Source, Teacher, find_teacher, labels_of, prepare, tokens_of
+from .training import Run, Trainer
+
+MEASURED = 20_000  # texts whose tokens are counted
+LOCK = Path("work", "distil")
+LEAST_MARGIN = 5  # points of the teacher above the largest class
+
+
+def distil(args: argparse.Namespace) -> int:
+    """Everything that the flags ask for; the exit code."""
+    if args.plan:
+        apply_plan(args)
+    check_arguments(args)
+    out = Path(args.out).resolve()
+    check_out(out, args.force)
+    source = find_teacher(args)
+    data = read_data(args, source.regression if source.outputs else None)
+    matched = labels_of(source, data, args.labels)
+    with locked(out / LOCK, wait=False) as free:
+        if not free:
+            raise ValueError(f"--out must be free, got {args.out}, where another distillation runs")
+        return run_steps(args, Steps(out), source, data, matched)
+
+
+def run_steps(
+    args: argparse.Namespace, steps: Steps, source: Source, data: Data, matched: Matched
+) -> int:
+    named = list(source.names or matched.order)  # classes, as teacher and student call them
+    of_label = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
+    tables = write_tables(data, of_label, steps.work / "texts")
+    teacher = prepare(args, source, named, steps)
+    tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
+    plan = make_plan(args, data, teacher, tokens)
+    encoded, metric = steps.work / "data", "accuracy" if named else "pearson"
+    words = [
+        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
+        "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
+        "--max-tokens", plan.length, "--out", encoded, *(["--unlabelled"] if data.without else []),
+        f"--labels={join_names(named)}" if named else "--regression",
+    ]  # fmt: skip
+    inputs = [*tables.values(), *([] if source.config else [teacher.checkpoint])]
+    steps.tool("data", "Encoding the texts", words, encoded, teacher.after, inputs)
+    trainer = Trainer(steps, encoded, plan, metric, args.flags)
+    teacher = teacher._replace(after=(*teacher.after, "data"))
+    notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
+    if not encoder:
+        notes.append(check_teacher(args, steps, encoded, teacher, data, metric))
+    minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
+    print(show_plan(plan, data, teacher, notes, minutes), flush=True)
+    save_plan(plan, args, steps.out / "plan.yaml")
+    if args.dry_run:
+        return 0
+    if encoder:
+        teacher = trainer.teacher(teacher)
+        steps.say(check_teacher(args, steps, encoded, teacher, data, metric))
+    runs = [
+        trainer.student(name, teacher, seed, len(data.train))
+        for seed in range(plan.seed, plan.seed + plan.seeds)
+        for name in plan.recipes
+    ]
+    result = Report(steps, plan, data, teacher, encoded, named, metric).write(runs, keep(runs))
+    print(result.text, flush=True)
+    if args.min_retention is not None and result.retained < args.min_retention:
+        steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
+        return 1
+    return 0
+
+
+def keep(runs: list[Run]) -> Run:
+    """The best run of the recipe with the best mean, that learns from the teacher if one does."""
+    taught = [run for run in runs if RECIPES[run.recipe].taught] or runs
+    by_recipe: dict[str, list[Run]] = {}
+    for run in taught:
+        by_recipe.setdefault(run.recipe, []).append(run)
+    best = max(by_recipe.values(), key=lambda its: sum(run.score for run in its) / len(its))
+    return max(best, key=lambda run: run.score)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise ValueError unless one teacher and one source of texts are given."""
+    if (args.teacher is None) == (args.encoder is None):
+        raise ValueError("either --teacher or --encoder must be given, got "
+                         f"{'both' if args.teacher else 'none'}")  # fmt: skip
+    if (args.train is None) == (args.glue is None):
+        raise ValueError("either --train FILE or --glue DIR --task NAME must be given, got "
+                         f"{'both' if args.train else 'none'}")  # fmt: skip
+    if (args.glue is None) != (args.task is None):
+        raise ValueError(f"--task must be given with --glue, got {args.task}")
+    if args.flags and not args.flags[0].startswith("-"):
+        raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")
+    for name in ("lr", "minutes"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name} must be > 0, got {value}")
+    if args.min_retention is not None and not 0 <= args.min_retention <= 1:
+        raise ValueError(f"--min-retention must be in [0, 1], got {args.min_retention:g}")
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Raise ValueError for a folder that cannot be written, or has files of others."""
+    check_folder(str(out))
+    others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
+    if others and not force:
+        raise ValueError(
+            f"--out must be empty, new, or of an earlier distillation, got {out}: --force writes "
+            "into it"
+        )
+
+
+def check_teacher(
+    args: argparse.Namespace, steps: Steps, encoded: Path, teacher: Teacher, data: Data, metric: str
+) -> str:
+    """Score the teacher on the dev set.
+
+    Raises:
+        ValueError: if it is hardly better than no model.
+    """
+    folder = steps.work / "teacher_score"
+    words = ["compare", encoded, f"teacher={teacher.checkpoint}", "--out", folder, "--rounds", 1]
+    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
+    score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
+    least = data.largest_class + LEAST_MARGIN
+    if score < least and not args.allow_weak_teacher:
+        raise ValueError(
+            f"--teacher must have {metric} of at least {least:.1f} on the dev set, {LEAST_MARGIN} "
+            f"points above the largest class, got {score:.1f}: usual causes are another order of "
+            "the labels (--labels), the two texts of a pair swapped (--text), a --length that cuts "
+            "what matters, and texts that were prepared otherwise in its training; "
+            "--allow-weak-teacher goes on"
+        )
+    return f"the teacher's {metric} on the dev set is {score:.1f}"

@@ -1,0 +1,200 @@
+"""The settings of a distillation: given by flags, or chosen from data, teacher and device."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from tabulate import tabulate
+
+from ..study.jobs import atomic_write
+from .data import Data
+from .recipes import AUTO, chosen_recipes
+from .teacher import Teacher
+
+PERCENTILE = 99.5  # of tokens: longer examples are cut
+SHORTEST = 16
+ROWS = 32  # sequences in an update
+WARMUP = 0.06  # share of the updates
+MOST_POINTS = 10  # validations of a run
+SCORING = 0.2  # of the time of the updates, at most, for all validations
+FORWARD = 0.4  # of the time of an update, for a batch of a validation
+LEAST_UPDATES = 400
+LEAST_TIMED = 20  # updates, whatever --minutes says
+START_SECONDS = 12  # of a fairseq-train, before its first update
+PATHS = ("teacher", "encoder", "train", "dev", "glue")
+NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
+
+
+class Plan(NamedTuple):
+    """Chosen values by their flags' names, and why."""
+
+    values: dict[str, Any]
+    why: dict[str, str]
+    dev: int  # texts to score on
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def recipes(self) -> list[str]:
+        return chosen_recipes(self.values["recipe"], self.values["fine_tuned_too"])
+
+    def points(self, updates: int) -> int:
+        """Validations of a run of so many updates."""
+        return max(1, min(MOST_POINTS, int(SCORING * updates / self.scored)))
+
+    @property
+    def scored(self) -> float:
+        """The time of a validation, in updates."""
+        return FORWARD * self.dev / self.values["batch_size"]
+
+    def minutes(self, updates: int, seconds: float) -> float:
+        """Of a run, with ``seconds`` for an update."""
+        work = updates + self.points(updates) * self.scored
+        return (START_SECONDS + work * seconds) / 60
+
+
+def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
+    """All settings; ``tokens``: of the examples, before any is cut."""
+    sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
+
+    def choose(name: str, value: Any, why: str) -> None:
+        given = getattr(args, name)
+        plan.values[name] = value if given is None else given
+        plan.why[name] = why if given is None else "as given"
+
+    deep, width = sizes.encoder_layers, sizes.encoder_embed_dim
+    choose("layers", max(1, deep // 2), "half of the teacher's")
+    choose("init_layers", "spaced", "the teacher's layers to begin with, evenly spread")
+    if not 1 <= plan.layers <= deep:
+        raise ValueError(f"--layers must be at most {deep}, the teacher's, got {plan.layers}")
+    longest = sizes.max_positions
+    enough = int(np.percentile(tokens, PERCENTILE, method="inverted_cdf"))
+    choose("length", min(longest, max(SHORTEST, enough)),
+           f"{PERCENTILE:g}% of the texts are no longer")  # fmt: skip
+    if plan.length > longest:
+        raise ValueError(
+            f"--length must be at most {longest}, the teacher's positions, got {plan.length}"
+        )
+    cut = int((tokens > plan.length).sum())
+    plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
+    choose("recipe", AUTO, "the better of both on the dev set is kept")
+    choose("fine_tuned_too", False, "no student without the teacher")
+    choose("batch_size", ROWS, "sequences in an update")
+    choose("lr", rate(width), f"for a width of {width}")
+    examples, rows = len(data.train), plan.batch_size
+    passes = min(20, max(3, 20 * (1000 / examples) ** 0.5))  # many of few texts: mixes differ
+    updates = max(LEAST_UPDATES, round(passes * examples / rows))
+    choose("updates", updates, f"{updates * rows / examples:.1f} passes over {examples} texts")
+    choose("seeds", 1, "runs of each recipe")
+    choose("seed", 1, "the first seed")
+    gpu = torch.cuda.is_available() and not args.cpu
+    half = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp16"
+    choose("precision", half if gpu else "fp32", f"on {device_name(gpu)}")
+    plan.values.update(cpu=not gpu, onnx=bool(args.onnx), int8=bool(args.int8))
+    if args.encoder:
+        choose("teacher_updates", max(200, 3 * examples // rows), "3 passes, at least 200")
+    return plan
+
+
+def rate(width: int) -> float:
+    """The student's learning rate: 2e-4 for MiniLM's width, 5e-5 for BERT's."""
+    return float(f"{min(5e-4, max(2e-5, 2e-4 * (384 / width) ** 2)):.1e}")
+
+
+def device_name(gpu: bool) -> str:
+    return torch.cuda.get_device_name() if gpu else f"the CPU, {torch.get_num_threads()} threads"
+
+
+def fit_budget(plan: Plan, args: argparse.Namespace, teacher: Teacher, seconds: float) -> float:
+    """Expected minutes of all training; fewer updates of the students for --minutes.
+
+    Args:
+        seconds: of an update, of a student or, with --encoder, of the teacher
+    """
+    runs, tuning = len(plan.recipes) * plan.seeds, 0.0
+    if args.encoder:
+        tuning = plan.minutes(plan.teacher_updates, seconds)
+        seconds *= plan.layers / teacher.sizes.encoder_layers + 1 / 3  # the teacher's forward pass
+    if args.minutes is not None:
+        least = runs * plan.minutes(LEAST_TIMED, seconds)
+        if args.minutes < least:
+            raise ValueError(
+                f"--minutes must be at least {least:.1f} for {runs} runs, got {args.minutes:g}"
+            )
+        while runs * plan.minutes(plan.updates, seconds) > args.minutes:
+            plan.values["updates"] = max(LEAST_TIMED, int(0.98 * plan.updates))
+            plan.why["updates"] = f"what {args.minutes:g} minutes have room for"
+    return tuning + runs * plan.minutes(plan.updates, seconds)
+
+
+# --- as text ---
+
+
+def show_plan(
+    plan: Plan, data: Data, teacher: Teacher, notes: Sequence[str], minutes: float
+) -> str:
+    sizes, deep = teacher.sizes, teacher.sizes.encoder_layers
+    share = parameters(teacher, plan.layers) / parameters(teacher, deep)
+    rows = [
+        ("teacher", f"{deep} layers of {sizes.encoder_embed_dim}", str(teacher.checkpoint)),
+        ("texts", f"{len(data.train)} to train on, {len(data.dev)} to score on",
+         f"{data.without} without a label" if data.without else "all have labels"),
+        ("size", f"{share:.0%} of the teacher's parameters", "embeddings stay as they are"),
+    ]  # fmt: skip
+    rows += [(name.replace("_", " "), plan.values[name], why) for name, why in plan.why.items()]
+    rows.append(("expected", f"{minutes:.1f} minutes of training", "measured on a few updates"))
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True)
+    return "\n".join(["", *notes, "", table, ""])
+
+
+def parameters(teacher: Teacher, layers: int) -> int:
+    """Of a student or the teacher, without heads."""
+    sizes = teacher.sizes
+    width, inner = sizes.encoder_embed_dim, sizes.encoder_ffn_embed_dim
+    words = teacher.words + sizes.max_positions
+    return width * words + layers * (4 * width * width + 2 * width * inner + 9 * width + inner)
+
+
+def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
+    """All flags with their chosen values, for --plan."""
+    known = {name: value for name, value in vars(args).items() if value not in (None, False, [])}
+    for name in PATHS:
+        if name in known and Path(known[name]).exists():
+            known[name] = str(Path(known[name]).resolve())
+    if known.get("unlabelled"):
+        known["unlabelled"] = [str(Path(file).resolve()) for file in known["unlabelled"]]
+    values = {**known, **plan.values}
+    values = {name: value for name, value in values.items() if name not in NOT_SAVED}
+    atomic_write(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def apply_plan(args: argparse.Namespace) -> None:
+    """Flags that were not given get the values of --plan.
+
+    Raises:
+        ValueError: if it is not a plan.
+    """
+    try:
+        values = yaml.safe_load(Path(args.plan).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"--plan must be the plan.yaml of an earlier run, got {args.plan}: {error}"
+        ) from error
+    unknown = {*values} - {*vars(args)} if isinstance(values, dict) else {"no settings"}
+    if unknown:
+        raise ValueError(
+            f"--plan must have the names of flags alone, got {', '.join(map(str, unknown))}"
+        )
+    if args.minutes is not None:
+        values.pop("updates", None)
+    for name, value in values.items():
+        if getattr(args, name) in (None, False, []):
+            setattr(args, name, value)

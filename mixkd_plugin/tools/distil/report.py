@@ -1,0 +1,189 @@
+"""What a distillation leaves: the student in its formats, its model card, and the report."""
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from ..compare.compare import plot_quality
+from ..evaluation import QUALITY, evaluation
+from ..study.jobs import atomic_write
+from .data import Data
+from .plan import Plan
+from .recipes import RECIPES
+from .steps import Steps, has_libraries
+from .teacher import Teacher
+from .training import Run
+
+TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
+ONNX = ("onnx", "onnxruntime", "onnxscript")
+COPIED = ("recipe", "seed", "score")
+
+
+class Result(NamedTuple):
+    text: str
+    retained: float  # the student's share of the teacher's score
+
+
+class Report(NamedTuple):
+    """
+    data, encoded: the texts, and their data folder
+    names: of the classes; none for a regression
+    metric: by which students are chosen
+    """
+
+    steps: Steps
+    plan: Plan
+    data: Data
+    teacher: Teacher
+    encoded: Path
+    names: list[str]
+    metric: str
+
+    def write(self, runs: list[Run], best: Run) -> Result:
+        """Everything in --out but the work folder."""
+        after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
+        self.export(best, after)
+        chosen = {best.title: best}  # a run of each recipe
+        for run in sorted(runs, key=lambda run: -run.score):
+            chosen.setdefault(run.title, run)
+        rows = self.measure(chosen, after)
+        taught, student = (rows[f"{n}, {FAIRSEQ}"][self.metric] for n in (TEACHER, best.title))
+        figures = {
+            "metric": self.metric,
+            "teacher": taught,
+            "student": student,
+            "recipe": best.recipe,
+            "retained": student / taught if taught > 0 else 0.0,
+            "runs": [{key: getattr(run, key) for key in COPIED} for run in runs],
+            "models": rows,
+            "recall": self.recalls(best) if self.names else {},
+            "plan": self.plan.values,
+        }
+        out, folder = self.steps.out, self.steps.out / "report"
+        folder.mkdir(exist_ok=True)
+        text = self.markdown(figures, runs, best)
+        atomic_write(folder / "report.json", json.dumps(figures, indent=2))
+        atomic_write(folder / "report.md", text)
+        atomic_write(out / "README.md", self.card(text, best))
+        title, first = "Quality and latency", f"{TEACHER}, {FAIRSEQ}"
+        plot_quality(rows, first, title, str(folder / "report.png"), x="p50")
+        return Result(text, figures["retained"])
+
+    def export(self, best: Run, after: list[str]) -> None:
+        """--out as a Hugging Face folder, checkpoint.pt, and onnx/."""
+        work, out, plan = self.steps.work, self.steps.out, self.plan
+        targets = {"hf": out}
+        if plan.onnx or plan.int8:
+            targets["onnx-int8" if plan.int8 else "onnx"] = out / "onnx"
+        for form, target in targets.items():
+            folder = work / "exports" / form
+            words = [
+                "export", best.checkpoint, folder, "--to", form, "--data", self.encoded,
+                "--tokenizer", self.teacher.tokenizer, "--max-length", plan.length,
+            ]  # fmt: skip
+            text = f"Exporting the student to {form}"
+            self.steps.tool(f"export-{form}", text, words, folder, after)
+            for file in sorted(folder.iterdir()):
+                copy(file, target / file.name)
+            if self.names:  # fairseq's have no blanks
+                config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+                config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
+                config["label2id"] = {name: i for i, name in enumerate(self.names)}
+                atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+        copy(best.checkpoint, out / "checkpoint.pt")
+
+    def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
+        """The measures of `serving_report`, by model and format."""
+        folder = self.steps.work / "serving"
+        paths = {TEACHER: self.teacher.checkpoint, **{t: r.checkpoint for t, r in chosen.items()}}
+        words = [
+            "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
+            "--tokenizer", self.teacher.tokenizer, "--out", folder,
+            "--formats", f"{FAIRSEQ},onnx-int8" if has_libraries(*ONNX) else FAIRSEQ,
+        ]  # fmt: skip
+        self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
+        return json.loads((folder / "serving.json").read_text())["models"]
+
+    def recalls(self, best: Run) -> dict[str, dict[str, float]]:
+        """Of each class, in percent, of teacher and student."""
+        paths = {TEACHER: str(self.teacher.checkpoint), "student": str(best.checkpoint)}
+        ours = evaluation(str(self.encoded), paths, TEACHER)
+        targets, found = ours.targets.flatten(), {}
+        for name, one in ours.loaded.items():
+            right = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1) == targets
+            for i, label in enumerate(self.names):
+                if (targets == i).any():
+                    recall = 100 * right[targets == i].double().mean().item()
+                    found.setdefault(label, {})[name] = recall
+        return found
+
+    def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
+        shown, rows = QUALITY[self.metric][0], figures["models"]
+        scores: dict[str, list[float]] = {}
+        for run in runs:
+            scores.setdefault(run.title, []).append(run.score)
+        recall = figures["recall"].items()
+        parts = [
+            f"The student ({best.title}, {self.plan.layers} layers) has {figures['student']:.1f}, "
+            f"the teacher {figures['teacher']:.1f} ({shown}): {figures['retained']:.1%} retained.",
+            table(
+                ["model", shown, "MB", "latency p50, ms", "texts a second"],
+                [[name, row[self.metric], row["megabytes"], row["p50"],
+                  row["sentences_per_second"]] for name, row in rows.items()],
+            ),
+            table(
+                ["recipe", shown, "deviation", "seeds"],
+                [[title, statistics.mean(its), statistics.stdev(its) if len(its) > 1 else "",
+                  len(its)] for title, its in scores.items()],
+            ),
+            table(
+                ["class", "recall of the teacher, %", "of the student, %", "difference"],
+                [[label, its[TEACHER], its["student"], its["student"] - its[TEACHER]]
+                 for label, its in recall],
+            ),
+            "The best of a run's checkpoints and the recipe were chosen on the dev set: on new "
+            "texts expect a little less.",
+        ]  # fmt: skip
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def card(self, text: str, best: Run) -> str:
+        """README.md of the student."""
+        example = '{"text": "...", "text_pair": "..."}' if self.data.pairs else '"..."'
+        return f"""---
+library_name: transformers
+pipeline_tag: text-classification
+---
+
+# A student of {self.plan.layers} layers
+
+{text}
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", truncation=True)
+print(classify({example}))
+```
+
+Texts of more than {self.plan.length} tokens are cut, as in training.
+It learnt from: {RECIPES[best.recipe].about}.
+`commands.sh` has every command that made it, `plan.yaml` its settings, `checkpoint.pt` is the
+fairseq checkpoint.
+"""
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """In Markdown, numbers with one decimal; nothing without rows."""
+    cells = [[f"{c:.1f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    return tabulate(cells, header, tablefmt="pipe", disable_numparse=True) if rows else ""
+
+
+def copy(file: Path, target: Path) -> None:
+    """Complete or not at all."""
+    target.parent.mkdir(exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(file, unfinished)
+    unfinished.replace(target)

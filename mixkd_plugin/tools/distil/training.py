@@ -1,0 +1,176 @@
+"""The runs of `fairseq-train`: their flags, the trial, and what is kept of each."""
+
+import math
+import os
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ...checkpoints.safe_load import read_checkpoint
+from ..study.commands import PLUGIN, USUAL
+from ..study.log import read_log
+from .plan import WARMUP, Plan, rate
+from .recipes import RECIPES, Recipe
+from .steps import Steps
+from .teacher import Teacher
+
+TRIAL_UPDATES, TRIAL_INTERVAL = 6, 2
+KEPT = "best.pt"  # of a run
+SIZES = ("encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "max_positions")
+SIZES += ("activation_fn", "pooler_activation_fn")
+
+
+class Run(NamedTuple):
+    recipe: str
+    seed: int
+    checkpoint: Path
+    score: float  # the best on the dev set, in percent
+
+    @property
+    def title(self) -> str:
+        return RECIPES[self.recipe].title
+
+
+class Trainer(NamedTuple):
+    """
+    data: the data folder
+    metric: by which the best checkpoint is chosen
+    extra: the user's flags for every student
+    """
+
+    steps: Steps
+    data: Path
+    plan: Plan
+    metric: str
+    extra: list[str]
+
+    def flags(
+        self, recipe: Recipe, sizes: Any, layers: int, start: Path, seed: int, folder: Path
+    ) -> list:
+        plan, rows = self.plan, recipe.rows
+        model = [(f"--{name.replace('_', '-')}", getattr(sizes, name)) for name in SIZES]
+        report = ["--report-pearson-and-spearman"] if self.metric == "pearson" else []
+        of_data = (self.data / "train_flags.txt").read_text().split()
+        device = ["--cpu"] if plan.cpu else []
+        return [
+            self.data, "--user-dir", PLUGIN, *USUAL, *of_data, *recipe.flags, *report,
+            "--arch", "mixkd_roberta", "--encoder-layers", layers, *sum(model, ()),
+            "--student-init-path", start, "--student-init-layers", plan.init_layers,
+            "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
+            "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // rows),
+            "--required-batch-size-multiple", 1, "--seed", seed, "--save-dir", folder,
+            "--num-workers", 0, "--log-format", "json", *device,
+            *([] if plan.precision == "fp32" else [f"--{plan.precision}"]),
+        ]  # fmt: skip
+
+    def schedule(self, updates: int, lr: float) -> list:
+        every = math.ceil(updates / self.plan.points(updates))
+        return [
+            "--lr", f"{lr:g}", "--lr-scheduler", "polynomial_decay",
+            "--warmup-updates", max(1, round(WARMUP * updates)),
+            "--total-num-update", updates, "--max-update", updates, "--log-interval", 10,
+            "--validate-interval", 1000000, "--validate-interval-updates", every,
+            "--save-interval", 1000000, "--save-interval-updates", every,
+            "--keep-interval-updates", 1, "--no-epoch-checkpoints",
+            "--best-checkpoint-metric", self.metric, "--maximize-best-checkpoint-metric",
+        ]  # fmt: skip
+
+    def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
+        recipe, layers = RECIPES[name], self.plan.layers
+        words = self.flags(recipe, teacher.sizes, layers, teacher.checkpoint, seed, folder)
+        return words + ["--teacher-path", teacher.checkpoint] if recipe.taught else words
+
+    def trial(self, teacher: Teacher, tuned: bool) -> float:
+        """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit.
+
+        Args:
+            tuned: of the fine-tuning of an encoder
+        """
+        folder, log = self.steps.work / "trial", self.steps.log("trial")
+
+        def run() -> float:
+            flags = (
+                self.tuning_flags if tuned else partial(self.student_flags, self.plan.recipes[0])
+            )
+            words = flags(teacher, 1, folder) + [
+                "--lr", 1e-5, "--max-update", TRIAL_UPDATES, "--log-interval", TRIAL_INTERVAL,
+                "--no-save", "--disable-validation", *([] if tuned else self.extra),
+            ]  # fmt: skip
+            text, finish = "Measuring a few updates", partial(seconds_of_update, log)
+            return self.steps.train(
+                "trial", text, words, folder, TRIAL_UPDATES, teacher.after, finish
+            )
+
+        try:
+            return run()
+        except ValueError as error:
+            if "out of memory" not in str(error) or self.plan.why["batch_size"] == "as given":
+                raise
+        self.plan.values["batch_size"] //= 2
+        self.plan.why["batch_size"] = "halved, to fit into the GPU's memory"
+        return run()
+
+    def student(self, name: str, teacher: Teacher, seed: int, examples: int) -> Run:
+        step, plan = f"{name}-{seed}", self.plan
+        words = self.student_flags(name, teacher, seed, self.folder(step))
+        words += self.schedule(plan.updates, plan.lr)
+        if RECIPES[name].taught and plan.updates * plan.batch_size >= examples:  # else one by one
+            words += ["--teacher-cache", self.steps.work / "teacher_logits"]
+        text = f"Training {RECIPES[name].title}, seed {seed}, {plan.updates} updates"
+        score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
+        return Run(name, seed, self.folder(step) / KEPT, score)
+
+    def teacher(self, encoder: Teacher) -> Teacher:
+        """The encoder, fine-tuned."""
+        step, updates = "teacher", self.plan.teacher_updates
+        folder = self.folder(step)
+        words = self.tuning_flags(encoder, self.plan.seed, folder)
+        words += self.schedule(updates, rate(encoder.sizes.encoder_embed_dim) / 2)
+        text = f"Fine-tuning the encoder as the teacher, {updates} updates"
+        self._run(step, text, words, updates, encoder.after)
+        return encoder._replace(checkpoint=folder / KEPT, after=(*encoder.after, step))
+
+    def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
+        sizes, start = encoder.sizes, encoder.checkpoint
+        return self.flags(RECIPES["ft"], sizes, sizes.encoder_layers, start, seed, folder)
+
+    def folder(self, step: str) -> Path:
+        return self.steps.work / "runs" / step
+
+    def _run(self, step: str, text: str, words: list, updates: int, after: Iterable[str]) -> float:
+        """The best score on the dev set, in percent; its checkpoint is kept."""
+        folder, log = self.folder(step), self.steps.log(step)
+
+        def finish() -> float:
+            curve = read_log(log.read_text(errors="replace")).curve
+            scores = [point["valid"][self.metric] for point in curve if "valid" in point]
+            if not scores:
+                raise ValueError(f"fairseq-train validated nothing: {log}")
+            strip(folder / "checkpoint_best.pt", folder / KEPT)
+            return max(scores)
+
+        score = self.steps.train(step, text, words, folder, updates, after, finish)
+        for file in folder.glob("checkpoint*.pt"):
+            file.unlink()
+        self.steps.say(f"  {self.metric} {score:.1f} on the dev set")
+        return score
+
+
+def seconds_of_update(log: Path) -> float:
+    """From the last line of the log about updates."""
+    found = re.findall(r'"ups": "?([\d.]+)', log.read_text(errors="replace"))
+    if not found:
+        raise ValueError(f"fairseq-train made no update: {log}")
+    return 1 / max(0.005, float(found[-1]))
+
+
+def strip(checkpoint: Path, out: Path) -> None:
+    """A copy without the optimizer's state."""
+    state = {**read_checkpoint(str(checkpoint)), "last_optimizer_state": None}
+    unfinished = out.with_name(f"{out.name}.tmp")
+    torch.save(state, unfinished)
+    os.replace(unfinished, out)

@@ -1,0 +1,161 @@
+"""What `distil` decides before anything is trained: columns, classes, labels, the held-out part."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from mixkd_plugin.tools.distil import build_parser
+from mixkd_plugin.tools.distil.data import read_data
+from mixkd_plugin.tools.distil.labels import match_labels
+from mixkd_plugin.tools.distil.plan import Plan, apply_plan, fit_budget, save_plan
+from mixkd_plugin.tools.texts.columns import find_columns
+
+
+def table(path, header, rows):
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "header, texts, label",
+    [
+        (["Text", "Label"], ("Text",), "Label"),
+        (["id", "review", "stars"], ("review",), "stars"),
+        (["label", "hypothesis", "premise"], ("premise", "hypothesis"), "label"),
+        (["question", "sentence", "label"], ("question", "sentence"), "label"),
+        (["sentence1", "sentence2", "score"], ("sentence1", "sentence2"), "score"),
+        (["title", "text", "category", "label"], ("text",), "label"),
+        (["what they said", "class"], ("what they said",), "class"),
+    ],
+)
+def test_columns_are_found_by_name(tmp_path, header, texts, label):
+    path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
+    assert find_columns(path, None, None) == (texts, (label,))
+
+
+@pytest.mark.parametrize(
+    "header, flag",
+    [
+        (["a", "b", "label"], "--text"),
+        (["review", "tweet", "label"], "--text"),
+        (["text", "x", "y"], "--label"),
+        (["text", "stars", "topic"], "--label"),
+    ],
+)
+def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag):
+    path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
+    with pytest.raises(ValueError, match=f"{flag} .*{', '.join(header)}"):
+        find_columns(path, None, None)
+    found = find_columns(path, header[0], header[-1])
+    assert found == ((header[0],), (header[-1],))
+
+
+def flags(**given):
+    return argparse.Namespace(**{**vars(build_parser().parse_args(["--out", "x"])), **given})
+
+
+def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
+    rows = [[f"text {i}", "rare" if i % 20 == 0 else "usual"] for i in range(400)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows + [["no label", ""]])
+    data = read_data(flags(train=train), None)
+    assert data.classes == ("rare", "usual") and data.without == 1
+    assert [e.label for e in data.dev].count("rare") == 2 and len(data.dev) == 40
+    assert len(data.train) == 361 and not {e.texts for e in data.dev} & {
+        e.texts for e in data.train
+    }
+    assert read_data(flags(train=train), None) == data
+    assert read_data(flags(train=train, seed=2), None).dev != data.dev
+    assert data.largest_class == 95
+
+
+@pytest.mark.parametrize("labels, regression", [(["1", "2.5"], True), (["1", "2.0"], False)])
+def test_numbers_with_a_fraction_are_a_regression(tmp_path, labels, regression):
+    rows = [[f"text {i}", labels[i % 2]] for i in range(20)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train, dev=train), None)
+    assert (data.classes is None) == regression
+    assert any("20 of the 20 dev texts" in note for note in data.notes)
+    assert read_data(flags(train=train, dev=train), True).classes is None  # as the teacher is
+
+
+def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
+    train = table(
+        tmp_path / "t.csv", ["text", "label"], [[f"t {i}", "ab"[i % 2]] for i in range(9)]
+    )
+    lines = tmp_path / "more.txt"
+    lines.write_text("one\n\n two \n", encoding="utf-8")
+    more = table(tmp_path / "more.csv", ["Sentence", "other"], [["three", "x"]])
+    data = read_data(flags(train=train, dev=train, unlabelled=[str(lines), more]), None)
+    assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
+
+
+def matched(classes, declared, counts=None, given=None):
+    outputs = len(counts or declared)
+
+    def confusion():
+        assert counts is not None, "the teacher was asked"
+        return np.array(counts)
+
+    return match_labels(classes, outputs, declared, given, confusion).order
+
+
+def test_labels_are_matched_by_their_names():
+    assert matched(["neg", "pos"], ["pos", "neg"]) == ["pos", "neg"]
+    assert matched(["negative", "positive"], ["POSITIVE", "NEGATIVE"]) == ["positive", "negative"]
+    assert matched(["no", "yes"], ["yes", "no", "maybe"]) == ["yes", "no", ""]
+    assert matched(["a", "b"], ["x", "y"], given="b,a") == ["b", "a"]
+
+
+def test_unnamed_labels_are_matched_by_the_teachers_answers():
+    assert matched(["neg", "pos"], None, [[3, 40], [30, 5]]) == ["pos", "neg"]
+    assert matched(["0", "1"], ["NEGATIVE", "POSITIVE"], [[30, 2], [1, 9]]) == ["0", "1"]
+    assert matched(["0", "1"], ["POSITIVE", "NEGATIVE"], [[3, 20], [10, 1]]) == ["1", "0"]
+    three = [[0, 9, 1], [1, 2, 9], [9, 1, 1]]
+    assert matched(["a", "b", "c"], None, three) == ["c", "a", "b"]
+    assert matched(["0", "1"], None, [[5, 5], [5, 5]]) == ["0", "1"]  # a weak teacher of numbers
+
+
+@pytest.mark.parametrize(
+    "classes, declared, counts, given",
+    [
+        (["neg", "pos"], None, [[10, 9], [3, 20]], None),  # not clear
+        (["neg", "pos"], None, [[20, 1], [20, 1]], None),  # one output for both
+        (["0", "1"], None, [[1, 20], [20, 1]], None),  # the numbers say otherwise
+        (["neg", "pos"], ["joy", "anger"], None, None),
+        (["neg", "neutral", "pos"], ["neg", "pos"], None, None),
+        (["neg", "pos"], ["x", "y"], None, "neg,neg,pos"),
+        (["neg", "pos"], ["x", "y"], None, "neg,negative"),
+    ],
+)
+def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, counts, given):
+    with pytest.raises(ValueError) as error:
+        matched(classes, declared, counts, given)
+    for name in ("--labels", *classes, *(declared or ["LABEL_0", "LABEL_1"])):
+        assert name in str(error.value)
+
+
+def planned(**given):
+    names = {"recipe": "auto", "fine_tuned_too": False, "batch_size": 32, "seeds": 2, "layers": 3}
+    return Plan({**names, "updates": 1000, **given}, {}, 800)
+
+
+def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
+    plan, args = planned(), flags(minutes=20)
+    assert fit_budget(planned(), flags(), None, 1.0) == pytest.approx(4 * (1000 + 100 + 12) / 60)
+    assert plan.points(1000) == 10 and plan.points(100) == 2 and plan.points(20) == 1
+    assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
+    with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
+        fit_budget(planned(), flags(minutes=1), None, 1.0)
+
+
+def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
+    given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
+    save_plan(planned(), given, tmp_path / "plan.yaml")
+    again = flags(plan=str(tmp_path / "plan.yaml"), lr=0.2)
+    apply_plan(again)
+    assert (again.lr, again.seed, again.updates, again.teacher) == (0.2, 3, 1000, "hub/name")
+    assert again.minutes is None and again.out == "x" and again.train == given.train
+    (tmp_path / "plan.yaml").write_text("no_flag: 1")
+    with pytest.raises(ValueError, match="--plan .* no_flag"):
+        apply_plan(again)

@@ -1,0 +1,102 @@
+"""What `distil` refuses, with the flag, its value and a cure, and what it leaves then: nothing."""
+
+import os
+
+import classifiers
+import hf_models
+import pytest
+
+from mixkd_plugin.tools.distil import main
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        transformers = hf_models.import_transformers(patch)
+        return classifiers.make_case(
+            tmp_path_factory.mktemp("distil") / "case", transformers, names=["neg", "pos"]
+        )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The import of the teacher is the same for all."""
+    return tmp_path_factory.mktemp("distil") / "out"
+
+
+def refused(case, out, *flags, train=None):
+    given = {"--teacher": case.teacher, "--train": train or case.train, "--dev": case.dev}
+    words = [str(w) for pair in given.items() if pair[1] for w in pair]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(out), *map(str, flags)])
+    assert isinstance(end.value.code, str) and "unexpected" not in end.value.code, end.value.code
+    return end.value.code
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+TABLES = {
+    "no label column": ("sentence,what\na,b\nc,d\n", "--label"),
+    "one class": ("sentence,label\na,neg\nb,neg\n", "neg"),
+    "empty": ("", "empty"),
+    "a header alone": ("sentence,label\n", "no example"),
+    "other classes": ("sentence,label\na,joy\nb,anger\n", "joy"),
+    "numbers for a classifier": ("sentence,label\na,0.5\nb,1.5\n", "0.5"),
+    "no labels": ("sentence,label\na,\nb,\n", "--label"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(case, tmp_path, name):
+    text, said = TABLES[name]
+    message = refused(case, tmp_path / "out", train=write(tmp_path / "train.csv", text))
+    assert said in message and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--encoder", "x"], "--encoder"),
+        (["--glue", "x"], "--glue"),
+        (["--task", "RTE"], "--task"),
+        (["--min-retention", "2"], "--min-retention"),
+        (["--minutes", "0"], "--minutes"),
+        (["--lr", "-1"], "--lr"),
+        (["--labels", "neg"], "--labels"),
+        (["--plan", "absent.yaml"], "--plan"),
+        (["--unlabelled", "absent.txt"], "absent.txt"),
+        (["--", "lr"], "--"),
+    ],
+)
+def test_flags(case, tmp_path, flags, said):
+    assert said in refused(case, tmp_path / "out", *flags) and not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_files_of_others(case, tmp_path):
+    write(tmp_path / "mine.txt", "mine")
+    assert "--force" in refused(case, tmp_path) and [*tmp_path.iterdir()] == [tmp_path / "mine.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(case, tmp_path):
+    tmp_path.chmod(0o500)
+    assert str(tmp_path) in refused(case, tmp_path / "out")
+
+
+def test_what_the_teacher_cannot_do(case, out, tmp_path):
+    """These need its import, which is done once."""
+    assert "--layers must be at most 3" in refused(case, out, "--layers", 4)
+    assert "--length must be at most 80" in refused(case, out, "--length", 81)
+    swapped = case.train.read_text().replace(",neg", ",?").replace(",pos", ",neg")
+    dev = case.dev.read_text().replace(",neg", ",?").replace(",pos", ",neg")
+    wrong = write(tmp_path / "dev.csv", dev.replace(",?", ",pos"))
+    train = write(tmp_path / "train.csv", swapped.replace(",?", ",pos"))
+    message = refused(case, out, "--dev", wrong, train=train)
+    assert "--allow-weak-teacher" in message and "--labels" in message
+    assert not (out / "config.json").exists() and not (out / "plan.yaml").exists()
+    thai = "".join(f"สวัสดีครับ {i},{'neg' if i % 2 else 'pos'}\n" for i in range(8))
+    train = write(tmp_path / "train.csv", f"sentence,label\n{thai}")
+    assert "<unk>" in refused(case, out, train=train)
