@@ -57,7 +57,7 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
-        if section == "task":  # which fairseq's own tasks and earlier checkpoints lack
+        if section == "task" and values.get("num_classes") is not None:  # else it has no labels
             found["--multi-label"] = bool(values.get("multi_label"))
         if section == "model":
             found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
