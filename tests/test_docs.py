@@ -156,7 +156,7 @@ def test_documented_commands_are_understood(name, words):
 
 def test_documented_flags_of_fairseq_train_exist():
     known = {name for _, action in declared() for name in action.option_strings}
-    known |= set(re.findall(r"`(--[\w-]+)`", "".join(hf_flags())))
+    assert set(re.findall(r"^\| `(--[\w-]+)`", "\n".join(hf_flags()), re.MULTILINE)) <= known
     named = [(line, re.findall(r"--[a-z][\w-]+", line)) for _, line in lines()]
     named = [(line, names) for line, names in named if line.startswith("fairseq-train")]
     assert len(named) >= 4
