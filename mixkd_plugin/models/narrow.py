@@ -1,22 +1,27 @@
-"""A narrower student's weights from a wider model, by principal components of its embeddings.
+"""A narrower student's weights from a wider model, by principal components of its hidden states.
 
-The student's hidden state is P^T x for the wider model's x, P with orthonormal columns: the best
-ones for the sum of a random token, position and type. One is the mean over the width, which
-LayerNorm removes from both. Each weight is projected where it reads or writes hidden states. Inside
-of attention, feed-forward and head the strongest parts stay. The student equals the wider model if
-x stays in the span of P, the gains of a LayerNorm are equal, and what is left out is 0.
+The student's hidden state is P^T x for the wider model's x, P with orthonormal columns. The states
+are those of random symbols, so no text is needed, and those of all positions' embeddings. The mean
+over the width stays, which LayerNorm removes from both. Each weight is projected where it reads or
+writes states. Inside of attention, feed-forward and head the strongest parts stay. The student
+equals the wider model if x stays in the span of P, the gains of a LayerNorm are equal, and what is
+left out is 0.
 """
 
 from argparse import Namespace
-from typing import Dict, Sequence, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
+from ..modules.packed_encoder import encode_packed
 from ..modules.token_types import TABLE
 
 ENCODER = "encoder.sentence_encoder."
 SIZES = ("encoder_attention_heads",)  # settings that may differ, besides the sizes of layers
+ROWS, LENGTH = 256, 16  # of random symbols
+
 Weights = Dict[str, Tensor]
 
 
@@ -38,67 +43,96 @@ def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
             )
 
 
-def narrow(
-    state: Weights, heads: Sequence[str], theirs: Namespace, ours: Namespace, padding: int
-) -> Tuple[Weights, float]:
-    """The weights of a student of ``ours``, and the share of the embeddings that they keep.
+class Flow(NamedTuple):
+    """What a module read and gave, (N, in) and (N, out)."""
+
+    read: Tensor
+    gave: Tensor
+
+
+def narrow(wide, ours: Namespace) -> Tuple[Weights, float]:
+    """The weights of a student of ``ours``, and the share of hidden states' squares they keep.
 
     Args:
-        state: of ``theirs``, with the student's symbols and layers; all numbers are finite
-        heads: the classification heads to take
-        padding: index of its symbol, up to which positions are not used
-
-    Raises:
-        KeyError: for a weight that is missing.
-        RuntimeError: from torch, for weights whose shapes do not fit each other.
+        wide: a RoBERTa with the student's symbols, layers and classification heads
     """
-    state = {name: value.double() for name, value in state.items()}
-    tables = [state[ENCODER + "embed_tokens.weight"]]
-    tables += [value for name, value in state.items() if name.endswith(TABLE)]
-    if not theirs.no_token_positional_embeddings:
-        tables.append(state[ENCODER + "embed_positions.weight"][padding + 1 :])
-    basis, share = principal_components(tables, ours.encoder_embed_dim)
-    width, narrower = basis.shape
-    # a normalised state has a mean square of 1 in either width
-    gains = (share * width / narrower) ** 0.5 * basis.square().T
-
-    new = {}
+    state = {name: value.double() for name, value in wide.state_dict().items()}
+    flows = _flows(wide)
+    basis, share = principal_components(_moment(wide, flows), ours.encoder_embed_dim)
+    new = {name: value @ basis for name, value in state.items() if "embed" in name}
+    for name, module in wide.named_modules():
+        if hasattr(module, "normalized_shape") and name in flows:
+            new.update(_norm(name, flows[name], basis, module.eps))
     for layer in range(ours.encoder_layers):
         prefix = f"{ENCODER}layers.{layer}."
-        new.update(_attention(state, prefix + "self_attn.", basis, theirs, ours))
-        new.update(
-            _units(state, prefix + "fc1.", prefix + "fc2.", basis, ours.encoder_ffn_embed_dim)
-        )
+        new.update(_attention(state, flows, prefix + "self_attn.", basis, wide.args, ours))
+        inside = prefix + "fc1", prefix + "fc2"
+        new.update(_units(state, flows, *inside, basis, ours.encoder_ffn_embed_dim))
         for name in ("fc2.weight", "fc2.bias"):
             new[prefix + name] = basis.T @ new[prefix + name]
-    for head in heads:
-        prefix = f"classification_heads.{head}."
-        new.update(_units(state, prefix + "dense.", prefix + "out_proj.", basis, narrower))
-    for name in state.keys() - new.keys():
-        value = state[name]
-        if name.endswith(("norm.weight", "layernorm_embedding.weight")):
-            new[name] = gains @ value
-        elif name.startswith("encoder.") and value.size(-1) == width:
-            new[name] = value @ basis  # bias of a LayerNorm, table, language-model head
-            if name.endswith("lm_head.dense.weight"):
-                new[name] = basis.T @ new[name]
+    for head in wide.classification_heads:
+        inside = (f"classification_heads.{head}.{name}" for name in ("dense", "out_proj"))
+        new.update(_units(state, flows, *inside, basis, basis.size(1)))
+    lm = "encoder.lm_head."
+    new[lm + "dense.weight"] = basis.T @ state[lm + "dense.weight"] @ basis
+    for name in ("dense.bias", "weight", "layer_norm.bias"):
+        new[lm + name] = state[lm + name] @ basis
+    new[lm + "layer_norm.weight"] = state[lm + "layer_norm.weight"] @ basis.square()
     return new, share
 
 
-def principal_components(tables: Sequence[Tensor], number: int) -> Tuple[Tensor, float]:
-    """An orthonormal basis (D, number) for a sum of random rows, one of each table (rows, D).
+@torch.no_grad()
+def _flows(wide) -> Dict[str, Flow]:
+    """Of each module with weights, for texts of random symbols."""
+    dictionary, flows, hooks = wide.encoder.dictionary, {}, []
+    length = min(LENGTH, wide.encoder.max_positions())
+    drawn = torch.Generator().manual_seed(1)
+    tokens = torch.randint(dictionary.nspecial, len(dictionary), (ROWS, length), generator=drawn)
+    tokens[:, 0], tokens[:, -1] = dictionary.bos(), dictionary.eos()
+
+    def record(name: str):
+        def hook(_, read, gave):
+            flows[name] = Flow(*(x.double().flatten(0, -2) for x in (read[0], gave)))
+
+        return hook
+
+    for name, module in wide.named_modules():
+        if isinstance(module, nn.Linear) or hasattr(module, "normalized_shape"):
+            hooks.append(module.register_forward_hook(record(name)))
+    features = encode_packed(wide, tokens, None)
+    for head in wide.classification_heads.values():
+        head(features)
+    return flows
+
+
+def _moment(wide, flows: Dict[str, Flow]) -> Tensor:
+    """(D, D): second moment of states and of embeddings, each kind with trace 1."""
+    encoder = wide.encoder.sentence_encoder
+    tables = [encoder.embed_tokens.weight]
+    if encoder.embed_positions is not None:
+        tables.append(encoder.embed_positions.weight[encoder.padding_idx + 1 :])
+    tables += [w for name, w in wide.named_parameters() if name.endswith(TABLE)]
+    tables = [_centred(table.detach().double()) for table in tables]
+    mean = sum(table.mean(dim=0) for table in tables)
+    moments = [sum(torch.cov(t.T, correction=0) for t in tables) + torch.outer(mean, mean)]
+    for name, flow in flows.items():
+        if name.endswith(("norm", "layernorm_embedding")):
+            moments.append(_centred(flow.gave).T @ _centred(flow.gave))
+    return sum(moment / moment.trace() for moment in moments)
+
+
+def _centred(states: Tensor) -> Tensor:
+    return states - states.mean(dim=-1, keepdim=True)
+
+
+def principal_components(moment: Tensor, number: int) -> Tuple[Tensor, float]:
+    """An orthonormal basis (D, number) for states of this second moment (D, D).
 
     The mean over D is kept: ones are the basis times ones, but for a factor. In what is left, the
     basis has the largest mean square, whose share of all the mean square is returned.
     """
-    width = tables[0].size(1)
-    outer, inner = _reflection(width), _reflection(number)
-    moment, mean = torch.zeros_like(outer), outer.new_zeros(width)
-    for table in tables:
-        moment += torch.cov(table.T, correction=0)
-        mean += table.mean(dim=0)
-    moment = (outer @ (moment + torch.outer(mean, mean)) @ outer)[1:, 1:]
-    squares, vectors = torch.linalg.eigh(moment)
+    outer, inner = _reflection(len(moment)), _reflection(number)
+    squares, vectors = torch.linalg.eigh((outer @ moment @ outer)[1:, 1:])
     vectors = vectors.flip(1)[:, : number - 1]  # the largest first
     largest = vectors.abs().argmax(dim=0, keepdim=True)
     vectors = vectors * vectors.gather(0, largest).sign()
@@ -110,16 +144,29 @@ def _reflection(size: int) -> Tensor:
     """Symmetric and orthogonal, (size, size); its first column has equal numbers."""
     normal = torch.full((size,), -(size**-0.5), dtype=torch.float64)
     normal[0] += 1
-    return torch.eye(size, dtype=torch.float64) - 2 * torch.outer(normal, normal) / normal.dot(
-        normal
-    )
+    outer = torch.outer(normal, normal)
+    return torch.eye(size, dtype=torch.float64) - 2 * outer / normal.dot(normal)
+
+
+def _norm(name: str, flow: Flow, basis: Tensor, eps: float) -> Weights:
+    """Gain and bias by least squares."""
+    read = layer_norm(flow.read @ basis, (basis.size(1),), eps=eps)
+    gave = flow.gave @ basis
+    mean = read.mean(dim=0)
+    gain = ((read - mean) * gave).mean(dim=0) / read.var(dim=0, correction=0).clamp_min(1e-12)
+    return {f"{name}.weight": gain, f"{name}.bias": gave.mean(dim=0) - gain * mean}
 
 
 def _attention(
-    state: Weights, prefix: str, basis: Tensor, theirs: Namespace, ours: Namespace
+    state: Weights,
+    flows: Dict[str, Flow],
+    prefix: str,
+    basis: Tensor,
+    theirs: Namespace,
+    ours: Namespace,
 ) -> Weights:
     """The heads that write most, in their order; smaller ones by the best products of low rank."""
-    count, size = theirs.encoder_attention_heads, basis.size(0) // theirs.encoder_attention_heads
+    count, size = theirs.encoder_attention_heads, len(basis) // theirs.encoder_attention_heads
     narrower = basis.size(1) // ours.encoder_attention_heads
 
     def reads(name: str) -> Tensor:  # (heads, size, d + 1), with the bias
@@ -128,8 +175,8 @@ def _attention(
 
     query, key, value = map(reads, "qkv")
     writes = (state[prefix + "out_proj.weight"].T @ basis).view(count, size, -1)
-    strength = ((writes @ writes.mT) * (value @ value.mT)).sum(dim=(1, 2))
-    kept = _largest(strength, ours.encoder_attention_heads)
+    inside = flows[prefix + "out_proj"].read.unflatten(1, (count, size)).transpose(0, 1)
+    kept = _largest((inside @ writes).square().sum(dim=(1, 2)), ours.encoder_attention_heads)
     query, key = _low_rank(query[kept], key[kept], narrower)
     value, writes = _low_rank(value[kept], writes[kept], narrower)
     scale = (narrower / size) ** 0.25  # a product is divided by the root of a head's size
@@ -154,15 +201,18 @@ def _low_rank(a: Tensor, b: Tensor, rank: int) -> Tuple[Tensor, Tensor]:
     return (a @ u[..., :rank] * root).mT, (b @ v.mT[..., :rank] * root).mT
 
 
-def _units(state: Weights, reads: str, writes: str, basis: Tensor, count: int) -> Weights:
-    """The hidden units with the largest product of weights, in their order."""
-    weight, after = state[reads + "weight"] @ basis, state[writes + "weight"]
-    kept = _largest(weight.norm(dim=1) * after.norm(dim=0), count)
+def _units(
+    state: Weights, flows: Dict[str, Flow], reads: str, writes: str, basis: Tensor, count: int
+) -> Weights:
+    """The hidden units that change the output most, in their order; of others the mean stays."""
+    after, inside = state[writes + ".weight"], flows[writes].read
+    mean = inside.mean(dim=0)
+    kept = _largest(inside.var(dim=0, correction=0) * after.square().sum(dim=0), count)
     return {
-        reads + "weight": weight[kept],
-        reads + "bias": state[reads + "bias"][kept],
-        writes + "weight": after[:, kept],
-        writes + "bias": state[writes + "bias"],
+        reads + ".weight": (state[reads + ".weight"] @ basis)[kept],
+        reads + ".bias": state[reads + ".bias"][kept],
+        writes + ".weight": after[:, kept],
+        writes + ".bias": state[writes + ".bias"] + after @ mean - after[:, kept] @ mean[kept],
     }
 
 

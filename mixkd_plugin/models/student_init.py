@@ -14,10 +14,12 @@ from ..checkpoints.checks import heads_of, is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..modules.token_types import TABLE
+from .mixkd_roberta import MixKDRobertaModel
 from .narrow import SIZES, check_narrow, narrow
-from .rebuild import model_class
+from .rebuild import model_class, random_states_kept
 from .roberta_settings import roberta_settings
 from .select_layers import select_layers
+from .size_guard import no_larger_than
 
 logger = logging.getLogger(__name__)
 
@@ -132,24 +134,32 @@ def _narrowed(
 ) -> Dict[str, Tensor]:
     """The student's weights, and its heads' where the checkpoint has them for as many classes."""
     check_narrow(theirs, model.args, path)
-    width, heads = model.args.encoder_embed_dim, []
-    for name, classes in heads_of(source).items():
-        prefix = f"{HEADS}{name}."
-        same = model.state_dict().get(prefix + "out_proj.bias", ())
-        if len(same) == classes and len(source.get(prefix + "dense.bias", ())) >= width:
-            heads.append(name)
-            state = {**state, **{n: w for n, w in source.items() if n.startswith(prefix)}}
-    for name in model.state_dict().keys() & state.keys():
-        _check_numbers(name, state[name])
+    ours = model.state_dict()
+    state = {name: w for name, w in state.items() if not name.startswith(HEADS)}
+    args = {**vars(theirs), "encoder_layers": model.args.encoder_layers}
     try:
-        weights, share = narrow(state, heads, theirs, model.args, model.encoder.dictionary.pad())
-    except KeyError as error:
-        raise ValueError(f"it has no {error.args[0]}") from error
-    except RuntimeError as error:  # torch's, of shapes
-        raise ValueError(f"its weights do not fit each other ({error!r:.100})") from error
+        with random_states_kept(), no_larger_than(source):
+            wide = MixKDRobertaModel.build_model(
+                Namespace(**args), Namespace(source_dictionary=model.encoder.dictionary)
+            ).eval()
+            for name, classes in heads_of(source).items():
+                head = {n: w for n, w in source.items() if n.startswith(f"{HEADS}{name}.")}
+                units = len(head[f"{HEADS}{name}.out_proj.weight"].T)
+                if len(ours.get(f"{HEADS}{name}.out_proj.weight", ())) == classes and (
+                    units >= model.args.encoder_embed_dim
+                ):
+                    wide.register_classification_head(name, classes, units)
+                    state.update(head)
+            for name in wide.state_dict().keys() & state.keys():
+                _check_numbers(name, state[name])
+            wide.load_state_dict(state)
+    except RuntimeError as error:  # torch's, of names and shapes
+        reason = " ".join(str(error).split())
+        raise ValueError(f"its weights do not fit its settings ({reason:.300})") from error
+    weights, share = narrow(wide, model.args)
     logger.info(
-        "student narrowed from %d to %d: principal components with %.1f%% of the embeddings",
-        *(theirs.encoder_embed_dim, width, 100 * share),
+        "student narrowed from %d to %d: principal components with %.1f%% of hidden states",
+        *(theirs.encoder_embed_dim, model.args.encoder_embed_dim, 100 * share),
     )
     return weights
 
