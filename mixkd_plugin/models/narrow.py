@@ -9,7 +9,7 @@ left out is 0.
 """
 
 from argparse import Namespace
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from ..modules.packed_encoder import encode_packed
 from ..modules.token_types import TABLE
 
 ENCODER = "encoder.sentence_encoder."
+NORMS = ("norm", "layernorm_embedding")  # ends of names
 SIZES = ("encoder_attention_heads",)  # settings that may differ, besides the sizes of layers
-ROWS, LENGTH = 256, 16  # of random symbols
+ROWS, LENGTH = 128, 16  # of random symbols
 
 Weights = Dict[str, Tensor]
+Flow = Tuple[Tensor, Tensor]  # what a module read and gave, (N, in) and (N, out)
 
 
 def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
@@ -43,13 +45,6 @@ def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
             )
 
 
-class Flow(NamedTuple):
-    """What a module read and gave, (N, in) and (N, out)."""
-
-    read: Tensor
-    gave: Tensor
-
-
 def narrow(wide, ours: Namespace) -> Tuple[Weights, float]:
     """The weights of a student of ``ours``, and the share of hidden states' squares they keep.
 
@@ -60,9 +55,8 @@ def narrow(wide, ours: Namespace) -> Tuple[Weights, float]:
     flows = _flows(wide)
     basis, share = principal_components(_moment(wide, flows), ours.encoder_embed_dim)
     new = {name: value @ basis for name, value in state.items() if "embed" in name}
-    for name, module in wide.named_modules():
-        if hasattr(module, "normalized_shape") and name in flows:
-            new.update(_norm(name, flows[name], basis, module.eps))
+    for name in filter(lambda name: name.endswith(NORMS), flows):
+        new.update(_norm(name, flows[name], basis, wide.get_submodule(name).eps))
     for layer in range(ours.encoder_layers):
         prefix = f"{ENCODER}layers.{layer}."
         new.update(_attention(state, flows, prefix + "self_attn.", basis, wide.args, ours))
@@ -83,22 +77,22 @@ def narrow(wide, ours: Namespace) -> Tuple[Weights, float]:
 
 @torch.no_grad()
 def _flows(wide) -> Dict[str, Flow]:
-    """Of each module with weights, for texts of random symbols."""
-    dictionary, flows, hooks = wide.encoder.dictionary, {}, []
+    """Of each LayerNorm, and of the last layer of each part, for texts of random symbols."""
+    dictionary, flows = wide.encoder.dictionary, {}
     length = min(LENGTH, wide.encoder.max_positions())
     drawn = torch.Generator().manual_seed(1)
     tokens = torch.randint(dictionary.nspecial, len(dictionary), (ROWS, length), generator=drawn)
     tokens[:, 0], tokens[:, -1] = dictionary.bos(), dictionary.eos()
 
-    def record(name: str):
+    def record(name: str, module: nn.Module) -> None:
         def hook(_, read, gave):
-            flows[name] = Flow(*(x.double().flatten(0, -2) for x in (read[0], gave)))
+            flows[name] = read[0].flatten(0, -2), gave.flatten(0, -2)
 
-        return hook
+        module.register_forward_hook(hook)
 
     for name, module in wide.named_modules():
-        if isinstance(module, nn.Linear) or hasattr(module, "normalized_shape"):
-            hooks.append(module.register_forward_hook(record(name)))
+        if name.endswith((*NORMS, "fc2", "out_proj")):
+            record(name, module)
     features = encode_packed(wide, tokens, None)
     for head in wide.classification_heads.values():
         head(features)
@@ -115,9 +109,10 @@ def _moment(wide, flows: Dict[str, Flow]) -> Tensor:
     tables = [_centred(table.detach().double()) for table in tables]
     mean = sum(table.mean(dim=0) for table in tables)
     moments = [sum(torch.cov(t.T, correction=0) for t in tables) + torch.outer(mean, mean)]
-    for name, flow in flows.items():
-        if name.endswith(("norm", "layernorm_embedding")):
-            moments.append(_centred(flow.gave).T @ _centred(flow.gave))
+    for name, (_, gave) in flows.items():
+        if name.endswith(NORMS):
+            gave = _centred(gave.double())
+            moments.append(gave.T @ gave)
     return sum(moment / moment.trace() for moment in moments)
 
 
@@ -150,8 +145,8 @@ def _reflection(size: int) -> Tensor:
 
 def _norm(name: str, flow: Flow, basis: Tensor, eps: float) -> Weights:
     """Gain and bias by least squares."""
-    read = layer_norm(flow.read @ basis, (basis.size(1),), eps=eps)
-    gave = flow.gave @ basis
+    read, gave = (states.double() @ basis for states in flow)
+    read = layer_norm(read, read.shape[1:], eps=eps)
     mean = read.mean(dim=0)
     gain = ((read - mean) * gave).mean(dim=0) / read.var(dim=0, correction=0).clamp_min(1e-12)
     return {f"{name}.weight": gain, f"{name}.bias": gave.mean(dim=0) - gain * mean}
@@ -175,7 +170,7 @@ def _attention(
 
     query, key, value = map(reads, "qkv")
     writes = (state[prefix + "out_proj.weight"].T @ basis).view(count, size, -1)
-    inside = flows[prefix + "out_proj"].read.unflatten(1, (count, size)).transpose(0, 1)
+    inside = flows[prefix + "out_proj"][0].double().unflatten(1, (count, size)).transpose(0, 1)
     kept = _largest((inside @ writes).square().sum(dim=(1, 2)), ours.encoder_attention_heads)
     query, key = _low_rank(query[kept], key[kept], narrower)
     value, writes = _low_rank(value[kept], writes[kept], narrower)
@@ -205,7 +200,7 @@ def _units(
     state: Weights, flows: Dict[str, Flow], reads: str, writes: str, basis: Tensor, count: int
 ) -> Weights:
     """The hidden units that change the output most, in their order; of others the mean stays."""
-    after, inside = state[writes + ".weight"], flows[writes].read
+    after, inside = state[writes + ".weight"], flows[writes][0].double()
     mean = inside.mean(dim=0)
     kept = _largest(inside.var(dim=0, correction=0) * after.square().sum(dim=0), count)
     return {
