@@ -66,8 +66,11 @@ def test_flags(tmp_path, classification, flags, message):
     [
         (["--distill-distance", "kl"], "--distill-distance .*, got kl"),
         (["--distill-distance", "ce"], "--distill-distance .*, got ce"),
-        (["--report-mcc"], "--report-mcc must be given without --regression-target"),
-        (["--report-acc-and-f1"], "--report-acc-and-f1 must be given without --regression-target"),
+        (["--report-mcc"], "--report-mcc must be given with one class .*, got --regression-target"),
+        (
+            ["--report-acc-and-f1"],
+            "--report-acc-and-f1 must be given with one class .*, got --regression-target",
+        ),
         (["--num-classes", 2], r"label/(valid|train).label, line 1: .* not 2 finite numbers"),
     ],
 )

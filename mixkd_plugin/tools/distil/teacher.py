@@ -22,6 +22,7 @@ from ...models.roberta_settings import roberta_settings
 from ...tokenizers.subwords import build_tokenizer
 from ..export.texts import spread
 from ..hf_config import EncoderConfig, read_config
+from ..import_hf.head import MULTI_LABEL
 from ..import_hf.import_hf import HEAD
 from ..import_hf.layout import PADDING_INDEX
 from ..import_hf.source import find_source
@@ -66,6 +67,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
         return _fairseq_source(args.teacher)
     folder = find_source(args.teacher)
     config = read_config(folder)
+    _check_kind(args.teacher, config.raw.get("problem_type") == MULTI_LABEL)
     named = config.raw.get("id2label") or {}
     if isinstance(named, dict):
         named = [named[key] for key in sorted(named, key=int)]
@@ -74,9 +76,18 @@ def find_teacher(args: argparse.Namespace) -> Source:
     return Source(folder, config, outputs, None if unnamed else [str(name) for name in named])
 
 
+def _check_kind(path: str, multi_label: bool) -> None:
+    if multi_label:
+        raise ValueError(
+            f"--teacher must be trained for one class for each text or a regression, got {path}, "
+            "trained for several labels: encode --multi-label, then fairseq-train distils it"
+        )
+
+
 def _fairseq_source(path: str) -> Source:
     """A checkpoint; its classes are in its data folder, or beside it."""
     state = read_configured(path)
+    _check_kind(path, bool(boolean(state["cfg"]["task"], "multi_label")))
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
     if HEAD not in heads:
         raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
