@@ -6,8 +6,13 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
+import hf_encoders
+import hf_families
 import hf_models
+import pytest
 import torch
+
+from mixkd_plugin.models.hf_parts import names_of_parts
 
 WORDS = [word for word in " ".join(hf_models.CORPUS).split() if word.isascii()]
 ERRORS = 0.15  # share of labels that differ from the classifier's
@@ -35,7 +40,12 @@ def make_case(
     folder.mkdir(parents=True)
     outputs = len(names or said or "ab")
     config["num_labels"] = outputs
-    hf_models.make(kind, folder / "hf", transformers, **config)
+    if kind in hf_models.KINDS:
+        hf_models.make(kind, folder / "hf", transformers, **config)
+    else:
+        config["max_position_embeddings"] = 99
+        cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
+        hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
     if names:
         path = folder / "hf" / "config.json"
         settings = json.loads(path.read_text())
@@ -49,12 +59,14 @@ def make_case(
         for _ in range(12 * sum(sizes))
     ]
     logits = logits_of(folder / "hf", texts, transformers)
+    if outputs > 1:
+        logits += make_equally_frequent(folder / "hf", logits, transformers)
     said = said or names or [str(i) for i in range(outputs)]
     if outputs == 1:
         rows = [
             (t, f"{v + rng.gauss(0, 0.1):.3f}", v) for t, v in zip(texts, logits[:, 0].tolist())
         ]
-    else:  # each class is as frequent, whatever the random classifier prefers
+    else:
         found = logits.argmax(1).tolist()
         each = sum(sizes) // outputs
         rows = []
@@ -73,6 +85,20 @@ def make_case(
             csv.writer(file).writerows([columns, *([*t, label] for t, label, _ in part)])
     dev = rows[sizes[0] : sum(sizes)]
     return Case(folder, folder / "hf", *paths.values(), [r[2] for r in dev], [r[1] for r in dev])
+
+
+def make_equally_frequent(folder: Path, logits: torch.Tensor, transformers) -> torch.Tensor:
+    """Change the bias of a classifier so that it gives each class as often, by so much."""
+    safetensors = pytest.importorskip("safetensors.torch")
+    shift = torch.zeros(logits.size(1))
+    for _ in range(100):
+        found = torch.nn.functional.one_hot((logits + shift).argmax(1), len(shift))
+        shift -= logits.std() * (found.double().mean(0) - 1 / len(shift)).float()
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    weights = safetensors.load_file(folder / "model.safetensors")
+    weights[f"{names_of_parts(model).last}.bias"] += shift
+    safetensors.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return shift
 
 
 @torch.no_grad()

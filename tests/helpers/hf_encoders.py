@@ -72,11 +72,16 @@ def write_tokenizer(
 
 def write_classifier(
     kind: str, folder: Path, transformers, head: str = "ForSequenceClassification", words=WORDS,
-    **config,
+    tokenizer=None, **config,
 ) -> Any:  # fmt: skip
-    """A model of random weights with its tokenizer; the model."""
+    """A model of random weights; the model.
+
+    Args:
+        tokenizer: its tokenizer, in the folder (default: one of words)
+    """
     prefix, sizes, as_bert = FAMILIES[kind]
-    tokenizer = write_tokenizer(folder, transformers, as_bert, words, kind in TYPED)
+    if tokenizer is None:
+        tokenizer = write_tokenizer(folder, transformers, as_bert, words, kind in TYPED)
     settings = {
         "vocab_size": len(tokenizer) + 3, "pad_token_id": tokenizer.pad_token_id, **sizes, **config,
     }  # fmt: skip

@@ -4,69 +4,24 @@ import json
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import classifiers
+import distilled
 import hf_models
-import inprocess
 import pytest
 import torch
 import toy
 import yaml
+from distilled import QUICK, distil, served_equals_fairseq
 
-from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.distil import main, steps
-from mixkd_plugin.tools.export.export import load
-from mixkd_plugin.tools.export.texts import fairseq_row
 
 pytestmark = pytest.mark.slow
-QUICK = ("--recipe", "kd", "--updates", "4", "--layers", "2", "--cpu")
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The folders of the `fairseq-train` that `distil` runs, here in this process."""
-    folders = []
-
-    def run_training(command, log, updates, text):
-        words = command[3:]
-        folders.append(Path(words[words.index("--save-dir") + 1]).name)
-        with open(log, "a") as file:
-            file.write(
-                "".join(f"| {line}\n" for line in inprocess.run_training(words).splitlines())
-            )
-
-    monkeypatch.setattr(steps, "run_training", run_training)
-    monkeypatch.setattr("mixkd_plugin.tools.distil.report.has_libraries", lambda *_: False)
-    return folders
-
-
-def distil(case, out, *flags):
-    main(["--teacher", str(case.teacher), "--train", str(case.train), "--dev", str(case.dev),
-          "--out", str(out), *QUICK, *map(str, flags)])  # fmt: skip
-    return json.loads((out / "report" / "report.json").read_text())
-
-
-def served_equals_fairseq(out, transformers, texts):
-    """transformers' pipeline in OUT gives the logits of the fairseq student."""
-    data = str(out / "work" / "data")
-    loaded = load(str(out / "checkpoint.pt"), data)
-    tokenizer = build_tokenizer(f"hf:{out / 'work' / 'teacher'}")
-    rows = [fairseq_row(t, tokenizer, loaded.task)[None] for t in texts]
-    ours = torch.cat([loaded.logits({"net_input": {"src_tokens": row}}) for row in rows])
-    pipe = transformers.pipeline("text-classification", model=str(out), truncation=True)
-    inputs = [t[0] if len(t) == 1 else {"text": t[0], "text_pair": t[1]} for t in texts]
-    names = list(pipe.model.config.id2label.values())
-    theirs = [
-        {
-            one["label"]: one["score"]
-            for one in pipe(one_input, top_k=None, function_to_apply="none")
-        }
-        for one_input in inputs
-    ]
-    theirs = torch.tensor([[one[name] for name in names] for one in theirs])
-    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
-    return pipe
+    return distilled.train_here(monkeypatch)
 
 
 def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, trained):
@@ -114,7 +69,8 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, mon
     more = tmp_path / "more.csv"
     more.write_text("premise,hypothesis\nthe soup,was cold\nx,the soup\n")
     out = tmp_path / "out"
-    distil(case, out, "--unlabelled", more)
+    figures = distil(case, out, "--unlabelled", more, "--recipe", "splice")
+    assert figures["recipe"] == "splice"
     assert list(json.loads((out / "config.json").read_text())["id2label"].values()) == said
     served_equals_fairseq(out, transformers, [("the soup", "was cold"), ("x", "numbers and x")])
     assert "--unlabelled-examples allow" in (out / "work" / "data" / "train_flags.txt").read_text()
@@ -141,6 +97,32 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
     assert trained == ["trial", "teacher", "kd-1"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert [*config["id2label"].values()] == ["neg", "pos"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "electra"])
+def test_a_vocabulary_of_the_students_own(tmp_path, monkeypatch, trained, kind):
+    """Of an encoder that is fine-tuned first."""
+    transformers = hf_models.import_transformers(monkeypatch)
+    case = classifiers.make_case(tmp_path / "case", transformers, kind, said=["neg", "pos"])
+    rows = case.train.read_text().splitlines()
+    some = tmp_path / "train.csv"  # without some of the words
+    some.write_text("\n".join(row for row in rows if "soup" not in row and "cold" not in row))
+    out = tmp_path / "out"
+    main(["--encoder", str(case.teacher), "--train", str(some), "--dev", str(case.dev), "--out",
+          str(out), *QUICK, "--teacher-updates", "3", "--allow-weak-teacher", "--fine-tuned-too",
+          "--trim-vocabulary"])  # fmt: skip
+    assert trained == ["trial", "teacher", "kd-1", "ft-1"]
+    words = [
+        [line.split()[0] for line in (out / "work" / n / "input0" / "dict.txt").open()]
+        for n in ("data", "student_data")
+    ]
+    assert {*words[1]} < {*words[0]} and "soup" in words[0] and "soup" not in words[1]
+    served_equals_fairseq(out, transformers, [("the soup was cold",)])
+    models = json.loads((out / "report" / "report.json").read_text())["models"]
+    teacher, student = (models[f"{name}, fairseq"]["megabytes"] for name in ("teacher", "KD"))
+    assert student < teacher
+    log = (out / "work" / "logs" / "kd-1.log").read_text()
+    assert kind != "bert" or f"the embeddings of {len(words[1]) + 4 + 1} of its" in log
 
 
 def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):

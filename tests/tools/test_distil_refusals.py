@@ -71,10 +71,19 @@ def test_tables(case, tmp_path, name):
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
+        (["--recipe", "splice", "--trim-vocabulary"], "--trim-vocabulary"),
     ],
 )
 def test_flags(case, tmp_path, flags, said):
     assert said in refused(case, tmp_path / "out", *flags) and not (tmp_path / "out").exists()
+
+
+def test_no_onnx_of_what_transformers_computes(case, tmp_path):
+    settings = (case.teacher / "config.json").read_text().replace('"bert"', '"electra"')
+    shutil.copytree(case.teacher, tmp_path / "hf")
+    write(tmp_path / "hf" / "config.json", settings)
+    message = refused(case._replace(teacher=tmp_path / "hf"), tmp_path / "out", "--int8")
+    assert "--int8" in message and "electra" in message and not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_files_of_others(case, tmp_path):

@@ -39,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--layers", type=positive, metavar="N", help="of the student, >= 1 (default: half)")
     add("--init-layers", metavar="SPEC", help="the teacher's layers to begin with: spaced, first, "
         "or positions such as 0,2,4 (default: spaced)")  # fmt: skip
+    add("--trim-vocabulary", action="store_true", default=None,
+        help="leave out the pieces of words that no training text has")  # fmt: skip
     add("--length", type=positive, metavar="N", help="longest example in tokens (default: the "
         "99.5th percentile, at most the model's)")  # fmt: skip
 

@@ -4,17 +4,21 @@ import argparse
 import json
 from pathlib import Path
 
+from fairseq.data import Dictionary
+
+from ...tokenizers.library import MASK
 from ..export.texts import spread
 from ..locks import locked
 from ..output import check_folder
 from ..texts.names import join_names
 from .data import Data, read_data, write_tables
 from .labels import Matched
-from .plan import apply_plan, fit_budget, make_plan, save_plan, show_plan
+from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
 from .report import Report
+from .source import Source, find_teacher, labels_of
 from .steps import Steps
-from .teacher import Source, Teacher, find_teacher, labels_of, prepare, tokens_of
+from .teacher import Teacher, files_read, prepare, tokens_of
 from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
@@ -47,39 +51,65 @@ def run_steps(
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens)
-    encoded, metric = steps.work / "data", "accuracy" if named else "pearson"
-    words = [
-        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
-        "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
-        "--max-tokens", plan.length, "--out", encoded, *(["--unlabelled"] if data.without else []),
-        f"--labels={join_names(named)}" if named else "--regression",
-    ]  # fmt: skip
-    inputs = [*tables.values(), *([] if source.config else [teacher.checkpoint])]
-    steps.tool("data", "Encoding the texts", words, encoded, teacher.after, inputs)
-    trainer = Trainer(steps, encoded, plan, metric, args.flags)
-    teacher = teacher._replace(after=(*teacher.after, "data"))
+    metric = "accuracy" if named else "pearson"
+    teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
+    trainer = Trainer(steps, taught, encoded, plan, metric, args.flags)
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
+    if teacher.folder is not None:
+        notes.append(
+            "transformers computes the encoder as it is: the student has its class, padding is "
+            "computed, too, and nothing is exported to ONNX"
+        )
     if not encoder:
-        notes.append(check_teacher(args, steps, encoded, teacher, data, metric))
+        notes.append(check_teacher(args, steps, taught, teacher, data, metric))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
-    print(show_plan(plan, data, teacher, notes, minutes), flush=True)
+    dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
+    dictionary.add_symbol(MASK)
+    print(show_plan(plan, data, teacher, len(dictionary), notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
     if args.dry_run:
         return 0
     if encoder:
         teacher = trainer.teacher(teacher)
-        steps.say(check_teacher(args, steps, encoded, teacher, data, metric))
+        steps.say(check_teacher(args, steps, taught, teacher, data, metric))
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
-    result = Report(steps, plan, data, teacher, encoded, named, metric).write(runs, keep(runs))
+    report = Report(steps, plan, data, teacher, taught, encoded, named, metric)
+    result = report.write(runs, keep(runs))
     print(result.text, flush=True)
     if args.min_retention is not None and result.retained < args.min_retention:
         steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
         return 1
     return 0
+
+
+def encode_texts(
+    steps: Steps, source: Source, data: Data, tables: dict[str, Path], teacher: Teacher,
+    plan: Plan, named: list[str],
+) -> tuple[Teacher, Path, Path]:  # fmt: skip
+    """The teacher after these steps, and the data folders that teacher and student read.
+
+    They are one, but for --trim-vocabulary.
+    """
+    words = [
+        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
+        "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
+        "--max-length", plan.length, *(["--unlabelled"] if data.without else []),
+        f"--labels={join_names(named)}" if named else "--regression",
+    ]  # fmt: skip
+    inputs = [*tables.values(), *([] if teacher.after else files_read(source))]
+    folders, done = [steps.work / "data"], (*teacher.after, "data")
+    more = ["--out", folders[0]]
+    steps.tool("data", "Encoding the texts", words + more, folders[0], teacher.after, inputs)
+    if plan.trim_vocabulary:
+        folders.append(steps.work / "student_data")
+        text, more = "Encoding them for the student", ["--out", folders[1], "--trim-vocabulary"]
+        steps.tool("student_data", text, words + more, folders[1], teacher.after, inputs)
+        done = (*done, "student_data")
+    return teacher._replace(after=done), folders[0], folders[-1]
 
 
 def keep(runs: list[Run]) -> Run:
@@ -102,6 +132,11 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
+    if args.trim_vocabulary and args.recipe == "splice":
+        raise ValueError(
+            "--recipe must be another one with --trim-vocabulary, got splice: two vocabularies "
+            "have no common places to cut a text"
+        )
     if args.flags and not args.flags[0].startswith("-"):
         raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")
     for name in ("lr", "minutes"):
@@ -132,7 +167,7 @@ def check_teacher(
         ValueError: if it is hardly better than no model.
     """
     folder = steps.work / "teacher_score"
-    words = ["compare", encoded, f"teacher={teacher.checkpoint}", "--out", folder, "--rounds", 1]
+    words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
     score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
     least = data.largest_class + LEAST_MARGIN

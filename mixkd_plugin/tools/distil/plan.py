@@ -10,7 +10,7 @@ import torch
 import yaml
 from tabulate import tabulate
 
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 from .data import Data
 from .recipes import AUTO, chosen_recipes
 from .teacher import Teacher
@@ -70,12 +70,12 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
         plan.values[name] = value if given is None else given
         plan.why[name] = why if given is None else "as given"
 
-    deep, width = sizes.encoder_layers, sizes.encoder_embed_dim
+    deep, width = sizes.layers, sizes.width
     choose("layers", max(1, deep // 2), "half of the teacher's")
     choose("init_layers", "spaced", "the teacher's layers to begin with, evenly spread")
     if not 1 <= plan.layers <= deep:
         raise ValueError(f"--layers must be at most {deep}, the teacher's, got {plan.layers}")
-    longest = sizes.max_positions
+    longest = sizes.longest
     enough = int(np.percentile(tokens, PERCENTILE, method="inverted_cdf"))
     choose("length", min(longest, max(SHORTEST, enough)),
            f"{PERCENTILE:g}% of the texts are no longer")  # fmt: skip
@@ -85,6 +85,7 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
         )
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
+    choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
     choose("recipe", AUTO, "the better of both on the dev set is kept")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")
@@ -122,7 +123,7 @@ def fit_budget(plan: Plan, args: argparse.Namespace, teacher: Teacher, seconds: 
     runs, tuning = len(plan.recipes) * plan.seeds, 0.0
     if args.encoder:
         tuning = plan.minutes(plan.teacher_updates, seconds)
-        seconds *= plan.layers / teacher.sizes.encoder_layers + 1 / 3  # the teacher's forward pass
+        seconds *= plan.layers / teacher.sizes.layers + 1 / 3  # the teacher's forward pass
     if args.minutes is not None:
         least = runs * plan.minutes(LEAST_TIMED, seconds)
         if args.minutes < least:
@@ -139,28 +140,22 @@ def fit_budget(plan: Plan, args: argparse.Namespace, teacher: Teacher, seconds: 
 
 
 def show_plan(
-    plan: Plan, data: Data, teacher: Teacher, notes: Sequence[str], minutes: float
+    plan: Plan, data: Data, teacher: Teacher, words: int, notes: Sequence[str], minutes: float
 ) -> str:
-    sizes, deep = teacher.sizes, teacher.sizes.encoder_layers
-    share = parameters(teacher, plan.layers) / parameters(teacher, deep)
+    """``words``: in the student's vocabulary."""
+    sizes = teacher.sizes
+    share = sizes.parameters(plan.layers, words) / sizes.parameters(sizes.layers, sizes.words)
+    vocabulary = f"its vocabulary has {words} of the teacher's {sizes.words} symbols"
     rows = [
-        ("teacher", f"{deep} layers of {sizes.encoder_embed_dim}", str(teacher.checkpoint)),
+        ("teacher", f"{sizes.layers} layers of {sizes.width}", teacher.path),
         ("texts", f"{len(data.train)} to train on, {len(data.dev)} to score on",
          f"{data.without} without a label" if data.without else "all have labels"),
-        ("size", f"{share:.0%} of the teacher's parameters", "embeddings stay as they are"),
+        ("size", f"{share:.0%} of the teacher's parameters", vocabulary),
     ]  # fmt: skip
     rows += [(name.replace("_", " "), plan.values[name], why) for name, why in plan.why.items()]
     rows.append(("expected", f"{minutes:.1f} minutes of training", "measured on a few updates"))
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
     return "\n".join(["", *notes, "", table, ""])
-
-
-def parameters(teacher: Teacher, layers: int) -> int:
-    """Of a student or the teacher, without heads."""
-    sizes = teacher.sizes
-    width, inner = sizes.encoder_embed_dim, sizes.encoder_ffn_embed_dim
-    words = teacher.words + sizes.max_positions
-    return width * words + layers * (4 * width * width + 2 * width * inner + 9 * width + inner)
 
 
 def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:

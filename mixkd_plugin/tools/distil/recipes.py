@@ -31,8 +31,10 @@ class Recipe(NamedTuple):
 
 
 ALPHA = ("--mixup-alpha", "1")
+SPLICE = (*ALPHA, "--mixup-kind", "splice")
 RECIPES = {
     "mixkd": Recipe("MixKD", "teacher on mixed examples alone", tmkd=1, more=ALPHA),
+    "splice": Recipe("spliced MixKD", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
     "kd": Recipe("KD", "labels, and the teacher on the examples", mle=1, kd=1),
     "paper": Recipe("SM + TMKD", "labels, mixed labels, teacher on mixes", mle=1, sm=1, tmkd=1),
     "ft": Recipe("fine-tuned", "labels alone", mle=1),

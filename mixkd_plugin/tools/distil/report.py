@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 from .data import Data
 from .plan import Plan
 from .recipes import RECIPES
@@ -30,7 +30,8 @@ class Result(NamedTuple):
 
 class Report(NamedTuple):
     """
-    data, encoded: the texts, and their data folder
+    data: the texts
+    taught, encoded: their data folders for teacher and student
     names: of the classes; none for a regression
     metric: by which students are chosen
     """
@@ -39,6 +40,7 @@ class Report(NamedTuple):
     plan: Plan
     data: Data
     teacher: Teacher
+    taught: Path
     encoded: Path
     names: list[str]
     metric: str
@@ -82,8 +84,7 @@ class Report(NamedTuple):
         for form, target in targets.items():
             folder = work / "exports" / form
             words = [
-                "export", best.checkpoint, folder, "--to", form, "--data", self.encoded,
-                "--tokenizer", self.teacher.tokenizer, "--max-length", plan.length,
+                "export", best.checkpoint, "--to", form, "--data", self.encoded, "--out", folder,
             ]  # fmt: skip
             text = f"Exporting the student to {form}"
             self.steps.tool(f"export-{form}", text, words, folder, after)
@@ -99,19 +100,21 @@ class Report(NamedTuple):
     def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
         """The measures of `serving_report`, by model and format."""
         folder = self.steps.work / "serving"
-        paths = {TEACHER: self.teacher.checkpoint, **{t: r.checkpoint for t, r in chosen.items()}}
+        paths = {TEACHER: self.teacher.path, **{t: r.checkpoint for t, r in chosen.items()}}
+        onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
-            "--tokenizer", self.teacher.tokenizer, "--out", folder,
-            "--formats", f"{FAIRSEQ},onnx-int8" if has_libraries(*ONNX) else FAIRSEQ,
+            "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
         ]  # fmt: skip
+        if self.taught != self.encoded:
+            words += ["--teacher-data", self.taught]
         self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
         return json.loads((folder / "serving.json").read_text())["models"]
 
     def recalls(self, best: Run) -> dict[str, dict[str, float]]:
         """Of each class, in percent, of teacher and student."""
-        paths = {TEACHER: str(self.teacher.checkpoint), "student": str(best.checkpoint)}
-        ours = evaluation(str(self.encoded), paths, TEACHER)
+        paths = {TEACHER: self.teacher.path, "student": str(best.checkpoint)}
+        ours = evaluation(str(self.encoded), paths, TEACHER, teacher_data=str(self.taught))
         targets, found = ours.targets.flatten(), {}
         for name, one in ours.loaded.items():
             right = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1) == targets

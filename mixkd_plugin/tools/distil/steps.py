@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...fingerprints import digest_of_file
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 
 TOOLS = "mixkd_plugin.tools"
 _UPDATE = re.compile(r'"num_updates": "?(\d+)')
@@ -40,8 +40,11 @@ class Steps:
         self.marks.mkdir(parents=True, exist_ok=True)
         self._keys: dict[str, str] = {}
         self._commands = [
-            "# What was run here: each line can be repeated by hand.",
-            "# work/texts has the user's examples, with the teacher's names of the classes.",
+            "# What was run here. Beside a copy of work/texts, which has the examples with the",
+            "# teacher's names of the classes, it makes the student again: work/exports/hf.",
+            "set -e",
+            'cd "$(dirname "$0")"',
+            "export OMP_WAIT_POLICY=PASSIVE",
         ]
         self._start = time.monotonic()
 
@@ -74,6 +77,8 @@ class Steps:
                         if end.code:
                             raise ValueError(f"{tool} ended with {end.code}") from end
 
+        name_of_command = {"import_hf": "import"}.get(tool, tool.replace("_", "-"))
+        self.note("python", "-m", "mixkd_plugin", name_of_command, *arguments)
         self._once(name, text, command, output, after, inputs, make)
 
     def train(
@@ -126,7 +131,6 @@ class Steps:
         make: Callable[[], Any],
     ) -> Any:
         key = self._keys[name] = self._key(command, after, inputs)
-        self._note(command)
         mark = self.marks / f"{name}.json"
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(mark.read_text())
@@ -139,10 +143,10 @@ class Steps:
         atomic_write(mark, json.dumps({"key": key, "result": result}))
         return result
 
-    def _note(self, command: Sequence[str]) -> None:
-        python, _, module, *words = command
-        start = ["fairseq-train"] if module == "fairseq_cli.train" else ["python", "-m", module]
-        self._commands.append(shlex.join([*start, *words]))
+    def note(self, *words: Any) -> None:
+        """Add a command to commands.sh, where paths are relative to its folder."""
+        relative = [str(word).replace(f"{self.out}{os.sep}", "") for word in words]
+        self._commands.append(shlex.join(relative))
         atomic_write(self.out / "commands.sh", "\n".join(self._commands) + "\n")
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from ...checkpoints.hf_weights import PREFIX
 from ...checkpoints.safe_load import read_checkpoint
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
@@ -20,8 +21,6 @@ from .teacher import Teacher
 
 TRIAL_UPDATES, TRIAL_INTERVAL = 6, 2
 KEPT = "best.pt"  # of a run
-SIZES = ("encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "max_positions")
-SIZES += ("activation_fn", "pooler_activation_fn")
 
 
 class Run(NamedTuple):
@@ -37,31 +36,27 @@ class Run(NamedTuple):
 
 class Trainer(NamedTuple):
     """
-    data: the data folder
+    data, student_data: data folders of teacher and student, who may have a vocabulary of its own
     metric: by which the best checkpoint is chosen
     extra: the user's flags for every student
     """
 
     steps: Steps
     data: Path
+    student_data: Path
     plan: Plan
     metric: str
     extra: list[str]
 
-    def flags(
-        self, recipe: Recipe, sizes: Any, layers: int, start: Path, seed: int, folder: Path
-    ) -> list:
-        plan, rows = self.plan, recipe.rows
-        model = [(f"--{name.replace('_', '-')}", getattr(sizes, name)) for name in SIZES]
+    def flags(self, recipe: Recipe, data: Path, model: list, seed: int, folder: Path) -> list:
+        plan = self.plan
         report = ["--report-pearson-and-spearman"] if self.metric == "pearson" else []
-        of_data = (self.data / "train_flags.txt").read_text().split()
+        of_data = (data / "train_flags.txt").read_text().split()
         device = ["--cpu"] if plan.cpu else []
         return [
-            self.data, "--user-dir", PLUGIN, *USUAL, *of_data, *recipe.flags, *report,
-            "--arch", "mixkd_roberta", "--encoder-layers", layers, *sum(model, ()),
-            "--student-init-path", start, "--student-init-layers", plan.init_layers,
+            data, "--user-dir", PLUGIN, *USUAL, *of_data, *recipe.flags, *report, *model,
             "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
-            "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // rows),
+            "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // recipe.rows),
             "--required-batch-size-multiple", 1, "--seed", seed, "--save-dir", folder,
             "--num-workers", 0, "--log-format", "json", *device,
             *([] if plan.precision == "fp32" else [f"--{plan.precision}"]),
@@ -80,9 +75,13 @@ class Trainer(NamedTuple):
         ]  # fmt: skip
 
     def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
-        recipe, layers = RECIPES[name], self.plan.layers
-        words = self.flags(recipe, teacher.sizes, layers, teacher.checkpoint, seed, folder)
-        return words + ["--teacher-path", teacher.checkpoint] if recipe.taught else words
+        recipe, plan = RECIPES[name], self.plan
+        model = teacher.student(plan.layers, plan.init_layers)
+        words = self.flags(recipe, self.student_data, model, seed, folder)
+        if recipe.taught:
+            words += ["--teacher-path", teacher.path]
+            words += ["--teacher-data", self.data] if self.student_data != self.data else []
+        return words
 
     def trial(self, teacher: Teacher, tuned: bool) -> float:
         """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit.
@@ -129,14 +128,20 @@ class Trainer(NamedTuple):
         step, updates = "teacher", self.plan.teacher_updates
         folder = self.folder(step)
         words = self.tuning_flags(encoder, self.plan.seed, folder)
-        words += self.schedule(updates, rate(encoder.sizes.encoder_embed_dim) / 2)
+        words += self.schedule(updates, rate(encoder.sizes.width) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
         self._run(step, text, words, updates, encoder.after)
-        return encoder._replace(checkpoint=folder / KEPT, after=(*encoder.after, step))
+        path, after = str(folder / KEPT), (*encoder.after, step)
+        if encoder.folder is not None:
+            out = self.steps.work / "teacher"
+            words = ["export", path, "--to", "hf", "--data", self.data, "--out", out]
+            self.steps.tool("teacher_export", "Exporting the teacher", words, out, after)
+            path, after = f"{PREFIX}{out}", (*after, "teacher_export")
+        return encoder._replace(path=path, after=after)
 
     def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
-        sizes, start = encoder.sizes, encoder.checkpoint
-        return self.flags(RECIPES["ft"], sizes, sizes.encoder_layers, start, seed, folder)
+        model = encoder.student(encoder.sizes.layers, "first")
+        return self.flags(RECIPES["ft"], self.data, model, seed, folder)
 
     def folder(self, step: str) -> Path:
         return self.steps.work / "runs" / step
@@ -144,13 +149,16 @@ class Trainer(NamedTuple):
     def _run(self, step: str, text: str, words: list, updates: int, after: Iterable[str]) -> float:
         """The best score on the dev set, in percent; its checkpoint is kept."""
         folder, log = self.folder(step), self.steps.log(step)
+        best, kept = folder / "checkpoint_best.pt", folder / KEPT
+        self.steps.note("fairseq-train", *words)
+        self.steps.note("cp", best, kept)
 
         def finish() -> float:
             curve = read_log(log.read_text(errors="replace")).curve
             scores = [point["valid"][self.metric] for point in curve if "valid" in point]
             if not scores:
                 raise ValueError(f"fairseq-train validated nothing: {log}")
-            strip(folder / "checkpoint_best.pt", folder / KEPT)
+            strip(best, kept)
             return max(scores)
 
         score = self.steps.train(step, text, words, folder, updates, after, finish)

@@ -1,0 +1,33 @@
+"""`distil` from classifiers of ten families of Hugging Face's, single texts and pairs."""
+
+import json
+
+import classifiers
+import distilled
+import hf_models
+import pytest
+
+pytestmark = pytest.mark.slow
+IMPORTED = ("distilbert", "roberta", "xlm-roberta", "bert")
+OTHERS = ("electra", "albert", "mpnet", "deberta", "deberta-v2", "modernbert")
+
+
+@pytest.mark.parametrize("pairs, kind", [(i % 2 == 0, k) for i, k in enumerate(IMPORTED + OTHERS)])
+def test_a_family(tmp_path, monkeypatch, kind, pairs):
+    """The teacher's score is that of transformers to the last example; the student is served."""
+    transformers = hf_models.import_transformers(monkeypatch)
+    trained = distilled.train_here(monkeypatch)
+    case = classifiers.make_case(
+        tmp_path / "case", transformers, kind, names=["bad", "good"], pairs=pairs, sizes=(20, 30)
+    )
+    figures = distilled.distil(case, tmp_path / "out", "--updates", 2, "--layers", 1)
+    assert trained == ["trial", "kd-1"]
+    right = sum(said == ["bad", "good"][its] for said, its in zip(case.labels, case.answers))
+    assert figures["teacher"] == pytest.approx(100 * right / len(case.labels), abs=1e-9)
+    texts = [("soup cold", "the charming bowl")[: 1 + pairs], ("the",) * (1 + pairs)]
+    distilled.served_equals_fairseq(tmp_path / "out", transformers, texts)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    own = json.loads((case.teacher / "config.json").read_text())
+    as_it_was = (config["model_type"], config["architectures"]) == (kind, own["architectures"])
+    assert as_it_was or kind in IMPORTED
