@@ -50,6 +50,13 @@ def gather_objects(value: Any, group=None) -> List[Any]:
     return values
 
 
+def of_first_rank(weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """The first rank's, on every rank."""
+    if world_size() == 1:
+        return weights
+    return distributed_utils.broadcast_object(weights, 0, distributed_utils.get_global_group())
+
+
 def merge_max(values: Tensor) -> None:
     """The largest of all ranks' values, on every rank, in place."""
     if world_size() > 1:

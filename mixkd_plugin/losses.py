@@ -83,14 +83,27 @@ def squared_error(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None
     return F.mse_loss(_wide(logits), _wide(targets), reduction="sum")
 
 
+def binary_cross_entropy(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    """Binary cross-entropy with multi-hot labels, (R, C) both, or a mix of them.
+
+    Averaged over classes, as transformers does for several labels, and summed over ``rows`` (None:
+    all).
+    """
+    logits, targets = _wide(zero_unless(rows, logits)), _wide(zero_unless(rows, targets))
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return zero_unless(rows, losses).sum() / logits.size(-1)
+
+
 class Distance(NamedTuple):
     """``function`` takes the logits of student and teacher, and the temperature if it has one.
 
-    It returns a scalar, summed over sequences.
+    It returns a scalar, summed over sequences. ``of_softmax``: it compares distributions over the
+    classes.
     """
 
     function: Callable[..., Tensor]
     has_temperature: bool
+    of_softmax: bool = False
 
 
 DISTANCES: Registry[Distance] = Registry("--distill-distance")
@@ -128,19 +141,35 @@ def register_distance(name: str, has_temperature: bool = False):
     return register
 
 
-def distance(kind: str, student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+def distance(
+    kind: str,
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 1.0,
+    multi_label: bool = False,
+) -> Tensor:
     """Distance of the student's logits from the teacher's, both (R, C).
 
     Args:
         kind: ``mse``, ``kl``, ``ce``, or a registered one
         temperature: T, for those that have one
+        multi_label: the classes are independent: ``kl`` and ``ce`` compare "yes" and "no" of each,
+            and are averaged over C
 
     Raises:
         ValueError: for another kind.
     """
-    function, has_temperature = DISTANCES.find(kind)
+    function, has_temperature, of_softmax = DISTANCES.find(kind)
     student, teacher = _wide(student), _wide(teacher.detach())
-    return function(student, teacher, *([temperature] if has_temperature else []))
+    arguments = [temperature] if has_temperature else []
+    if multi_label and of_softmax:
+        return function(_yes_and_no(student), _yes_and_no(teacher), *arguments) / student.size(-1)
+    return function(student, teacher, *arguments)
+
+
+def _yes_and_no(logits: Tensor) -> Tensor:
+    """(R, C) -> (R * C, 2), whose softmax is [sigmoid, 1 - sigmoid]."""
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1).flatten(0, -2)
 
 
 # Ours are summed by one kernel of torch.
@@ -170,5 +199,5 @@ def _ce(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 DISTANCES.register("mse", Distance(_mse, has_temperature=False))
-DISTANCES.register("kl", Distance(_kl, has_temperature=True))
-DISTANCES.register("ce", Distance(_ce, has_temperature=True))
+DISTANCES.register("kl", Distance(_kl, has_temperature=True, of_softmax=True))
+DISTANCES.register("ce", Distance(_ce, has_temperature=True, of_softmax=True))

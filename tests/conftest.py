@@ -9,6 +9,7 @@ import hf_models
 import inprocess
 import pytest
 import quick_venv
+import several_labels
 import torch
 import toy
 from recorded_train import recorded_by_two
@@ -43,6 +44,12 @@ def classification(tmp_path_factory):
 def regression(tmp_path_factory):
     folder = tmp_path_factory.mktemp("regression") / "data"
     return toy.make_data(folder, {"train": 101, "valid": 37}, targets=1)
+
+
+@pytest.fixture(scope="session")
+def multi_label(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("multi_label") / "data"
+    return several_labels.make_data(folder, {"train": 101, "valid": 37})
 
 
 def _fine_tuned(folder, data, *extra):

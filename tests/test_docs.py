@@ -1,17 +1,22 @@
-"""The documents against the code: flags, architectures, files."""
+"""The documents against the code: flags, architectures, commands, links, files."""
 
 import argparse
 import dataclasses
+import importlib
 import re
+import runpy
+import shlex
 
 import pytest
 from fairseq.models.roberta import RobertaModel
 from toy import ROOT
 
+from mixkd_plugin.__main__ import COMMANDS
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
 from mixkd_plugin.models.mixkd_hf import MixKDHFModel
 from mixkd_plugin.models.mixkd_roberta import SIZES, MixKDRobertaModel
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
+from mixkd_plugin.tools.flags.flags import declared
 
 README = (ROOT / "user_dir_README.md").read_text(encoding="utf-8")
 
@@ -84,7 +89,7 @@ def test_the_reference_has_no_flag_that_the_code_lacks():
 
 def test_what_contributing_names_is_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    tests = set(re.findall(r"tests/[\w/]+(?:\.\w+)?", text))
+    tests = set(re.findall(r"tests/[\w/]+(?:\.\w+)?", text + README))
     rows = re.search(r"\| package \|.*?\n\n", text, re.DOTALL).group().splitlines()[2:]
     modules = {name for row in rows if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert len(tests) > 15
@@ -92,3 +97,85 @@ def test_what_contributing_names_is_there():
     package = ROOT / "mixkd_plugin"
     there = {path.stem for path in package.iterdir() if not path.name.startswith("__")}
     assert modules == there
+
+
+DOCUMENTS = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        *ROOT.glob("mixkd_plugin/**/*.md"),
+    ]
+    if "out" not in path.relative_to(ROOT).parts
+)
+
+
+def anchors(path):
+    """Of the headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        page = target / "README.md" if target.is_dir() else target
+        known = not anchor or (page.is_file() and anchor in anchors(page))
+        if not target.exists() or not known:
+            broken.append(link)
+    assert broken == []
+
+
+def lines():
+    """Of the documented shell commands, with their document."""
+    for path in DOCUMENTS:
+        for block in re.findall(r"```bash\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            yield from ((path, line) for line in block.replace("\\\n", " ").splitlines())
+
+
+def commands():
+    """Documented calls of our commands: name and words."""
+    for path, line in lines():
+        found = re.match(r"(?:OMP\S+ )?(?:mixkd|python -m mixkd_plugin) (\S+)(.*)", line)
+        if found:
+            words = shlex.split(found[2], comments=True)
+            yield pytest.param(found[1], words, id=f"{path.parent.name}: {line[:70]}")
+
+
+@pytest.mark.parametrize("name, words", list(commands()))
+def test_documented_commands_are_understood(name, words):
+    tool = importlib.import_module(f"mixkd_plugin.tools.{COMMANDS[name][0]}.command")
+    tool.build_parser().parse_args(words)
+
+
+def test_documented_flags_of_fairseq_train_exist():
+    known = {name for _, action in declared() for name in action.option_strings}
+    assert set(re.findall(r"^\| `(--[\w-]+)`", "\n".join(hf_flags()), re.MULTILINE)) <= known
+    named = [(line, re.findall(r"--[a-z][\w-]+", line)) for _, line in lines()]
+    named = [(line, names) for line, names in named if line.startswith("fairseq-train")]
+    assert len(named) >= 4
+    for line, names in named:
+        assert {*names} <= known, line
+
+
+def test_scripts_and_tests_that_documents_name_are_there():
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        named = re.findall(r"\b(?:examples|tests)/[\w/]+\.(?:sh|py|sbatch|yaml)\b", text)
+        assert [name for name in named if not (ROOT / name).exists()] == [], path
+
+
+def test_the_text_for_a_package_index_has_no_links_into_the_project(monkeypatch):
+    given = {}
+    monkeypatch.setattr("setuptools.setup", lambda **words: given.update(words))
+    runpy.run_path(str(ROOT / "setup.py"))
+    text = given["long_description"]
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert len(links) >= 2 and all(link.startswith("http") for link in links)
+    assert "## Your own classifier" in text

@@ -76,15 +76,25 @@ def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> N
         )
 
 
-def check_regression(cfg, regression: bool) -> None:
-    """The task that trained the teacher must have had the same ``--regression-target``."""
-    theirs = [boolean(cfg[section], "regression_target") for section in ("task", "criterion")]
-    theirs = [value for value in theirs if value is not None]
-    if theirs and any(theirs) != regression:
-        kinds = {True: "regression (--regression-target)", False: "classification"}
-        raise ValueError(
-            f"it was trained for {kinds[not regression]}, this run is {kinds[regression]}"
-        )
+REGRESSION, MULTI_LABEL = "regression (--regression-target)", "several labels (--multi-label)"
+ONE_LABEL = "classification (one class for each text)"
+
+
+def kind_of(cfg) -> Optional[str]:
+    """The kind of label of a task and its criterion, by their settings; None if these lack it."""
+    if boolean(cfg["task"], "multi_label"):
+        return MULTI_LABEL
+    found = [boolean(cfg[section], "regression_target") for section in ("task", "criterion")]
+    known = [value for value in found if value is not None]
+    return (REGRESSION if any(known) else ONE_LABEL) if known else None
+
+
+def check_kind(cfg, regression: bool, multi_label: bool) -> None:
+    """The teacher must have been trained with the same kind of label."""
+    theirs, ours = kind_of(cfg), REGRESSION if regression else ONE_LABEL
+    ours = MULTI_LABEL if multi_label else ours
+    if theirs not in (None, ours):
+        raise ValueError(f"it was trained for {theirs}, this run is {ours}")
 
 
 def layout_settings(data: str) -> Tuple[str, ...]:

@@ -14,7 +14,17 @@ from torch import Tensor
 from ..fingerprints import check_regular
 from .checks import check_special_tokens
 from .safe_load import read_checkpoint
-from .settings import Section, SettingsError, harmless, integer, one_of, sections_of, shown, text
+from .settings import (
+    Section,
+    SettingsError,
+    boolean,
+    harmless,
+    integer,
+    one_of,
+    sections_of,
+    shown,
+    text,
+)
 
 _TYPES = {
     *(torch.float32, torch.float16, torch.bfloat16, torch.float64),
@@ -104,6 +114,8 @@ def sentence_task(
         shorten_method=one_of(section, "shorten_method", _SHORTEN, "none"),
         shorten_data_split_list=text(section, "shorten_data_split_list", ""),
     )
+    if boolean(section, "multi_label"):
+        values["multi_label"] = True
     try:
         full = OmegaConf.structured(FairseqConfig())
         full.task = OmegaConf.merge(OmegaConf.structured(dataclass()), values)

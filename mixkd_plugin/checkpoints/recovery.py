@@ -57,6 +57,8 @@ def settings_of_run(cfg: Any) -> dict[str, Any]:
         values = cfg.get(section) or {}
         values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
         found.update({flag: values.get(key) for key, flag in keys.items()})
+        if section == "task" and values.get("num_classes") is not None:  # else it has no labels
+            found["--multi-label"] = bool(values.get("multi_label"))
         if section == "model":
             found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
             network = values.get("hf_config") or {}  # of --arch mixkd_hf
@@ -261,7 +263,7 @@ _OF_NETWORK = "--hf-model's "
 _OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES)
 _OF_TEXTS = ("--init-token", "--separator-token")
 _OF_HEAD_AND_TEXTS = (
-    *("--pooler-activation-fn", "--num-classes", "--classification-head-name"),
+    *("--pooler-activation-fn", "--num-classes", "--classification-head-name", "--multi-label"),
     *_OF_TEXTS,
 )
 

@@ -31,6 +31,10 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     report_pearson_and_spearman: bool = field(
         default=False, metadata={"help": "log correlations in validation (regression)"}
     )
+    report_average_precision: bool = field(
+        default=False,
+        metadata={"help": "log the mean average precision in validation (--multi-label)"},
+    )
 
     mle_weight: float = field(
         default=1.0, metadata={"help": "weight, >= 0, of L_MLE: labels, clean examples"}
@@ -49,7 +53,7 @@ class MixKDCriterionConfig(SentencePredictionConfig):
         metadata={
             "help": "distance between student and teacher logits: mse, kl (teacher from student), "
             "ce (cross-entropy with the teacher's probabilities), or a registered one; regression "
-            "has mse alone"
+            "has mse alone; --multi-label has kl and ce of each class, averaged"
         },
     )
     distill_temperature: float = field(

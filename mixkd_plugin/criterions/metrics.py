@@ -12,6 +12,7 @@ import torch
 from fairseq.logging import meters, metrics
 from fairseq.logging.meters import safe_round
 from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 
@@ -21,6 +22,17 @@ def count(found: Tensor, rows: Optional[Tensor] = None) -> Tensor:
     Here and below, ``rows`` (n,) is a mask of the examples to count; None: all.
     """
     return (found if rows is None else found & rows).sum()
+
+
+def predict(logits: Tensor, multi_label: bool) -> Tensor:
+    """Class of each example (n,); of several labels (n, C), True for a probability above 1/2."""
+    return logits > 0 if multi_label else logits.argmax(dim=1)
+
+
+def equal_rows(predictions: Tensor, others: Tensor) -> Tensor:
+    """(n,) True where an example's class, or all of its labels, are equal."""
+    equal = predictions == others
+    return equal if equal.dim() == 1 else equal.all(dim=1)
 
 
 def confusion_counts(
@@ -66,6 +78,28 @@ def f1_score(counts: np.ndarray) -> float:
     hits, sizes = counts.reshape(2, -1)
     known = sizes > 0
     return float(np.mean(2 * hits[known] / sizes[known])) if known.any() else 0.0
+
+
+def label_counts(predictions: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    """(2 * C,) of several labels, (n, C) each: hits, then targeted plus predicted of each class."""
+    predictions, targets = predictions.bool(), targets.bool()
+    if rows is not None:
+        predictions, targets = predictions & rows[:, None], targets & rows[:, None]
+    return torch.cat([(predictions & targets).sum(0), predictions.sum(0) + targets.sum(0)])
+
+
+def micro_f1_score(counts: np.ndarray) -> float:
+    """F1 of all classes together, from :func:`label_counts`; :func:`f1_score` is the macro F1."""
+    return f1_score(counts.reshape(2, -1).sum(axis=1))
+
+
+def mean_average_precision(values: np.ndarray) -> float:
+    """The mean over C classes of values (n, 2 * C), logits and then labels of 0 and 1.
+
+    A class that no example has is left out; nan without any other.
+    """
+    columns = [(t, s) for s, t in zip(*np.split(values.T, 2)) if t.any()]
+    return float(np.mean([average_precision_score(*c) for c in columns])) if columns else math.nan
 
 
 class ConcatTensorMeter(meters.ConcatTensorMeter):
@@ -140,22 +174,40 @@ def log_f1(counts: Tensor) -> None:
     _log_percent("acc_and_f1", lambda m: (float(m["accuracy"].avg) / 100 + f1_score(total(m))) / 2)
 
 
+def log_label_f1(counts: Tensor) -> None:
+    """Add a batch's :func:`label_counts`; log micro and macro F1 of all so far, in percent."""
+    total = _accumulate("_label_counts", counts)
+    _log_percent("micro_f1", lambda m: micro_f1_score(total(m)))
+    _log_percent("macro_f1", lambda m: f1_score(total(m)))
+
+
+def log_average_precision(values: List[Tensor]) -> None:
+    """Add :func:`correlation_values` of batches; log the mean average precision, in percent."""
+    known = _collect("_scores", values)
+    _log_percent("mean_average_precision", lambda m: mean_average_precision(known(m)))
+
+
 def log_correlations(values: List[Tensor]) -> None:
     """Add :func:`correlation_values` of batches; log correlations over all so far, in percent."""
-    for aggregator in metrics.get_active_aggregators():
-        if "_values" not in aggregator:
-            aggregator.add_meter("_values", ConcatTensorMeter(), 10)
-        elif not isinstance(aggregator["_values"], ConcatTensorMeter):  # of a checkpoint
-            OrderedDict.__setitem__(aggregator, "_values", ConcatTensorMeter())
-        aggregator["_values"].update(torch.cat(values).cpu())
+    known = _collect("_values", values)
 
     def score(m, *kinds):
-        known = m["_values"].tensor.double().numpy()  # scipy sums in the type of its input
-        return sum(mean_correlation(kind, known) for kind in kinds) / len(kinds)
+        return sum(mean_correlation(kind, known(m)) for kind in kinds) / len(kinds)
 
     _log_percent("pearson", lambda m: score(m, pearsonr))
     _log_percent("spearman", lambda m: score(m, spearmanr))
     _log_percent("pearson_and_spearman", lambda m: score(m, pearsonr, spearmanr))
+
+
+def _collect(name: str, values: List[Tensor]):
+    """Add all values to the meter ``name``; return a function that reads them, in float64."""
+    for aggregator in metrics.get_active_aggregators():
+        if name not in aggregator:
+            aggregator.add_meter(name, ConcatTensorMeter(), 10)
+        elif not isinstance(aggregator[name], ConcatTensorMeter):  # of a checkpoint
+            OrderedDict.__setitem__(aggregator, name, ConcatTensorMeter())
+        aggregator[name].update(torch.cat(values).cpu())
+    return lambda m: m[name].tensor.double().numpy()  # scipy sums in the type of its input
 
 
 def _accumulate(name: str, counts: Tensor):

@@ -16,6 +16,7 @@ from ..fairseq_fixes.refused_flags import check_best_metric
 from ..losses import (
     TERMS,
     LossWeights,
+    binary_cross_entropy,
     cross_entropy,
     distance,
     labelled_rows,
@@ -32,7 +33,7 @@ from .config import MixKDCriterionConfig
 class Labels(NamedTuple):
     """Labels of R sequences.
 
-    targets: class indices (R,), or regression targets (R, C); 0 without a label
+    targets: class indices (R,), or regression targets or several labels (R, C); 0 without a label
     labelled_mask: (R,) True with a label; None: all have one
     """
 
@@ -59,7 +60,7 @@ class MixKDCriterion(SentencePredictionCriterion):
             )
         if not OmegaConf.is_config(cfg):
             cfg = OmegaConf.structured(cfg)
-        check_criterion_flags(cfg, task.cfg.mixup_ratio)
+        check_criterion_flags(cfg, task.cfg.mixup_ratio, task.cfg.multi_label)
         if task.trains:
             check_distance(cfg)
         super().__init__(cfg, task)
@@ -69,7 +70,9 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.report_mcc = cfg.report_mcc
         self.report_acc_and_f1 = cfg.report_acc_and_f1
         self.report_pearson_and_spearman = cfg.report_pearson_and_spearman
+        self.report_average_precision = cfg.report_average_precision
         self.num_classes = task.cfg.num_classes
+        self.multi_label = task.cfg.multi_label
         self.unlabelled = task.cfg.unlabelled_examples == "allow"
         if not self.regression_target:
             labels = task.label_dictionary
@@ -91,9 +94,12 @@ class MixKDCriterion(SentencePredictionCriterion):
             if self.report_pearson_and_spearman:
                 names |= {"pearson", "spearman", "pearson_and_spearman"}
             return names
-        names |= {"accuracy", "ece"}
+        names.add("accuracy")
         if self.task.cfg.teacher_path:
             names |= {"teacher_accuracy", "agreement"}
+        names |= {"micro_f1", "macro_f1"} if self.multi_label else {"ece"}
+        if self.report_average_precision:
+            names.add("mean_average_precision")
         if self.report_mcc:
             names.add("mcc")
         if self.report_acc_and_f1:
@@ -121,7 +127,8 @@ class MixKDCriterion(SentencePredictionCriterion):
         losses.update(extra)
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]
-        sample_size = labels.targets.numel()
+        # fairseq's is the number of targets; the loss of several labels is a mean over classes
+        sample_size = len(labels.targets) if self.multi_label else labels.targets.numel()
         logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
         logging_output.update(
             loss=loss.data,
@@ -195,16 +202,16 @@ class MixKDCriterion(SentencePredictionCriterion):
         return (logits, None) if mix is None else mix.split_logits(logits)
 
     def _labels(self, sample) -> Labels:
-        shape = (-1, self.num_classes) if self.regression_target else (-1,)
-        targets = sample["target"].view(shape)
-        if self.regression_target:
+        of_classes = not (self.regression_target or self.multi_label)
+        targets = sample["target"].view((-1,) if of_classes else (-1, self.num_classes))
+        if not of_classes:
             targets = targets.float()
         mask = labelled_rows(targets) if self.unlabelled else None
         return Labels(zero_unless(mask, targets), mask)
 
     def _mixed_labels(self, labels: Labels, partners: Labels, lam: Tensor) -> Labels:
         """Soft labels of the mixes, with a mask of mixes of two labelled examples."""
-        num_classes = None if self.regression_target else self.num_classes
+        num_classes = self.num_classes if labels.targets.dim() == 1 else None
         targets = mix_targets(labels.targets, partners.targets, lam, num_classes)
         if labels.labelled_mask is None:
             return Labels(targets, None)
@@ -212,23 +219,29 @@ class MixKDCriterion(SentencePredictionCriterion):
         return Labels(targets, labels.labelled_mask.repeat(ratio) & partners.labelled_mask)
 
     def _label_loss(self, logits: Tensor, labels: Labels) -> Tensor:
+        if self.multi_label:
+            return binary_cross_entropy(logits, *labels)
         return (squared_error if self.regression_target else cross_entropy)(logits, *labels)
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.regression_target:
             return squared_error(student, teacher)
-        return distance(self.distance, student, teacher, self.temperature)
+        return distance(self.distance, student, teacher, self.temperature, self.multi_label)
 
     def _statistics(self, logits, teacher_logits, labels: Labels, training: bool) -> dict:
-        """The inputs of metrics: sums, and for correlations every value."""
+        """The inputs of metrics: sums, and for correlations and average precision every value."""
         targets, mask = labels
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
             return {"values": quality.correlation_values(logits, targets, mask)}
-        predictions = logits.argmax(dim=1)
-        output = {"ncorrect": quality.count(predictions == targets, mask)}
-        if not training:
+        predictions = quality.predict(logits, self.multi_label)
+        output = {"ncorrect": quality.count(quality.equal_rows(predictions, targets), mask)}
+        if self.multi_label:
+            output["label_counts"] = quality.label_counts(predictions, targets, mask)
+            if self.report_average_precision and not training:
+                output["scores"] = quality.correlation_values(logits, targets, mask)
+        elif not training:
             output["calibration"] = quality.calibration_gaps(logits, targets, mask)
         if self.report_mcc or self.report_acc_and_f1:
             confusion = quality.confusion_counts(predictions, targets, self.num_classes, mask)
@@ -237,14 +250,16 @@ class MixKDCriterion(SentencePredictionCriterion):
             if self.report_acc_and_f1:
                 output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
         if teacher_logits is not None:
-            teacher_predictions = teacher_logits.argmax(dim=1)
-            output["teacher_ncorrect"] = quality.count(teacher_predictions == targets, mask)
-            output["agreed"] = quality.count(predictions == teacher_predictions)
+            taught = quality.predict(teacher_logits, self.multi_label)
+            output["teacher_ncorrect"] = quality.count(quality.equal_rows(taught, targets), mask)
+            output["agreed"] = quality.count(quality.equal_rows(predictions, taught))
         return output
 
     def logging_outputs_can_be_summed(self) -> bool:
         """False if a validation logs every value: processes then exchange them without sums."""
-        return self.training or not self.report_pearson_and_spearman
+        return self.training or not (
+            self.report_pearson_and_spearman or self.report_average_precision
+        )
 
     @staticmethod
     def reduce_metrics(logging_outputs) -> None:
@@ -280,5 +295,9 @@ class MixKDCriterion(SentencePredictionCriterion):
             quality.log_mcc(total("confusion"))
         if "f1_counts" in logged:
             quality.log_f1(total("f1_counts"))
+        if "label_counts" in logged:
+            quality.log_label_f1(total("label_counts"))
+        if "scores" in logged:
+            quality.log_average_precision([o["scores"] for o in logging_outputs if "scores" in o])
         if "values" in logged:
             quality.log_correlations([o["values"] for o in logging_outputs if "values" in o])

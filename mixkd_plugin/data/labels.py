@@ -1,8 +1,8 @@
 """Reading and checking the labels of a split, and checking its texts.
 
 An example without a label has the class symbol ``<unk>``, or ``nan`` for each regression
-target. fairseq also reads any unknown symbol, such as a misspelt label, as ``<unk>``: so neither
-counts as "no label" unless ``unlabelled`` is true.
+target or each of several labels. fairseq also reads any unknown symbol, such as a misspelt label,
+as ``<unk>``: so neither counts as "no label" unless ``unlabelled`` is true.
 """
 
 import logging
@@ -14,7 +14,7 @@ import numpy as np
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
-from ..fingerprints import INPUTS
+from ..fingerprints import INPUTS, class_names
 from ..losses import LossWeights
 
 logger = logging.getLogger(__name__)
@@ -120,14 +120,14 @@ def _tokens(dataset) -> Iterator[np.ndarray]:
         yield from (np.asarray(part[i], dtype=np.int64) for i in range(len(part)))
 
 
-def read_regression_targets(
-    data: str, split: str, num_targets: int, unlabelled: bool
+def read_values(
+    data: str, split: str, num_targets: int, unlabelled: bool, multi_label: bool
 ) -> np.ndarray:
     """Targets of every example of a split, (n, num_targets), each checked; nan without a label.
 
     Raises:
         ValueError: where the file is missing, or a line has another number of values than
-            ``--num-classes``, or one that is not a finite number.
+            ``--num-classes``, or one that is not a finite number, or of ``multi_label`` not 0 or 1.
     """
     path = os.path.join(data, "label", f"{split}.label")
     if not os.path.exists(path):
@@ -140,12 +140,12 @@ def read_regression_targets(
             except ValueError:
                 values = []
             none = bool(values) and bool(np.isnan(values).all())
-            if len(values) != num_targets or not (
-                np.isfinite(values).all() or (none and unlabelled)
-            ):
+            allowed = np.isin(values, (0, 1)) if multi_label else np.isfinite(values)
+            if len(values) != num_targets or not (allowed.all() or (none and unlabelled)):
+                kind = f"finite number{'s' if num_targets > 1 else ''}"
                 raise ValueError(
-                    f"{path}, line {number}: {line.strip()!r} is not {num_targets} finite number"
-                    f"{'s' if num_targets > 1 else ''} (--num-classes {num_targets})"
+                    f"{path}, line {number}: {line.strip()!r} is not {num_targets} "
+                    f"{'times 0 or 1' if multi_label else kind} (--num-classes {num_targets})"
                     f"{_HINT if none else ''}"
                 )
             targets.append(values)
@@ -159,19 +159,26 @@ def read_targets(
     num_classes: int,
     combine: bool,
     unlabelled: bool = False,
+    multi_label: bool = False,
 ) -> np.ndarray:
-    """Class of each example, (n,), or its targets, (n, num_classes), where ``labels`` is None.
+    """Class of each example, (n,), or its targets, (n, num_classes), for regression, where
+    ``labels`` is None, and for ``multi_label``.
 
     Checks both. Where ``unlabelled`` allows examples without a label, those have :data:`NO_CLASS`,
     or nan.
     """
-    if labels is not None:
+    if labels is not None and not multi_label:
         return read_class_labels(data, split, labels, num_classes, combine, unlabelled)
-    return read_regression_targets(data, split, num_classes, unlabelled)
+    if labels is not None and len(class_names(labels)) != num_classes:
+        raise ValueError(
+            f"--num-classes must be {len(class_names(labels))}, the classes of {data}/label/"
+            f"dict.txt, with --multi-label, got {num_classes}"
+        )
+    return read_values(data, split, num_classes, unlabelled, multi_label)
 
 
 def class_ids(targets: np.ndarray) -> np.ndarray:
-    """Class of each example, (n,), or 0 for regression; :data:`NO_CLASS` without a label."""
+    """Class of each example, (n,), or 0 for targets (n, C); :data:`NO_CLASS` without a label."""
     if targets.ndim == 1:
         return targets
     return np.where(np.isnan(targets).any(axis=1), NO_CLASS, 0)

@@ -5,6 +5,7 @@ that extends fairseq's ``BaseWrapperDataset`` may add to batches, but not change
 """
 
 import copy
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -13,6 +14,25 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from .mixup_dataset import MixupDataset
 
 CHECKED = 32  # examples
+
+
+class WithColumn(BaseWrapperDataset):
+    """A split whose batches also have ``name``: the examples of another dataset, collated by it."""
+
+    def __init__(self, dataset: FairseqDataset, name: str, column: FairseqDataset):
+        super().__init__(dataset)
+        self.column = column
+        self._name = name
+        self._key = f"{name} of the example"  # the dataset's own examples may have ``name``
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        return {**self.dataset[index], self._key: self.column[index]}
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        batch = self.dataset.collater(samples)
+        if samples:
+            batch[self._name] = self.column.collater([sample[self._key] for sample in samples])
+        return batch
 
 
 def unwrapped(dataset: FairseqDataset) -> MixupDataset:

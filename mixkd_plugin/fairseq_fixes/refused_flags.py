@@ -69,7 +69,7 @@ def check_model_flags(model: Any) -> None:
 
 _HIGHER_IS_BETTER = {
     "accuracy", "agreement", "mcc", "f1", "acc_and_f1", "pearson", "spearman",
-    "pearson_and_spearman",
+    "pearson_and_spearman", "micro_f1", "macro_f1", "mean_average_precision",
 }  # fmt: skip
 
 

@@ -37,12 +37,14 @@ class Folder(NamedTuple):
     has_head: whether the head is the folder's, not random
     names: of the classes; None where the folder has none, or for regression
     regression: whether it was trained for one
+    multi_label: whether it was trained for several labels for a text
     """
 
     model: MixKDHFModel
     has_head: bool
     names: Optional[List[str]]
     regression: bool
+    multi_label: bool
 
 
 def layout_of(folder: str) -> Dict[str, Optional[int]]:
@@ -82,6 +84,8 @@ def read_as_checkpoint(
     elif labels is not None:
         logger.warning("%s: its classes have no names (id2label): not compared", folder)
     task = {"_name": "sentence_prediction", "regression_target": found.regression, **layout}
+    if found.multi_label:
+        task.update(_name="mixkd_sentence_prediction", multi_label=True)
     network = {"_name": "mixkd_hf", "hf_config": plain_config(found.model.network.config)}
     return {
         "cfg": {"model": network, "task": task, "criterion": {"_name": None}},
@@ -107,12 +111,6 @@ def read_folder(
     """
     files_of(folder)
     config = read_config(folder)
-    problem = getattr(config, "problem_type", None)
-    if problem == "multi_label_classification" and not encoder_only:
-        raise ValueError(
-            f"problem_type must be single_label_classification or regression, got {problem}: "
-            "several labels for a text are not supported"
-        )
     with quiet(), torch.random.fork_rng(devices=[]):
         symbols = read_symbols(folder, config)
         rows = symbols.indices(dictionary, part=encoder_only)
@@ -133,8 +131,11 @@ def read_folder(
     model.register_classification_head(head, parts.last.out_features)
     model.classification_heads[head].out_proj = parts.last
     _check_logits(model.eval(), head, probes, wanted)
-    regression = problem == "regression" or parts.last.out_features == 1
-    return Folder(model, has_head, None if regression else _class_names(config), regression)
+    problem = getattr(config, "problem_type", None)
+    several = problem == "multi_label_classification"
+    regression = problem == "regression" or (parts.last.out_features == 1 and not several)
+    names = None if regression else _class_names(config)
+    return Folder(model, has_head, names, regression, several)
 
 
 def _load(folder: str, config: Any, encoder_only: bool) -> Tuple[nn.Module, bool]:

@@ -117,9 +117,9 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--student-init-path",
             metavar="FILE",
-            help="checkpoint of the same width, with as many layers or more, from which the "
-            "student begins: embeddings, some of the layers, and the classification head where "
-            "shapes agree",
+            help="checkpoint of the same width or wider, with as many layers or more, from which "
+            "the student begins: embeddings, some of the layers, and the classification head where "
+            "classes agree; of a wider one, the principal components of its hidden states",
         )
         parser.add_argument(
             "--student-init-layers",

@@ -88,7 +88,7 @@ def build(
             extended["inner_dim"] = dense.size(0)
     given = set(weights)
     try:
-        with _random_states_kept(), no_larger_than(weights):
+        with random_states_kept(), no_larger_than(weights):
             model = kind.build_model(_configuration(kind, settings, weights, task), task)
             model.register_classification_head(head, num_classes, **extended)
             model.load_state_dict(weights, strict=True)  # which converts old names
@@ -173,7 +173,7 @@ def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
 
 
 @contextlib.contextmanager
-def _random_states_kept() -> Iterator[None]:
+def random_states_kept() -> Iterator[None]:
     """Building a model draws equal numbers each time, and does not change training's."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):

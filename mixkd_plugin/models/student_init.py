@@ -1,4 +1,4 @@
-"""Initialise a student from a deeper checkpoint of the same width."""
+"""Initialise a student from a deeper checkpoint, of the same width or wider."""
 
 import logging
 import re
@@ -10,13 +10,16 @@ from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
 from torch import Tensor, zeros_like
 
-from ..checkpoints.checks import is_finite, other_dictionary
+from ..checkpoints.checks import heads_of, is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..modules.token_types import TABLE
-from .rebuild import model_class
+from .mixkd_roberta import MixKDRobertaModel
+from .narrow import SIZES, check_narrow, narrow
+from .rebuild import model_class, random_states_kept
 from .roberta_settings import roberta_settings
 from .select_layers import select_layers
+from .size_guard import no_larger_than
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ ENCODER = (
     *("no_token_positional_embeddings", "layer_norm_eps"),
 )
 HEAD = ("pooler_activation_fn",)
+HEADS = "classification_heads."
 
 # Weights with a row for each symbol
 WORDS = tuple(
@@ -37,8 +41,10 @@ WORDS = tuple(
 _LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
 
 
-def initialise_student(model, path: str, spec: str) -> None:
+def initialise_student(model, path: str, spec: str) -> bool:
     """Load embeddings, chosen layers and, where shapes agree, heads of ``path`` into ``model``.
+
+    Return whether the checkpoint is wider, so that the weights were computed (:mod:`.narrow`).
 
     Args:
         model: a fairseq RoBERTa with its classification head registered
@@ -54,13 +60,13 @@ def initialise_student(model, path: str, spec: str) -> None:
     except ValueError as error:
         raise ValueError(f"--student-init-path: {error}") from error
     try:
-        _initialise(model, checkpoint, path, spec)
+        return _initialise(model, checkpoint, path, spec)
     except ValueError as error:
         named = str(error).startswith("--")
         raise ValueError(str(error) if named else f"--student-init-path {path}: {error}") from error
 
 
-def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None:
+def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> bool:
     source, dictionary = checkpoint["model"], model.encoder.dictionary
     settings = {"encoder_attention_heads": model.args.encoder_attention_heads}
     settings.update(checkpoint["cfg"]["model"])
@@ -72,15 +78,27 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
     source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
     state = _keep_layers(source, layers)
+    widths = theirs.encoder_embed_dim, model.args.encoder_embed_dim
+    if widths[0] < widths[1]:
+        raise ValueError(
+            f"--encoder-embed-dim must be at most {widths[0]}, the width of --student-init-path "
+            f"{path}, got {widths[1]}"
+        )
+    wider = widths[0] > widths[1]
+    if wider:  # its heads are of another shape than the student's, and fairseq would warn
+        state = {n: value for n, value in state.items() if not n.startswith(HEADS)}
     try:
         model.upgrade_state_dict(state)  # old names; heads that the student lacks or that differ go
     except Exception as error:  # fairseq expects parts that a head may lack
         raise ValueError(f"its weights are not a RoBERTa's ({error!r:.100})") from error
-    _check_settings(theirs, model, path, ENCODER)
+    _check_settings(theirs, model, path, [n for n in ENCODER if not (wider and n in SIZES)])
     words, taken = other_dictionary(path, checkpoint, dictionary), ""
     if words is not None:
         state.update(_rows_by_symbol(state, words, dictionary))
         taken = f", and the embeddings of {len(dictionary)} of its {len(words)} symbols"
+    if wider:
+        source = _narrowed(model, state, source, theirs, path)
+        state.update(source)
     _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
 
     expected = model.state_dict()
@@ -92,9 +110,8 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
                 f"{name} is {tuple(state[name].shape)}, the student's is {tuple(value.shape)}: "
                 "width, vocabulary and --max-positions must be equal"
             )
-        if not (state[name].is_floating_point() and is_finite(state[name])):
-            raise ValueError(f"its {name} is not made of finite numbers")
-        if name.startswith("classification_heads.") and state[name] is source.get(name):
+        _check_numbers(name, state[name])
+        if name.startswith(HEADS) and state[name] is source.get(name):
             _check_settings(theirs, model, path, HEAD)
     for name in sorted(state.keys() - expected.keys()):
         if ".sentence_encoder." in name and not name.endswith(".version"):
@@ -104,6 +121,47 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> None
     logger.info(
         "student initialised from layers %s of %s; token types: %d%s", layers, path, types, taken
     )
+    return wider
+
+
+def _check_numbers(name: str, value: Tensor) -> None:
+    if not (value.is_floating_point() and is_finite(value)):
+        raise ValueError(f"its {name} is not made of finite numbers")
+
+
+def _narrowed(
+    model, state: Dict[str, Tensor], source: Dict[str, Tensor], theirs: Namespace, path: str
+) -> Dict[str, Tensor]:
+    """The student's weights, and its heads' where the checkpoint has them for as many classes."""
+    check_narrow(theirs, model.args, path)
+    ours = model.state_dict()
+    state = {name: w for name, w in state.items() if not name.startswith(HEADS)}
+    args = {**vars(theirs), "encoder_layers": model.args.encoder_layers}
+    try:
+        with random_states_kept(), no_larger_than(source):
+            wide = MixKDRobertaModel.build_model(
+                Namespace(**args), Namespace(source_dictionary=model.encoder.dictionary)
+            ).eval()
+            for name, classes in heads_of(source).items():
+                head = {n: w for n, w in source.items() if n.startswith(f"{HEADS}{name}.")}
+                units = len(head[f"{HEADS}{name}.out_proj.weight"].T)
+                if len(ours.get(f"{HEADS}{name}.out_proj.weight", ())) == classes and (
+                    units >= model.args.encoder_embed_dim
+                ):
+                    wide.register_classification_head(name, classes, units)
+                    state.update(head)
+            for name in wide.state_dict().keys() & state.keys():
+                _check_numbers(name, state[name])
+            wide.load_state_dict(state)
+    except RuntimeError as error:  # torch's, of names and shapes
+        reason = " ".join(str(error).split())
+        raise ValueError(f"its weights do not fit its settings ({reason:.300})") from error
+    weights, share = narrow(wide, model.args)
+    logger.info(
+        "student narrowed from %d to %d: principal components with %.1f%% of hidden states",
+        *(theirs.encoder_embed_dim, model.args.encoder_embed_dim, 100 * share),
+    )
+    return weights
 
 
 def _rows_by_symbol(

@@ -8,7 +8,7 @@ from fairseq.models import BaseFairseqModel
 from ..checkpoints import recovery
 from ..checkpoints.hf_weights import digest_of_folder
 from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
-from ..distributed import check_equal, raise_on_all_ranks, world_size
+from ..distributed import check_equal, of_first_rank, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fingerprints import digest_of_file
 from ..models.hf_student import initialise_hf_student
@@ -67,9 +67,11 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
     _check_only_one(cfg, path, origin)
     if origin is None:
         with raise_on_all_ranks():
-            initialise_student(model, path, model.args.student_init_layers)
+            narrowed = initialise_student(model, path, model.args.student_init_layers)
             digest = digest_of_file(path)[:16] if world_size() > 1 else None
         check_equal({f"the content of --student-init-path {path}": digest})
+        if narrowed:  # hosts may round differently
+            model.load_state_dict(of_first_rank(model.state_dict()))
 
 
 def begin_hf_student(

@@ -19,6 +19,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
         default=False,
         metadata={"help": "predict --num-classes numbers for each text instead of a class"},
     )
+    multi_label: bool = field(
+        default=False,
+        metadata={
+            "help": "a text has any number of the --num-classes classes: its line of label/SPLIT."
+            "label has 0 or 1 for each"
+        },
+    )
     classification_head_name: str = field(
         default="sentence_classification_head",
         metadata={"help": "name of the classification head of student and teacher"},
@@ -131,8 +138,9 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     unlabelled_examples: ChoiceEnum(["refuse", "allow"]) = field(
         default="refuse",
         metadata={
-            "help": "training examples without a label (<unk>, or nan for regression): refuse them "
-            "as errors, or allow them for the teacher's terms of the loss"
+            "help": "training examples without a label (<unk>; nan for regression and "
+            "--multi-label): refuse them as errors, or allow them for the teacher's terms of the "
+            "loss"
         },
     )
     batch_by_length: ChoiceEnum(["on", "off"]) = field(

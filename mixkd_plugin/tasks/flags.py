@@ -24,6 +24,8 @@ def check_task_flags(cfg) -> None:
     rule = "> 0 (--mixup-ratio 0 turns mixing off)"
     _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
     _check(ratio >= 0, "mixup_ratio", ratio, ">= 0")
+    if cfg.multi_label and cfg.regression_target:
+        raise ValueError("--multi-label must be given without --regression-target, got both")
     period = cfg.mixup_period
     _check(period >= 0, "mixup_period", period, ">= 0 epochs (0: new mixes every epoch)")
     seconds = cfg.rendezvous_timeout
@@ -90,7 +92,7 @@ def check_data_folder(folder: str) -> None:
         )
 
 
-def check_criterion_flags(cfg, mixup_ratio: int) -> None:
+def check_criterion_flags(cfg, mixup_ratio: int, multi_label: bool) -> None:
     """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
     weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
     for term, weight in weights._asdict().items():
@@ -105,15 +107,16 @@ def check_criterion_flags(cfg, mixup_ratio: int) -> None:
             f"--mixup-ratio 0 leaves no mixed examples for {mixed}: set the weight to 0, or the "
             "ratio to 1 or more"
         )
-    if cfg.regression_target:
-        wrong, needs = ("report_mcc", "report_acc_and_f1"), "without"
-    else:
-        wrong, needs = ("report_pearson_and_spearman",), "with"
-    for name in wrong:
-        if cfg[name]:
-            raise ValueError(
-                f"--{name.replace('_', '-')} must be given {needs} --regression-target"
-            )
+    needed = {  # kind of label of each metric
+        **dict.fromkeys(("report_mcc", "report_acc_and_f1"), "one class for each text"),
+        "report_pearson_and_spearman": "--regression-target",
+        "report_average_precision": "--multi-label",
+    }
+    kind = "--regression-target" if cfg.regression_target else "one class for each text"
+    kind = "--multi-label" if multi_label else kind
+    for name, needs in needed.items():
+        if cfg[name] and needs != kind:
+            raise ValueError(f"--{name.replace('_', '-')} must be given with {needs}, got {kind}")
 
 
 def check_distance(cfg) -> None:

@@ -5,13 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
 
-from fairseq.data import Dictionary, FairseqDataset
+from fairseq.data import Dictionary, FairseqDataset, RawLabelDataset
 from omegaconf import OmegaConf
 
 from ..data.labels import check_some_labelled, class_ids, read_targets
 from ..data.mixup_dataset import MixupDataset, PlanDrawer
 from ..data.mixup_kinds import TokenMixer
 from ..data.mixup_plan import draw_plan, stratified_subset
+from ..data.wrappers import WithColumn
 from ..fairseq_fixes.random_crop import draw_crops_apart
 from ..losses import TERMS, LossWeights
 from ..teacher.teacher_data import TeacherData
@@ -56,13 +57,22 @@ def load_split(
     training = split == cfg.train_subset
     unlabelled = cfg.unlabelled_examples == "allow"
     may_lack = unlabelled and training
-    targets = read_targets(cfg.data, split, labels, cfg.num_classes, combine, may_lack)
+    targets = read_targets(
+        cfg.data, split, labels, cfg.num_classes, combine, may_lack, cfg.multi_label
+    )
     classes = class_ids(targets)
     _check_second_texts(cfg.data, split)
     try:
         dataset = load()
     except Exception as error:  # inputs are missing, damaged, or fewer than labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    if cfg.multi_label:
+        if len(dataset) != len(targets):
+            raise ValueError(
+                f"{cfg.data}/label/{split}.label must have a line for each of the {len(dataset)} "
+                f"examples, got {len(targets)}"
+            )
+        dataset = WithColumn(dataset, "target", RawLabelDataset(targets.tolist()))
     draw_crops_apart(dataset)
     lengths = dataset.sizes[0]
     if teacher_data is not None:

@@ -59,7 +59,7 @@ class TeacherSetup:
         else:
             reads = TeacherInput(cfg.data, self._dictionary, cfg.init_token, cfg.separator_token)
         required = TeacherRequirements(
-            reads, labels, cfg.classification_head_name, cfg.num_classes, longest
+            reads, labels, cfg.classification_head_name, cfg.num_classes, longest, cfg.multi_label
         )
         device = next(student.parameters()).device
         dtype = _dtype(cfg, device)
@@ -76,6 +76,8 @@ class TeacherSetup:
                 "separator_token": reads.separator_token,
                 **fingerprint(reads.dictionary, labels),
             }
+            if cfg.multi_label:
+                settings["multi_label"] = True
             digests = [files.digests[path] for path in files.paths]
             cache = LogitsCache(
                 cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)

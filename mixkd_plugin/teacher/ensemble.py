@@ -51,6 +51,7 @@ class TeacherRequirements(NamedTuple):
     head: str
     num_classes: int
     longest: int  # tokens of the longest example
+    multi_label: bool = False
 
 
 class TeacherEnsemble:
@@ -189,7 +190,7 @@ def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     cfg = state["cfg"]
     with _named(path, expected):
         model_class(cfg["model"])
-        checks.check_regression(cfg, labels is None)
+        checks.check_kind(cfg, labels is None, expected.multi_label)
         checks.check_head(state["model"], expected.head, expected.num_classes)
         checks.check_layout(cfg, reads)
         checks.check_inputs(state, reads.data)

@@ -8,10 +8,10 @@ import contextlib
 import logging
 import os
 from argparse import Namespace
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from fairseq.data import BaseWrapperDataset, Dictionary, FairseqDataset
+from fairseq.data import Dictionary, FairseqDataset
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf
 
@@ -20,6 +20,7 @@ from ..checkpoints.checks import check_dictionaries
 from ..checkpoints.hf_weights import folder_of
 from ..checkpoints.settings import integer
 from ..data.labels import check_texts, class_ids, read_targets
+from ..data.wrappers import WithColumn
 from ..fingerprints import (
     FILE,
     INPUTS,
@@ -93,7 +94,7 @@ def _layout_of(path: str) -> Layout:
         raise ValueError(f"--teacher-path {path}: {error}") from error
 
 
-class WithTeacherTokens(BaseWrapperDataset):
+class WithTeacherTokens(WithColumn):
     """A split whose batches have ``teacher_tokens``, (B, T'): the same texts, for the teacher.
 
     Args:
@@ -102,21 +103,11 @@ class WithTeacherTokens(BaseWrapperDataset):
     """
 
     def __init__(self, dataset: FairseqDataset, tokens: FairseqDataset):
-        super().__init__(dataset)
-        self._tokens = tokens
+        super().__init__(dataset, "teacher_tokens", tokens)
 
     @property
     def teacher_lengths(self) -> np.ndarray:
-        return np.asarray(self._tokens.sizes)
-
-    def __getitem__(self, index: int) -> Dict[str, Any]:
-        return {**self.dataset[index], "teacher_tokens": self._tokens[index]}
-
-    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        batch = self.dataset.collater(samples)
-        if samples:
-            batch["teacher_tokens"] = self._tokens.collater([s["teacher_tokens"] for s in samples])
-        return batch
+        return np.asarray(self.column.sizes)
 
 
 class TeacherData:
@@ -135,6 +126,7 @@ class TeacherData:
         self.folder: str = cfg.teacher_data
         self._flag = f"--teacher-data {self.folder}"
         self._student: str = cfg.data
+        self._multi_label: bool = cfg.multi_label
         check_dictionaries(self._flag, self.folder, labels is None)
         settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
         settings.update(layout._asdict(), data=self.folder)
@@ -185,7 +177,9 @@ class TeacherData:
             check_texts(self.folder, split, self._task.dictionary, combine)
             loaded = self._task.load_dataset(split, combine)
             classes = self._task.cfg.num_classes
-            theirs = read_targets(self.folder, split, self._labels, classes, combine, unlabelled)
+            theirs = read_targets(
+                self.folder, split, self._labels, classes, combine, unlabelled, self._multi_label
+            )
             self._check_labels(targets, theirs)
             self._check_texts(split, combine)
         return WithTeacherTokens(dataset, loaded.defn["net_input.src_tokens"])
@@ -212,7 +206,7 @@ class TeacherData:
             )
 
     def _shown(self, target) -> str:
-        if self._labels is None:
+        if np.ndim(target):
             return " ".join(f"{value:g}" for value in target)
         return repr(self._labels[target + self._labels.nspecial])
 

@@ -19,6 +19,9 @@ REPORTS = ("report_acc_and_f1", "report_mcc")
 # Key of a measure: heading and format.
 QUALITY = {
     "accuracy": ("accuracy, %", "{:.1f}"),
+    "micro_f1": ("micro F1, %", "{:.1f}"),
+    "macro_f1": ("macro F1, %", "{:.1f}"),
+    "mean_average_precision": ("mean average precision, %", "{:.1f}"),
     "f1": ("F1, %", "{:.1f}"),
     "mcc": ("MCC, %", "{:.1f}"),
     "pearson": ("Pearson, %", "{:.1f}"),
@@ -134,8 +137,18 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
         kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
         targets = targets.view(-1, classes)
         return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
-    predictions, targets = outputs.argmax(dim=1), targets.flatten()
+    predictions = metrics.predict(outputs, one.multi_label)
+    targets = targets.view(-1, classes) if one.multi_label else targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
+    if one.multi_label:
+        counts = metrics.label_counts(predictions, targets).numpy()
+        values = metrics.correlation_values(outputs, targets).double().numpy()
+        return {
+            "micro_f1": 100 * metrics.micro_f1_score(counts),
+            "macro_f1": 100 * metrics.f1_score(counts),
+            "mean_average_precision": 100 * metrics.mean_average_precision(values),
+            **result,
+        }
     confusion = metrics.confusion_counts(predictions, targets, classes)
     if "report_acc_and_f1" in reports:
         dictionary = one.task.label_dictionary
@@ -149,10 +162,12 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
 
 
 def teacher_agreement(loaded: Loaded, outputs: Tensor, taught: Tensor) -> dict[str, float]:
-    """Share of examples with the teacher's class; for regression, correlation of the scores."""
+    """Share of examples with the teacher's class, or all of its labels; for regression, correlation
+    of the scores."""
     if loaded.task.cfg.regression_target:
         return {"correlation": _correlation(metrics.pearsonr, outputs, taught)}
-    return {"agreement": _percent_equal(outputs.argmax(dim=1), taught.argmax(dim=1))}
+    both = (metrics.predict(logits, loaded.multi_label) for logits in (outputs, taught))
+    return {"agreement": _percent_equal(*both)}
 
 
 def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
@@ -162,7 +177,7 @@ def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
 
 
 def _percent_equal(a: Tensor, b: Tensor) -> float:
-    return 100 * (a == b).double().mean().item()
+    return 100 * metrics.equal_rows(a, b).double().mean().item()
 
 
 # --- speed ---

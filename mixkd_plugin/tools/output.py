@@ -138,3 +138,10 @@ def _sentence(error: Exception, folder: str) -> str | None:
     elif not any(word in str(error) for word in WORDS):
         return None
     return f"{folder} cannot be written: {error}"
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

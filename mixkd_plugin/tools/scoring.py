@@ -29,7 +29,7 @@ from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
 
 # Settings that must be equal in all checkpoints that are compared.
-SHARED_SETTINGS = ("num_classes", "regression_target")
+SHARED_SETTINGS = ("num_classes", "regression_target", "multi_label")
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's
 
 Batch = dict[str, Any]
@@ -44,6 +44,17 @@ class Loaded(NamedTuple):
     @property
     def data(self) -> str:
         return self.task.cfg.data
+
+    @property
+    def multi_label(self) -> bool:
+        return bool(self.task.cfg.get("multi_label"))  # fairseq's own task lacks it
+
+    @property
+    def problem_type(self) -> str:
+        """Its kind of label, by the name in transformers."""
+        if self.task.cfg.regression_target:
+            return "regression"
+        return f"{'multi' if self.multi_label else 'single'}_label_classification"
 
     @property
     def reads(self) -> tuple:
@@ -189,7 +200,7 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
     layout = layout_settings(first.data)
     for name, other in others:
         for key in SHARED_SETTINGS + (layout if first.data == other.data else ()):
-            ours, theirs = first.task.cfg[key], other.task.cfg[key]
+            ours, theirs = (one.task.cfg.get(key, False) for one in (first, other))
             if ours != theirs:
                 flag = f"--{key.replace('_', '-')}"
                 raise ValueError(

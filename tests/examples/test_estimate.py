@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel, base_architecture
 from toy import ROOT
 
-FOLDER = ROOT / "examples" / "multi_node"
+FOLDER = ROOT / "examples" / "many_gpus"
 
 
 def test_parameters_are_those_of_fairseqs_model():

@@ -224,6 +224,7 @@ def test_a_package_that_cannot_be_imported_is_one_sentence(tmp_path):
     import_user_dir(str(toy.PLUGIN))
 
 
+@pytest.mark.slow
 def test_a_student_of_another_package_is_compared(tmp_path, classification, teacher):
     flags = ["--user-dir", MINE, "--arch", "my_cnn", "--tmkd-weight", 0, "--max-update", 2]
     train = ["fairseq_cli.train", *toy.train_flags(classification, tmp_path / "cnn", *flags)]

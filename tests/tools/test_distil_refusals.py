@@ -1,5 +1,6 @@
 """What `distil` refuses, with the flag, its value and a cure, and what it leaves then: nothing."""
 
+import json
 import os
 import shutil
 
@@ -110,3 +111,13 @@ def test_what_the_teacher_cannot_do(case, out, tmp_path):
     thai = "".join(f"สวัสดีครับ {i},{'neg' if i % 2 else 'pos'}\n" for i in range(8))
     train = write(tmp_path / "train.csv", f"sentence,label\n{thai}")
     assert "<unk>" in refused(case, out, train=train)
+
+
+def test_a_teacher_of_several_labels(case, tmp_path):
+    folder = shutil.copytree(case.teacher, tmp_path / "teacher")
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), "problem_type": "multi_label_classification"}
+    path.write_text(json.dumps(config))
+    message = refused(case._replace(teacher=folder), tmp_path / "out")
+    assert "--teacher must be" in message and "several labels" in message
+    assert not (tmp_path / "out").exists()

@@ -26,9 +26,6 @@ def test_other_heads_and_kinds_are_refused_by_name(tmp_path, transformers):
     refused(tmp_path, "got ['BertForQuestionAnswering']: --encoder-only")
     hf_models.make("bert", tmp_path / "hf", transformers, head="TokenClassification")
     refused(tmp_path, "got ['BertForTokenClassification']: --encoder-only")
-    multi = {"problem_type": "multi_label_classification"}
-    hf_models.make("distilbert", tmp_path / "hf", transformers, **multi)
-    refused(tmp_path, "got 'multi_label_classification'")
     hf_models.make("distilbert", tmp_path / "hf", transformers, num_labels=3)
     refused(tmp_path, "--labels must have 3 different names", labels=["a", "b"])
     hf_models.make("distilbert", tmp_path / "hf", transformers, head="")

@@ -66,8 +66,11 @@ def test_flags(tmp_path, classification, flags, message):
     [
         (["--distill-distance", "kl"], "--distill-distance .*, got kl"),
         (["--distill-distance", "ce"], "--distill-distance .*, got ce"),
-        (["--report-mcc"], "--report-mcc must be given without --regression-target"),
-        (["--report-acc-and-f1"], "--report-acc-and-f1 must be given without --regression-target"),
+        (["--report-mcc"], "--report-mcc must be given with one class .*, got --regression-target"),
+        (
+            ["--report-acc-and-f1"],
+            "--report-acc-and-f1 must be given with one class .*, got --regression-target",
+        ),
         (["--num-classes", 2], r"label/(valid|train).label, line 1: .* not 2 finite numbers"),
     ],
 )
@@ -85,7 +88,8 @@ def test_flags_of_regression(tmp_path, regression, flags, message):
         (["--student-init-layers", "0,3"], "--student-init-layers 0,3: layer 3 does not exist"),
         (["--student-init-layers", "0"], "--student-init-layers 0: 1 layers for a student of 2"),
         (["--student-init-layers", "top"], "--student-init-layers must be first.*, got 'top'"),
-        (["--encoder-embed-dim", 48], "--student-init-path .* width"),
+        (["--encoder-embed-dim", 48], "--encoder-embed-dim must be at most 32, .*, got 48"),
+        (["--encoder-embed-dim", 16, "--encoder-attention-heads", 1], "--encoder-attention-heads"),
         (["--encoder-layers", 4], "3 layers of --student-init-path, got 4"),
         (["--max-positions", 32], "--student-init-path .* --max-positions"),
     ],

@@ -4,7 +4,7 @@ import inprocess
 import pytest
 import torch
 import toy
-from refusals import FINE_TUNE, refusal
+from refusals import FINE_TUNE, KD, refusal
 
 from mixkd_plugin.checkpoints import recovery
 
@@ -217,3 +217,14 @@ def test_a_file_with_arguments_alone(tmp_path, run, classification, flag):
         flags += ["--reset-lr-scheduler"]
     inprocess.run_training(toy.train_flags(classification, tmp_path / "new", *flags))
     assert inprocess.checkpoint(tmp_path / "new")["cfg"]["model"].layer_norm_eps == 1e-12
+
+
+def test_a_narrower_student_is_trained_and_resumed(tmp_path, classification, teacher):
+    flags = [*KD, "--teacher-path", teacher, "--student-init-path", teacher, "--max-update", 3]
+    flags += ["--encoder-embed-dim", 16, "--encoder-ffn-embed-dim", 32]
+    flags = toy.train_flags(classification, tmp_path, *flags)
+    assert "student narrowed from 32 to 16" in inprocess.run_training(flags)
+    student = inprocess.checkpoint(tmp_path)["model"]
+    assert student["encoder.sentence_encoder.layers.1.fc1.weight"].shape == (32, 16)
+    log = inprocess.run_training([*flags, "--max-update", 4])
+    assert "narrowed" not in log and "Loaded checkpoint" in log

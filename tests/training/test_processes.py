@@ -166,3 +166,16 @@ def test_only_the_task_leaves_the_language_model_head_out(classification):
     head = {id(p) for n, p in parameters.items() if n.startswith("encoder.lm_head.")}
     assert head - left_out == {id(ours.encoder.sentence_encoder.embed_tokens.weight)}
     assert not hasattr(MixKDRobertaModel.build_model(config.model, task), name)
+
+
+@pytest.mark.slow
+def test_a_narrower_student_is_that_of_one_process(tmp_path, classification, teacher):
+    """legacy_ddp broadcasts no weights itself."""
+    ends = []
+    for count in (1, 2):
+        narrower = ["--student-init-path", teacher, "--encoder-embed-dim", 16]
+        flags = flags_of(classification, tmp_path / str(count), teacher, count, *narrower)
+        toy.processes(count, "fairseq_cli.train", flags, backend="legacy_ddp")
+        ends.append(inprocess.checkpoint(tmp_path / str(count))["model"])
+    for name, parameter in ends[0].items():
+        torch.testing.assert_close(parameter, ends[1][name], rtol=0, atol=1e-6)

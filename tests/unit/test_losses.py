@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mixkd_plugin.losses import DISTANCES, cross_entropy, distance, squared_error
+from mixkd_plugin.losses import (
+    DISTANCES,
+    binary_cross_entropy,
+    cross_entropy,
+    distance,
+    squared_error,
+)
 
 
 @pytest.fixture
@@ -40,6 +46,34 @@ def test_cross_entropy_of_soft_labels_mixes_that_of_indices(logits):
 def test_squared_error_equals_torchs(logits):
     student, target = logits
     torch.testing.assert_close(squared_error(student, target), ((student - target) ** 2).sum())
+
+
+def test_binary_cross_entropy_is_torchs_mean_over_classes(logits):
+    """With mixed labels, and of the chosen rows alone: a nan elsewhere reaches no gradient."""
+    student, _ = logits
+    targets = torch.rand(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.BCEWithLogitsLoss()(student, targets) * 7
+    torch.testing.assert_close(binary_cross_entropy(student, targets), expected)
+    rows = torch.tensor([True, False, True, True, False, True, True])
+    some = torch.nn.BCEWithLogitsLoss()(student[rows], targets[rows]) * 5
+    nan = student.detach().masked_fill(~rows[:, None], math.nan).requires_grad_()
+    loss = binary_cross_entropy(nan, targets.masked_fill(~rows[:, None], math.nan), rows)
+    torch.testing.assert_close(loss, some)
+    torch.testing.assert_close(gradient(loss, nan), gradient(some, student))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_distances_of_several_labels_are_of_each_class(logits, temperature):
+    student, teacher = logits
+    p, q = (torch.distributions.Bernoulli(logits=x / temperature) for x in (teacher, student))
+    kl = torch.distributions.kl_divergence(p, q).mean(dim=1).sum() * temperature**2
+    found = distance("kl", student, teacher, temperature, multi_label=True)
+    torch.testing.assert_close(found, kl)
+    entropy = p.entropy().mean(dim=1).sum() * temperature**2
+    found = distance("ce", student, teacher, temperature, multi_label=True)
+    torch.testing.assert_close(found, kl + entropy)
+    found = distance("mse", student, teacher, multi_label=True)
+    assert found == distance("mse", student, teacher)
 
 
 @pytest.mark.parametrize("kind", ["mse", "kl"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..encode.sources import glue_source
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 from ..texts.columns import find_columns
 from ..texts.examples import NO_CLASS, NO_SCORE, Example, Targets, find_classes, read_examples
 from ..texts.likeness import NUMBER, is_missing

@@ -10,7 +10,7 @@ import torch
 import yaml
 from tabulate import tabulate
 
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 from .data import Data
 from .recipes import AUTO, chosen_recipes
 from .teacher import Teacher

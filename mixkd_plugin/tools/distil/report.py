@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 from .data import Data
 from .plan import Plan
 from .recipes import RECIPES

@@ -17,6 +17,7 @@ from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
+from ..import_hf.head import MULTI_LABEL
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
 from .data import Data
@@ -68,6 +69,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
         longest = layout_of(folder)["max_positions"]
     if args.encoder:
         return Source(folder, kind, 0, None, False, longest)
+    _check_kind(args.teacher, raw.get("problem_type") == MULTI_LABEL)
     named = raw.get("id2label") or {}
     if isinstance(named, dict):
         named = [named[key] for key in sorted(named, key=int)]
@@ -78,9 +80,18 @@ def find_teacher(args: argparse.Namespace) -> Source:
     return Source(folder, kind, outputs, None if unnamed else named, regression, longest)
 
 
+def _check_kind(path: str, multi_label: bool) -> None:
+    if multi_label:
+        raise ValueError(
+            f"--teacher must be trained for one class for each text or a regression, got {path}, "
+            "trained for several labels: encode --multi-label, then fairseq-train distils it"
+        )
+
+
 def _fairseq_source(path: str) -> Source:
     """A checkpoint; its classes are in its data folder, or beside it."""
     state = read_configured(path)
+    _check_kind(path, bool(boolean(state["cfg"]["task"], "multi_label")))
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
     if HEAD not in heads:
         raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")

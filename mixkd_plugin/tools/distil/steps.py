@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...fingerprints import digest_of_file
-from ..study.jobs import atomic_write
+from ..output import atomic_write
 
 TOOLS = "mixkd_plugin.tools"
 _UPDATE = re.compile(r'"num_updates": "?(\d+)')

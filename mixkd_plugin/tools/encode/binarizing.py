@@ -152,17 +152,19 @@ def _first_error(examples: Iterable[Example], tokenizer: Tokenizer, title: str) 
 
 
 def write_labels(examples: Iterable[Example], targets: Targets, folder: str, split: str) -> None:
-    """FOLDER/label/SPLIT: classes numbered in their order, or numbers as text."""
+    """FOLDER/label/SPLIT: classes numbered in their order, or numbers as text; several labels have
+    both the names of classes and numbers."""
     folder = os.path.join(folder, "label")
     os.makedirs(folder, exist_ok=True)
-    if targets.classes is None:
+    dictionary = Dictionary()
+    if targets.classes is not None:
+        for name in targets.classes:
+            dictionary.add_symbol(name)
+        dictionary.save(os.path.join(folder, "dict.txt"))
+    if targets.classes is None or targets.multi_label:
         with open(os.path.join(folder, f"{split}.label"), "w", encoding="utf-8") as file:
             file.writelines(f"{example.label}\n" for example in examples)
         return
-    dictionary = Dictionary()
-    for name in targets.classes:
-        dictionary.add_symbol(name)
-    dictionary.save(os.path.join(folder, "dict.txt"))
     writer = Writer(os.path.join(folder, split), dictionary)
     for example in examples:
         writer.add([dictionary.index(example.label), dictionary.eos()])

@@ -32,8 +32,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
     add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
     add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
-    add("--label", action=_Once, metavar="COLUMN", help="column of the label; A,B: several targets")
+    add(
+        "--label",
+        action=_Once,
+        metavar="COLUMN",
+        help="column of the label; A,B: several targets or classes",
+    )
     add("--regression", action="store_true", help="labels are numbers (default: classes)")
+    add(
+        "--multi-label",
+        action="store_true",
+        help="any number of classes for a text: --label is a column with their names, as in a|b "
+        "(empty: none of them), or a column of 0 and 1 for each class",
+    )
+    add("--label-separator", metavar="TEXT", help="between the names of a text (default: |)")
     add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
     add("--no-header", action="store_true", help="no header: columns are positions from 0")
     add = parser.add_argument_group("for both").add_argument

@@ -16,7 +16,8 @@ Labels are numbered in the order of glue.py or --labels, by default sorted, neve
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
 index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
 <s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
-A missing label, and two labels that look alike, are errors that name the line.
+A missing label, and two labels that look alike, are errors that name the line. With --multi-label
+an empty field is a text with none of the classes.
 """
 
 import math
@@ -114,9 +115,11 @@ def encode(
             write_labels(of_split, targets, data, split)
             no_label = targets.no_label(len(source.columns.labels))
             without = sum(example.label == no_label for example in of_split)
+            no_class = sum({*example.label} == {"0", " "} for example in of_split)
             print(
                 f"{title}: {len(of_split)} examples, "
                 f"{f'{without} of them without a label, ' if without else ''}"
+                f"{f'{no_class} of them with no class, ' if targets.multi_label else ''}"
                 f"{f'{counts.empty} of them with an empty text, ' if counts.empty else ''}"
                 f"{counts.cut} of them cut to {max_tokens} tokens; {bad[split]} lines left out; "
                 f"{shares(counts, source)}",
@@ -198,7 +201,10 @@ def read_splits(
     targets, examples, bad = source.targets, {}, {}
     for split, path in source.files.items():
         table = read_table(path, source.columns, source.kind, skip_bad_lines)
-        targets = targets or Targets(find_classes(table))
+        if targets is None:
+            classes = find_classes(table, source.separator)
+            several = source.separator is not None
+            targets = Targets(classes, multi_label=several, separator=source.separator)
         may_lack = unlabelled and split == "train"
         examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])
@@ -235,4 +241,6 @@ def train_flags(
         flags += " --unlabelled-examples allow"
     if regression:
         flags += " --regression-target"
+    if targets.multi_label:
+        flags += " --multi-label"
     return f"{flags} {source.flags}".strip()

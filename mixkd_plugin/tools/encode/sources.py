@@ -19,6 +19,7 @@ class Source(NamedTuple):
     kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
     flags: str = ""  # of fairseq-train, for metrics
     task: Optional[str] = None  # of GLUE
+    separator: Optional[str] = None  # of several classes in the column of labels
 
     def title(self, split: str) -> str:
         """Name of a split in printed lines."""
@@ -59,11 +60,15 @@ def file_source(
     regression: bool = False,
     header: bool = True,
     kind: Optional[str] = None,
+    multi_label: bool = False,
+    separator: Optional[str] = None,
 ) -> Source:
     """Your own files, with the columns ``texts`` (one or two) and ``labels``.
 
     ``labels`` is one column of classes, numbered in the order of ``classes``, or with
-    ``regression`` the columns of its targets. Without ``header`` columns are positions from 0.
+    ``regression`` the columns of its targets. With ``multi_label`` it is one column of any number
+    of classes with a ``separator`` between (default: |), or a column of 0 and 1 for each class,
+    which ``classes`` may rename. Without ``header`` columns are positions from 0.
 
     Raises:
         ValueError: for a wrong value, with the flag of `encode`.
@@ -72,10 +77,17 @@ def file_source(
         raise ValueError(
             f"--text must be one column, or the two of a pair, got {join_names(texts)}: {HINT}"
         )
-    if len(labels) > 1 and not regression:
+    if len(labels) > 1 and not (regression or multi_label):
         raise ValueError(
-            f"--label must be one column, or with --regression several, got {join_names(labels)}: "
-            f"{HINT}"
+            "--label must be one column, or with --regression or --multi-label several, got "
+            f"{join_names(labels)}: {HINT}"
+        )
+    if multi_label and regression:
+        raise ValueError("--multi-label must be given without --regression, got both")
+    if separator is not None and not (separator.strip() and multi_label and len(labels) == 1):
+        raise ValueError(
+            "--label-separator must be a visible text, for --multi-label with one column of "
+            f"labels, got {separator!r}"
         )
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"--format must be one of {ALLOWED}, got {kind!r}")
@@ -93,9 +105,25 @@ def file_source(
                 f"--labels must be absent with --regression, got {join_names(classes)}"
             )
         targets = Targets(None)
+    elif multi_label and len(labels) > 1:
+        names = check_classes(labels if classes is None else classes, "--labels")
+        if len(names) != len(labels):
+            raise ValueError(
+                f"--labels must name the {len(labels)} columns of --label, got {join_names(names)}"
+            )
+        targets = Targets(names, multi_label=True)
+    elif multi_label:
+        separator = separator or "|"
+        names = None if classes is None else check_classes(classes, "--labels")
+        split = [name for name in names or () if separator in name]
+        if split:
+            raise ValueError(
+                f"--label-separator must not be in a class, got {separator} and {split[0]}"
+            )
+        targets = names and Targets(names, multi_label=True, separator=separator)
     else:
         targets = Targets(check_classes(classes, "--labels")) if classes is not None else None
-    return Source(files, columns, targets, kind)
+    return Source(files, columns, targets, kind, separator=separator)
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:
@@ -114,7 +142,10 @@ def _positions(flag: str, columns: Sequence[str]):
 # flags of each of the two sources: required, optional
 SOURCES = {
     "glue": (("task",), ()),
-    "train": (("valid", "text", "label"), ("format", "no_header", "regression")),
+    "train": (
+        ("valid", "text", "label"),
+        ("format", "no_header", "regression", "multi_label", "label_separator"),
+    ),
 }
 
 
@@ -147,4 +178,5 @@ def source_of(args: argparse.Namespace) -> Source:
     if os.path.isfile(args.valid):  # one file, whose name may have a comma
         lists["valid"] = [args.valid]
     header = not args.no_header
-    return file_source(args.train, *lists.values(), args.regression, header, args.format)
+    kind = (args.regression, header, args.format, args.multi_label, args.label_separator)
+    return file_source(args.train, *lists.values(), *kind)

@@ -108,7 +108,9 @@ def export(
         ):
             check_pieces(cut, probes, tokenizer, task, longest, exported.rows)
         found = served_logits(work, to, texts, exported)
-        return check_parity(wanted, found, to, tolerance, labels is not None, min_agreement)
+        return check_parity(
+            wanted, found, to, tolerance, labels is not None, min_agreement, loaded.multi_label
+        )
 
 
 def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.Loaded:

@@ -34,7 +34,7 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
         "eos_token_id": exported.tokenizer.token_to_id(symbols["</s>"]),
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": "regression" if labels is None else "single_label_classification",
+        "problem_type": loaded.problem_type,
     })  # fmt: skip
     served = classifier_of(config.model_type)(config).eval()
     parts, head = names_of_parts(served), model.classification_heads[task.classification_head_name]

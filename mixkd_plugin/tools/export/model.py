@@ -79,7 +79,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         eos_token_id=exported.tokenizer.token_to_id(exported.names["</s>"]),
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
-        problem_type="regression" if labels is None else "single_label_classification",
+        problem_type=loaded.problem_type,
     )
     tensors = {
         "embeddings.word_embeddings.weight": encoder.embed_tokens.weight[exported.rows],

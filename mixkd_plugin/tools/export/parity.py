@@ -25,6 +25,7 @@ def check_parity(
     tolerance: float | None,
     classes: bool,
     min_agreement: float | None = None,
+    multi_label: bool = False,
 ) -> Parity:
     """The comparison of fairseq's logits (N, C) with an export's.
 
@@ -33,6 +34,7 @@ def check_parity(
         tolerance: largest difference of logits
         classes: whether the largest logit is a class; else each is the target of a regression
         min_agreement: least share of texts of the same class, or correlation
+        multi_label: each logit above 0 is one of a text's classes
 
     Raises:
         ValueError: if they differ more, or agree less.
@@ -51,6 +53,8 @@ def check_parity(
     texts = len(wanted)
     if classes:
         lost = wanted.max(dim=1).values - wanted.gather(1, found.argmax(dim=1)[:, None])[:, 0]
+        if multi_label:
+            lost = wanted.abs().masked_fill((wanted > 0) == (found > 0), 0).max(dim=1).values
         turned = int((lost > LEVEL).sum())
         agreed, what = 1 - turned / texts, "share of one class"
         # counted in texts: one of 8 may differ at 95%, one of 7 may not

@@ -13,10 +13,16 @@ from fairseq.optim.adam import FairseqAdamConfig
 from fairseq.optim.lr_scheduler.polynomial_decay_schedule import PolynomialDecayLRScheduleConfig
 
 from ...criterions.config import MixKDCriterionConfig
+from ...models.mixkd_hf import MixKDHFModel
 from ...models.mixkd_roberta import MixKDRobertaModel
 from ...tasks.config import MixKDSentencePredictionConfig
 
-OURS = ("--task mixkd_sentence_prediction", "--criterion mixkd", "--arch mixkd_*")
+OURS = (
+    "--task mixkd_sentence_prediction",
+    "--criterion mixkd",
+    "--arch mixkd_*",
+    "--arch mixkd_hf",
+)
 FAIRSEQ = "fairseq's own"
 # The flags of fairseq that a run of ours sets, in the order of their declarations.
 MATTER = {
@@ -58,10 +64,11 @@ def listing(pattern: str | None) -> str:
 def declared() -> Iterator[tuple[str, argparse.Action]]:
     """Each flag with its section, ours first."""
     parsers = {section: argparse.ArgumentParser(add_help=False) for section in OURS}
-    task, criterion, model = parsers.values()
+    task, criterion, model, of_transformers = parsers.values()
     gen_parser_from_dataclass(task, MixKDSentencePredictionConfig())
     gen_parser_from_dataclass(criterion, MixKDCriterionConfig())
     MixKDRobertaModel.add_args(model)
+    MixKDHFModel.add_args(of_transformers)
     theirs = argparse.ArgumentParser(add_help=False)
     RobertaModel.add_args(theirs)
     own = {
@@ -69,7 +76,7 @@ def declared() -> Iterator[tuple[str, argparse.Action]]:
         for config in (MixKDSentencePredictionConfig, MixKDCriterionConfig)
         for name in config.__annotations__
     }
-    own |= {a.dest for a in model._actions} - {a.dest for a in theirs._actions}
+    own |= {a.dest for a in model._actions} - {a.dest for a in theirs._actions} | {"hf_model"}
     others = options.get_training_parser("no_task")
     for config in (FairseqAdamConfig(), PolynomialDecayLRScheduleConfig()):
         gen_parser_from_dataclass(others, config)

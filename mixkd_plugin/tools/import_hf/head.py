@@ -15,17 +15,20 @@ from ..texts.names import join_names
 
 # Ends of names in `architectures`: an encoder with a head of pre-training, or without a head.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")
+ONE_LABEL, MULTI_LABEL = "single_label_classification", "multi_label_classification"
 ENCODER_ONLY = "--encoder-only imports the encoder without a head"
 
 
 class Head(NamedTuple):
     outputs: int
     names: Optional[List[str]]  # of the classes, as in fairseq's dict.txt; None: regression
+    multi_label: bool = False  # a text has any number of the classes
 
     def __str__(self) -> str:
         if self.names is None:
             return f"{self.outputs} targets of a regression, without an activation"
-        return f"{self.outputs} classes, softmax: {', '.join(self.names)}"
+        kind = "a sigmoid for each (--multi-label)" if self.multi_label else "softmax"
+        return f"{self.outputs} classes, {kind}: {', '.join(self.names)}"
 
 
 def is_classifier(config: EncoderConfig, has_weights: bool) -> bool:
@@ -69,10 +72,9 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
         ValueError: if it is not supported, or the names do not match its outputs.
     """
     problem = config.raw.get("problem_type")
-    if problem not in (None, "single_label_classification", "regression"):
+    if problem not in (None, ONE_LABEL, MULTI_LABEL, "regression"):
         raise ValueError(
-            "problem_type must be single_label_classification or regression, got "
-            f"{problem!r}: several labels for a text are not supported"
+            f"problem_type must be {ONE_LABEL}, {MULTI_LABEL} or regression, got {problem!r}"
         )
     if outputs == 1:
         declared = _one_output(config)
@@ -90,8 +92,9 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
     if labels is not None:
         names = _checked(labels, outputs, "--labels")
         _check_order(config, outputs, names)
-        return Head(outputs, names)
-    return Head(outputs, _checked(_declared_names(config, outputs), outputs, "id2label"))
+    else:
+        names = _checked(_declared_names(config, outputs), outputs, "id2label")
+    return Head(outputs, names, problem == MULTI_LABEL)
 
 
 def _one_output(config: EncoderConfig) -> Optional[str]:
@@ -102,7 +105,7 @@ def _one_output(config: EncoderConfig) -> Optional[str]:
     if named and not str(named).endswith("Identity"):
         return f"the activation {str(named).split('.')[-1]}"
     problem = config.raw.get("problem_type")
-    return f"problem_type {problem}" if problem == "single_label_classification" else None
+    return f"problem_type {problem}" if problem in (ONE_LABEL, MULTI_LABEL) else None
 
 
 def _check_declared(config: EncoderConfig, outputs: int) -> None:

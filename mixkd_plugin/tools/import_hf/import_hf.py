@@ -182,6 +182,8 @@ def checkpoint(
             pooler_activation_fn=config.family.head_activation,
             pooler_dropout=config.head_dropout,
         )
+    if head is not None and head.multi_label:  # which fairseq's own task has not
+        arguments.update(task="mixkd_sentence_prediction", criterion="mixkd", multi_label=True)
     history = {
         "criterion_name": "MaskedLmLoss" if head is None else "SentencePredictionCriterion",
         "optimizer_name": "FairseqAdam",

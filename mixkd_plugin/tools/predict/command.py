@@ -1,7 +1,8 @@
 """Predict labels and probabilities of any number of texts by a student, or another classifier.
 
 The output is CSV with a header: a label and the probability of each class, or the numbers of a
-regression; one line for each text, in the order of the texts.
+regression; one line for each text, in the order of the texts. Several labels of a text are those
+with a probability above 1/2, with | between.
 """
 
 import argparse

@@ -18,6 +18,7 @@ from ..texts.reading import STDIN, Columns, format_of, stream_table
 from .students import Student
 
 BATCHES = 16  # that are sorted by length together
+SEVERAL = "|"  # between several labels of a text, as in encode
 
 
 def predict(
@@ -52,15 +53,29 @@ def predict(
         with tqdm(unit=" texts", disable=None) as bar:
             while some := list(islice(texts, BATCHES * batch_size)):
                 logits, were_cut = logits_of(student, some, batch_size)
-                for row in (logits if names is None else logits.softmax(dim=1)).tolist():
-                    label = [] if names is None else [names[row.index(max(row))]]
-                    write([*label, *(f"{value:.7g}" for value in row)])
+                for row in _lines(student, logits):
+                    write(row)
                 count, cut = count + len(some), cut + were_cut
                 bar.update(len(some))
         if count == 0:
             raise ValueError(f"{path} has no text")
     said = f", {cut} of them cut to {student.longest} tokens" if cut else ""
     print(f"predict: {count} texts{said}", file=sys.stderr)
+
+
+def _lines(student: Student, logits: Tensor) -> Iterator[list[str]]:
+    """A label, or several, and the probability of each class; the numbers of a regression."""
+    names, values = student.classes, logits
+    if names is not None:
+        values = logits.sigmoid() if student.multi_label else logits.softmax(dim=1)
+    for row in values.tolist():
+        if names is None:
+            label = []
+        elif student.multi_label:
+            label = [SEVERAL.join(name for name, value in zip(names, row) if value > 0.5)]
+        else:
+            label = [names[row.index(max(row))]]
+        yield [*label, *(f"{value:.7g}" for value in row)]
 
 
 def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Tensor, int]:

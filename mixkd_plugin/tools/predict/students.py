@@ -32,6 +32,7 @@ class Student(NamedTuple):
     longest: tokens to which a text, or a pair, is cut
     encode: rows of texts, the tokens of each, and whether it was cut
     logits: (B, C), on the CPU, of the rows of a batch
+    multi_label: whether a text has any number of the classes
     """
 
     classes: list[str] | None
@@ -39,6 +40,7 @@ class Student(NamedTuple):
     longest: int
     encode: Callable[[Sequence[Texts]], list[tuple[Row, int, bool]]]
     logits: Callable[[Sequence[Row]], Tensor]
+    multi_label: bool = False
 
 
 def open_student(
@@ -124,7 +126,7 @@ def of_fairseq(
         return loaded.logits({"net_input": {"src_tokens": tokens}}).cpu()
 
     classes = None if task.cfg.regression_target else class_names(task.label_dictionary)
-    return Student(classes, task.cfg.num_classes, longest, encode, logits)
+    return Student(classes, task.cfg.num_classes, longest, encode, logits, loaded.multi_label)
 
 
 # --- transformers' folders ---
@@ -167,9 +169,6 @@ def _of_folder(
     folder: str, config: Any, logits: Callable[[Any], Tensor], max_length: int | None
 ) -> Student:
     """By the tokenizer and the settings of a folder of transformers."""
-    if config.problem_type == "multi_label_classification":
-        raise ValueError(f"{folder}: problem_type must be single_label_classification or "
-                         f"regression, got {config.problem_type}")  # fmt: skip
     auto = library("transformers").AutoTokenizer
     tokenizer = auto.from_pretrained(folder, **LOCAL)
     positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
@@ -190,6 +189,7 @@ def _of_folder(
     def padded(rows: Sequence[Row]) -> Tensor:
         return logits(tokenizer.pad(list(rows), return_tensors="pt"))
 
-    regression = config.problem_type == "regression" or config.num_labels == 1
+    several = config.problem_type == "multi_label_classification"
+    regression = config.problem_type == "regression" or (config.num_labels == 1 and not several)
     classes = None if regression else [config.id2label[i] for i in range(config.num_labels)]
-    return Student(classes, config.num_labels, longest, encode, padded)
+    return Student(classes, config.num_labels, longest, encode, padded, several)

@@ -17,6 +17,7 @@ import torch
 from pydantic_core import from_json
 
 from ..locks import locked
+from ..output import atomic_write
 from ..results import GOLD, TEACHER, Run, check_record, headlines, parse_record
 from ..scoring import size_of
 from . import plan
@@ -287,10 +288,3 @@ class Jobs:
                         found[path.stat().st_mtime_ns, path] = lines
             lines = [json.dumps(line) + "\n" for key in sorted(found) for line in found[key]]
             atomic_write(self.out / RESULTS, "".join(lines))
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic_core import from_json
 
+from ..output import atomic_write
 from ..results import GOLD, TEACHER, Run
 from . import plan
 from .commands import Device, JobFailed, begin, compare_command
-from .jobs import Jobs, Record, atomic_write
+from .jobs import Jobs, Record
 
 
 def measure_speeds(jobs: Jobs, runs: Sequence[Run]) -> None:

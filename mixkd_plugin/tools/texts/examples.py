@@ -20,10 +20,14 @@ class Targets(NamedTuple):
     classes: Optional[Tuple[str, ...]]  # in the order of their indices; None: regression
     maximum: Optional[float] = None  # scores are in [0, maximum], and are divided by it
     fixed: bool = False  # the classes are those of a GLUE task
+    multi_label: bool = False  # a text has any number of the classes
+    separator: Optional[str] = None  # of these in one column; None: a column of 0 and 1 for each
 
     def no_label(self, columns: int) -> str:
         """The symbols of an example without a label."""
-        return " ".join([NO_SCORE] * columns) if self.classes is None else NO_CLASS
+        columns = len(self.classes) if self.multi_label else columns
+        of_values = self.classes is None or self.multi_label
+        return " ".join([NO_SCORE] * columns) if of_values else NO_CLASS
 
 
 class Example(NamedTuple):
@@ -54,6 +58,8 @@ def read_examples(
 
 
 def _lacks(fields: Sequence[str], targets: Targets) -> bool:
+    if targets.separator is not None and is_blank(fields[0]):
+        return False  # a text with none of the classes
     named = targets.classes is not None and class_name(fields[0]) in targets.classes
     return not named and any(map(is_missing, fields))
 
@@ -65,7 +71,7 @@ def _lacks_all(fields: Sequence[str]) -> bool:
 def parse_label(
     fields: Sequence[str], targets: Targets, where: str, unlabelled: bool = False
 ) -> str:
-    """The label of a line in the data folder's form: a class, or numbers.
+    """The label of a line in the data folder's form: a class, or numbers (0 or 1 for each class).
 
     With ``unlabelled`` a missing one gives an example without a label.
 
@@ -74,7 +80,7 @@ def parse_label(
             unknown class, or not a finite number.
     """
     fields, classes = [field.strip() for field in fields], targets.classes
-    if classes is not None and class_name(fields[0]) in classes:
+    if classes is not None and class_name(fields[0]) in classes and not targets.multi_label:
         return class_name(fields[0])
     if _lacks(fields, targets):
         if unlabelled and _lacks_all(fields):
@@ -93,12 +99,35 @@ def parse_label(
         )
     if classes is None:
         return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
+    if targets.multi_label:
+        return " ".join(_multi_hot(fields, targets, where))
     alike = [name for name in classes if likeness(name) == likeness(fields[0])]
     hint = f"; it looks like {_apart(alike[0])}: write them alike" if alike else ""
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
     raise ValueError(f"{where}: label must be one of {allowed}{more}, got {shown(fields[0])}{hint}")
+
+
+def _multi_hot(fields: Sequence[str], targets: Targets, where: str) -> List[str]:
+    """0 or 1 for each class, from a column with names of classes, or from a column for each."""
+    if targets.separator is not None:
+        one = targets._replace(multi_label=False, separator=None)
+        parts = split_classes(fields[0], targets.separator)
+        named = {parse_label([part], one, where) for part in parts}
+        return [str(int(name in named)) for name in targets.classes]
+    values = [likeness(field) for field in fields]  # true is 1, and so is 1.0
+    for name, field, value in zip(targets.classes, fields, values):
+        if value not in ("0", "1"):
+            raise ValueError(f"{where}: label of {name} must be 0 or 1, got {shown(field)}")
+    return values
+
+
+def split_classes(field: str, separator: Optional[str]) -> List[str]:
+    """The names of classes in a field: its parts, without empty ones, or None: all of it."""
+    if separator is None:
+        return [field.strip()]
+    return [part.strip() for part in field.split(separator) if not is_blank(part)]
 
 
 def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
@@ -133,8 +162,11 @@ def class_name(label: str) -> str:
     return "_".join(label.split())
 
 
-def find_classes(table: Table) -> Tuple[str, ...]:
+def find_classes(table: Table, separator: Optional[str] = None) -> Tuple[str, ...]:
     """The sorted classes of a table: as numbers if all are numbers, else as text.
+
+    Args:
+        separator: of several classes in a field; None: a field is one class
 
     Raises:
         ValueError: as :func:`check_classes`, and for labels that look alike or have invisible
@@ -143,7 +175,8 @@ def find_classes(table: Table) -> Tuple[str, ...]:
     (column,) = table.labels
     lines: Dict[str, int] = {}  # first line of each label
     for number, fields in table.lines:
-        lines.setdefault(fields[column].strip(), number)
+        for name in split_classes(fields[column], separator):
+            lines.setdefault(name, number)
     polarity = {"+", "-"} <= set(lines)
     labels = [x for x in lines if not is_missing(x) or (x == "-" and polarity)]
     alike: Dict[str, str] = {}

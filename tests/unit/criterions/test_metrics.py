@@ -107,3 +107,54 @@ def test_correlations_are_over_the_split_and_averaged_over_targets():
 def test_correlation_of_one_example_is_undefined():
     one = metrics.correlation_values(torch.ones(1, 2), torch.zeros(1, 2))
     assert np.isnan(logged(metrics.log_correlations, [([one],)])["pearson"])
+
+
+def draw_labels(n=200, classes=4):
+    """Logits and labels; the third class has no example, the last no prediction."""
+    rng = np.random.RandomState(0)
+    targets = (rng.rand(n, classes) < [0.3, 0.7, 0, 0.1]).astype(float)
+    logits = (targets + rng.randn(n, classes) - 0.5).round(1) + [0, 0, -9, -9]  # some are equal
+    return logits, targets
+
+
+def parts(logits, targets):
+    cuts = (slice(0, 33), slice(33, 150), slice(150, 150), slice(150, 200))
+    return [(torch.tensor(logits[cut]), torch.tensor(targets[cut])) for cut in cuts]
+
+
+def test_f1_of_several_labels_over_batches_equals_sklearns_over_all():
+    logits, targets = draw_labels()
+    batches = [
+        (metrics.label_counts(metrics.predict(x, multi_label=True), t),)
+        for x, t in parts(logits, targets)
+    ]
+    values = logged(metrics.log_label_f1, batches)
+    for average in ("micro", "macro"):
+        score = sklearn_metrics.f1_score(targets, logits > 0, average=average, zero_division=np.nan)
+        assert values[f"{average}_f1"] == round(100 * score, 1) > 10
+
+
+def test_subset_accuracy_is_sklearns():
+    logits, targets = draw_labels()
+    predictions = metrics.predict(torch.tensor(logits), multi_label=True)
+    found = metrics.equal_rows(predictions, torch.tensor(targets)).double().mean()
+    assert found == sklearn_metrics.accuracy_score(targets, logits > 0) > 0
+
+
+def test_mean_average_precision_over_batches_is_that_of_its_definition_over_all():
+    """The precision at each score, weighted with how much recall it adds, in classes with both."""
+    logits, targets = draw_labels()
+    batches = [([metrics.correlation_values(x, t)],) for x, t in parts(logits, targets)]
+    found = logged(metrics.log_average_precision, batches)["mean_average_precision"]
+    averages = []
+    for scores, labels in zip(np.float32(logits).T, targets.T):
+        total, reached = 0.0, 0.0
+        for score in sorted(set(scores), reverse=True):
+            chosen = labels[scores >= score]
+            recall = chosen.sum() / max(labels.sum(), 1)
+            total, reached = total + (recall - reached) * chosen.mean(), recall
+        averages.append(total)
+    assert not targets[:, 2].any()
+    assert found == pytest.approx(100 * np.mean([averages[k] for k in (0, 1, 3)]), abs=0.0501)
+    none = metrics.correlation_values(torch.ones(2, 3), torch.zeros(2, 3))
+    assert np.isnan(metrics.mean_average_precision(none.double().numpy()))

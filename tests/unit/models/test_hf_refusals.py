@@ -51,7 +51,6 @@ CASES = {
     "no head": ({"architectures": ["BertModel"]}, "architectures", "BertModel"),
     "own code": ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map", "own code"),
     "quantised": ({"quantization_config": {"bits": 4}}, "quantization_config"),
-    "several labels": ({"problem_type": "multi_label_classification"}, "problem_type"),
     "classes": ({"num_labels": 10**9}, "num_labels"),
     "width": ({"hidden_size": 10**6}, "config.json"),
     "layers": ({"num_hidden_layers": 10**6}, "num_hidden_layers"),

@@ -14,7 +14,7 @@ from fairseq.distributed.utils import infer_init_method
 from hydra_recipes import SMALL, composed, overrides
 from omegaconf import OmegaConf
 
-FOLDER = toy.ROOT / "examples" / "multi_node"
+FOLDER = toy.ROOT / "examples" / "many_gpus"
 SMALL_MODEL = overrides({k: v for k, v in SMALL.items() if not k.startswith("common.")})
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RoBERTa-large to 12 layers, a sweep of it if you like, by hydra's submitit launcher: run it where sbatch is. See README.md beside this.
 #
-#   NODES=4 bash examples/multi_node/submitit.sh DATA TEACHER OUT task.num_classes=3 [KEY=VALUE[,VALUE...]...]
+#   NODES=4 bash examples/many_gpus/submitit.sh DATA TEACHER OUT task.num_classes=3 [KEY=VALUE[,VALUE...]...]
 #
 # To change: NODES (1), PER_NODE (GPUs of a node; 8), PORT (300: job n listens on 300n), and hydra.launcher.partition=NAME and the like.
 # To expect on MNLI: 7 GB of a GPU at 128 tokens, 14 at 512; 16 minutes for 10 epochs on 8 GPUs, 11 on 32. Computed, as README.md

@@ -1,0 +1,162 @@
+"""Models of several labels for a text: from Hugging Face and back, compared and used."""
+
+import csv
+import io
+import json
+
+import hf_encoders
+import inprocess
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+import toy
+from refusals import KD, accepts, assert_matches, refusal
+from several_labels import FLAGS, NAMES
+
+from mixkd_plugin.__main__ import main
+from mixkd_plugin.tools.compare.compare import compare
+from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.export.parity import check_parity
+
+MULTI = {
+    "num_labels": len(NAMES), "id2label": dict(enumerate(NAMES)),
+    "problem_type": "multi_label_classification",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, multi_label, transformers_once):
+    """A BERT of several labels, its import, and the toy texts encoded with its tokenizer."""
+    root = tmp_path_factory.mktemp("several")
+    network = hf_encoders.write_classifier("bert", root / "hf", transformers_once, **MULTI)
+    main(["import", str(root / "hf"), str(root / "imported")])
+    for split in ("train", "valid"):
+        texts = (multi_label / "raw" / f"{split}.text").read_text().splitlines()
+        rows = (multi_label / "label" / f"{split}.label").read_text().splitlines()
+        with open(root / f"{split}.csv", "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["text", *NAMES])
+            table.writerows([text, *row.split()] for text, row in zip(texts, rows))
+    main([
+        "encode", "--train", f"{root}/train.csv", "--valid", f"{root}/valid.csv", "--text", "text",
+        "--label", ",".join(NAMES), "--multi-label", "--tokenizer", f"hf:{root}/imported",
+        "--out", f"{root}/data",
+    ])  # fmt: skip
+    return root, network
+
+
+@pytest.fixture(scope="module")
+def transformers_once():
+    import hf_models
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield hf_models.import_transformers(patch)
+
+
+@pytest.fixture(scope="module")
+def wanted(model, transformers_once):
+    """transformers' logits of the validation texts, and the labels."""
+    root, network = model
+    tokenizer = transformers_once.AutoTokenizer.from_pretrained(root / "hf")
+    with open(root / "valid.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with torch.no_grad():
+        logits = [network(**tokenizer(r["text"], return_tensors="pt")).logits[0] for r in rows]
+    gold = np.array([[int(row[name]) for name in NAMES] for row in rows])
+    return torch.stack(logits), gold, [row["text"] for row in rows]
+
+
+def test_compare_has_the_scores_of_scikit_learn(model, wanted):
+    """Of the import, and of the folder itself."""
+    root, _ = model
+    paths = {"imported": f"{root}/imported/model.pt", "folder": f"hf:{root}/hf"}
+    rows, count = compare(f"{root}/data", paths, "folder", rounds=1)
+    logits, gold, _ = wanted
+    predicted = logits.numpy() > 0
+    assert count == len(gold) and 0.1 < predicted.mean() < 0.9
+    scores = {
+        "accuracy": sklearn.metrics.accuracy_score(gold, predicted),
+        "mean_average_precision": sklearn.metrics.average_precision_score(gold, logits),
+        **{f"{a}_f1": sklearn.metrics.f1_score(gold, predicted, average=a)
+           for a in ("micro", "macro")},
+        "agreement": 1.0,
+    }  # fmt: skip
+    for row in rows.values():
+        for name, score in scores.items():
+            assert row[name] == pytest.approx(100 * score, abs=1e-6), name
+
+
+def test_the_export_is_the_folder_again(tmp_path, model, wanted, transformers_once):
+    root, _ = model
+    export(f"{root}/imported/model.pt", f"{tmp_path}/out", "hf", data=f"{root}/data")
+    auto = transformers_once.AutoModelForSequenceClassification
+    back = auto.from_pretrained(tmp_path / "out").eval()
+    assert type(back).__name__ == "BertForSequenceClassification"
+    assert back.config.problem_type == MULTI["problem_type"]
+    assert back.config.id2label == MULTI["id2label"]
+    tokenizer = transformers_once.AutoTokenizer.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        found = [back(**tokenizer(text, return_tensors="pt")).logits[0] for text in wanted[2]]
+    torch.testing.assert_close(torch.stack(found), wanted[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["folder", "checkpoint"])
+def test_predict_gives_a_probability_for_each_class(tmp_path, capsys, model, wanted, kind):
+    root, _ = model
+    logits, _, texts = wanted
+    (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in texts))
+    given = [str(root / "hf")]
+    if kind == "checkpoint":
+        given = [f"{root}/imported/model.pt", "--data", f"{root}/data"]
+    capsys.readouterr()
+    main(["predict", given[0], f"{tmp_path}/a.txt", *given[1:]])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for row, values in zip(rows, logits.sigmoid().tolist()):
+        assert [float(row[name]) for name in NAMES] == pytest.approx(values, abs=1e-5)
+        assert row["label"] == "|".join(n for n, value in zip(NAMES, values) if value > 0.5)
+    assert len(rows) == len(texts) and len({row["label"] for row in rows}) > 2
+
+
+def test_folders_and_imports_are_teachers_of_their_kind(tmp_path, model):
+    root, _ = model
+    data = f"{root}/data"
+    flags = [*KD, "--teacher-path", f"{root}/imported/model.pt:hf:{root}/hf"]
+    accepts(data, tmp_path / "a", *FLAGS, *flags)
+    single = toy.copy_data(root / "data", tmp_path / "single")
+    inprocess.preprocess(
+        "--only-source", "--trainpref", _first(single, "train"), "--validpref",
+        _first(single, "valid"), "--srcdict", single / "label" / "dict.txt", "--destdir",
+        single / "once", "--workers", 1,
+    )  # fmt: skip
+    for path in (single / "once").glob("*.[bi]*"):
+        path.rename(single / "label" / path.name)
+    for teacher in (f"{root}/imported/model.pt", f"hf:{root}/hf"):
+        flags = ["--num-classes", len(NAMES), *KD, "--teacher-path", teacher]
+        message = refusal(single, tmp_path / "b", *flags)
+        assert_matches(r"was trained for several labels \(--multi-label\), this run is", message)
+    path = tmp_path / "one"
+    toy.copy_data(root / "hf", path)
+    config = json.loads((path / "config.json").read_text())
+    config["problem_type"] = "single_label_classification"
+    (path / "config.json").write_text(json.dumps(config))
+    message = refusal(data, tmp_path / "c", *FLAGS, *KD, "--teacher-path", f"hf:{path}")
+    assert_matches(r"was trained for classification .* this run is several labels", message)
+
+
+def _first(data, split):
+    path = data / f"{split}.names"
+    lines = (data / "label" / f"{split}.label").read_text().splitlines()
+    path.write_text("".join(f"{NAMES[line.split().index('1')] if '1' in line else 'a'}\n"
+                            for line in lines))  # fmt: skip
+    return path
+
+
+def test_parity_counts_texts_whose_labels_differ():
+    wanted = torch.tensor([[2.0, -1.0], [1e-5, 3.0], [0.5, -2.0], [-1.0, -1.0]])
+    found = wanted * torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    parity = check_parity(wanted, found, "hf", 1.0, True, 0.9, multi_label=True)
+    assert parity.agreement == 1, "a logit near 0 is tied"
+    found[3, 1] = 0.1
+    with pytest.raises(ValueError, match="--min-agreement must be <= 0.75"):
+        check_parity(wanted, found, "hf", 9.0, True, 0.9, multi_label=True)
