@@ -37,7 +37,7 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, traine
     assert figures["teacher"] == pytest.approx(100 * right / len(case.labels), abs=1e-9)
     assert figures["recipe"] == "kd" and len(figures["runs"]) == 4
     best = max(run["score"] for run in figures["runs"] if run["recipe"] == "kd")
-    assert figures["student"] == pytest.approx(best, abs=0.01)
+    assert figures["student"] == pytest.approx(best, abs=0.051)  # its log has one decimal
     assert {*figures["recall"]} == {"very bad", "good"}
     config = json.loads((out / "config.json").read_text())
     assert config["id2label"] == {"0": "very bad", "1": "good"} and config["num_hidden_layers"] == 2
