@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools import serving_report as report
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.export import export, open_export
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
-from mixkd_plugin.tools.serving_report import serving_report as report
 
 
 class Imported:
