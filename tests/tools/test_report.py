@@ -279,8 +279,9 @@ def test_an_ablation_is_also_beside_the_baseline(tmp_path):
 
 
 @pytest.mark.slow
-def test_without_the_extra_it_is_one_sentence():
-    script = "import runpy, sys; sys.modules['seaborn'] = None\n"
+def test_without_the_extra_it_is_one_sentence(tmp_path):
+    words = ["report", synthetic.write(tmp_path / "r.jsonl", []), "--out", str(tmp_path / "out")]
+    script = f"import runpy, sys; sys.modules['seaborn'] = None; sys.argv = {words}\n"
     script += "runpy.run_module('mixkd_plugin.tools.report', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
