@@ -16,17 +16,14 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Callable, List, NoReturn, Sequence, Tuple
 
 
-def _become(module: str, arguments: Sequence[str], output: int) -> None:
-    """Run a command in this fork; does not return."""
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.argv = [module, *arguments]
+def end_as(work: Callable[[], object]) -> NoReturn:
+    """Do the work of a command, and end this process as Python would."""
     code = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        work()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
@@ -37,6 +34,14 @@ def _become(module: str, arguments: Sequence[str], output: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _become(module: str, arguments: Sequence[str], output: int) -> NoReturn:
+    """Run a command in this fork."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.argv = [module, *arguments]
+    end_as(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
 
 
 def _run(commands: Sequence[Sequence[str]], seconds: float) -> List[Tuple[int, str]]:

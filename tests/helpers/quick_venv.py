@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 import warnings
 from pathlib import Path
+
+from forked import end_as
 
 NAMES = ["python", "fairseq-train", "fairseq-generate", "fairseq-preprocess", "fairseq-validate"]
 COMMAND = """#!{python} -IS
@@ -76,19 +77,7 @@ def _become(request: bytes, streams) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    code = 0
-    try:
-        _run(*arguments)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    end_as(lambda: _run(*arguments))
 
 
 def _answer(client: socket.socket) -> None:
