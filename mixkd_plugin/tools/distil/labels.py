@@ -32,7 +32,7 @@ def match_labels(
         classes: of the data
         declared: the teacher's names of its outputs; None: it has none of its own
         given: the value of --labels
-        confusion: counts (classes, outputs) of the teacher's answers on the dev set
+        confusion: counts (classes, outputs) of the teacher's predictions on the dev set
 
     Raises:
         ValueError: with both lists and --labels, where it is not clear.
@@ -70,7 +70,7 @@ def match_labels(
         )
     order = [classes[best.index(i)] for i in range(outputs)]
     table = tabulate([[n, *row] for n, row in zip(classes, counts)], ["its answers", *theirs])
-    return Matched(order, [f"labels by the teacher's answers: {_shown(theirs, order)}", table])
+    return Matched(order, [f"labels by the teacher's predictions: {_shown(theirs, order)}", table])
 
 
 def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:
