@@ -79,14 +79,14 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, doc: str | None, example: str = "") -> CommandParser:
-    """A parser for `mixkd NAME`, described by the first line of its module's ``doc``.
+    """A parser for `mixkd NAME`, described by its module's ``doc``.
 
     Args:
         example: shown after the flags: the words after `mixkd NAME`
     """
     return CommandParser(
         prog=f"mixkd {name}",
-        description=(doc or "").split("\n")[0],
+        description=(doc or "").strip(),
         epilog=f"example:\n  mixkd {name} {example}" if example else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

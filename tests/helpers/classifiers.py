@@ -90,10 +90,10 @@ def make_case(
 def make_equally_frequent(folder: Path, logits: torch.Tensor, transformers) -> torch.Tensor:
     """Change the bias of a classifier so that it gives each class as often, by so much."""
     safetensors = pytest.importorskip("safetensors.torch")
-    shift = torch.zeros(logits.size(1))
+    shift, spread = -logits.mean(0), logits.std(0).max()
     for _ in range(100):
         found = torch.nn.functional.one_hot((logits + shift).argmax(1), len(shift))
-        shift -= logits.std() * (found.double().mean(0) - 1 / len(shift)).float()
+        shift -= spread * (found.double().mean(0) - 1 / len(shift)).float()
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     weights = safetensors.load_file(folder / "model.safetensors")
     weights[f"{names_of_parts(model).last}.bias"] += shift

@@ -1,4 +1,7 @@
-"""Import an encoder or classifier of Hugging Face as a fairseq checkpoint, with its tokenizer."""
+"""Import an encoder or classifier of Hugging Face as a fairseq checkpoint, with its tokenizer.
+
+The result is compared with transformers before it is written.
+"""
 
 import argparse
 import os
