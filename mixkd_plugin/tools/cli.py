@@ -136,7 +136,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
+HEAD_HELP = "name of the classification head (default: the checkpoint's own)"
 
 
 def add_user_dir(parser: argparse.ArgumentParser) -> None:

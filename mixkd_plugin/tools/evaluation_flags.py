@@ -11,7 +11,7 @@ from .output import check_out
 def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add = parser.add_argument
     add("data", metavar="DATA_DIR", help="data folder of the task, with a labelled split")
-    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT", help="models and their names")
+    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT", help="models, with names for them")
     add("--teacher", metavar="NAME", help="name of the teacher (default: the first)")
     add("--teacher-data", metavar="DIR", help="the teacher's data (default: DATA_DIR)")
     add_out(parser, f"folder for {out}")

@@ -1,5 +1,7 @@
 """The commands and programs of the documents, as they stand there, on small models and data."""
 
+import json
+
 import hf_models
 import pytest
 from documents import DOCUMENTS, blocks
@@ -8,8 +10,10 @@ from toy import ROOT
 
 pytestmark = pytest.mark.slow
 
-FIRST = ROOT / "examples" / "your_classifier" / "README.md"  # it makes what others use
-OTHERS = [path for path in DOCUMENTS if path != FIRST and any(b.is_run for b in blocks(path))]
+GUIDES = ROOT / "examples"
+FIRST = GUIDES / "your_classifier" / "README.md"  # it makes what others use
+ARMS = GUIDES / "compare_methods" / "README.md"
+OTHERS = [p for p in DOCUMENTS if p not in (FIRST, ARMS) and any(b.is_run for b in blocks(p))]
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +34,21 @@ def folder(tmp_path_factory, venv):
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_document_says_runs(path, folder, venv):
     follow(path, folder, venv)
+
+
+def test_parts_of_another_package_are_arms_of_a_study(folder, venv):
+    """A distance, a criterion, a pairing rule, a kind of mix, an encoder."""
+    follow(ARMS, folder, venv)
+    lines = (folder / "OUT-mine" / "results.jsonl").read_text().splitlines()
+    runs = [line for line in map(json.loads, lines) if line.get("student") and line.get("arm")]
+    found = {(run["student"], run["arm"]): run["command"] for run in runs}
+    for arm, flag in {
+        "my-distance": "--distill-distance cosine",
+        "my-criterion": "--criterion my_criterion",
+        "my-pairing": "--mixup-pairing other-label",
+        "my-kind": "--mixup-kind sparse",
+    }.items():
+        assert flag in found["3-layer", arm]
+    assert "--arch my_cnn" in found["my-encoder", "KD"]
+    assert all("--user-dir my_mixkd" in command for command in found.values())
+    assert {run["examples"] for run in runs} == {32} and len(found) == 8

@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--one-token-type",
         action="store_true",
-        help="of two token types keep the first, for both texts of a pair: other logits of pairs",
+        help="keep the first of two token types for both texts of a pair: its logits change",
     )
     return parser
 
