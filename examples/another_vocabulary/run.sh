@@ -40,7 +40,7 @@ echo "== Two vocabularies of the training text, and the same sentences in each"
 for kind in wordpiece sentencepiece; do
     python examples/vocabulary.py "$kind" "$out/glue/train.tsv" "$out/$kind" 300 >"$out/$kind.log" 2>&1
 done
-encode() { python -m mixkd_plugin.tools.encode --glue "$out/glue" --task SST-2 "$@"; }
+encode() { python -m mixkd_plugin encode --glue "$out/glue" --task SST-2 "$@"; }
 encode --tokenizer "wordpiece:$out/wordpiece" --out "$out/teacher_data"
 encode --tokenizer "sentencepiece:$out/sentencepiece/sentencepiece.bpe.model" --out "$out/data"
 
@@ -52,7 +52,7 @@ train_small "$out/data" "$out/student" --kd-weight 1 \
     --teacher-path "$out/teacher/checkpoint_last.pt" --teacher-data "$out/teacher_data"
 
 echo "== Both on the validation sentences, each reading its own folder"
-python -m mixkd_plugin.tools.compare "$out/data" teacher="$out/teacher/checkpoint_last.pt" \
+python -m mixkd_plugin compare "$out/data" teacher="$out/teacher/checkpoint_last.pt" \
     student="$out/student/checkpoint_last.pt" --teacher-data "$out/teacher_data" --out "$out/compare"
 
 echo "== Predictions of the student on raw text, the teacher and its data being gone"
