@@ -133,6 +133,7 @@ class _Done(_Subject, _Sizes, total=False):
     status: Required[Literal["done"]]
     metrics: Required[dict[str, Measures]]
     teacher: _Teacher
+    constant: dict[str, Measures]  # of the best constant answer
     curve: list[_Point]
     command: str | None
     data_digest: str | None

@@ -172,7 +172,7 @@ def test_a_task_of_ones_own_and_a_regression(tmp_path):
         "+settings.tasks.own.report-acc-and-f1=true",
     )  # fmt: skip
     lines = {"own": ["text\tlabel"], "STS-B": ["sentence1\tsentence2\tscore"]}
-    lines["own"] += ["a tea\ttea", *(f"{'ab'[i % 2]} c\tclass {'ab'[i % 2]}" for i in range(21))]
+    lines["own"] += ["a tea\ttea", *(f"{'ab'[i % 2]} c\tclass {'ab'[i % 2]}" for i in range(20))]
     lines["STS-B"] += [f"{'a' * (i % 6 + 1)}\tb\t{i % 6}" for i in range(21)]
     for task, its in lines.items():
         folder = tmp_path / "glue" / task
@@ -185,7 +185,9 @@ def test_a_task_of_ones_own_and_a_regression(tmp_path):
     runs = {line["task"]: line for line in found if line.get("arm") == "TMKD-only"}
     assert runs["own"]["examples"] == 11  # half of both classes, and the lone text
     assert {"accuracy", "f1"} <= set(runs["own"]["metrics"]["valid"])
+    assert runs["own"]["constant"]["valid"]["accuracy"] == 50
     assert {"pearson", "pearson_and_spearman"} <= set(runs["STS-B"]["metrics"]["valid"])
+    assert runs["STS-B"]["constant"]["valid"]["pearson_and_spearman"] == 0
 
 
 @pytest.mark.slow
