@@ -225,6 +225,16 @@ def test_cells_whose_teacher_has_not_learned_are_not_pooled(tmp_path):
     assert table_of(text, "### Difference to FT")["all"]["KD"].endswith(", 2 cells")
 
 
+def test_f1_has_a_table_where_a_task_has_accuracy_too(tmp_path):
+    lines = synthetic.study(("R52", "MRPC", "SST-2"), (0.1,), (1, 2), ("FT", "KD"))
+    assert "### F1" not in report_of(tmp_path, lines)[0]
+    for line in lines:
+        if line["task"] != "SST-2":
+            line["metrics"]["valid"]["f1"] = 10.0 * line["seed"]
+    found = table_of(report_of(tmp_path, lines)[0], "### F1")
+    assert found == {arm: {"R52, 10%": "15.0 ± 7.1 (2)"} for arm in ("FT", "KD")}
+
+
 def test_one_seed_has_no_interval(tmp_path):
     text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
     cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]

@@ -10,6 +10,7 @@ from .tables import (
     ABSENT,
     CALIBRATION,
     CONSTANT,
+    F1,
     LEARNED,
     OF_TEACHER,
     at_the_end,
@@ -57,6 +58,18 @@ def quality(table: pd.DataFrame, runs: Sequence[Result]) -> str:
     return (
         f"### Quality\n\nIn percent, on the development set: {'; '.join(measured)}. Mean ± sample "
         f"standard deviation (seeds); best mean in bold.\n\n{_by_arm(text, mean.columns)}\n"
+    )
+
+
+def f1(table: pd.DataFrame) -> str:
+    """F1 of the tasks that have accuracy as their metric, and F1 as well."""
+    found = at_the_end(table, F1)
+    if found.empty:
+        return ""
+    text = cells(found, ["label"])
+    return (
+        "### F1\n\nIn percent: macro F1; of the classes 0 and 1, that of 1. Mean ± sample standard "
+        f"deviation (seeds).\n\n{_by_arm(text, text.columns)}\n"
     )
 
 

@@ -18,7 +18,7 @@ from ..results import GOLD, RECIPE, Result, changes_of, headlines
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
-QUALITY, OF_TEACHER, CALIBRATION = "quality", "quality of the teacher", "ece"
+QUALITY, OF_TEACHER, CALIBRATION, F1 = "quality", "quality of the teacher", "ece", "f1"
 CONSTANT, LEARNED = "quality of the best constant answer", 5  # points of the teacher above it
 GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
 CONFIDENCE = 0.95
@@ -99,6 +99,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
         for split in ("valid", "valid1") if run.task == "MNLI" else ("valid",):
             held_out = measures.get(split, {})
             values = {QUALITY: held_out.get(metric), CALIBRATION: held_out.get("ece")}
+            values[F1] = held_out.get("f1") if metric == "accuracy" else None
             for gap, key in GAPS.items():
                 both = held_out.get(key), train.get(key)
                 values[gap] = None if None in both else both[0] - both[1]
