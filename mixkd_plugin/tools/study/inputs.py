@@ -31,10 +31,17 @@ class Inputs:
 
     def encoder(self) -> Path:
         """The pre-trained encoder as a fairseq checkpoint, with its tokenizer."""
-        source = Path(self.study["encoder"])
-        if (source / "model.pt").exists():
-            return source.resolve()
-        return self._make(self.out / "encoder", "import_hf", _absolute(str(source)), UNFINISHED)
+        source = self.study["encoder"]
+        if os.path.exists(os.path.join(source, "model.pt")):
+            return Path(source).resolve()
+        return self._imported(source, self.out / "encoder")
+
+    def other_encoder(self, source: str) -> Path:
+        """An encoder in a Hugging Face folder, from which students begin, likewise."""
+        return self._imported(source, self.out / "inits" / Path(source).resolve().name)
+
+    def _imported(self, source: str, folder: Path) -> Path:
+        return self._make(folder, "import_hf", _absolute(source), UNFINISHED)
 
     def data(self, task: str, name: str, part: Run | None = None) -> Path:
         """The task's binarised data: of the full split, or of a run's subset."""

@@ -127,9 +127,11 @@ class Jobs:
 
     def _init(self, where: str, teacher: str = "") -> list[str]:
         """The checkpoint that initialises a run, if any."""
-        if where == "encoder":
-            return [str(self.inputs.encoder() / "model.pt")]
-        return [teacher] if where == "teacher" else []
+        if where in ("teacher", "scratch"):
+            return [teacher] if where == "teacher" else []
+        inputs = self.inputs
+        folder = inputs.encoder() if where == "encoder" else inputs.other_encoder(where)
+        return [str(folder / "model.pt")]
 
     def _compare(self, data: Path, out: Path, split: str, models: Mapping[str, str]) -> list[str]:
         return compare_command(data, out / split, models, split, self.user_dir)

@@ -6,6 +6,7 @@ or one of EXTRA, from which flags are derived.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ EXTRA |= {"teacher-epochs", "teacher-on", "teacher"}
 OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
 AXES = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")  # outermost first
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
+FOLDER = "a Hugging Face folder"  # a value of `init`, beside names
 
 Settings = dict[str, Any]
 
@@ -56,7 +58,8 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
         settings = settings_of(study, run)
         train_flags(settings, examples=1)
         teacher_of(study, run)
-        _check_choice("init", settings.get("init"), "teacher", "encoder", "scratch")
+        if not os.path.isdir(str(settings.get("init"))):
+            _check_choice("init", settings.get("init"), "teacher", "encoder", "scratch", FOLDER)
         _check_choice("init", teacher_settings(study, run.task)["init"], "encoder", "scratch")
     return [run for run in runs if _variant_applies(study, run)]
 
