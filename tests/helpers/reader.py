@@ -16,7 +16,8 @@ QUICKSTART = "examples/quickstart/out/student/work"
 # What a document says, and what is run in its place: a few updates on a few texts.
 SHORTER = {
     "--layers 6 --out student\n": "--layers 6 --out student --updates 2\n",
-    "min-updates=100": "min-updates=2 --set fractions=[0.5] --set points=1 --set devices=cpu",
+    "common.min-updates=100": "common.min-updates=2 --set gap=false --set points=1 "
+    "--set fractions=[0.5] --set devices=cpu",
     "--max-update 200": "--max-update 2",
     "common.cpu=true": "common.cpu=true optimization.max_update=2",
     "--rounds 7 --steps 2": "--rounds 1 --steps 1",
