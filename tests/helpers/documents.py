@@ -4,7 +4,6 @@ A block is run by `tests/examples/test_documents.py` as it stands in its documen
 before it is one of these marks::
 
     <!-- run by tests/examples/test_quickstart.py -->
-    <!-- run with --list: hours of training -->
     <!-- not run: needs Slurm -->
 """
 
@@ -21,7 +20,7 @@ DOCUMENTS = sorted(
     if "out" not in path.relative_to(ROOT).parts
 )  # fmt: skip
 BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_BY, LISTED, NOT_RUN = "run by ", "run with --list: ", "not run: "
+RUN_BY, NOT_RUN = "run by ", "not run: "
 
 
 class Block(NamedTuple):
@@ -30,11 +29,6 @@ class Block(NamedTuple):
     mark: Optional[str]
     language: str
     text: str
-
-    @property
-    def is_run(self) -> bool:
-        """By the test of all documents."""
-        return self.mark is None or self.mark.startswith(LISTED)
 
     def __str__(self) -> str:
         return f"{self.path.relative_to(ROOT)}:{self.line}"

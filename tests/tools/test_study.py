@@ -241,7 +241,8 @@ def documented():
     texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
     commands = [m for text in texts for m in re.findall(r"# +(mixkd study .*)", text)]
     lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
-    readme = (STUDY.parent / "README.md").read_text(encoding="utf-8")
+    guides = [STUDY.parent, STUDY.parents[1] / "compare_methods"]
+    readme = "".join((guide / "README.md").read_text(encoding="utf-8") for guide in guides)
     lone += re.findall(r"`(?!KEY)(['\"]?\+?[\w.-]+=[^`]+)`", readme)
     variables = {}
     for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):
