@@ -8,6 +8,7 @@ import shlex
 import pytest
 import reference
 from documents import DOCUMENTS, NOT_RUN, RUN_BY, blocks
+from reader import SHORTER
 from toy import ROOT
 
 from mixkd_plugin.__main__ import COMMANDS
@@ -100,6 +101,11 @@ def test_what_is_not_run_as_it_stands_says_why_or_where(path):
         test = (ROOT / block.mark.removeprefix(RUN_BY)).read_text(encoding="utf-8")
         scripts = re.findall(r"\bexamples/[\w/]+/(\w+\.\w+)", block.text)
         assert scripts and all(script in test for script in scripts), block
+
+
+def test_what_is_run_in_place_of_a_text_is_of_a_document():
+    texts = [block.text for path in DOCUMENTS for block in blocks(path) if block.mark is None]
+    assert [old for old in SHORTER if not any(old in text for text in texts)] == []
 
 
 def test_scripts_and_tests_that_documents_name_are_there():
