@@ -32,6 +32,7 @@ from .commands import (
     train_command,
     valid_splits,
 )
+from .constant import constant_scores
 from .inputs import Inputs, digest_of, examples_in
 from .log import read_log, scored
 from .plan import TeacherRun
@@ -188,6 +189,7 @@ class Jobs:
                 "mixes_per_example": plan.mixes_per_example(settings),
                 "teacher_queries": plan.teacher_queries(settings, result["examples_seen"]),
                 "teacher": of_teacher,
+                "constant": {split: constant_scores(gold, split) for split in valid_splits(gold)},
             }
 
         _, is_new = self._do(folder, run._asdict(), same, make)

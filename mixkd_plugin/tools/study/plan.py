@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ..results import RECIPE, TEACHER, Run, changes_of
-from ..texts.glue import TASKS
 
 # Keys of a table that are not flags of fairseq-train: see examples/glue/README.md.
 EXTRA = {"rows", "epochs", "min-updates", "length", "init"}
@@ -44,8 +43,8 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
         ValueError: for an unknown name, with the axis or the setting.
     """
     tables = study["settings"]
-    known = {"tasks": TASKS, "data": study["glue"]}
-    for axis, names in {**known, "students": tables["students"], "arms": tables["arms"]}.items():
+    known = {"data": study["glue"], "students": tables["students"], "arms": tables["arms"]}
+    for axis, names in known.items():
         for name in study[axis]:
             _check_choice(axis, name, *names)
     for fraction in study["fractions"]:
