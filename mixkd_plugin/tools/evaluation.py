@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from ..criterions import metrics
+from .. import scores
 from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
 
 REPORTS = ("report_acc_and_f1", "report_mcc")
@@ -134,30 +134,30 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
     """The task's metrics in percent, the one to plot first; ``reports``: keys of REPORTS."""
     classes = one.task.cfg.num_classes
     if one.task.cfg.regression_target:
-        kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
+        kinds = {"pearson": scores.pearson, "spearman": scores.spearman}
         targets = targets.view(-1, classes)
         return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
-    predictions = metrics.predict(outputs, one.multi_label)
+    predictions = scores.predict(outputs, one.multi_label)
     targets = targets.view(-1, classes) if one.multi_label else targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
     if one.multi_label:
-        counts = metrics.label_counts(predictions, targets).numpy()
-        values = metrics.correlation_values(outputs, targets).double().numpy()
+        counts = scores.label_counts(predictions, targets).numpy()
+        values = scores.correlation_values(outputs, targets).double().numpy()
         return {
-            "micro_f1": 100 * metrics.micro_f1_score(counts),
-            "macro_f1": 100 * metrics.f1_score(counts),
-            "mean_average_precision": 100 * metrics.mean_average_precision(values),
+            "micro_f1": 100 * scores.micro_f1_score(counts),
+            "macro_f1": 100 * scores.f1_score(counts),
+            "mean_average_precision": 100 * scores.mean_average_precision(values),
             **result,
         }
-    confusion = metrics.confusion_counts(predictions, targets, classes)
+    confusion = scores.confusion_counts(predictions, targets, classes)
     if "report_acc_and_f1" in reports:
         dictionary = one.task.label_dictionary
         names = dictionary.symbols[dictionary.nspecial :][:classes]
-        counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
-        result["f1"] = 100 * metrics.f1_score(counts.numpy())
+        counts = scores.f1_counts(confusion, scores.classes_of_f1(names))
+        result["f1"] = 100 * scores.f1_score(counts.numpy())
     if "report_mcc" in reports:
         square = confusion.view(classes, classes).numpy()
-        result["mcc"] = 100 * metrics.matthews_corrcoef(square)
+        result["mcc"] = 100 * scores.matthews_corrcoef(square)
     return result
 
 
@@ -165,19 +165,19 @@ def teacher_agreement(loaded: Loaded, outputs: Tensor, taught: Tensor) -> dict[s
     """Share of examples with the teacher's class, or all of its labels; for regression, correlation
     of the scores."""
     if loaded.task.cfg.regression_target:
-        return {"correlation": _correlation(metrics.pearsonr, outputs, taught)}
-    both = (metrics.predict(logits, loaded.multi_label) for logits in (outputs, taught))
+        return {"correlation": _correlation(scores.pearson, outputs, taught)}
+    both = (scores.predict(logits, loaded.multi_label) for logits in (outputs, taught))
     return {"agreement": _percent_equal(*both)}
 
 
 def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
     """In percent, averaged over the columns of both (n, C)."""
-    values = metrics.correlation_values(a, b).double().numpy()
-    return 100 * metrics.mean_correlation(kind, values)
+    values = scores.correlation_values(a, b).double().numpy()
+    return 100 * kind(values)
 
 
 def _percent_equal(a: Tensor, b: Tensor) -> float:
-    return 100 * metrics.equal_rows(a, b).double().mean().item()
+    return 100 * scores.equal_rows(a, b).double().mean().item()
 
 
 # --- speed ---
