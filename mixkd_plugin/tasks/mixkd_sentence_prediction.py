@@ -2,7 +2,7 @@
 
 import os
 from functools import partial
-from typing import Optional
+from typing import List, Optional
 
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
@@ -22,6 +22,7 @@ from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
 from ..modules.token_types import number_of_types
 from ..teacher.build import TeacherSetup
 from ..teacher.logits import TeacherLogits
+from ..teacher.score import log_score
 from ..teacher.sequences import TeacherSequences
 from .beginning import (
     begin_hf_student,
@@ -172,6 +173,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         check_student(self.cfg, model, self._weights.need_mixes)
         if self.teacher is None:
             self.teacher = self._set_up_teacher(model)
+            self._log_teachers_score(model)
         cfg, teacher = self.cfg, self.teacher
         if teacher is None or not self._inputs_are_deterministic:
             return
@@ -201,9 +203,19 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         metrics.reset_meters("valid")
         if self.teacher is None or not self._inputs_are_deterministic:
             return
-        for split in self.cfg.valid_subset.split(","):
-            if split in self.datasets:
-                self.teacher.prepare_clean(self._sequences(split, model))
+        for split in self._validation_splits:
+            self.teacher.prepare_clean(self._sequences(split, model))
+
+    @property
+    def _validation_splits(self) -> List[str]:
+        return [split for split in self.cfg.valid_subset.split(",") if split in self.datasets]
+
+    def _log_teachers_score(self, model) -> None:
+        """Of the first validation split, before the first update of a new run."""
+        new = self.teacher is not None and not continues(self.cfg, self.origin)
+        if new and self._inputs_are_deterministic and self._validation_splits:
+            sequences = self._sequences(self._validation_splits[0], model)
+            log_score(self.teacher, sequences, self.cfg.regression_target, self.cfg.multi_label)
 
     def _sequences(self, split: str, model) -> TeacherSequences:
         """The examples of a split that are not too long for student and teacher."""

@@ -1,6 +1,7 @@
 """Shared by `compare` and `serving_report`: measures of models on a split, and their table."""
 
 import json
+import logging
 import os
 import statistics
 import time
@@ -8,12 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor
 
 from .. import scores
+from ..checkpoints.checks import warn_not_found
+from ..checkpoints.outputs import put_in_order
+from ..fingerprints import class_names
+from .labels import match_labels
 from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
+
+logger = logging.getLogger(__name__)
 
 REPORTS = ("report_acc_and_f1", "report_mcc")
 # Key of a measure: heading and format.
@@ -101,18 +109,46 @@ def evaluation(
     rounds: int = 5,
     teacher_data: str | None = None,
     head: str | None = None,
+    labels: str | None = None,
 ) -> Evaluation:
     """Of checkpoints {name: path}.
 
     Args:
         teacher_data: the same examples in the teacher's vocabulary, if it is not the students'
         head: the classification head to use, see :func:`scoring.load`
+        labels: the data's classes in the order of the outputs, for checkpoints whose classes have
+            other names (default: by their names, or their predictions)
 
     Raises:
         ValueError: if a checkpoint cannot be used, or two read the data differently.
     """
     loaded = load_all(paths, data, teacher, teacher_data, head)
-    return Evaluation(loaded, batches_of_all(loaded, split, batch_size), teacher, rounds)
+    batches = batches_of_all(loaded, split, batch_size)
+    for name, one in loaded.items():
+        if one.names or (one.names is not None and labels):
+            _put_in_order(name, one, batches[name], labels)
+        elif one.names is not None:
+            warn_not_found(one.path, "labels")
+    return Evaluation(loaded, batches, teacher, rounds)
+
+
+def _put_in_order(name: str, one: Loaded, batches: Sequence[Batch], labels: str | None) -> None:
+    """Change the order of a checkpoint's outputs to that of the data's classes."""
+    cfg, classes = one.task.cfg, class_names(one.task.label_dictionary)
+
+    def confusion() -> np.ndarray:
+        if one.multi_label:
+            raise ValueError("--labels must be given for unnamed classes of --multi-label")
+        predicted, targets = Evaluation.outputs(one.logits, batches).argmax(1), targets_of(batches)
+        counts = scores.confusion_counts(predicted, targets.flatten(), len(classes))
+        return counts.view(len(classes), -1).numpy()
+
+    try:
+        order, notes = match_labels(classes, one.names or classes, labels, confusion)
+    except ValueError as error:
+        raise ValueError(f"{one.path}: {error}") from error
+    put_in_order(one.model.state_dict(), cfg.classification_head_name, order, classes)
+    logger.warning("%s: %s", name, "\n".join(notes))
 
 
 def reports_of(loaded: Iterable[Loaded]) -> set[str]:

@@ -4,9 +4,9 @@ import argparse
 import os
 from typing import Dict, NamedTuple, Optional, Sequence
 
+from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
 from ..texts.glue import TASKS
-from ..texts.names import HINT, join_names, split_names
 from ..texts.reading import ALLOWED, FORMATS, Columns, format_of
 
 

@@ -22,8 +22,8 @@ from typing import (
 )
 
 from ...fingerprints import check_regular
+from ...names import HINT
 from .likeness import listed
-from .names import HINT
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text is an error
