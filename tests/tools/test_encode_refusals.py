@@ -85,7 +85,7 @@ BAD_FLAGS = [
     ({"--workers": "0"}, "--workers must be >= 1, got 0"),
     ({"--max-tokens": "2"}, "--max-length must leave room for each text, got 2"),
     ({"--train": "none.csv"}, "no file none.csv"),
-    ({"--train": "."}, "--format must be given for ., one of"),
+    ({"--train": "."}, "--train . must be a file that ends in"),
     ({"--train": ".", "--format": "csv"}, ". is a folder"),
     ({"--glue": "g"}, "got --glue and --train"),
     ({"--task": "RTE"}, "--task must be given with --glue, got --train"),
