@@ -30,7 +30,7 @@ BAD_FILES = {
     "fairseq's own": ("t.tsv", "text\tlabel\na\t<pad>\nb\tx\n", "got '<pad>'"),
     "latin": ("t.tsv", b"text\tlabel\n\xe4\tx\n", "t.tsv must be UTF-8, got line 2"),
     "UTF-16": ("t.csv", "text,label\na,x\n".encode("utf-16"), "as by iconv"),
-    "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt, one of tsv"),
+    "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt must be a file that ends in .tsv"),
 }  # fmt: skip
 
 
