@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..cli import named
 from ..encode.sources import glue_source
 from ..output import atomic_write
 from ..texts.columns import find_columns
@@ -53,28 +54,29 @@ def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
     Raises:
         ValueError: with file and line, for what cannot be used.
     """
-    train, dev, columns, classes = args.train, args.dev, None, None
+    train, dev, columns, classes, notes = args.train, args.dev, None, None, []
     if args.glue:
         source = glue_source(args.glue, args.task)
         train, dev, columns = source.files["train"], source.files["valid"], source.columns
         classes = source.targets.classes
-    else:
-        columns = find_columns(train, args.text, args.label)
-    table, notes = read_table(train, columns), []
-    given = [fields[table.labels[0]].strip() for _, fields in table.lines]
-    if regression is None:
-        regression = _have_fractions(given)
-    regression = regression or bool(args.regression)
-    targets = Targets(None) if regression else Targets(classes or find_classes(table))
+    with named("--glue" if args.glue else "--train", train):
+        columns = columns or find_columns(train, args.text, args.label)
+        table = read_table(train, columns)
+        if regression is None:
+            given = [fields[table.labels[0]].strip() for _, fields in table.lines]
+            regression = _have_fractions(given)
+        regression = regression or bool(args.regression)
+        targets = Targets(None) if regression else Targets(classes or find_classes(table))
+        examples = read_examples(table, targets, unlabelled=True)
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if regression else f"{len(targets.classes)} classes"
         notes.append(f"text is {shown}, label is {columns.labels[0]} ({kind})")
-    examples = read_examples(table, targets, unlabelled=True)
     if all(e.label in NO_LABELS for e in examples):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
-        held_out = read_examples(read_table(dev, columns), targets)
+        with named("--glue" if args.glue else "--dev", dev):
+            held_out = read_examples(read_table(dev, columns), targets)
     else:
         examples, held_out = hold_out(examples, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
@@ -86,7 +88,8 @@ def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
             "them say little about new texts"
         )
     for path in args.unlabelled or ():
-        found = read_unlabelled(path, columns, targets)
+        with named("--unlabelled", path):
+            found = read_unlabelled(path, columns, targets)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
     return Data(examples, held_out, targets.classes, columns, notes)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
+from ...names import join_names
+from ...teacher.score import Score, weakness
 from ...tokenizers.library import MASK
 from ..export.texts import spread
+from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
-from ..texts.names import join_names
 from .data import Data, read_data, write_tables
-from .labels import Matched
 from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
 from .report import Report
@@ -23,7 +24,6 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
-LEAST_MARGIN = 5  # points of the teacher above the largest class
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -168,15 +168,11 @@ def check_teacher(
     """
     folder = steps.work / "teacher_score"
     words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
+    words += [f"--labels={teacher.labels}"] if teacher.labels else []
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
-    score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
-    least = data.largest_class + LEAST_MARGIN
-    if score < least and not args.allow_weak_teacher:
-        raise ValueError(
-            f"--teacher must have {metric} of at least {least:.1f} on the dev set, {LEAST_MARGIN} "
-            f"points above the largest class, got {score:.1f}: usual causes are another order of "
-            "the labels (--labels), the two texts of a pair swapped (--text), a --length that cuts "
-            "what matters, and texts that were prepared otherwise in its training; "
-            "--allow-weak-teacher goes on"
-        )
-    return f"the teacher's {metric} on the dev set is {score:.1f}"
+    found = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
+    score = Score(metric, found, data.largest_class)
+    reason = weakness(score, "the dev set", "--labels", "--length")
+    if reason and not args.allow_weak_teacher:
+        raise ValueError(f"--teacher {reason}; --allow-weak-teacher goes on")
+    return f"the teacher's {metric} on the dev set is {found:.1f}"

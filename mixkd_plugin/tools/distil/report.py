@@ -106,15 +106,18 @@ class Report(NamedTuple):
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
             "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
         ]  # fmt: skip
-        if self.taught != self.encoded:
-            words += ["--teacher-data", self.taught]
+        words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
+        words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
         self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
         return json.loads((folder / "serving.json").read_text())["models"]
 
     def recalls(self, best: Run) -> dict[str, dict[str, float]]:
         """Of each class, in percent, of teacher and student."""
         paths = {TEACHER: self.teacher.path, "student": str(best.checkpoint)}
-        ours = evaluation(str(self.encoded), paths, TEACHER, teacher_data=str(self.taught))
+        ours = evaluation(
+            str(self.encoded), paths, TEACHER, teacher_data=str(self.taught),
+            labels=self.teacher.labels,
+        )  # fmt: skip
         targets, found = ours.targets.flatten(), {}
         for name, one in ours.loaded.items():
             right = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1) == targets

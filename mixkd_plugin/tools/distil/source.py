@@ -2,29 +2,26 @@
 
 import argparse
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...checkpoints.checks import heads_of
 from ...checkpoints.configured import read_configured
+from ...checkpoints.hf_weights import files_of
+from ...checkpoints.outputs import heads_of
 from ...checkpoints.settings import boolean
-from ...interop import library, quiet
 from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
+from ..cli import named
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
-from ..import_hf.head import MULTI_LABEL
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
+from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
-from .labels import Matched, match_labels
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
-ASKED = 500  # dev texts by which labels are matched
 
 
 class Source(NamedTuple):
@@ -53,31 +50,29 @@ def kind_of(folder: str) -> str:
 
 def find_teacher(args: argparse.Namespace) -> Source:
     """Raises ValueError where it cannot be read."""
-    if args.teacher and os.path.isfile(args.teacher):
-        return _fairseq_source(args.teacher)
-    folder = find_source(args.encoder or args.teacher)
-    kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
-    if kind == AS_IT_IS and (args.onnx or args.int8):
-        flag = "--int8" if args.int8 else "--onnx"
-        raise ValueError(
-            f"{flag} must be absent for model_type {raw.get('model_type')}: a student has its "
-            f"class, and only {', '.join(FAMILIES)} can be exported to ONNX"
-        )
-    if kind == IMPORTED:
-        longest = read_config(folder).longest
-    else:
-        longest = layout_of(folder)["max_positions"]
-    if args.encoder:
-        return Source(folder, kind, 0, None, False, longest)
-    _check_kind(args.teacher, raw.get("problem_type") == MULTI_LABEL)
-    named = raw.get("id2label") or {}
-    if isinstance(named, dict):
-        named = [named[key] for key in sorted(named, key=int)]
-    named = [str(name) for name in named]
-    unnamed = all(re.fullmatch(r"LABEL_\d+|\d+", name) for name in named)
-    outputs = len(named) or raw.get("num_labels", 2)
-    regression = outputs == 1 or raw.get("problem_type") == "regression"
-    return Source(folder, kind, outputs, None if unnamed else named, regression, longest)
+    given = args.encoder or args.teacher
+    with named("--encoder" if args.encoder else "--teacher", given):
+        if args.teacher and os.path.isfile(given):
+            return _fairseq_source(given)
+        folder = find_source(given)
+        files_of(folder)
+        kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
+        if kind == AS_IT_IS and (args.onnx or args.int8):
+            flag = "--int8" if args.int8 else "--onnx"
+            raise ValueError(
+                f"{flag} must be absent for model_type {raw.get('model_type')}: a student has its "
+                f"class, and only {', '.join(FAMILIES)} can be exported to ONNX"
+            )
+        if kind == IMPORTED:
+            longest = read_config(folder).longest
+        else:
+            longest = layout_of(folder)["max_positions"]
+        if args.encoder:
+            return Source(folder, kind, 0, None, False, longest)
+        names, regression, multi_label = read_outputs(folder)
+        _check_kind(given, multi_label)
+        own = None if is_unnamed(names) else names
+        return Source(folder, kind, len(names), own, regression, longest)
 
 
 def _check_kind(path: str, multi_label: bool) -> None:
@@ -124,31 +119,10 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
     def confusion() -> np.ndarray:
         if source.kind == FAIRSEQ:
             raise ValueError(
-                f"--labels must be given for {source.path}, which has no label/dict.txt"
+                f"--labels must be given for {source.path}, whose classes have no names"
             )
         asked = spread(data.dev, ASKED)
-        counts = np.zeros((len(data.classes), source.outputs), int)
-        for example, answer in zip(asked, answers(source, [e.texts for e in asked])):
-            counts[data.classes.index(example.label), answer] += 1
-        return counts
+        return count_predictions(source.path, source.longest, asked, data.classes, source.outputs)
 
-    return match_labels(data.classes, source.outputs, source.names, given, confusion)
-
-
-def answers(source: Source, texts: Sequence[tuple[str, ...]], batch: int = 32) -> list[int]:
-    """The classes that a Hugging Face classifier gives to texts or pairs, by transformers."""
-    import torch
-
-    transformers = library("transformers")
-    with quiet(), torch.no_grad():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).eval()
-        longest = min(tokenizer.model_max_length, source.longest)
-        found = []
-        for start in range(0, len(texts), batch):
-            columns = (list(column) for column in zip(*texts[start : start + batch]))
-            inputs = tokenizer(
-                *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-            )
-            found += model(**inputs).logits.argmax(dim=1).tolist()
-    return found
+    names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
+    return match_labels(data.classes, names, given, confusion)

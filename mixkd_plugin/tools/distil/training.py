@@ -80,6 +80,7 @@ class Trainer(NamedTuple):
         words = self.flags(recipe, self.student_data, model, seed, folder)
         if recipe.taught:
             words += ["--teacher-path", teacher.path]
+            words += [f"--teacher-labels={teacher.labels}"] if teacher.labels else []
             words += ["--teacher-data", self.data] if self.student_data != self.data else []
         return words
 

@@ -4,10 +4,10 @@ import argparse
 import os
 from typing import Dict, NamedTuple, Optional, Sequence
 
+from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
 from ..texts.glue import TASKS
-from ..texts.names import HINT, join_names, split_names
-from ..texts.reading import ALLOWED, FORMATS, Columns, format_of
+from ..texts.reading import ALLOWED, FORMATS, Columns
 
 
 class Source(NamedTuple):
@@ -20,6 +20,10 @@ class Source(NamedTuple):
     flags: str = ""  # of fairseq-train, for metrics
     task: Optional[str] = None  # of GLUE
     separator: Optional[str] = None  # of several classes in the column of labels
+
+    def flag(self, split: str) -> str:
+        """The flag that names a split's file."""
+        return "--glue" if self.task else f"--{split.rstrip('0123456789')}"
 
     def title(self, split: str) -> str:
         """Name of a split in printed lines."""
@@ -96,7 +100,7 @@ def file_source(
         columns = Columns(tuple(texts), tuple(labels))
     else:
         for path in files.values():
-            if (kind or format_of(path)) == "jsonl":
+            if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
                 raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
         columns = Columns(_positions("--text", texts), _positions("--label", labels))
     if regression:

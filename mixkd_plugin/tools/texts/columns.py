@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ...names import split_names
 from .likeness import listed
-from .names import split_names
 from .reading import Columns, format_of, read_rows
 
 PAIRS = (

@@ -22,8 +22,8 @@ from typing import (
 )
 
 from ...fingerprints import check_regular
+from ...names import HINT
 from .likeness import listed
-from .names import HINT
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text is an error
@@ -119,7 +119,10 @@ def format_of(path: str) -> str:
     """
     suffix = os.path.splitext(path)[1][1:].lower()
     if suffix not in FORMATS:
-        raise ValueError(f"--format must be given for {path}, one of {ALLOWED}, got none")
+        suffixes = " or ".join(f".{name}" for name in FORMATS)
+        raise ValueError(
+            f"{path} must be a file that ends in {suffixes} (encode and predict also take --format)"
+        )
     return suffix
 
 
