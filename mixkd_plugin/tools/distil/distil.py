@@ -11,7 +11,7 @@ from ..export.texts import spread
 from ..locks import locked
 from ..output import check_folder
 from ..texts.names import join_names
-from .data import Data, read_data, write_tables
+from .data import Data, label_columns, read_data, write_tables
 from .labels import Matched
 from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
@@ -23,7 +23,7 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
-LEAST_MARGIN = 5  # points of the teacher above the largest class
+LEAST_MARGIN = 5  # points of the teacher above the best constant answer
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -34,7 +34,8 @@ def distil(args: argparse.Namespace) -> int:
     out = Path(args.out).resolve()
     check_out(out, args.force)
     source = find_teacher(args)
-    data = read_data(args, source.regression if source.outputs else None)
+    regression = source.regression if source.outputs else None
+    data = read_data(args, regression, source.multi_label)
     matched = labels_of(source, data, args.labels)
     with locked(out / LOCK, wait=False) as free:
         if not free:
@@ -46,12 +47,11 @@ def run_steps(
     args: argparse.Namespace, steps: Steps, source: Source, data: Data, matched: Matched
 ) -> int:
     named = list(source.names or matched.order)  # classes, as teacher and student call them
-    of_label = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
-    tables = write_tables(data, of_label, steps.work / "texts")
+    tables = write_tables(data, matched.order, named, steps.work / "texts")
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens)
-    metric = "accuracy" if named else "pearson"
+    metric = metric_of(data)
     teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
     trainer = Trainer(steps, taught, encoded, plan, metric, args.flags)
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
@@ -86,6 +86,13 @@ def run_steps(
     return 0
 
 
+def metric_of(data: Data) -> str:
+    """By which checkpoints and students are chosen, of evaluation.QUALITY."""
+    if data.classes is None:
+        return "pearson"
+    return "micro_f1" if data.multi_label else "accuracy"
+
+
 def encode_texts(
     steps: Steps, source: Source, data: Data, tables: dict[str, Path], teacher: Teacher,
     plan: Plan, named: list[str],
@@ -95,7 +102,9 @@ def encode_texts(
     They are one, but for --trim-vocabulary.
     """
     words = [
-        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
+        "encode", "--train", tables["train"], "--valid", tables["dev"],
+        "--label", ",".join(label_columns(data, len(named))),
+        *(["--multi-label"] if data.multi_label else []),
         "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
         "--max-length", plan.length, *(["--unlabelled"] if data.without else []),
         f"--labels={join_names(named)}" if named else "--regression",
@@ -170,13 +179,13 @@ def check_teacher(
     words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
     score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
-    least = data.largest_class + LEAST_MARGIN
+    least = data.constant + LEAST_MARGIN
     if score < least and not args.allow_weak_teacher:
         raise ValueError(
             f"--teacher must have {metric} of at least {least:.1f} on the dev set, {LEAST_MARGIN} "
-            f"points above the largest class, got {score:.1f}: usual causes are another order of "
-            "the labels (--labels), the two texts of a pair swapped (--text), a --length that cuts "
-            "what matters, and texts that were prepared otherwise in its training; "
+            f"points above the best constant answer, got {score:.1f}: usual causes are another "
+            "order of the labels (--labels), the two texts of a pair swapped (--text), a --length "
+            "that cuts what matters, and texts that were prepared otherwise in its training; "
             "--allow-weak-teacher goes on"
         )
     return f"the teacher's {metric} on the dev set is {score:.1f}"

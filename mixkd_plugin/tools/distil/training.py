@@ -77,6 +77,7 @@ class Trainer(NamedTuple):
     def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
         recipe, plan = RECIPES[name], self.plan
         model = teacher.student(plan.layers, plan.init_layers)
+        model += teacher.sizes.narrowed(plan.width)
         words = self.flags(recipe, self.student_data, model, seed, folder)
         if recipe.taught:
             words += ["--teacher-path", teacher.path]
