@@ -135,13 +135,39 @@ def _sentence(error: Exception, folder: str) -> str | None:
         name = os.path.abspath(error.filename or folder)
         if error.errno not in FULL and os.path.commonpath([folder, name]) != folder:
             return f"{name} cannot be read: {error.strerror}"
-    elif not any(word in str(error) for word in WORDS):
+    elif not is_full(error):
         return None
-    return f"{folder} cannot be written: {error}"
+    return f"{folder} cannot be written: {why_full(error)}"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the system refused to write, as on a full disk."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL
+    return any(word in str(error) for word in WORDS)
+
+
+def why_full(error: BaseException) -> str:
+    """An error's own words, or those of the system where a library has hidden them."""
+    if isinstance(error, (OSError, ValueError)):
+        return str(error)
+    cause = error.__cause__ or error.__context__
+    return why_full(cause) if cause else "there is no space left, or the file is too large"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name, which is moved to ``path`` if its context ends without an error."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def atomic_write(path: Path, text: str) -> None:
     """Write a text file completely or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from ...criterions.metrics import predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
-from ..output import atomic_write
+from ..output import atomic_file, atomic_write
 from .data import Data
 from .plan import Plan
 from .recipes import RECIPES
@@ -218,6 +218,5 @@ def table(header: list[str], rows: list[list]) -> str:
 def copy(file: Path, target: Path) -> None:
     """Complete or not at all."""
     target.parent.mkdir(exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(file, unfinished)
-    unfinished.replace(target)
+    with atomic_file(target) as unfinished:
+        shutil.copyfile(file, unfinished)

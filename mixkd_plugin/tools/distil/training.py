@@ -1,7 +1,6 @@
 """The runs of `fairseq-train`: their flags, the trial, and what is kept of each."""
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 
 from ...checkpoints.hf_weights import PREFIX
 from ...checkpoints.safe_load import read_checkpoint
+from ..output import atomic_file
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
 from .plan import WARMUP, Plan, rate
@@ -180,6 +180,5 @@ def seconds_of_update(log: Path) -> float:
 def strip(checkpoint: Path, out: Path) -> None:
     """A copy without the optimizer's state."""
     state = {**read_checkpoint(str(checkpoint)), "last_optimizer_state": None}
-    unfinished = out.with_name(f"{out.name}.tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, out)
+    with atomic_file(out) as unfinished:
+        torch.save(state, unfinished)
