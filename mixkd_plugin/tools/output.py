@@ -23,9 +23,13 @@ def check_out(out: str, force: bool) -> None:
     Hidden files do not count: the system's, and those of a killed command.
     """
     check_folder(out)
-    there = os.listdir(out) if os.path.isdir(out) else []
-    if not force and not all(name.startswith(".") for name in there):
-        raise ValueError(f"--out must be new or empty, got {out}: --force writes into it")
+    there = sorted(os.listdir(out)) if os.path.isdir(out) else []
+    shown = [name for name in there if not name.startswith(".")]
+    if shown and not force:
+        raise ValueError(
+            f"--out must be new or empty, got {out} with {shown[0]}: --force writes into it, and "
+            "replaces files of the same names"
+        )
 
 
 def check_folder(out: str) -> None:

@@ -162,8 +162,8 @@ def check_out(out: Path, force: bool) -> None:
     others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
     if others and not force:
         raise ValueError(
-            f"--out must be empty, new, or of an earlier distillation, got {out}: --force writes "
-            "into it"
+            f"--out must be new or empty, or of an earlier distillation, got {out}: --force "
+            "writes into it"
         )
 
 
