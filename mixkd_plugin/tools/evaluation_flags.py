@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add("--split", default="valid", help="labelled split to score (default: %(default)s)")
     add("--batch-size", type=positive, default=32, help="texts in a batch (default: %(default)s)")
     add("--rounds", type=positive, default=5, help="timed rounds, >= 1 (default: %(default)s)")
+    add("--labels", metavar="A,B,...", help="the data's labels in the order of the outputs, for "
+        "checkpoints whose classes have other names (default: matched by names, or by their "
+        "predictions)")  # fmt: skip
     add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
     add_user_dir(parser)
 
@@ -48,4 +51,5 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "teacher_data": args.teacher_data,
         "head": args.classification_head_name,
+        "labels": args.labels,
     }

@@ -122,7 +122,7 @@ def test_run_goes_through_and_resumes(tmp_path, venv, monkeypatch):
 
     (out / "student" / "work" / "steps" / "kd-1.json").unlink()  # as if it had been interrupted
     code, text = quickstart(venv, out, *short)
-    assert code == 0 and text.count("done before") == 9, text
+    assert code == 0 and text.count("done before") == 8, text
 
 
 def test_bad_options(tmp_path, venv):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...names import join_names
 from ..encode.sources import SEPARATOR, glue_source
 from ..output import atomic_write
 from ..texts.columns import find_columns
@@ -23,7 +24,6 @@ from ..texts.examples import (
 )
 from ..texts.files import format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
-from ..texts.names import join_names
 from ..texts.reading import Columns, read_table
 
 HELD_OUT = 0.1  # of the training texts, where there is no --dev

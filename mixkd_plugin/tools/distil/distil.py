@@ -6,13 +6,14 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
+from ...names import join_names
+from ...teacher.score import Score, weakness
 from ...tokenizers.library import MASK
 from ..export.texts import spread
+from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
-from ..texts.names import join_names
 from .data import Data, label_columns, read_data, write_tables
-from .labels import Matched
 from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
 from .report import Report
@@ -23,7 +24,6 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
-LEAST_MARGIN = 5  # points of the teacher above the best constant answer
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -61,7 +61,8 @@ def run_steps(
             "computed, too, and nothing is exported to ONNX"
         )
     if not encoder:
-        notes.append(check_teacher(args, steps, taught, teacher, data, metric))
+        score = score_teacher(steps, taught, teacher, metric)
+        notes.append(check_teacher(args, data, metric, score))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
     dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
@@ -70,8 +71,8 @@ def run_steps(
     if args.dry_run:
         return 0
     if encoder:
-        teacher = trainer.teacher(teacher)
-        steps.say(check_teacher(args, steps, taught, teacher, data, metric))
+        teacher, score = trainer.teacher(teacher)
+        check_teacher(args, data, metric, score)
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
@@ -167,25 +168,22 @@ def check_out(out: Path, force: bool) -> None:
         )
 
 
-def check_teacher(
-    args: argparse.Namespace, steps: Steps, encoded: Path, teacher: Teacher, data: Data, metric: str
-) -> str:
-    """Score the teacher on the dev set.
+def score_teacher(steps: Steps, encoded: Path, teacher: Teacher, metric: str) -> float:
+    """On the dev set, in percent."""
+    folder = steps.work / "teacher_score"
+    words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
+    words += [f"--labels={teacher.labels}"] if teacher.labels else []
+    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
+    return json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
+
+
+def check_teacher(args: argparse.Namespace, data: Data, metric: str, found: float) -> str:
+    """A sentence with the teacher's score.
 
     Raises:
         ValueError: if it is hardly better than no model.
     """
-    folder = steps.work / "teacher_score"
-    words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
-    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
-    score = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
-    least = data.constant + LEAST_MARGIN
-    if score < least and not args.allow_weak_teacher:
-        raise ValueError(
-            f"--teacher must have {metric} of at least {least:.1f} on the dev set, {LEAST_MARGIN} "
-            f"points above the best constant answer, got {score:.1f}: usual causes are another "
-            "order of the labels (--labels), the two texts of a pair swapped (--text), a --length "
-            "that cuts what matters, and texts that were prepared otherwise in its training; "
-            "--allow-weak-teacher goes on"
-        )
-    return f"the teacher's {metric} on the dev set is {score:.1f}"
+    reason = weakness(Score(metric, found, data.constant), "the dev set", "--labels", "--length")
+    if reason and not args.allow_weak_teacher:
+        raise ValueError(f"--teacher {reason}; --allow-weak-teacher goes on")
+    return f"the teacher's {metric} on the dev set is {found:.1f}"

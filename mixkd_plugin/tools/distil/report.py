@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from ...criterions.metrics import predict
+from ...scores import predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
@@ -90,12 +90,13 @@ class Report(NamedTuple):
             text = f"Exporting the student to {form}"
             self.steps.tool(f"export-{form}", text, words, folder, after)
             for file in sorted(folder.iterdir()):
-                copy(file, target / file.name)
+                if file.name != "config.json":
+                    copy(file, target / file.name)
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             if self.names:  # fairseq's have no blanks
-                config = json.loads((target / "config.json").read_text(encoding="utf-8"))
                 config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
                 config["label2id"] = {name: i for i, name in enumerate(self.names)}
-                atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+            atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
         copy(best.checkpoint, out / "checkpoint.pt")
 
     def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
@@ -107,8 +108,8 @@ class Report(NamedTuple):
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
             "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
         ]  # fmt: skip
-        if self.taught != self.encoded:
-            words += ["--teacher-data", self.taught]
+        words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
+        words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
         self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
         return json.loads((folder / "serving.json").read_text())["models"]
 
@@ -121,7 +122,10 @@ class Report(NamedTuple):
         """The recall, or with several labels the F1, of each class that the dev set has, in
         percent, of teacher and student."""
         paths = {TEACHER: self.teacher.path, "student": str(best.checkpoint)}
-        ours = evaluation(str(self.encoded), paths, TEACHER, teacher_data=str(self.taught))
+        ours = evaluation(
+            str(self.encoded), paths, TEACHER, teacher_data=str(self.taught),
+            labels=self.teacher.labels,
+        )  # fmt: skip
         targets, found = ours.targets.flatten(), {}
         if self.data.multi_label:
             targets = ours.targets.view(-1, len(self.names))

@@ -2,33 +2,28 @@
 
 import argparse
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...checkpoints.checks import heads_of
 from ...checkpoints.configured import read_configured
+from ...checkpoints.outputs import heads_of
 from ...checkpoints.settings import boolean
-from ...interop import library, quiet
 from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
-from ..import_hf.head import MULTI_LABEL
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
+from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
-from .labels import Matched, match_labels
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
 ONLY_IMPORTED = {  # flags, and what the families can be
     **dict.fromkeys(("onnx", "int8"), "exported to ONNX"),
     "width": "made narrower",
 }
-ASKED = 500  # dev texts by which labels are matched
 
 
 class Source(NamedTuple):
@@ -75,15 +70,9 @@ def find_teacher(args: argparse.Namespace) -> Source:
         longest = layout_of(folder)["max_positions"]
     if args.encoder:
         return Source(folder, kind, 0, None, False, longest)
-    named = raw.get("id2label") or {}
-    if isinstance(named, dict):
-        named = [named[key] for key in sorted(named, key=int)]
-    named = [str(name) for name in named]
-    unnamed = all(re.fullmatch(r"LABEL_\d+|\d+", name) for name in named)
-    outputs = len(named) or raw.get("num_labels", 2)
-    several = raw.get("problem_type") == MULTI_LABEL
-    regression = not several and (outputs == 1 or raw.get("problem_type") == "regression")
-    return Source(folder, kind, outputs, None if unnamed else named, regression, longest, several)
+    names, regression, several = read_outputs(folder)
+    own, regression = None if is_unnamed(names) else names, regression and not several
+    return Source(folder, kind, len(names), own, regression, longest, several)
 
 
 def _fairseq_source(path: str) -> Source:
@@ -130,35 +119,12 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
     def confusion() -> np.ndarray:
         if source.kind == FAIRSEQ:
             raise ValueError(
-                f"--labels must be given for {source.path}, which has no label/dict.txt"
+                f"--labels must be given for {source.path}, whose classes have no names"
             )
         asked = spread(data.dev, ASKED)
-        counts = np.zeros((len(data.classes), source.outputs), int)
-        given = logits_of(source, [e.texts for e in asked])
-        if data.multi_label:
-            has = np.array([[*map(int, e.label.split())] for e in asked])
-            return has.T @ (given > 0)
-        for example, answer in zip(asked, given.argmax(axis=1)):
-            counts[data.classes.index(example.label), answer] += 1
-        return counts
+        return count_predictions(
+            source.path, source.longest, asked, data.classes, source.outputs, data.multi_label
+        )
 
-    return match_labels(data.classes, source.outputs, source.names, given, confusion)
-
-
-def logits_of(source: Source, texts: Sequence[tuple[str, ...]], batch: int = 32) -> np.ndarray:
-    """A Hugging Face classifier's logits (texts, outputs) of texts or pairs, by transformers."""
-    import torch
-
-    transformers = library("transformers")
-    with quiet(), torch.no_grad():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).eval()
-        longest = min(tokenizer.model_max_length, source.longest)
-        found = []
-        for start in range(0, len(texts), batch):
-            columns = (list(column) for column in zip(*texts[start : start + batch]))
-            inputs = tokenizer(
-                *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-            )
-            found.append(model(**inputs).logits.numpy())
-    return np.concatenate(found)
+    names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
+    return match_labels(data.classes, names, given, confusion)

@@ -19,9 +19,9 @@ from ...models.hf_network import build_network, read_config
 from ...models.hf_parts import layer_lists, names_of_parts
 from ...models.rebuild import model_class
 from ...models.roberta_settings import roberta_settings
+from ...names import join_names
 from ...tokenizers.subwords import build_tokenizer
 from ..import_hf.layout import PADDING_INDEX
-from ..texts.names import join_names
 from .source import AS_IT_IS, FAIRSEQ, Source
 from .steps import Steps
 
@@ -78,12 +78,14 @@ class Teacher(NamedTuple):
     path: checkpoint, or hf:FOLDER
     tokenizer: KIND:PATH
     after: the steps before
+    labels: the data's in the order of the outputs, for a folder whose classes have no names
     """
 
     path: str
     tokenizer: str
     sizes: Sizes
     after: tuple[str, ...]
+    labels: str | None = None
 
     @property
     def folder(self) -> str | None:
@@ -111,7 +113,8 @@ def prepare(
     """
     path = os.path.abspath(source.path)
     if source.kind == AS_IT_IS:
-        return Teacher(f"{PREFIX}{path}", f"hf:{path}", sizes_of_folder(path), ())
+        labels = join_names(names) if names and source.names is None and args.teacher else None
+        return Teacher(f"{PREFIX}{path}", f"hf:{path}", sizes_of_folder(path), (), labels)
     if source.kind == FAIRSEQ:
         tokenizer = args.tokenizer or f"hf:{os.path.dirname(path)}"
         return Teacher(path, tokenizer, sizes_of(path), ())

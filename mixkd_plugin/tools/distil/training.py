@@ -81,6 +81,7 @@ class Trainer(NamedTuple):
         words = self.flags(recipe, self.student_data, model, seed, folder)
         if recipe.taught:
             words += ["--teacher-path", teacher.path]
+            words += [f"--teacher-labels={teacher.labels}"] if teacher.labels else []
             words += ["--teacher-data", self.data] if self.student_data != self.data else []
         return words
 
@@ -124,21 +125,21 @@ class Trainer(NamedTuple):
         score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
         return Run(name, seed, self.folder(step) / KEPT, score)
 
-    def teacher(self, encoder: Teacher) -> Teacher:
-        """The encoder, fine-tuned."""
+    def teacher(self, encoder: Teacher) -> tuple[Teacher, float]:
+        """The encoder, fine-tuned, and its score on the dev set, in percent."""
         step, updates = "teacher", self.plan.teacher_updates
         folder = self.folder(step)
         words = self.tuning_flags(encoder, self.plan.seed, folder)
         words += self.schedule(updates, rate(encoder.sizes.width) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
-        self._run(step, text, words, updates, encoder.after)
+        score = self._run(step, text, words, updates, encoder.after)
         path, after = str(folder / KEPT), (*encoder.after, step)
         if encoder.folder is not None:
             out = self.steps.work / "teacher"
             words = ["export", path, "--to", "hf", "--data", self.data, "--out", out]
             self.steps.tool("teacher_export", "Exporting the teacher", words, out, after)
             path, after = f"{PREFIX}{out}", (*after, "teacher_export")
-        return encoder._replace(path=path, after=after)
+        return encoder._replace(path=path, after=after), score
 
     def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
         model = encoder.student(encoder.sizes.layers, "first")

@@ -4,10 +4,10 @@ import argparse
 import os
 from typing import Dict, NamedTuple, Optional, Sequence
 
+from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
 from ..texts.files import ALLOWED, FORMATS, format_of
 from ..texts.glue import TASKS
-from ..texts.names import HINT, join_names, split_names
 from ..texts.reading import Columns
 
 SEPARATOR = "|"  # of several classes in a column

@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import shlex
 import sys
 
+from ...names import join_names, split_names
 from ..cli import add_out, command_parser, run_cli
 from ..output import check_out
-from ..texts.names import split_names
 
 EXAMPLE = "distilbert-base-uncased --out encoder"
 
@@ -21,6 +22,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="A,B,...",
         help="names of the classes in the head's order (default: the source's)",
     )
+    add("--dev", metavar="FILE", help="labelled texts: .csv, .tsv or .jsonl; the classes get their "
+        "labels, matched by names, or by the predictions for them")  # fmt: skip
+    add("--text", metavar="COLUMN[,COLUMN]", help="of --dev: column of the text, or two of a pair "
+        "(default: found by name)")  # fmt: skip
+    add("--label", metavar="COLUMN", help="of --dev: column of the label (default: found by name)")
     add("--encoder-only", action="store_true", help="import the encoder without its head")
     add(
         "--one-token-type",
@@ -32,9 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     from .import_hf import HEAD, import_encoder
+    from .match import match_table
 
     check_out(args.out, args.force)
     labels = split_names(args.labels) if args.labels is not None else None
+    if args.dev is not None:
+        matched = match_table(args.source, args.dev, args.text, args.label, args.labels)
+        labels = matched.order
+        print(*matched.notes, sep="\n", end="\n" if matched.notes else "")
+    elif args.text is not None or args.label is not None:
+        raise ValueError("--text and --label must be given with --dev, got them without it")
     done = import_encoder(
         args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
     )
@@ -55,7 +68,8 @@ def work(args: argparse.Namespace) -> None:
             f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
             file=sys.stderr,
         )
-    print(f"encode texts with --tokenizer {done.tokenizer}")
+    order = "" if labels is None else f" --labels={shlex.quote(join_names(labels))}"
+    print(f"encode texts with --tokenizer {done.tokenizer}{order}")
 
 
 def main(argv=None):

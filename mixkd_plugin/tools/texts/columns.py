@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from ...names import split_names
 from .files import format_of, read_rows
 from .likeness import listed
-from .names import split_names
 from .reading import Columns
 
 PAIRS = (

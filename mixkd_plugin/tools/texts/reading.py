@@ -7,9 +7,9 @@ import re
 from functools import partial
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from ...names import HINT
 from .files import Row, format_of, kind_of, read_rows
 from .likeness import listed
-from .names import HINT
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 
