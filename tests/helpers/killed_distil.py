@@ -45,7 +45,7 @@ ENDS = (  # a signal at a step, or the size of a file, in bytes, that cannot be 
     (signal.SIGINT, "work/exports/hf/model.safetensors"), 60_000,
     (signal.SIGTERM, "work/serving/serving.json"), 80_000,
 )  # fmt: skip
-SAME = re.compile(r"[0-9a-f]{32}|(?<=serving/exports/)[^/]+")  # names that need one kill for all
+SAME = re.compile(r"[0-9a-f]{32}|(?<=serving/exports/)[^/]+")  # parts of names: one kill for all
 
 
 class Training:
@@ -136,6 +136,7 @@ def attempt(
         watch(out, wanted, found, number)
         if largest:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
         cli.become_command("distil")
         forked.end_as(lambda: command.main([*flags, "--out", str(out)]))
     status = os.waitpid(pid, 0)[1]

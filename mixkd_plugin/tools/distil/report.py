@@ -21,6 +21,7 @@ from .training import Run
 
 TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
+ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")
 
 
@@ -50,10 +51,7 @@ class Report(NamedTuple):
         """Everything in --out but the work folder."""
         after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
         self.export(best, after)
-        chosen = {best.title: best}  # a run of each recipe
-        for run in sorted(runs, key=lambda run: -run.score):
-            chosen.setdefault(run.title, run)
-        rows = self.measure(chosen, after)
+        rows = self.measure(best, after)
         taught, student = (rows[f"{n}, {FAIRSEQ}"][self.metric] for n in (TEACHER, best.title))
         figures = {
             "metric": self.metric,
@@ -99,14 +97,15 @@ class Report(NamedTuple):
             atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
         copy(best.checkpoint, out / "checkpoint.pt")
 
-    def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
+    def measure(self, best: Run, after: list[str]) -> dict[str, dict[str, Any]]:
         """The measures of `serving_report`, by model and format."""
         folder = self.steps.work / "serving"
-        paths = {TEACHER: self.teacher.path, **{t: r.checkpoint for t, r in chosen.items()}}
+        paths = {TEACHER: self.teacher.path, best.title: best.checkpoint}
         onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
             "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
+            "--rounds", ROUNDS,
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
         words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
