@@ -156,7 +156,7 @@ def why_full(error: BaseException) -> str:
     if isinstance(error, (OSError, ValueError)):
         return str(error)
     cause = error.__cause__ or error.__context__
-    return why_full(cause) if cause else "there is no space left, or the file is too large"
+    return why_full(cause) if cause else f"{os.strerror(errno.ENOSPC)}, or the file is too large"
 
 
 @contextlib.contextmanager
