@@ -174,6 +174,15 @@ def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at
         fit_budget(planned(), flags(minutes=1), None, 1.0)
 
 
+def test_recipes_are_one_or_several():
+    assert planned(recipe="auto").recipes == ["mixkd", "kd"]
+    assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
+    assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
+    for wrong in ("kd,kd", "auto,kd", "other", ""):
+        with pytest.raises(SystemExit, match="2"):
+            build_parser().parse_args(["--out", "x", "--recipe", wrong])
+
+
 def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
     given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
     save_plan(planned(), given, tmp_path / "plan.yaml")

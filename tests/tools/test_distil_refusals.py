@@ -70,7 +70,7 @@ def test_tables(case, tmp_path, name):
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
-        (["--recipe", "splice", "--trim-vocabulary"], "--trim-vocabulary"),
+        (["--recipe", "kd,splice", "--trim-vocabulary"], "--trim-vocabulary"),
     ],
 )
 def test_flags(case, tmp_path, flags, said):

@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli import add_out, command_parser, positive, run_cli
-from .recipes import AUTO, RECIPES
+from .recipes import AUTO, BOTH, RECIPES, recipes
 
 EXAMPLE = "--teacher HF_DIR --train train.csv --dev dev.csv --layers 6 --out student"
 
@@ -52,8 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("training").add_argument
     each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
-    add("--recipe", choices=(AUTO, *RECIPES),
-        help=f"{each}; {AUTO}: mixkd and kd, the better is kept (default)")  # fmt: skip
+    add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several the better is "
+        f"kept; {AUTO}: {','.join(BOTH)} (default)")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")

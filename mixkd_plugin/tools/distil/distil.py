@@ -142,7 +142,7 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
-    if args.trim_vocabulary and args.recipe == "splice":
+    if args.trim_vocabulary and "splice" in (args.recipe or "").split(","):
         raise ValueError(
             "--recipe must be another one with --trim-vocabulary, got splice: two vocabularies "
             "have no common places to cut a text"

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from ..output import atomic_write
 from .data import Data
-from .recipes import AUTO, chosen_recipes
+from .recipes import AUTO, BOTH, chosen_recipes
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -88,7 +88,7 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
-    choose("recipe", AUTO, "the better of both on the dev set is kept")
+    choose("recipe", AUTO, f"{' and '.join(BOTH)}, the better on the dev set is kept")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")
     choose("lr", rate(plan.width), f"for a width of {plan.width}")
