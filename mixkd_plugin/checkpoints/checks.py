@@ -12,8 +12,8 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from ..fingerprints import check_regular, class_names, fingerprint
-from .settings import boolean, integer, shown, shown_names
+from ..fingerprints import check_regular, fingerprint
+from .settings import boolean, integer, shown
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
     for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
         path = os.path.join(folder, name)
         try:
-            dictionary = _load(path)
+            dictionary = load_dictionary(path)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
         if len(dictionary) == dictionary.nspecial:
@@ -42,38 +42,6 @@ def check_special_tokens(cfg, dictionary: Dictionary) -> None:
                 f"--{name.replace('_', '-')} must be an index of the dictionary, 0 to "
                 f"{len(dictionary) - 1}, got {value}"
             )
-
-
-def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
-    """The classification heads in a checkpoint, and how many outputs each has.
-
-    Raises:
-        ValueError: for one that fairseq cannot load either.
-    """
-    prefix, suffix = "classification_heads.", ".out_proj.weight"
-    if any(n.startswith(prefix) and n.endswith(f"{suffix}_orig") for n in weights):
-        raise ValueError(
-            "it was trained with --spectral-norm-classification-head, whose weights neither "
-            "fairseq nor this package loads: train it without the flag"
-        )
-    return {
-        name[len(prefix) : -len(suffix)]: weight.size(0)
-        for name, weight in weights.items()
-        if name.startswith(prefix) and name.endswith(suffix) and weight.dim() == 2
-    }
-
-
-def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
-    heads = heads_of(model_state)
-    if head not in heads:
-        present = shown_names(heads) or "none: is it fine-tuned?"
-        raise ValueError(
-            f"it has no classification head {head!r} (--classification-head-name), only {present}"
-        )
-    if heads[head] != num_classes:
-        raise ValueError(
-            f"its head {head!r} has {heads[head]} classes, --num-classes is {num_classes}"
-        )
 
 
 REGRESSION, MULTI_LABEL = "regression (--regression-target)", "several labels (--multi-label)"
@@ -126,14 +94,11 @@ def check_inputs(state: Dict[str, Any], data: str) -> None:
         )
 
 
-def check_vocabulary(
-    path: str, state: Dict[str, Any], dictionary: Dictionary, labels: Optional[Dictionary]
-) -> None:
-    """Compare words and labels symbol by symbol, and with what the checkpoint recorded of them.
+def check_vocabulary(path: str, state: Dict[str, Any], dictionary: Dictionary) -> None:
+    """Compare words symbol by symbol, and with what the checkpoint recorded of them.
 
     Args:
         path, state: the checkpoint, as :func:`configured.read_configured` has it
-        labels: None for regression
     """
     roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
     weights = state["model"].items()
@@ -149,8 +114,6 @@ def check_vocabulary(
             "data with its own tokenizer (as --teacher-data, where the student has another one)"
         )
     check_words(path, state, dictionary)
-    if labels is not None:
-        _check_labels(path, state, labels)
 
 
 def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> None:
@@ -159,15 +122,15 @@ def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> Non
     ours = fingerprint(dictionary, None)["vocabulary"]
     if recorded is not None and recorded == ours:
         return
-    found = _find(path, state, "input0/dict.txt", "dict.txt")
+    found = find(path, state, "input0/dict.txt", "dict.txt")
     if found is not None:
-        _check_symbols(found, _load(found), dictionary)
+        _check_symbols(found, load_dictionary(found), dictionary)
     if recorded is not None:
         raise ValueError(
             f"its vocabulary differs from the data's: recorded {shown(recorded)}, here {ours}"
         )
     if found is None:
-        _warn(path, "vocabulary")
+        warn_not_found(path, "vocabulary")
 
 
 def other_dictionary(
@@ -182,7 +145,7 @@ def other_dictionary(
     if recorded == fingerprint(dictionary, None)["vocabulary"]:
         return None
     for found in _found(path, state, "input0/dict.txt", "dict.txt"):
-        theirs = _load(found)
+        theirs = load_dictionary(found)
         theirs.add_symbol("<mask>")
         if recorded in (None, fingerprint(theirs, None)["vocabulary"]):
             break
@@ -192,27 +155,7 @@ def other_dictionary(
     return None if theirs.symbols == dictionary.symbols else theirs
 
 
-def _check_labels(path: str, state: Dict[str, Any], labels: Dictionary) -> None:
-    recorded, ours = state["fingerprint"].get("labels"), class_names(labels)
-    if recorded == ours:
-        return
-    found, known = _find(path, state, "label/dict.txt"), []
-    if found is not None:
-        known.append((f" ({found})", "there", class_names(_load(found))))
-    if recorded is not None:
-        known.append(("", "recorded", recorded))
-    for where, source, theirs in known:
-        if theirs != ours:
-            raise ValueError(
-                f"its labels{where} differ from the data's: {source} {theirs!r:.2000}, here "
-                f"{ours!r:.2000}: give data with the same classes in the same order (--labels of "
-                "mixkd_plugin.tools.encode, and of import_hf)"
-            )
-    if not known:
-        _warn(path, "labels")
-
-
-def _warn(path: str, what: str) -> None:
+def warn_not_found(path: str, what: str) -> None:
     logger.warning(
         "%s: ITS %s WAS NOT FOUND, SO NOT COMPARED WITH THE DATA'S: with another one, its logits "
         "are wrong without an error; put its dict.txt (label/dict.txt) beside it",
@@ -220,7 +163,7 @@ def _warn(path: str, what: str) -> None:
     )
 
 
-def _find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
+def find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
     """A dictionary in the checkpoint's own data folder, or beside it, in this order."""
     return next(_found(path, state, *names), None)
 
@@ -231,7 +174,7 @@ def _found(path: str, state: Dict[str, Any], *names: str) -> Iterator[str]:
     return filter(os.path.isfile, paths)
 
 
-def _load(path: str) -> Dictionary:
+def load_dictionary(path: str) -> Dictionary:
     if check_regular(path).st_size > _LARGEST_DICTIONARY:
         raise ValueError(f"{path} must be a dictionary of fairseq, got a file too large for one")
     try:

@@ -3,15 +3,14 @@
 L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
 """
 
-import math
 from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
-from fairseq.logging import metrics
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from .. import scores
 from ..fairseq_fixes.refused_flags import check_best_metric
 from ..losses import (
     TERMS,
@@ -26,8 +25,8 @@ from ..losses import (
 from ..mixup import Mix, mix_targets
 from ..tasks.flags import check_criterion_flags, check_distance
 from ..tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
-from . import metrics as quality
 from .config import MixKDCriterionConfig
+from .metrics import log_outputs
 
 
 class Labels(NamedTuple):
@@ -77,7 +76,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         if not self.regression_target:
             labels = task.label_dictionary
             names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
-            self.f1_classes = quality.classes_of_f1(names)
+            self.f1_classes = scores.classes_of_f1(names)
         task.declare_weights(self.weights)
         if task.trains:
             check_best_metric(self)
@@ -87,24 +86,20 @@ class MixKDCriterion(SentencePredictionCriterion):
 
         A subclass, or a task, that logs more extends them.
         """
-        names = {"loss", "mle_loss", "wps", "wpb", "bsz", "num_updates"}
-        if self.task.cfg.teacher_path:
-            names.add("kd_loss")
-        if self.regression_target:
-            if self.report_pearson_and_spearman:
-                names |= {"pearson", "spearman", "pearson_and_spearman"}
-            return names
-        names.add("accuracy")
-        if self.task.cfg.teacher_path:
-            names |= {"teacher_accuracy", "agreement"}
-        names |= {"micro_f1", "macro_f1"} if self.multi_label else {"ece"}
-        if self.report_average_precision:
-            names.add("mean_average_precision")
-        if self.report_mcc:
-            names.add("mcc")
-        if self.report_acc_and_f1:
-            names |= {"f1", "acc_and_f1"}
-        return names
+        teacher, regression = bool(self.task.cfg.teacher_path), self.regression_target
+        logged = {
+            "loss mle_loss wps wpb bsz num_updates": True,
+            "kd_loss": teacher,
+            "accuracy": not regression,
+            "teacher_accuracy agreement": teacher and not regression,
+            "ece": not (regression or self.multi_label),
+            "micro_f1 macro_f1": self.multi_label,
+            "mean_average_precision": self.report_average_precision,
+            "mcc": self.report_mcc,
+            "f1 acc_and_f1": self.report_acc_and_f1,
+            "pearson spearman pearson_and_spearman": self.report_pearson_and_spearman,
+        }
+        return {name for names, is_logged in logged.items() if is_logged for name in names.split()}
 
     def forward(self, model, sample, reduce=True):
         """Loss summed over the batch, fairseq's sample size, and the values to log.
@@ -234,25 +229,25 @@ class MixKDCriterion(SentencePredictionCriterion):
         if self.regression_target:
             if training or not self.report_pearson_and_spearman:
                 return {}
-            return {"values": quality.correlation_values(logits, targets, mask)}
-        predictions = quality.predict(logits, self.multi_label)
-        output = {"ncorrect": quality.count(quality.equal_rows(predictions, targets), mask)}
+            return {"values": scores.correlation_values(logits, targets, mask)}
+        predictions = scores.predict(logits, self.multi_label)
+        output = {"ncorrect": scores.count(scores.equal_rows(predictions, targets), mask)}
         if self.multi_label:
-            output["label_counts"] = quality.label_counts(predictions, targets, mask)
+            output["label_counts"] = scores.label_counts(predictions, targets, mask)
             if self.report_average_precision and not training:
-                output["scores"] = quality.correlation_values(logits, targets, mask)
+                output["scores"] = scores.correlation_values(logits, targets, mask)
         elif not training:
-            output["calibration"] = quality.calibration_gaps(logits, targets, mask)
+            output["calibration"] = scores.calibration_gaps(logits, targets, mask)
         if self.report_mcc or self.report_acc_and_f1:
-            confusion = quality.confusion_counts(predictions, targets, self.num_classes, mask)
+            confusion = scores.confusion_counts(predictions, targets, self.num_classes, mask)
             if self.report_mcc:
                 output["confusion"] = confusion
             if self.report_acc_and_f1:
-                output["f1_counts"] = quality.f1_counts(confusion, self.f1_classes)
+                output["f1_counts"] = scores.f1_counts(confusion, self.f1_classes)
         if teacher_logits is not None:
-            taught = quality.predict(teacher_logits, self.multi_label)
-            output["teacher_ncorrect"] = quality.count(quality.equal_rows(taught, targets), mask)
-            output["agreed"] = quality.count(quality.equal_rows(predictions, taught))
+            taught = scores.predict(teacher_logits, self.multi_label)
+            output["teacher_ncorrect"] = scores.count(scores.equal_rows(taught, targets), mask)
+            output["agreed"] = scores.count(scores.equal_rows(predictions, taught))
         return output
 
     def logging_outputs_can_be_summed(self) -> bool:
@@ -261,43 +256,4 @@ class MixKDCriterion(SentencePredictionCriterion):
             self.report_pearson_and_spearman or self.report_average_precision
         )
 
-    @staticmethod
-    def reduce_metrics(logging_outputs) -> None:
-        """Log means over all examples, in fairseq's units: losses in bits, shares in percent.
-
-        Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
-        their weights add up to the logged loss.
-        """
-        logged = {key for output in logging_outputs for key in output}
-
-        def total(key):
-            return sum(output[key] for output in logging_outputs if key in output)
-
-        sample_size, sentences = total("sample_size"), total("nsentences")
-        terms = [f"{term}_loss" for term in TERMS]
-        terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)
-        for key in ["loss", *terms]:
-            if key in logged:
-                bits = total(key) / sample_size / math.log(2)
-                metrics.log_scalar(key, bits, sample_size, round=3)
-        labelled = total("nlabelled") if "nlabelled" in logged else sentences
-        shares = {
-            "accuracy": ("ncorrect", labelled),
-            "teacher_accuracy": ("teacher_ncorrect", labelled),
-            "agreement": ("agreed", sentences),
-        }
-        for key, (count, rows) in shares.items():
-            if count in logged:  # without examples: nan, of weight 0
-                metrics.log_scalar(key, 100.0 * total(count) / rows, rows, round=1)
-        if "calibration" in logged:
-            quality.log_ece(total("calibration"), labelled)
-        if "confusion" in logged:
-            quality.log_mcc(total("confusion"))
-        if "f1_counts" in logged:
-            quality.log_f1(total("f1_counts"))
-        if "label_counts" in logged:
-            quality.log_label_f1(total("label_counts"))
-        if "scores" in logged:
-            quality.log_average_precision([o["scores"] for o in logging_outputs if "scores" in o])
-        if "values" in logged:
-            quality.log_correlations([o["values"] for o in logging_outputs if "values" in o])
+    reduce_metrics = staticmethod(log_outputs)

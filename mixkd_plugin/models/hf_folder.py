@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..checkpoints.hf_weights import files_of, read_weights
-from ..checkpoints.settings import SettingsError, shown, shown_names
+from ..checkpoints.settings import SettingsError, shown_names
 from ..fingerprints import fingerprint
 from ..interop import quiet
 from ..tokenizers.hf_symbols import HFSymbols, read_symbols
@@ -35,7 +35,7 @@ class Folder(NamedTuple):
     """
     model: with the folder's weights and its head
     has_head: whether the head is the folder's, not random
-    names: of the classes; None where the folder has none, or for regression
+    names: of the classes; None for regression
     regression: whether it was trained for one
     multi_label: whether it was trained for several labels for a text
     """
@@ -72,17 +72,15 @@ def read_as_checkpoint(
     Args:
         dictionary: of data that was encoded with the folder's tokenizer
         head: name for the classification head
-        labels: the data's classes; None for regression
+        labels: the data's classes, in the order of the outputs; the folder's names are recorded as
+            these where they differ by case alone, or these are numbers
 
     Raises:
         ValueError: if the folder cannot be read, or its model cannot be used.
     """
     layout = layout_of(folder)
     found = read_folder(folder, dictionary, head)
-    if labels is not None and found.names is not None:
-        _check_names(found.names, labels)
-    elif labels is not None:
-        logger.warning("%s: its classes have no names (id2label): not compared", folder)
+    names = labels if found.names and labels and _are_alike(found.names, labels) else found.names
     task = {"_name": "sentence_prediction", "regression_target": found.regression, **layout}
     if found.multi_label:
         task.update(_name="mixkd_sentence_prediction", multi_label=True)
@@ -90,7 +88,10 @@ def read_as_checkpoint(
     return {
         "cfg": {"model": network, "task": task, "criterion": {"_name": None}},
         "model": dict(found.model.state_dict()),
-        "fingerprint": {**fingerprint(dictionary, None), "labels": labels},
+        "fingerprint": {
+            **fingerprint(dictionary, None),
+            "labels": names,
+        },
     }
 
 
@@ -215,22 +216,14 @@ def _check_logits(model: MixKDHFModel, head: str, probes, wanted: List[Tensor]) 
             )
 
 
-def _class_names(config: Any) -> Optional[List[str]]:
-    """Of id2label, as fairseq's dictionaries have them; None for transformers' own LABEL_0, ..."""
-    names = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
-    if names == [f"LABEL_{i}" for i in range(len(names))]:
-        return None
-    return ["_".join(name.split()) for name in names]
+def _class_names(config: Any) -> List[str]:
+    """Of id2label, as fairseq's dictionaries have them; transformers' own are LABEL_0, ..."""
+    return ["_".join(str(config.id2label.get(i, i)).split()) for i in range(config.num_labels)]
 
 
-def _check_names(theirs: List[str], ours: List[str]) -> None:
+def _are_alike(theirs: List[str], ours: List[str]) -> bool:
     """Numbers declare no order; else the names are equal but for their case."""
-    if [n.casefold() for n in theirs] == [n.casefold() for n in ours] or len(theirs) != len(ours):
-        return  # other numbers of classes are the head's
-    numbers = [str(i) for i in range(len(ours))]
-    if numbers not in (theirs, ours):
-        raise ValueError(
-            f"its classes (id2label) are {shown(theirs)}, the data's are {shown(ours)}: give data "
-            "with the same classes in the same order (--labels of mixkd_plugin.tools.encode)"
-        )
+    if ours != [str(i) for i in range(len(theirs))]:
+        return [n.casefold() for n in theirs] == [n.casefold() for n in ours]
     logger.info("classes %s of the data are the teacher's %s", ", ".join(ours), ", ".join(theirs))
+    return True

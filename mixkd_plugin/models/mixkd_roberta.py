@@ -15,7 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from ..checkpoints.checks import check_head
+from ..checkpoints.outputs import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
 from ..mixup import Mix
 from ..modules.token_types import TypedEmbedding

@@ -10,8 +10,9 @@ from fairseq.models.roberta import RobertaModel
 from fairseq.utils import safe_getattr
 from torch import Tensor, zeros_like
 
-from ..checkpoints.checks import heads_of, is_finite, other_dictionary
+from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
+from ..checkpoints.outputs import heads_of
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..modules.token_types import TABLE
 from .mixkd_roberta import MixKDRobertaModel

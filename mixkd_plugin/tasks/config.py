@@ -63,6 +63,13 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
             "the teacher's vocabulary (default: the student's data folder)"
         },
     )
+    teacher_labels: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "the data's classes in the order of the teacher's outputs: A,B,..., for a "
+            "teacher whose classes have other names (default: they must be the data's)"
+        },
+    )
     teacher_weights: Optional[str] = field(
         default=None,
         metadata={

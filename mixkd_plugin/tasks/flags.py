@@ -30,7 +30,7 @@ def check_task_flags(cfg) -> None:
     _check(period >= 0, "mixup_period", period, ">= 0 epochs (0: new mixes every epoch)")
     seconds = cfg.rendezvous_timeout
     _check(seconds > 0, "rendezvous_timeout", seconds, "> 0 seconds")
-    for name in ("teacher_weights", "teacher_data", "teacher_cache"):
+    for name in ("teacher_labels", "teacher_weights", "teacher_data", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} {cfg[name]} needs --teacher-path, which is missing")

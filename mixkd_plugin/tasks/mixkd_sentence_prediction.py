@@ -1,37 +1,28 @@
 """The task: fairseq's ``sentence_prediction`` with a plan of mixes and a frozen teacher."""
 
-import logging
 import os
 from functools import partial
-from inspect import signature
-from typing import Any, Dict, List, Optional, Tuple
+from typing import List, Optional
 
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
-from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf, open_dict
-from torch import Tensor
-from torch.nn import Parameter
 
 from .. import distributed
 from ..checkpoints.checks import check_dictionaries, check_inputs, check_special_tokens
 from ..data.labels import check_separators, check_texts
-from ..data.mixup_dataset import MixupDataset
 from ..data.mixup_kinds import MIXUP_KINDS
 from ..data.mixup_plan import PAIRINGS
-from ..data.wrappers import check_wrapper, own_copy, unwrapped
-from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
-from ..fairseq_fixes.epoch_position import ResumableBatches
+from ..data.wrappers import unwrapped
 from ..fairseq_fixes.resume import ResumableTask
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
-from ..mixup import Mix
 from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel, drop_nulls, needs_head
 from ..modules.token_types import number_of_types
 from ..teacher.build import TeacherSetup
 from ..teacher.logits import TeacherLogits
+from ..teacher.score import log_score
 from ..teacher.sequences import TeacherSequences
 from .beginning import (
     begin_hf_student,
@@ -42,29 +33,18 @@ from .beginning import (
     find_origin,
 )
 from .config import MixKDSentencePredictionConfig
-from .dummy_batch import (
-    dummy_sample,
-    stop_where_not_finite,
-    to_cpu,
-    zeros_like_logging_output,
-)
 from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_criterion
+from .iterators import WithOwnIterators
 from .load_split import configured_weights, load_split
-
-logger = logging.getLogger(__name__)
-
-_ITERATOR_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
+from .steps import WithDistillation
 
 
 @register_task("mixkd_sentence_prediction", dataclass=MixKDSentencePredictionConfig)
-class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
+class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterators):
     """Sentence (pair) classification or regression, distilled from a frozen teacher.
 
     Data flows in one direction: the dataset adds the mixing partners, :meth:`train_step` adds the
     teacher's logits, model and criterion are functions of it.
-
-    ``teacher`` is None until training starts, and without a teacher: a student loads, validates and
-    serves without it.
     """
 
     def __init__(self, cfg, data_dictionary, label_dictionary):
@@ -73,16 +53,10 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
             # Mixes change with the epoch, so each epoch has new loader workers. fairseq would keep
             # the old ones, and torch often needs 5 seconds to end them.
             cfg.persistent_workers = False
-        self.teacher: Optional[TeacherLogits] = None
         self.trains = False
         self._serves = False
         self._token_types = 1  # of the student
         self._weights = configured_weights(cfg)
-        self._num_workers = 0
-        self._left_out: List[Parameter] = []
-        self._without_gradient: List[Parameter] = []
-        self._training_split: Optional[MixupDataset] = None
-        self._training_batches = 0
         self._run_teacher = TeacherSetup(cfg, self.dictionary, self._classes)
         self._fingerprint = fingerprint(self.dictionary, self._classes)
         self.state.merge_state_dict({"fingerprint": self._fingerprint})
@@ -192,39 +166,6 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         self.origin = find_origin(self.cfg, model_cfg, self._fingerprint)
         self._run_teacher.open_data()
 
-    def get_batch_iterator(self, dataset, *args, **kwargs):
-        """fairseq's, over a copy of the dataset if this is not training's iterator.
-
-        Otherwise validation on the training split would reset the mixes of training to epoch 1, or
-        use training's iterator, which fairseq stores by dataset.
-        """
-        kwargs.update(zip(_ITERATOR_ARGUMENTS, args))
-        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
-        split = unwrapped(dataset)
-        kept = self.dataset_to_epoch_iter.get(dataset)
-        of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
-        if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
-            dataset = own_copy(dataset)
-            split = unwrapped(dataset)
-        iterator = super().get_batch_iterator(dataset, **kwargs)
-        check_wrapper(dataset, kwargs.get("epoch", split.epoch))
-        self._num_workers = kwargs.get("num_workers", 0)
-        if trains:
-            self._take_over(iterator, split, kwargs.get("num_shards", 1))
-        else:
-            mark_dummy_batch(iterator)
-        return iterator
-
-    def _take_over(self, iterator: EpochBatchIterator, split: MixupDataset, processes: int) -> None:
-        self._training_split, self._training_batches = split, len(iterator)
-        examples = sum(len(batch) for batch in iterator.frozen_batches)
-        if examples < processes:
-            raise ValueError(
-                f"--distributed-world-size must be at most {examples}, the examples of split "
-                f"{split.split!r}, got {processes}"
-            )
-        ResumableBatches.take_over(iterator, self.cfg.update_freq)
-
     def begin_epoch(self, epoch, model):
         """Before the first update, and at each epoch: compute the teacher logits that are needed
         more than once. Only training loads a teacher."""
@@ -232,6 +173,7 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         check_student(self.cfg, model, self._weights.need_mixes)
         if self.teacher is None:
             self.teacher = self._set_up_teacher(model)
+            self._log_teachers_score(model)
         cfg, teacher = self.cfg, self.teacher
         if teacher is None or not self._inputs_are_deterministic:
             return
@@ -261,112 +203,24 @@ class MixKDSentencePredictionTask(ResumableTask, SentencePredictionTask):
         metrics.reset_meters("valid")
         if self.teacher is None or not self._inputs_are_deterministic:
             return
-        for split in self.cfg.valid_subset.split(","):
-            if split in self.datasets:
-                self.teacher.prepare_clean(self._sequences(split, model))
+        for split in self._validation_splits:
+            self.teacher.prepare_clean(self._sequences(split, model))
+
+    @property
+    def _validation_splits(self) -> List[str]:
+        return [split for split in self.cfg.valid_subset.split(",") if split in self.datasets]
+
+    def _log_teachers_score(self, model) -> None:
+        """Of the first validation split, before the first update of a new run."""
+        new = self.teacher is not None and not continues(self.cfg, self.origin)
+        if new and self._inputs_are_deterministic and self._validation_splits:
+            sequences = self._sequences(self._validation_splits[0], model)
+            log_score(self.teacher, sequences, self.cfg.regression_target, self.cfg.multi_label)
 
     def _sequences(self, split: str, model) -> TeacherSequences:
         """The examples of a split that are not too long for student and teacher."""
         longest = min(self.max_positions(), model.max_positions())
         return TeacherSequences.clean(unwrapped(self.datasets[split]), longest)
-
-    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        """fairseq's step, of a batch to which its mixes and the teacher's logits are added.
-
-        A rank without a batch computes a dummy one, which adds nothing to the sample size and to
-        logged values. fairseq ensures this only if all batches of the rank's update are dummies.
-        One example of it is enough. After a validation iterator was made, it is of a validation
-        batch without partners: it then mixes with itself, so that the rank computes and logs the
-        same terms as others.
-        """
-        stop_where_not_finite(model, optimizer, update_num)
-        # fairseq's search for a nan computes the batch again
-        is_dummy_batch = ignore_grad or sample.get("dummy", False)
-        sample, not_finite = self.complete(sample, is_dummy_batch)
-        loss, sample_size, output = super().train_step(
-            sample, model, criterion, optimizer, update_num, ignore_grad
-        )
-        if not_finite is not None:
-            output["teacher_not_finite"] = not_finite
-        if is_dummy_batch:
-            sample_size = zeros_like_logging_output(sample_size)
-            output = {name: zeros_like_logging_output(value) for name, value in output.items()}
-        self._without_gradient = [p for p in self._left_out if p.grad is None]
-        return loss, sample_size, output
-
-    def complete(
-        self, sample: Dict[str, Any], is_dummy_batch: bool = False
-    ) -> Tuple[Dict[str, Any], Optional[Tensor]]:
-        """A training batch with its ``mix`` and the teacher logits that the loss needs.
-
-        Returns:
-            the batch, and the number of sequences of which those are not finite; None without a
-            teacher
-
-        Raises:
-            ValueError: if the loss has mixed terms, and a batch of examples has no partners.
-        """
-        if is_dummy_batch:
-            sample = dummy_sample(sample, self._weights.need_mixes)
-        elif self._weights.need_mixes and "partner" not in sample:
-            raise ValueError(
-                f"{self._weights.flags('sm', 'tmkd')}: a batch of training examples has no mixing "
-                f"partners; load split {self.cfg.train_subset!r} by this task's load_dataset, "
-                "after the criterion was built"
-            )
-        not_finite = None
-        if self.teacher is not None:
-            clean, mixed = (self._weights.any_positive(term) for term in ("kd", "tmkd"))
-            add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
-            sample, not_finite = add(sample, clean, mixed)
-        if self._weights.need_mixes:
-            with_clean = self._weights.need_clean
-            mix = Mix.of(sample, lambda batch: batch["net_input"]["src_tokens"], with_clean)
-            sample = {**sample, "mix": mix}
-        return sample, not_finite
-
-    def optimizer_step(self, optimizer, model, update_num):
-        """fairseq's, without weight decay of parameters without a gradient, on all processes.
-
-        ``legacy_ddp`` gives the language-model head, which no loss uses, gradients of zero.
-        """
-        for parameter in self._without_gradient:
-            parameter.grad = None
-        super().optimizer_step(optimizer, model, update_num)
-
-    def valid_step(self, sample, model, criterion):
-        """fairseq's; zeros for the empty batch of a process of ``fairseq-validate``."""
-        if not sample:
-            return 0, 0, {}
-        not_finite = None
-        if self.teacher is not None:
-            sample, not_finite = self.teacher.add_to(sample, clean=True, mixed=False)
-        loss, sample_size, output = super().valid_step(sample, model, criterion)
-        if not_finite is not None:
-            output["teacher_not_finite"] = not_finite
-        return loss, sample_size, output
-
-    def reduce_metrics(self, logging_outputs, criterion):
-        """fairseq's, of values that were moved to the CPU in one transfer.
-
-        Raises:
-            ValueError: on all ranks, after an update in which teacher logits overflowed.
-        """
-        outputs = to_cpu(logging_outputs)
-        not_finite = sum(output.get("teacher_not_finite", 0) for output in outputs)
-        if not_finite > 0:
-            raise ValueError(
-                f"--teacher-path: the teacher's logits of {int(not_finite)} sequences of this "
-                f"update are not finite numbers (--teacher-dtype {self.cfg.teacher_dtype}): the "
-                "largest float16 is 65504; use bfloat16 or float32"
-            )
-        super().reduce_metrics(outputs, criterion)
-        if criterion.training and self.cfg.train_subset in self.datasets:
-            # exact, unlike the mean batch size, `bsz`; used by the study
-            examples = len(self.datasets[self.cfg.train_subset])
-            metrics.log_scalar("examples", examples, priority=195, round=0)
-            seen = sum(output.get("nsentences", 0) for output in outputs)
-            metrics.log_scalar_sum("examples_seen", seen, priority=195, round=0)
 
     def _set_up_teacher(self, student) -> Optional[TeacherLogits]:
         """The teacher; None without one, if no loss needs it."""

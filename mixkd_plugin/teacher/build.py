@@ -1,12 +1,13 @@
 """The teacher of a run: its files, its data, and its logits."""
 
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
 
 from .. import distributed
-from ..fingerprints import READ, digests_of_code, digests_of_imports, fingerprint
+from ..fingerprints import READ, class_names, digests_of_code, digests_of_imports, fingerprint
+from ..names import join_names, split_names
 from .disk_cache import LogitsCache
 from .ensemble import DTYPES, TeacherEnsemble, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles, split_paths
@@ -59,8 +60,9 @@ class TeacherSetup:
         else:
             reads = TeacherInput(cfg.data, self._dictionary, cfg.init_token, cfg.separator_token)
         required = TeacherRequirements(
-            reads, labels, cfg.classification_head_name, cfg.num_classes, longest, cfg.multi_label
-        )
+            reads, labels, cfg.classification_head_name, cfg.num_classes, longest, cfg.multi_label,
+            _order(cfg.teacher_labels, labels),
+        )  # fmt: skip
         device = next(student.parameters()).device
         dtype = _dtype(cfg, device)
         padding_free = getattr(student, "padding_free", True)
@@ -78,6 +80,8 @@ class TeacherSetup:
             }
             if cfg.multi_label:
                 settings["multi_label"] = True
+            if required.order is not None:
+                settings["order"] = required.order
             digests = [files.digests[path] for path in files.paths]
             cache = LogitsCache(
                 cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
@@ -102,6 +106,17 @@ class TeacherSetup:
         if cache is None:  # problems of the teacher are found before the first update
             logits.load()
         return logits
+
+
+def _order(given: Optional[str], labels: Optional[Dictionary]) -> Optional[List[str]]:
+    """The classes of --teacher-labels."""
+    order = None if given is None else split_names(given)
+    classes = [] if labels is None else class_names(labels)
+    if order is not None and (not classes or sorted(order) != sorted(classes)):
+        rule = f"the data's classes ({join_names(classes)}) in the order of the teacher's outputs"
+        rule = rule if classes else "absent for a regression"
+        raise ValueError(f"--teacher-labels must be {rule}, got {given}")
+    return order
 
 
 def _digests_of_code(cfg) -> Dict[str, str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..checkpoints import checks
+from ..checkpoints import checks, outputs
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.hf_weights import folder_of
 from ..data.labels import check_separators
@@ -31,6 +31,12 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+
+
+CURE = (
+    "--teacher-labels A,B,... names the data's classes in the order of its outputs, which "
+    "`mixkd compare DATA teacher=PATH --out DIR` shows; or encode the data with its --labels"
+)
 
 
 class TeacherInput(NamedTuple):
@@ -52,6 +58,9 @@ class TeacherRequirements(NamedTuple):
     num_classes: int
     longest: int  # tokens of the longest example
     multi_label: bool = False
+    order: Optional[List[str]] = (
+        None  # the data's classes in that of the outputs; None: as they are
+    )
 
 
 class TeacherEnsemble:
@@ -180,21 +189,25 @@ def read_state(path: str) -> Dict[str, Any]:
 
 def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     """A checkpoint, checked against the data."""
-    folder, reads, labels = folder_of(path), expected.reads, expected.labels
+    folder, reads = folder_of(path), expected.reads
+    ours = None if expected.labels is None else class_names(expected.labels)
+    order = expected.order or ours
     with _named(path, expected) if folder is not None else contextlib.nullcontext():
         if folder is None:
             state = read_state(path)
         else:
-            names = None if labels is None else class_names(labels)
-            state = read_as_checkpoint(folder, reads.dictionary, expected.head, names)
+            state = read_as_checkpoint(folder, reads.dictionary, expected.head, order)
     cfg = state["cfg"]
     with _named(path, expected):
         model_class(cfg["model"])
-        checks.check_kind(cfg, labels is None, expected.multi_label)
-        checks.check_head(state["model"], expected.head, expected.num_classes)
+        checks.check_kind(cfg, ours is None, expected.multi_label)
+        outputs.check_head(state["model"], expected.head, expected.num_classes)
         checks.check_layout(cfg, reads)
         checks.check_inputs(state, reads.data)
-        checks.check_vocabulary(path, state, reads.dictionary, labels)
+        checks.check_vocabulary(path, state, reads.dictionary)
+        if ours is not None:
+            outputs.check_names(path, state, order, CURE, stated=expected.order is not None)
+            outputs.put_in_order(state["model"], expected.head, order, ours)
     return state
 
 

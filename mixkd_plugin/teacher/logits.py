@@ -71,6 +71,12 @@ class TeacherLogits:
         if sequences.split not in self._clean:
             self._clean[sequences.split] = self._known(sequences)
 
+    def clean(self, sequences: TeacherSequences) -> Tensor:
+        """(k, C) logits of clean examples of a split."""
+        known = self._clean.get(sequences.split)
+        known = self._known(sequences) if known is None else known
+        return known[torch.from_numpy(sequences.ids).to(self._device), 0]
+
     def prepare_mixed(self, sequences: TeacherSequences, keep: bool) -> None:
         """Compute the logits of an epoch's mixes; ``keep`` those of other epochs."""
         if not keep:

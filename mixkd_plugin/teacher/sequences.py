@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any, Dict, List
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data.mixup_dataset import MixupDataset
@@ -40,6 +41,17 @@ class TeacherSequences(Dataset):
     def mixed(cls, dataset: MixupDataset) -> "TeacherSequences":
         """The mixes of its epoch."""
         return cls(dataset, dataset.eligible)
+
+    def spread(self, count: int) -> "TeacherSequences":
+        """At most ``count`` of the clean examples, evenly spread."""
+        if len(self._kept) <= count:
+            return self
+        places = np.arange(count) * len(self._kept) // count
+        return TeacherSequences(self._dataset, self._kept[places])
+
+    def targets(self) -> Tensor:
+        """Of its examples, in their order, as a batch has them."""
+        return self.collater([self[i] for i in self._kept])["target"]
 
     @property
     def per_example(self) -> int:

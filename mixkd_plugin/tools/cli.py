@@ -16,8 +16,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from .output import is_full, why_full
+
 TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
 LONGEST = 1000  # characters of an error line
+MORE_SPACE = "free some space for --out, then run the same command again"
 # Libraries whose loggers set their own level or handlers.
 LIBRARIES = ("", "fairseq", "fairseq_cli", "torch", "transformers", "onnxscript", "onnx_ir")
 SETTINGS = {
@@ -119,6 +122,24 @@ def extra(name: str) -> Iterator[None]:
         sys.exit(f"this needs {error.name}: pip install 'mixkd_plugin[{name}]'")
 
 
+@contextlib.contextmanager
+def named(flag: str, path: str) -> Iterator[None]:
+    """Errors about a file or folder in its context begin with the flag that names it, and its path.
+
+    Raises:
+        ValueError: for any error of a file or its content.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        text = sentence(error)
+        if text.startswith(("--", flag)):
+            raise
+        begin = f"{flag} {path}"
+        text = f"{begin}{text[len(path) :]}" if text.startswith(path) else f"{begin}: {text}"
+        raise ValueError(text) from error
+
+
 def sentence(error: BaseException) -> str:
     """An error's message on one line, without control characters."""
     text = str(error)
@@ -174,7 +195,11 @@ def _end(name: str, error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     text = sentence(error)
-    if not isinstance(error, (ValueError, OSError, ImportError)):
+    if is_full(error):
+        if not isinstance(error, (OSError, ValueError)):
+            text = why_full(error)
+        text = text if text.endswith(MORE_SPACE) else f"{text}: {MORE_SPACE}"
+    elif not isinstance(error, (ValueError, OSError, ImportError)):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
         text += f" (unexpected; {TRACEBACK}=1 shows where)"
     sys.exit(f"{name}: {text}")

@@ -1,6 +1,7 @@
 """Shared by `compare` and `serving_report`: measures of models on a split, and their table."""
 
 import json
+import logging
 import os
 import statistics
 import time
@@ -8,12 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from ..criterions import metrics
+from .. import scores
+from ..checkpoints.checks import warn_not_found
+from ..checkpoints.outputs import put_in_order
+from ..fingerprints import class_names
+from .labels import match_labels
+from .output import atomic_write
 from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
+
+logger = logging.getLogger(__name__)
 
 REPORTS = ("report_acc_and_f1", "report_mcc")
 # Key of a measure: heading and format.
@@ -41,9 +50,8 @@ def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str)
     """Print the table; OUT/NAME.md and OUT/NAME.json."""
     print(table)
     os.makedirs(out, exist_ok=True)
-    Path(out, f"{name}.md").write_text(table, encoding="utf-8")
-    content = json.dumps({**about, "models": rows}, indent=2)
-    Path(out, f"{name}.json").write_text(content, encoding="utf-8")
+    atomic_write(Path(out, f"{name}.md"), table)
+    atomic_write(Path(out, f"{name}.json"), json.dumps({**about, "models": rows}, indent=2))
 
 
 def markdown(rows: Rows, measures: Mapping[str, tuple[str, str]]) -> str:
@@ -101,18 +109,46 @@ def evaluation(
     rounds: int = 5,
     teacher_data: str | None = None,
     head: str | None = None,
+    labels: str | None = None,
 ) -> Evaluation:
     """Of checkpoints {name: path}.
 
     Args:
         teacher_data: the same examples in the teacher's vocabulary, if it is not the students'
         head: the classification head to use, see :func:`scoring.load`
+        labels: the data's classes in the order of the outputs, for checkpoints whose classes have
+            other names (default: by their names, or their predictions)
 
     Raises:
         ValueError: if a checkpoint cannot be used, or two read the data differently.
     """
     loaded = load_all(paths, data, teacher, teacher_data, head)
-    return Evaluation(loaded, batches_of_all(loaded, split, batch_size), teacher, rounds)
+    batches = batches_of_all(loaded, split, batch_size)
+    for name, one in loaded.items():
+        if one.names or (one.names is not None and labels):
+            _put_in_order(name, one, batches[name], labels)
+        elif one.names is not None:
+            warn_not_found(one.path, "labels")
+    return Evaluation(loaded, batches, teacher, rounds)
+
+
+def _put_in_order(name: str, one: Loaded, batches: Sequence[Batch], labels: str | None) -> None:
+    """Change the order of a checkpoint's outputs to that of the data's classes."""
+    cfg, classes = one.task.cfg, class_names(one.task.label_dictionary)
+
+    def confusion() -> np.ndarray:
+        if one.multi_label:
+            raise ValueError("--labels must be given for unnamed classes of --multi-label")
+        predicted, targets = Evaluation.outputs(one.logits, batches).argmax(1), targets_of(batches)
+        counts = scores.confusion_counts(predicted, targets.flatten(), len(classes))
+        return counts.view(len(classes), -1).numpy()
+
+    try:
+        order, notes = match_labels(classes, one.names or classes, labels, confusion)
+    except ValueError as error:
+        raise ValueError(f"{one.path}: {error}") from error
+    put_in_order(one.model.state_dict(), cfg.classification_head_name, order, classes)
+    logger.warning("%s: %s", name, "\n".join(notes))
 
 
 def reports_of(loaded: Iterable[Loaded]) -> set[str]:
@@ -134,30 +170,30 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
     """The task's metrics in percent, the one to plot first; ``reports``: keys of REPORTS."""
     classes = one.task.cfg.num_classes
     if one.task.cfg.regression_target:
-        kinds = {"pearson": metrics.pearsonr, "spearman": metrics.spearmanr}
+        kinds = {"pearson": scores.pearson, "spearman": scores.spearman}
         targets = targets.view(-1, classes)
         return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
-    predictions = metrics.predict(outputs, one.multi_label)
+    predictions = scores.predict(outputs, one.multi_label)
     targets = targets.view(-1, classes) if one.multi_label else targets.flatten()
     result = {"accuracy": _percent_equal(predictions, targets)}
     if one.multi_label:
-        counts = metrics.label_counts(predictions, targets).numpy()
-        values = metrics.correlation_values(outputs, targets).double().numpy()
+        counts = scores.label_counts(predictions, targets).numpy()
+        values = scores.correlation_values(outputs, targets).double().numpy()
         return {
-            "micro_f1": 100 * metrics.micro_f1_score(counts),
-            "macro_f1": 100 * metrics.f1_score(counts),
-            "mean_average_precision": 100 * metrics.mean_average_precision(values),
+            "micro_f1": 100 * scores.micro_f1_score(counts),
+            "macro_f1": 100 * scores.f1_score(counts),
+            "mean_average_precision": 100 * scores.mean_average_precision(values),
             **result,
         }
-    confusion = metrics.confusion_counts(predictions, targets, classes)
+    confusion = scores.confusion_counts(predictions, targets, classes)
     if "report_acc_and_f1" in reports:
         dictionary = one.task.label_dictionary
         names = dictionary.symbols[dictionary.nspecial :][:classes]
-        counts = metrics.f1_counts(confusion, metrics.classes_of_f1(names))
-        result["f1"] = 100 * metrics.f1_score(counts.numpy())
+        counts = scores.f1_counts(confusion, scores.classes_of_f1(names))
+        result["f1"] = 100 * scores.f1_score(counts.numpy())
     if "report_mcc" in reports:
         square = confusion.view(classes, classes).numpy()
-        result["mcc"] = 100 * metrics.matthews_corrcoef(square)
+        result["mcc"] = 100 * scores.matthews_corrcoef(square)
     return result
 
 
@@ -165,19 +201,19 @@ def teacher_agreement(loaded: Loaded, outputs: Tensor, taught: Tensor) -> dict[s
     """Share of examples with the teacher's class, or all of its labels; for regression, correlation
     of the scores."""
     if loaded.task.cfg.regression_target:
-        return {"correlation": _correlation(metrics.pearsonr, outputs, taught)}
-    both = (metrics.predict(logits, loaded.multi_label) for logits in (outputs, taught))
+        return {"correlation": _correlation(scores.pearson, outputs, taught)}
+    both = (scores.predict(logits, loaded.multi_label) for logits in (outputs, taught))
     return {"agreement": _percent_equal(*both)}
 
 
 def _correlation(kind: Callable, a: Tensor, b: Tensor) -> float:
     """In percent, averaged over the columns of both (n, C)."""
-    values = metrics.correlation_values(a, b).double().numpy()
-    return 100 * metrics.mean_correlation(kind, values)
+    values = scores.correlation_values(a, b).double().numpy()
+    return 100 * kind(values)
 
 
 def _percent_equal(a: Tensor, b: Tensor) -> float:
-    return 100 * metrics.equal_rows(a, b).double().mean().item()
+    return 100 * scores.equal_rows(a, b).double().mean().item()
 
 
 # --- speed ---

@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
         help="texts in a batch (default: %(default)s)")  # fmt: skip
     add("--rounds", type=positive, default=5, metavar="N",
         help="timed rounds, >= 1 (default: %(default)s)")  # fmt: skip
+    add("--labels", metavar="A,B,...", help="the data's labels in the order of the outputs, for "
+        "checkpoints whose classes have other names (default: matched by names, or by their "
+        "predictions)")  # fmt: skip
     add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
     add_user_dir(parser)
 
@@ -55,4 +58,5 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "teacher_data": args.teacher_data,
         "head": args.classification_head_name,
+        "labels": args.labels,
     }

@@ -13,33 +13,40 @@ from ..checkpoints.checks import (
     check_dictionaries,
     check_inputs,
     check_vocabulary,
-    class_names,
-    heads_of,
     is_finite,
     layout_settings,
 )
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.hf_weights import folder_of, read_weights
+from ..checkpoints.outputs import check_names, heads_of, names_of
 from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
 from ..data.labels import check_separators, check_texts
-from ..fingerprints import read_digests
+from ..fingerprints import class_names, read_digests
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
+from .cli import named
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target", "multi_label")
+CURE = "encode the data with --labels in its order, or import it with --labels in the data's"
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's
 
 Batch = dict[str, Any]
 
 
 class Loaded(NamedTuple):
+    """
+    cfg: the file's settings
+    names: its own of the outputs, where they are not the data's classes; empty if not known
+    """
+
     path: str
     model: torch.nn.Module
-    cfg: Mapping[str, Any]  # the file's settings
+    cfg: Mapping[str, Any]
     task: Any
+    names: Sequence[str] | None = None
 
     @property
     def data(self) -> str:
@@ -74,16 +81,17 @@ class Loaded(NamedTuple):
         return logits.float()
 
 
-def load(path: str, data: str, head: str | None = None) -> Loaded:
+def load(path: str, data: str, head: str | None = None, other_names: bool = False) -> Loaded:
     """A checkpoint's model, and a task on the data folder for it.
 
     Args:
         head: the classification head to use (default: that of its settings, or its only one)
+        other_names: whether its classes may have other names, or another order
 
     Raises:
         ValueError: if it cannot be used, or its vocabulary or labels are not the folder's.
     """
-    return load_state(path, _read(path, data, head), data, head)
+    return load_state(path, _read(path, data, head), data, head, other_names)
 
 
 def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
@@ -102,9 +110,11 @@ def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
         raise ValueError(f"{path} on {data}: {error}") from error
 
 
-def load_state(path: str, state: dict[str, Any], data: str, head: str | None = None) -> Loaded:
+def load_state(
+    path: str, state: dict[str, Any], data: str, head: str | None = None, other_names: bool = False
+) -> Loaded:
     """:func:`load`, of a checkpoint that was read already."""
-    cfg, weights = state["cfg"], state["model"]
+    cfg, weights, own = state["cfg"], state["model"], None
     try:
         model_class(cfg["model"])
         head, classes = _head(cfg, weights, head)
@@ -113,10 +123,13 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
         check_dictionaries(f"data folder {data}", data, any(sections))
         check_inputs(state, data)
         task = sentence_task(cfg["task"], data, head, classes, any(sections), positions)
-        labels = None if task.cfg.regression_target else task.label_dictionary
-        check_vocabulary(path, state, task.source_dictionary, labels)
-        if labels is not None and len(class_names(labels)) != classes:
-            names = class_names(labels)
+        check_vocabulary(path, state, task.source_dictionary)
+        names = None if task.cfg.regression_target else class_names(task.label_dictionary)
+        if names is not None and other_names:
+            own = names_of(path, state, names)[1] or []
+        if names is not None and (own is None or len(own) not in (0, classes)):
+            check_names(path, state, names, CURE)
+        if names is not None and len(names) != classes:
             raise ValueError(
                 f"its head {head!r} has {classes} outputs, the data has the {len(names)} classes "
                 f"{', '.join(names)}: give a folder with the classes that it was trained on"
@@ -128,7 +141,7 @@ def load_state(path: str, state: dict[str, Any], data: str, head: str | None = N
             raise ValueError("its weights are not all finite numbers")
     except ValueError as error:
         raise ValueError(f"{path} on {data}: {error}") from error
-    return Loaded(path, model, cfg, task)
+    return Loaded(path, model, cfg, task, None if own == names else own)
 
 
 def load_trained(checkpoint: str, data: str | None, head: str | None = None) -> Loaded:
@@ -190,7 +203,10 @@ def load_all(
                 f"{flag} {folder}", folder, regression=True
             )  # only that of the texts
     folders = {**dict.fromkeys(paths, data), teacher: teacher_data or data}
-    loaded = {name: load(path, folders[name], head) for name, path in paths.items()}
+    loaded = {}
+    for name, path in paths.items():
+        with named("CHECKPOINT", path):
+            loaded[name] = load(path, folders[name], head, other_names=True)
     _check_alike(loaded)
     return loaded
 

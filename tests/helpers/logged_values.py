@@ -5,17 +5,17 @@ import sys
 import fairseq_cli.train
 import torch
 
-from mixkd_plugin.criterions import mixkd
+from mixkd_plugin.criterions import metrics
 
 if __name__ == "__main__":
     path = sys.argv.pop(1)
     noted = []
-    log = mixkd.quality.log_correlations
+    log = metrics.log_correlations
 
     def note(values):
         noted.extend(values)
         log(values)
 
-    mixkd.quality.log_correlations = note
+    metrics.log_correlations = note
     fairseq_cli.train.cli_main()
     torch.save(noted, path)

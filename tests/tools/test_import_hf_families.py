@@ -194,7 +194,7 @@ def test_a_name_of_the_hub(tmp_path, transformers):
     assert f"--tokenizer hf:{tmp_path}/somebody/tiny" in done.stdout
     missing = run("somebody/else")
     assert missing.returncode == 1 and "Traceback" not in missing.stderr
-    assert "SOURCE must be a folder, an installed Python package" in missing.stderr
+    assert "it must be a folder, an installed Python package" in missing.stderr
     assert "the Hugging Face hub:" in missing.stderr
     assert not (tmp_path / "somebody" / "else").exists()
 

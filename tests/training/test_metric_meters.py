@@ -9,6 +9,7 @@ from fairseq.logging import metrics as fairseq_metrics
 from scores import CORRELATIONS, FINE_TUNE, MIXUP, assert_logged, regression_scores
 from sklearn.metrics import matthews_corrcoef
 
+from mixkd_plugin import scores
 from mixkd_plugin.criterions import metrics
 
 REGRESSION = ["--regression-target", *CORRELATIONS]
@@ -75,7 +76,7 @@ def test_mcc_has_one_meter_that_a_checkpoint_keeps():
     for number, (p, t) in enumerate(halves):
         with fairseq_metrics.aggregate("train"):
             for batch in zip(p.split(50), t.split(50)):
-                metrics.log_mcc(metrics.confusion_counts(*batch, 150))
+                metrics.log_mcc(scores.confusion_counts(*batch, 150))
         if number == 0:
             saved = fairseq_metrics.state_dict()
             assert len(saved["train"]) == 1

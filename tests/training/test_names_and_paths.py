@@ -9,8 +9,8 @@ import toy
 from encode_files import FEW, classes, decoded, encode, flags_of, refused, write
 from refusals import FINE_TUNE, KD, accepts, refusal
 
+from mixkd_plugin.names import join_names, split_names
 from mixkd_plugin.tools.texts.likeness import listed
-from mixkd_plugin.tools.texts.names import join_names, split_names
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_an_answer_that_is_no_number_is_named(tmp_path, classification, teacher,
         return answers
 
     monkeypatch.setattr(TeacherEnsemble, "logits", overflowing)
-    with pytest.raises(ValueError, match=r"--teacher-path: .*example \d+ of split 'train'.*dtype"):
+    with pytest.raises(ValueError, match=r"--teacher-path: .*example \d+ of split 'valid'.*dtype"):
         run(classification, tmp_path, teacher)
 
 

@@ -2,29 +2,30 @@
 
 import argparse
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...checkpoints.checks import heads_of
 from ...checkpoints.configured import read_configured
+from ...checkpoints.hf_weights import files_of
+from ...checkpoints.outputs import heads_of
 from ...checkpoints.settings import boolean
-from ...interop import library, quiet
 from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
+from ..cli import named
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
-from ..import_hf.head import MULTI_LABEL
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
+from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
-from .labels import Matched, match_labels
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
-ASKED = 500  # dev texts by which labels are matched
+ONLY_IMPORTED = {  # flags, and what the families can be
+    **dict.fromkeys(("onnx", "int8"), "exported to ONNX"),
+    "width": "made narrower",
+}
 
 
 class Source(NamedTuple):
@@ -34,6 +35,7 @@ class Source(NamedTuple):
     outputs: 0: an encoder without a head
     names: its own of the outputs
     longest: tokens of its longest text; 0 for a checkpoint
+    multi_label: whether it has several labels for a text
     """
 
     path: str
@@ -42,6 +44,7 @@ class Source(NamedTuple):
     names: list[str] | None
     regression: bool
     longest: int
+    multi_label: bool = False
 
 
 def kind_of(folder: str) -> str:
@@ -53,45 +56,33 @@ def kind_of(folder: str) -> str:
 
 def find_teacher(args: argparse.Namespace) -> Source:
     """Raises ValueError where it cannot be read."""
-    if args.teacher and os.path.isfile(args.teacher):
-        return _fairseq_source(args.teacher)
-    folder = find_source(args.encoder or args.teacher)
-    kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
-    if kind == AS_IT_IS and (args.onnx or args.int8):
-        flag = "--int8" if args.int8 else "--onnx"
-        raise ValueError(
-            f"{flag} must be absent for model_type {raw.get('model_type')}: a student has its "
-            f"class, and only {', '.join(FAMILIES)} can be exported to ONNX"
-        )
-    if kind == IMPORTED:
-        longest = read_config(folder).longest
-    else:
-        longest = layout_of(folder)["max_positions"]
-    if args.encoder:
-        return Source(folder, kind, 0, None, False, longest)
-    _check_kind(args.teacher, raw.get("problem_type") == MULTI_LABEL)
-    named = raw.get("id2label") or {}
-    if isinstance(named, dict):
-        named = [named[key] for key in sorted(named, key=int)]
-    named = [str(name) for name in named]
-    unnamed = all(re.fullmatch(r"LABEL_\d+|\d+", name) for name in named)
-    outputs = len(named) or raw.get("num_labels", 2)
-    regression = outputs == 1 or raw.get("problem_type") == "regression"
-    return Source(folder, kind, outputs, None if unnamed else named, regression, longest)
-
-
-def _check_kind(path: str, multi_label: bool) -> None:
-    if multi_label:
-        raise ValueError(
-            f"--teacher must be trained for one class for each text or a regression, got {path}, "
-            "trained for several labels: encode --multi-label, then fairseq-train distils it"
-        )
+    given = args.encoder or args.teacher
+    with named("--encoder" if args.encoder else "--teacher", given):
+        if args.teacher and os.path.isfile(given):
+            return _fairseq_source(given)
+        folder = find_source(given)
+        files_of(folder)
+        kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
+        for flag, what in ONLY_IMPORTED.items():
+            if kind == AS_IT_IS and getattr(args, flag):
+                raise ValueError(
+                    f"--{flag} must be absent for model_type {raw.get('model_type')}: a student "
+                    f"has its class, and only {', '.join(FAMILIES)} can be {what}"
+                )
+        if kind == IMPORTED:
+            longest = read_config(folder).longest
+        else:
+            longest = layout_of(folder)["max_positions"]
+        if args.encoder:
+            return Source(folder, kind, 0, None, False, longest)
+        names, regression, several = read_outputs(folder)
+        own, regression = None if is_unnamed(names) else names, regression and not several
+        return Source(folder, kind, len(names), own, regression, longest, several)
 
 
 def _fairseq_source(path: str) -> Source:
     """A checkpoint; its classes are in its data folder, or beside it."""
     state = read_configured(path)
-    _check_kind(path, bool(boolean(state["cfg"]["task"], "multi_label")))
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
     if HEAD not in heads:
         raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
@@ -99,9 +90,18 @@ def _fairseq_source(path: str) -> Source:
     files = [Path(folder, "label", "dict.txt") for folder in folders]
     found = [file.read_text(encoding="utf-8") for file in files if file.is_file()][:1]
     names = [line.split()[0] for text in found for line in text.splitlines() if line.strip()]
-    regression = boolean(task, "regression_target") or heads[HEAD] == 1
+    several = bool(boolean(task, "multi_label"))
+    regression = not several and (boolean(task, "regression_target") or heads[HEAD] == 1)
     names = None if regression else names[: heads[HEAD]] or None
-    return Source(path, FAIRSEQ, 1 if regression else heads[HEAD], names, regression, 0)
+    outputs = 1 if regression else heads[HEAD]
+    return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
+
+
+_KINDS = {  # (regression, multi_label)
+    (True, False): "a regression",
+    (False, False): "a classifier of one class for each text",
+    (False, True): "a classifier of several labels for a text",
+}
 
 
 def labels_of(source: Source, data: Data, given: str | None) -> Matched:
@@ -112,11 +112,11 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
     """
     if not source.outputs:
         return Matched(list(data.classes or ()), [])
-    if source.regression != (data.classes is None):
-        kinds = "a regression", f"a classifier of {source.outputs} classes"
+    if source.regression != (data.classes is None) or source.multi_label != data.multi_label:
         raise ValueError(
-            f"--teacher must be {kinds[data.classes is not None]} for the data's labels, got "
-            f"{kinds[not source.regression]}: --label names another column"
+            f"--teacher must be {_KINDS[data.classes is None, data.multi_label]} for the data's "
+            f"labels, got {_KINDS[source.regression, source.multi_label]}: --label names another "
+            "column"
         )
     if data.classes is None:
         return Matched([], [])
@@ -124,31 +124,12 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
     def confusion() -> np.ndarray:
         if source.kind == FAIRSEQ:
             raise ValueError(
-                f"--labels must be given for {source.path}, which has no label/dict.txt"
+                f"--labels must be given for {source.path}, whose classes have no names"
             )
         asked = spread(data.dev, ASKED)
-        counts = np.zeros((len(data.classes), source.outputs), int)
-        for example, answer in zip(asked, answers(source, [e.texts for e in asked])):
-            counts[data.classes.index(example.label), answer] += 1
-        return counts
+        return count_predictions(
+            source.path, source.longest, asked, data.classes, source.outputs, data.multi_label
+        )
 
-    return match_labels(data.classes, source.outputs, source.names, given, confusion)
-
-
-def answers(source: Source, texts: Sequence[tuple[str, ...]], batch: int = 32) -> list[int]:
-    """The classes that a Hugging Face classifier gives to texts or pairs, by transformers."""
-    import torch
-
-    transformers = library("transformers")
-    with quiet(), torch.no_grad():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).eval()
-        longest = min(tokenizer.model_max_length, source.longest)
-        found = []
-        for start in range(0, len(texts), batch):
-            columns = (list(column) for column in zip(*texts[start : start + batch]))
-            inputs = tokenizer(
-                *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-            )
-            found += model(**inputs).logits.argmax(dim=1).tolist()
-    return found
+    names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
+    return match_labels(data.classes, names, given, confusion)

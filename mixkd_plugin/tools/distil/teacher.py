@@ -19,9 +19,9 @@ from ...models.hf_network import build_network, read_config
 from ...models.hf_parts import layer_lists, names_of_parts
 from ...models.rebuild import model_class
 from ...models.roberta_settings import roberta_settings
+from ...names import join_names
 from ...tokenizers.subwords import build_tokenizer
 from ..import_hf.layout import PADDING_INDEX
-from ..texts.names import join_names
 from .source import AS_IT_IS, FAIRSEQ, Source
 from .steps import Steps
 
@@ -47,8 +47,30 @@ class Sizes(NamedTuple):
     others: int
     flags: tuple[Any, ...] = ()
 
-    def parameters(self, layers: int, words: int) -> int:
-        return words * self.embedding + layers * self.of_layer + self.others
+    def parameters(self, layers: int, words: int, width: int) -> float:
+        """About, for a student of a smaller width; else to the last one."""
+        share = width / self.width
+        layer = self.of_layer * share**2
+        return words * self.embedding * share + layers * layer + self.others * share
+
+    def narrowed(self, width: int) -> list[Any]:
+        """Flags of fairseq-train for this width, with heads of the same size.
+
+        Raises:
+            ValueError: if the heads do not fit.
+        """
+        if width == self.width:
+            return []
+        its = dict(zip(self.flags[::2], self.flags[1::2]))
+        head = self.width // its["--encoder-attention-heads"]
+        if width % head or width > self.width:
+            raise ValueError(
+                f"--width must be a multiple of {head}, the size of the teacher's heads, and at "
+                f"most {self.width}, its width, got {width}"
+            )
+        inside = its["--encoder-ffn-embed-dim"] * width // self.width
+        return ["--encoder-embed-dim", width, "--encoder-attention-heads", width // head,
+                "--encoder-ffn-embed-dim", inside]  # fmt: skip
 
 
 class Teacher(NamedTuple):
@@ -56,12 +78,14 @@ class Teacher(NamedTuple):
     path: checkpoint, or hf:FOLDER
     tokenizer: KIND:PATH
     after: the steps before
+    labels: the data's in the order of the outputs, for a folder whose classes have no names
     """
 
     path: str
     tokenizer: str
     sizes: Sizes
     after: tuple[str, ...]
+    labels: str | None = None
 
     @property
     def folder(self) -> str | None:
@@ -89,7 +113,8 @@ def prepare(
     """
     path = os.path.abspath(source.path)
     if source.kind == AS_IT_IS:
-        return Teacher(f"{PREFIX}{path}", f"hf:{path}", sizes_of_folder(path), ())
+        labels = join_names(names) if names and source.names is None and args.teacher else None
+        return Teacher(f"{PREFIX}{path}", f"hf:{path}", sizes_of_folder(path), (), labels)
     if source.kind == FAIRSEQ:
         tokenizer = args.tokenizer or f"hf:{os.path.dirname(path)}"
         return Teacher(path, tokenizer, sizes_of(path), ())
@@ -99,7 +124,10 @@ def prepare(
     if names and source.names is None and not args.encoder:
         more = [f"--labels={join_names(names)}"]
     words = ["import_hf", path, "--out", folder, *more]
-    steps.tool(kind, f"Importing the {kind}", words, folder, inputs=files_read(source))
+    try:
+        steps.tool(kind, f"Importing the {kind}", words, folder, inputs=files_read(source))
+    except ValueError as error:
+        raise ValueError(str(error).replace("import: SOURCE", f"--{kind}", 1)) from error
     checkpoint = str(folder / "model.pt")
     return Teacher(checkpoint, f"hf:{folder}", sizes_of(checkpoint), (kind,))
 

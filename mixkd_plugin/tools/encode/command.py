@@ -17,8 +17,8 @@ import argparse
 from ...tokenizers.specs import TOKENIZERS
 from ..cli import add_out, command_parser, run_cli
 from ..output import FULL
+from ..texts.files import ALLOWED
 from ..texts.glue import TASKS
-from ..texts.reading import ALLOWED
 
 MAX_UNKNOWN = 0.25  # share of <unk>; GLUE by MiniLM's tokenizer has 0, odd texts have 0.2
 EXAMPLE = """--train train.csv --valid dev.csv --text question,answer --label relevant \\
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--multi-label",
         action="store_true",
         help="any number of classes for a text: --label is a column with their names, as in a|b "
-        "(empty: none of them), or a column of 0 and 1 for each class",
+        "or a list in JSON (empty: none of them), or a column of 0 and 1 for each class",
     )
     add("--label-separator", metavar="TEXT", help="between the names of a text (default: |)")
     add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")

@@ -5,11 +5,12 @@ The result is compared with transformers before it is written.
 
 import argparse
 import os
+import shlex
 import sys
 
-from ..cli import add_out, command_parser, run_cli
+from ...names import join_names, split_names
+from ..cli import add_out, command_parser, named, run_cli
 from ..output import check_out
-from ..texts.names import split_names
 
 EXAMPLE = "distilbert-base-uncased --out encoder"
 
@@ -24,6 +25,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="A,B,...",
         help="names of the classes in the head's order (default: the source's)",
     )
+    add("--dev", metavar="FILE", help="labelled texts: .csv, .tsv or .jsonl; the classes get their "
+        "labels, matched by names, or by the predictions for them")  # fmt: skip
+    add("--text", metavar="COLUMN[,COLUMN]", help="of --dev: column of the text, or two of a pair "
+        "(default: found by name)")  # fmt: skip
+    add("--label", metavar="COLUMN", help="of --dev: column of the label (default: found by name)")
     add("--encoder-only", action="store_true", help="import the encoder without its head")
     add(
         "--one-token-type",
@@ -35,16 +41,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     from .import_hf import HEAD, import_encoder
+    from .match import match_table
 
     check_out(args.out, args.force)
     labels = split_names(args.labels) if args.labels is not None else None
-    done = import_encoder(
-        args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
-    )
+    if args.dev is not None:
+        matched = match_table(args.source, args.dev, args.text, args.label, args.labels)
+        labels = matched.order
+        print(*matched.notes, sep="\n", end="\n" if matched.notes else "")
+    elif args.text is not None or args.label is not None:
+        raise ValueError("--text and --label must be given with --dev, got them without it")
+    with named("SOURCE", args.source):
+        done = import_encoder(
+            args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
+        )
     config, difference = done.config, done.difference
-    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
+    kind = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
     print(
-        f"{os.path.join(args.out, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
+        f"{os.path.join(args.out, 'model.pt')}: {kind}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
         f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
     )
@@ -58,7 +72,8 @@ def work(args: argparse.Namespace) -> None:
             f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
             file=sys.stderr,
         )
-    print(f"encode texts with --tokenizer {done.tokenizer}")
+    order = "" if labels is None else f" --labels={shlex.quote(join_names(labels))}"
+    print(f"encode texts with --tokenizer {done.tokenizer}{order}")
 
 
 def main(argv=None):

@@ -8,10 +8,10 @@ import re
 from typing import List, NamedTuple, Optional
 
 from ...interop import library
+from ...names import join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from ..hf_config import FAMILIES, EncoderConfig
 from ..texts.examples import class_name
-from ..texts.names import join_names
 
 # Ends of names in `architectures`: an encoder with a head of pre-training, or without a head.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")

@@ -47,6 +47,7 @@ def work(args: argparse.Namespace) -> None:
     from ..plots import pyplot
     from .serving_report import MEASURES, SINGLE_TEXTS, plot_serving, serving_report
 
+    paths = paths_of(args)
     pyplot()
     formats = args.formats.split(",")
     if not set(formats) <= set(FORMS):
@@ -61,7 +62,6 @@ def work(args: argparse.Namespace) -> None:
         of_teacher = named_tokenizer(
             args.teacher_data, args.teacher_tokenizer, "--teacher-tokenizer"
         )
-    paths = paths_of(args)
     os.makedirs(args.out, exist_ok=True)
     rows, count = serving_report(
         args.data, paths, args.teacher, tokenizer, args.out, formats, of_teacher,

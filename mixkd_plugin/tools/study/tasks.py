@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ...names import join_names
 from ..results import GOLD
 from ..texts.columns import find_columns
 from ..texts.glue import TASKS
-from ..texts.names import join_names
 
 
 def files_of(task: str) -> tuple[str, ...]:

@@ -3,9 +3,9 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ...names import HINT, join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from .likeness import NUMBER, is_blank, is_missing, labels_flag, likeness, listed, shown, unseen
-from .names import HINT, join_names
 from .reading import Table
 
 Texts = Tuple[str, ...]  # of one example

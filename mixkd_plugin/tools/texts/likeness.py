@@ -7,7 +7,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Iterable, Sequence
 
-from .names import join_names
+from ...names import join_names
 
 LONGEST_FLAG = 400  # characters in an error
 # missing values as written by pandas and other programs

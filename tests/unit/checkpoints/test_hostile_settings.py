@@ -22,7 +22,7 @@ from tiny_models import build as student
 from torch import nn
 
 from mixkd_plugin import MixupModel
-from mixkd_plugin.checkpoints import checks
+from mixkd_plugin.checkpoints import outputs
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.models.student_init import initialise_student
 from mixkd_plugin.teacher import ensemble
@@ -301,7 +301,7 @@ def test_settings_of_a_model_of_ones_own(tmp_path, classification, teacher, word
 
 def test_a_model_of_ones_own_keeps_its_settings(tmp_path, classification, teacher, words):
     loaded = scoring.load(drawn(tmp_path / "t.pt", teacher, words), str(classification))
-    assert checks.heads_of(loaded.model.state_dict()) == {HEAD: 2}
+    assert outputs.heads_of(loaded.model.state_dict()) == {HEAD: 2}
 
 
 @register_model("by_flags")

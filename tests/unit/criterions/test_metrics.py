@@ -7,6 +7,7 @@ from fairseq.logging import metrics as fairseq_metrics
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sklearn_metrics
 
+from mixkd_plugin import scores
 from mixkd_plugin.criterions import metrics
 
 
@@ -31,7 +32,7 @@ def logged(log, batches):
 def test_mcc_over_batches_equals_sklearns_over_all(num_classes):
     predictions, targets = draw(num_classes)
     batches = [
-        (metrics.confusion_counts(p, t, num_classes),)
+        (scores.confusion_counts(p, t, num_classes),)
         for p, t in zip(predictions.split(37), targets.split(37))
     ]
     expected = 100 * sklearn_metrics.matthews_corrcoef(targets, predictions)
@@ -42,7 +43,7 @@ def test_ece_over_batches_is_that_of_its_definition_over_all():
     _, targets = draw(3)
     logits = 3 * torch.randn(len(targets), 3, generator=torch.Generator().manual_seed(1))
     parts = zip(logits.split(37), targets.split(37))
-    batches = [(metrics.calibration_gaps(x, t), len(t)) for x, t in parts]
+    batches = [(scores.calibration_gaps(x, t), len(t)) for x, t in parts]
     probabilities = logits.double().softmax(dim=1).numpy()
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets.numpy()
     expected = 0.0
@@ -54,12 +55,12 @@ def test_ece_over_batches_is_that_of_its_definition_over_all():
 
 
 def test_a_sure_and_right_model_is_calibrated():
-    gaps = metrics.calibration_gaps(torch.tensor([[99.0, 0.0]]), torch.tensor([0]))
+    gaps = scores.calibration_gaps(torch.tensor([[99.0, 0.0]]), torch.tensor([0]))
     assert gaps.abs().sum() == 0
 
 
 def test_mcc_of_a_constant_prediction_is_zero():
-    assert metrics.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
+    assert scores.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,12 @@ def test_mcc_of_a_constant_prediction_is_zero():
 )
 def test_f1_over_batches_equals_sklearns_over_all(names, average, positive):
     predictions, targets = draw(len(names))
-    classes = metrics.classes_of_f1(names)
+    classes = scores.classes_of_f1(names)
 
     def log(p, t):
         fairseq_metrics.log_scalar("accuracy", 100 * (p == t).float().mean(), len(p))
-        confusion = metrics.confusion_counts(p, t, len(names))
-        metrics.log_f1(metrics.f1_counts(confusion, classes))
+        confusion = scores.confusion_counts(p, t, len(names))
+        metrics.log_f1(scores.f1_counts(confusion, classes))
 
     values = logged(log, zip(predictions.split(37), targets.split(37)))
     f1 = sklearn_metrics.f1_score(targets, predictions, average=average, pos_label=positive)
@@ -92,7 +93,7 @@ def test_correlations_are_over_the_split_and_averaged_over_targets():
     targets = rng.rand(50, 2)
     predictions = targets + rng.randn(50, 2) * [0.2, 1.0]
     batches = [
-        metrics.correlation_values(torch.tensor(predictions[cut]), torch.tensor(targets[cut]))
+        scores.correlation_values(torch.tensor(predictions[cut]), torch.tensor(targets[cut]))
         for cut in (slice(0, 33), slice(33, 50))
     ]
     values = logged(metrics.log_correlations, [([batch],) for batch in batches])
@@ -105,7 +106,7 @@ def test_correlations_are_over_the_split_and_averaged_over_targets():
 
 
 def test_correlation_of_one_example_is_undefined():
-    one = metrics.correlation_values(torch.ones(1, 2), torch.zeros(1, 2))
+    one = scores.correlation_values(torch.ones(1, 2), torch.zeros(1, 2))
     assert np.isnan(logged(metrics.log_correlations, [([one],)])["pearson"])
 
 
@@ -125,7 +126,7 @@ def parts(logits, targets):
 def test_f1_of_several_labels_over_batches_equals_sklearns_over_all():
     logits, targets = draw_labels()
     batches = [
-        (metrics.label_counts(metrics.predict(x, multi_label=True), t),)
+        (scores.label_counts(scores.predict(x, multi_label=True), t),)
         for x, t in parts(logits, targets)
     ]
     values = logged(metrics.log_label_f1, batches)
@@ -136,25 +137,25 @@ def test_f1_of_several_labels_over_batches_equals_sklearns_over_all():
 
 def test_subset_accuracy_is_sklearns():
     logits, targets = draw_labels()
-    predictions = metrics.predict(torch.tensor(logits), multi_label=True)
-    found = metrics.equal_rows(predictions, torch.tensor(targets)).double().mean()
+    predictions = scores.predict(torch.tensor(logits), multi_label=True)
+    found = scores.equal_rows(predictions, torch.tensor(targets)).double().mean()
     assert found == sklearn_metrics.accuracy_score(targets, logits > 0) > 0
 
 
 def test_mean_average_precision_over_batches_is_that_of_its_definition_over_all():
     """The precision at each score, weighted with how much recall it adds, in classes with both."""
     logits, targets = draw_labels()
-    batches = [([metrics.correlation_values(x, t)],) for x, t in parts(logits, targets)]
+    batches = [([scores.correlation_values(x, t)],) for x, t in parts(logits, targets)]
     found = logged(metrics.log_average_precision, batches)["mean_average_precision"]
     averages = []
-    for scores, labels in zip(np.float32(logits).T, targets.T):
+    for column, labels in zip(np.float32(logits).T, targets.T):
         total, reached = 0.0, 0.0
-        for score in sorted(set(scores), reverse=True):
-            chosen = labels[scores >= score]
+        for score in sorted(set(column), reverse=True):
+            chosen = labels[column >= score]
             recall = chosen.sum() / max(labels.sum(), 1)
             total, reached = total + (recall - reached) * chosen.mean(), recall
         averages.append(total)
     assert not targets[:, 2].any()
     assert found == pytest.approx(100 * np.mean([averages[k] for k in (0, 1, 3)]), abs=0.0501)
-    none = metrics.correlation_values(torch.ones(2, 3), torch.zeros(2, 3))
-    assert np.isnan(metrics.mean_average_precision(none.double().numpy()))
+    none = scores.correlation_values(torch.ones(2, 3), torch.zeros(2, 3))
+    assert np.isnan(scores.mean_average_precision(none.double().numpy()))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 import toy
 from criterion_run import CLASSES, WEIGHTS, Run, weight_flags
+from fairseq.logging import metrics
 from unlabelled import ALLOW, without
 
 from mixkd_plugin.criterions import mixkd
@@ -145,7 +146,7 @@ def test_accuracy_has_the_right_denominator_over_updates():
     logs = [
         {**one, "ncorrect": torch.tensor(c), "nlabelled": n} for c, n in ((3, 4), (0, 0), (0, 1))
     ]
-    with mixkd.metrics.aggregate(new_root=True) as values:
+    with metrics.aggregate(new_root=True) as values:
         for log in logs:
             mixkd.MixKDCriterion.reduce_metrics([log])
     assert values["accuracy"].avg == 60.0

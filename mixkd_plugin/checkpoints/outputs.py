@@ -1,0 +1,95 @@
+"""The outputs of a classification head: how many, which classes they are, and their order."""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from ..fingerprints import class_names
+from .checks import find, load_dictionary, warn_not_found
+from .hf_weights import folder_of
+from .settings import shown_names
+
+
+def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
+    """The classification heads in a checkpoint, and how many outputs each has.
+
+    Raises:
+        ValueError: for one that fairseq cannot load either.
+    """
+    prefix, suffix = "classification_heads.", ".out_proj.weight"
+    if any(n.startswith(prefix) and n.endswith(f"{suffix}_orig") for n in weights):
+        raise ValueError(
+            "it was trained with --spectral-norm-classification-head, whose weights neither "
+            "fairseq nor this package loads: train it without the flag"
+        )
+    return {
+        name[len(prefix) : -len(suffix)]: weight.size(0)
+        for name, weight in weights.items()
+        if name.startswith(prefix) and name.endswith(suffix) and weight.dim() == 2
+    }
+
+
+def check_head(model_state: Dict[str, Tensor], head: str, num_classes: int) -> None:
+    heads = heads_of(model_state)
+    if head not in heads:
+        present = shown_names(heads) or "none: is it fine-tuned?"
+        raise ValueError(
+            f"it has no classification head {head!r} (--classification-head-name), only {present}"
+        )
+    if heads[head] != num_classes:
+        raise ValueError(
+            f"its head {head!r} has {heads[head]} classes, --num-classes is {num_classes}"
+        )
+
+
+def names_of(
+    path: str, state: Dict[str, Any], ours: Sequence[str]
+) -> Tuple[str, Optional[List[str]]]:
+    """A checkpoint's own names of its outputs and where they are; None if they are not known.
+
+    Those that it recorded win if they are ``ours``: data beside it may be new since then.
+
+    Args:
+        path, state: the checkpoint, as :func:`configured.read_configured` has it
+    """
+    recorded = state["fingerprint"].get("labels")
+    if recorded == ours:
+        return "recorded", recorded
+    found = None if folder_of(path) else find(path, state, "label/dict.txt")
+    if found is not None:
+        theirs = class_names(load_dictionary(found))
+        if recorded is None or theirs != ours:
+            return f"{found} has", theirs
+    return "recorded", recorded
+
+
+def check_names(
+    path: str, state: Dict[str, Any], ours: Sequence[str], cure: str, stated: bool = False
+) -> None:
+    """Raise ValueError unless the outputs are the data's classes, in their order.
+
+    Args:
+        ours: the data's classes, in the order of the outputs
+        cure: what the user can do where they differ
+        stated: whether the user gave this order: then the names may be others
+    """
+    where, theirs = names_of(path, state, ours)
+    if theirs is None and not stated:
+        warn_not_found(path, "labels")
+    if theirs is None or theirs == ours:
+        return
+    other_names = [sorted(map(str.casefold, names)) for names in (theirs, ours)]
+    if not stated or other_names[0] == other_names[1]:
+        raise ValueError(
+            f"its labels differ from the data's: {where} {theirs!r:.2000}, here {ours!r:.2000}: "
+            f"{cure}"
+        )
+
+
+def put_in_order(weights: Dict[str, Tensor], head: str, order: Sequence[str], ours: Sequence[str]):
+    """Change a head's outputs in place: from the ``order`` that they have to that of ``ours``."""
+    rows = torch.tensor([list(order).index(name) for name in ours])
+    for name in ("weight", "bias"):
+        values = weights[f"classification_heads.{head}.out_proj.{name}"]
+        values.copy_(values[rows])

@@ -1,0 +1,55 @@
+"""The batch iterators of our task."""
+
+from inspect import signature
+from typing import Optional
+
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+
+from ..data.mixup_dataset import MixupDataset
+from ..data.wrappers import check_wrapper, own_copy, unwrapped
+from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
+from ..fairseq_fixes.epoch_position import ResumableBatches
+
+_ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
+
+
+class WithOwnIterators(SentencePredictionTask):
+    """fairseq's task; training resumes at its position, and shares no dataset with validation."""
+
+    _num_workers = 0
+    _training_split: Optional[MixupDataset] = None
+    _training_batches = 0
+
+    def get_batch_iterator(self, dataset, *args, **kwargs):
+        """fairseq's, over a copy of the dataset if this is not training's iterator.
+
+        Otherwise validation on the training split would reset the mixes of training to epoch 1, or
+        use training's iterator, which fairseq stores by dataset.
+        """
+        kwargs.update(zip(_ARGUMENTS, args))
+        trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
+        split = unwrapped(dataset)
+        kept = self.dataset_to_epoch_iter.get(dataset)
+        of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
+        if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
+            dataset = own_copy(dataset)
+            split = unwrapped(dataset)
+        iterator = super().get_batch_iterator(dataset, **kwargs)
+        check_wrapper(dataset, kwargs.get("epoch", split.epoch))
+        self._num_workers = kwargs.get("num_workers", 0)
+        if trains:
+            self._take_over(iterator, split, kwargs.get("num_shards", 1))
+        else:
+            mark_dummy_batch(iterator)
+        return iterator
+
+    def _take_over(self, iterator: EpochBatchIterator, split: MixupDataset, processes: int) -> None:
+        self._training_split, self._training_batches = split, len(iterator)
+        examples = sum(len(batch) for batch in iterator.frozen_batches)
+        if examples < processes:
+            raise ValueError(
+                f"--distributed-world-size must be at most {examples}, the examples of split "
+                f"{split.split!r}, got {processes}"
+            )
+        ResumableBatches.take_over(iterator, self.cfg.update_freq)

@@ -1,0 +1,88 @@
+"""The teacher's score on validation examples: what tells wrong labels or texts from right ones."""
+
+import logging
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import distributed, scores
+from .logits import TeacherLogits
+from .sequences import TeacherSequences
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = 2000  # at most, of a split
+LEAST_MARGIN = 5  # points of a teacher above the largest class
+
+
+class Score(NamedTuple):
+    """In percent; ``largest``: of the largest class for each text, 0 for a regression."""
+
+    metric: str
+    value: float
+    largest: float
+
+
+def log_score(
+    teacher: TeacherLogits, sequences: TeacherSequences, regression: bool, multi_label: bool
+) -> None:
+    """Log the teacher's score on the examples of a split, and a warning if it is weak.
+
+    The logits of a split that is not larger than EXAMPLES are kept, for its validation. All ranks
+    call it.
+    """
+    if len(sequences.ids) == 0:
+        return
+    some = sequences.spread(EXAMPLES)
+    if some is sequences:
+        teacher.prepare_clean(sequences)
+    found = score_of(teacher.clean(some), some.targets(), regression, multi_label)
+    of_all = "" if some is sequences else f"{len(some.ids)} of the "
+    logger.info(
+        "teacher_%s %.1f on %s%d examples of split %s (largest class: %.1f)",
+        *(found.metric, found.value, of_all, len(sequences.ids), sequences.split, found.largest),
+    )
+    reason = weakness(found, f"split {sequences.split!r}", "--teacher-labels", "--max-length")
+    if reason and distributed.rank() == 0:
+        logger.warning("--teacher-path %s", reason)
+
+
+def score_of(logits: Tensor, targets: Tensor, regression: bool, multi_label: bool) -> Score:
+    """Of logits (n, C) and targets: classes (n,), or values (n, C) of regression or labels."""
+    logits, targets = logits.float().cpu(), targets.cpu()
+    if regression:
+        values = scores.correlation_values(logits, targets.view(len(logits), -1))
+        return Score("pearson", 100 * scores.pearson(values.double().numpy()), 0.0)
+    predictions = scores.predict(logits, multi_label)
+    if not multi_label:
+        targets = targets.flatten()
+        largest = torch.bincount(targets).max() / len(targets)
+        right = scores.equal_rows(predictions, targets).double().mean()
+        return Score("accuracy", 100 * right.item(), 100 * largest.item())
+    targets = targets.view(len(logits), -1)
+    constant = torch.zeros_like(predictions)
+    constant[:, targets.sum(0).argmax()] = True
+    value, largest = (
+        100 * scores.micro_f1_score(scores.label_counts(each, targets).numpy())
+        for each in (predictions, constant)
+    )
+    return Score("micro_f1", value, largest)
+
+
+def weakness(score: Score, where: str, labels: str, length: str) -> str:
+    """What is wrong with a score that is hardly better than no model, and why; else empty.
+
+    Args:
+        where: the examples
+        labels, length: the flags of the labels' order and of the longest text
+    """
+    least = score.largest + LEAST_MARGIN
+    if score.value >= least:
+        return ""
+    return (
+        f"must have {score.metric} of at least {least:.1f} on {where}, {LEAST_MARGIN} points above "
+        f"the largest class, got {score.value:.1f}: usual causes are another order of the labels "
+        f"({labels}), the two texts of a pair swapped (--text), a {length} that cuts what matters, "
+        "and texts that were prepared otherwise in its training"
+    )

@@ -1,0 +1,41 @@
+"""Names of a classifier's outputs, from labelled texts."""
+
+from ..cli import named
+from ..export.texts import spread
+from ..hf_config import read_config
+from ..labels import ASKED, Matched, count_predictions, match_labels, read_outputs
+from ..texts.columns import find_columns
+from ..texts.examples import Targets, find_classes, read_examples
+from ..texts.reading import read_table
+from .source import find_source
+
+
+def match_table(
+    source: str, dev: str, text: str | None, label: str | None, given: str | None
+) -> Matched:
+    """The label of each output of the classifier SOURCE, by its names or its predictions.
+
+    Args:
+        dev: a table of labelled texts
+        text, label: names of its columns (default: found by name)
+        given: the value of --labels
+
+    Raises:
+        ValueError: where it is not clear.
+    """
+    with named("SOURCE", source):
+        folder = find_source(source)
+    names, regression, multi_label = read_outputs(folder)
+    if regression or multi_label:
+        raise ValueError(f"--dev must be given for one class for each text alone, got {dev}")
+    with named("--dev", dev):
+        table = read_table(dev, find_columns(dev, text, label))
+        classes = find_classes(table)
+        asked = spread(read_examples(table, Targets(classes)), ASKED)
+
+    def confusion():
+        longest = read_config(folder).longest
+        return count_predictions(folder, longest, asked, classes, len(names))
+
+    order, notes = match_labels(classes, names, given, confusion)
+    return Matched([ours or theirs for ours, theirs in zip(order, names)], notes)

@@ -1,0 +1,143 @@
+"""Which output of a classifier is which label of the data."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tabulate import tabulate
+
+from ..interop import library, quiet
+from ..names import join_names, split_names
+from ..tokenizers.library import read_json_if_there
+from .texts.examples import Example, class_name
+from .texts.likeness import likeness
+
+ASKED = 500  # texts by which labels are matched
+CLEAR = 1.5  # times that an output must be chosen more often than any other for a label
+SETTLE = "--labels A,B,... names the data's labels in the order of its outputs"
+
+
+class Outputs(NamedTuple):
+    """
+    names: transformers' own LABEL_0, ..., or numbers, where the classifier has none
+    """
+
+    names: list[str]
+    regression: bool
+    multi_label: bool
+
+
+class Matched(NamedTuple):
+    order: list[str]  # the data's label of each output; "" where the data has none
+    notes: list[str]
+
+
+def read_outputs(folder: str) -> Outputs:
+    """Those of a Hugging Face classifier, by its config.json."""
+    raw = read_json_if_there(os.path.join(folder, "config.json"))
+    named, problem = raw.get("id2label") or {}, raw.get("problem_type")
+    if isinstance(named, dict):
+        named = [named[key] for key in sorted(named, key=int)]
+    names = [*map(str, named)] or [f"LABEL_{i}" for i in range(raw.get("num_labels", 2))]
+    regression = len(names) == 1 or problem == "regression"
+    return Outputs(names, regression, problem == "multi_label_classification")
+
+
+def is_unnamed(names: Sequence[str]) -> bool:
+    """Whether they are only the numbers of the outputs."""
+    return [name.removeprefix("LABEL_") for name in names] == [str(i) for i in range(len(names))]
+
+
+def match_labels(
+    classes: Sequence[str],
+    theirs: Sequence[str],
+    given: str | None,
+    confusion: Callable[[], np.ndarray],
+) -> Matched:
+    """The data's label of each of a classifier's outputs.
+
+    Args:
+        classes: of the data
+        theirs: the classifier's names of its outputs
+        given: the value of --labels
+        confusion: counts (classes, outputs) of its predictions on labelled texts
+
+    Raises:
+        ValueError: with both lists and --labels, where it is not clear.
+    """
+    outputs, named = len(theirs), not is_unnamed(theirs)
+    lists = f"the classifier has {join_names(theirs)}, the data {join_names(classes)}"
+    if given is not None:
+        order = [class_name(name) for name in split_names(given)]
+        if len(order) != outputs or not {*classes} <= {*order}:
+            raise ValueError(
+                f"--labels must be {outputs} names, the data's among them, got {given}: {lists}"
+            )
+        return Matched(order, [f"labels by --labels: {_shown(theirs, order)}"])
+    alike = {likeness(name): i for i, name in enumerate(theirs)}
+    places = [alike.get(likeness(name)) for name in classes]
+    if named and None not in places and len({*places}) == len(classes):
+        order = [""] * outputs
+        for name, place in zip(classes, places):
+            order[place] = name
+        notes = [] if order == [*theirs] else [f"labels by their names: {_shown(theirs, order)}"]
+        return Matched(order, notes)
+    numbered = [likeness(name) for name in classes] == [str(i) for i in range(outputs)]
+    if len(classes) != outputs or (named and not numbered):
+        raise ValueError(f"the data's classes must be the classifier's: {lists}; {SETTLE}")
+    counts = confusion()
+    best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
+    clear = sorted(best) == [*range(outputs)] and (counts.max(axis=1) >= CLEAR * second).all()
+    same_numbers = numbered and not named
+    if same_numbers and (not clear or best == [*range(outputs)]):
+        return Matched(list(classes), [])
+    if same_numbers or not clear:
+        raise ValueError(
+            f"the labels cannot be matched: {lists}, and its predictions for the texts of "
+            f"each class are {counts.tolist()}; {SETTLE}"
+        )
+    order = [classes[best.index(i)] for i in range(outputs)]
+    table = tabulate([[n, *row] for n, row in zip(classes, counts)], ["predicted", *theirs])
+    return Matched(order, [f"labels by the predictions: {_shown(theirs, order)}", table])
+
+
+def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:
+    return ", ".join(f"{their} is {our or 'absent'}" for their, our in zip(theirs, order))
+
+
+def count_predictions(
+    folder: str,
+    longest: int,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    outputs: int,
+    multi_label: bool = False,
+) -> np.ndarray:
+    """Counts (classes, outputs) of a Hugging Face classifier's predictions, by transformers.
+
+    Args:
+        longest: tokens of its longest text
+    """
+    import torch
+
+    transformers = library("transformers")
+    counts = np.zeros((len(classes), outputs), int)
+    with quiet(), torch.no_grad():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        longest = min(tokenizer.model_max_length, longest)
+        for start in range(0, len(examples), 32):
+            batch = examples[start : start + 32]
+            columns = (list(column) for column in zip(*(e.texts for e in batch)))
+            inputs = tokenizer(
+                *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+            )
+            logits = model(**inputs).logits.numpy()
+            if multi_label:
+                has = np.array([[*map(int, e.label.split())] for e in batch])
+                counts += has.T @ (logits > 0)
+                continue
+            for example, output in zip(batch, logits.argmax(axis=1)):
+                counts[classes.index(example.label), output] += 1
+    return counts

@@ -1,0 +1,139 @@
+"""The teacher's score before the first update: right, shown once, no part of training."""
+
+import re
+
+import inprocess
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+import torch
+import toy
+from refusals import KD
+from scores import predictions, raw_targets
+from taught import totals
+
+from mixkd_plugin.tasks import mixkd_sentence_prediction
+from mixkd_plugin.teacher import score
+
+LINE = r"teacher_(\w+) (\S+) on (\d+(?: of the \d+)?) examples of .+ \(largest class: (.+)\)"
+HEAD = "classification_heads.sentence_classification_head.out_proj"
+
+
+def run(data, folder, teacher, *flags):
+    flags = [*KD, "--teacher-path", teacher, "--max-epoch", 1, *flags]
+    return inprocess.run_training(toy.train_flags(data, folder, *flags))
+
+
+def lines(log):
+    return re.findall(LINE, log)
+
+
+def test_it_is_that_of_the_first_validation(tmp_path, classification, teacher):
+    log = run(classification, tmp_path, teacher)
+    ((metric, value, examples, largest),) = lines(log)
+    assert (metric, examples) == ("accuracy", "37")
+    assert float(value) == toy.last_values(log, "valid")["teacher_accuracy"]
+    labels = (classification / "raw" / "valid.label").read_text().split()
+    share = 100 * max(map(labels.count, labels)) / len(labels)
+    assert float(largest) == pytest.approx(share, abs=0.051)
+    assert log.index("on 37 examples") < log.index("train_inner")
+    assert ("must have accuracy" in log) == (float(value) < share + 5)
+    log = run(classification, tmp_path, teacher, "--max-epoch", 2)  # it resumes
+    assert lines(log) == [] and toy.last_values(log, "valid")["num_updates"] == 14
+
+
+def test_a_regressions_is_the_correlation(tmp_path, regression, regression_teacher):
+    log = run(
+        regression, tmp_path, regression_teacher, "--regression-target", "--num-classes", 1,
+        "--no-save",
+    )  # fmt: skip
+    ((metric, value, examples, largest),) = lines(log)
+    values = predictions(regression_teacher, regression)[:, 0], raw_targets(regression)[:, 0]
+    wanted = 100 * scipy.stats.pearsonr(*values)[0]
+    assert (metric, examples, largest) == ("pearson", "37", "0.0")
+    assert float(value) == pytest.approx(wanted, abs=0.051)
+
+
+def test_several_labels_are_scored_by_f1():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(50, 3, generator=generator)
+    targets = (torch.rand(50, 3, generator=generator) < torch.tensor([0.2, 0.7, 0.4])).double()
+    found = score.score_of(logits, targets, regression=False, multi_label=True)
+    constant = np.tile([0, 1, 0], (50, 1))
+    for value, predicted in ((found.value, logits > 0), (found.largest, constant)):
+        wanted = sklearn.metrics.f1_score(targets.numpy(), predicted, average="micro")
+        assert value == pytest.approx(100 * wanted)
+
+
+def swapped(teacher, path):
+    state = torch.load(teacher)
+    for name in ("weight", "bias"):
+        values = state["model"][
+            f"classification_heads.sentence_classification_head.out_proj.{name}"
+        ]
+        values.copy_(values.flip(0))
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, classification):
+    """A teacher that is much better than the largest class."""
+    folder = tmp_path_factory.mktemp("good")
+    flags = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0, "--lr", 0.01]
+    flags = toy.train_flags(classification, folder, *flags, "--max-epoch", 12)
+    inprocess.run_training([*flags, "--validate-interval", 12])
+    return folder / "checkpoint_last.pt"
+
+
+def test_a_weak_teacher_is_warned_of(tmp_path, classification, good):
+    assert "must have accuracy" not in run(classification, tmp_path, good, "--no-save")
+    path = swapped(good, tmp_path / "swapped.pt")
+    log = run(classification, tmp_path, path, "--no-save")
+    (warning,) = (line for line in log.splitlines() if line.startswith("WARNING | mixkd"))
+    ((_, value, _, _),) = lines(log)
+    for part in ("--teacher-path must have accuracy of at least", value, "--teacher-labels"):
+        assert part in warning
+    assert not score.weakness(score.Score("accuracy", 55.0, 50.0), "", "", "")
+    assert score.weakness(score.Score("pearson", float("nan"), 0.0), "", "", "")
+
+
+@pytest.mark.parametrize("flags", [[], ["--tmkd-weight", 1, "--mixup-period", 1]], ids=str)
+def test_training_is_not_changed(tmp_path, monkeypatch, classification, teacher, flags):
+    flags = ["--mixup-ratio", 1, "--dropout", 0.1, *flags]
+    run(classification, tmp_path / "with", teacher, *flags)
+    monkeypatch.setattr(mixkd_sentence_prediction, "log_score", lambda *_: None)
+    assert lines(run(classification, tmp_path / "without", teacher, *flags)) == []
+    with_it, without = (
+        inprocess.checkpoint(tmp_path / name)["model"] for name in ("with", "without")
+    )
+    assert all(torch.equal(with_it[name], without[name]) for name in without)
+
+
+def test_of_a_large_split_some_are_scored(tmp_path, monkeypatch, classification, good, asked):
+    monkeypatch.setattr(score, "EXAMPLES", 10)
+    flags = ["--teacher-cache", tmp_path / "cache", "--no-save"]
+    log = run(classification, tmp_path, good, *flags)
+    ((_, value, examples, _),) = lines(log)
+    assert examples == "10 of the 37" and totals(asked) == (101 + 37 + 10, 0)
+    labels = (classification / "raw" / "valid.label").read_text().split()
+    places = [37 * i // 10 for i in range(10)]
+    classes = predictions(good, classification).argmax(1)
+    right = np.mean([str(classes[i]) == labels[i] for i in places])
+    assert float(value) == pytest.approx(100 * right, abs=0.051)
+    asked.clear()
+    assert lines(run(classification, tmp_path, good, *flags)) == lines(log) and not asked
+
+
+def test_without_validation_nothing_is_computed(tmp_path, classification, teacher, asked):
+    log = run(classification, tmp_path, teacher, "--disable-validation", "--no-save")
+    assert lines(log) == [] and totals(asked) == (101, 0)
+
+
+def test_two_processes_show_it_once(tmp_path, classification, good):
+    path = swapped(good, tmp_path / "swapped.pt")
+    flags = [*KD, "--teacher-path", path, "--max-epoch", 1, "--no-save"]
+    logs = toy.processes(2, "fairseq_cli.train", toy.train_flags(classification, tmp_path, *flags))
+    assert [len(lines(log)) for log in logs] == [1, 0]
+    assert ["must have accuracy" in log for log in logs] == [True, False]
