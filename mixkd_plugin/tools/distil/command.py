@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("student").add_argument
     add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")
-    add("--width", type=positive, metavar="N", help="width of the student, a multiple of the size of the "
+    add("--width", type=positive, metavar="N", help="its width, a multiple of the size of the "
         "teacher's heads (default: the teacher's)")  # fmt: skip
     add("--init-layers", metavar="SPEC", help="the teacher's layers to begin with: spaced, first, "
         "or positions such as 0,2,4 (default: spaced)")  # fmt: skip
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--int8",
         action="store_true",
         default=None,
-        help="also write OUT/onnx, with weights in int8",
+        help="the same, with weights in int8",
     )
     add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
         "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
