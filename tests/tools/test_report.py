@@ -95,6 +95,7 @@ def test_figures_of_the_report(tmp_path, capsys):
     assert "1e9 \\| too high" in text
 
 
+@pytest.mark.slow
 def test_pictures_are_there_and_not_blank(tmp_path):
     lines = synthetic.study(["SST-2"], (0.01, 0.1), (1, 2, 3), ("FT", "KD", "SM+TMKD"))
     lines += [synthetic.run("SST-2", 0.01, 1, "KD", data="back-translated")]

@@ -12,6 +12,7 @@ from fairseq import checkpoint_utils
 from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
+from slow_cases import slow
 from toy import TEACHER
 
 from mixkd_plugin.tools import scoring
@@ -190,7 +191,7 @@ def of_data(path, source, data, keep_record):
     return path
 
 
-@pytest.mark.parametrize("padded", ["data", "teacher", "both"])
+@pytest.mark.parametrize("padded", ["both", *slow("data", "teacher")])
 def test_padding_is_no_class(tmp_path, classification, teacher, padded):
     data = toy.copy_data(classification, tmp_path / "data")
     theirs = toy.copy_data(classification, tmp_path / "theirs")

@@ -28,20 +28,17 @@ needs_fairscale = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "world_size, backend, extra",
     [
-        pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
-        pytest.param(4, "pytorch_ddp", [], marks=pytest.mark.slow),
+        (4, "legacy_ddp", []),
+        (4, "pytorch_ddp", []),
         (2, "pytorch_ddp", []),
-        pytest.param(2, "pytorch_ddp", ["--find-unused-parameters"], marks=pytest.mark.slow),
-        pytest.param(
-            2, "pytorch_ddp", ["--zero-sharding", "os"], marks=[needs_fairscale, pytest.mark.slow]
-        ),
+        (2, "pytorch_ddp", ["--find-unused-parameters"]),
+        pytest.param(2, "pytorch_ddp", ["--zero-sharding", "os"], marks=needs_fairscale),
         pytest.param(2, "fully_sharded", [], marks=needs_fairscale),
-        pytest.param(
-            4, "fully_sharded", ["--padding-free", "off"], marks=[needs_fairscale, pytest.mark.slow]
-        ),
+        pytest.param(4, "fully_sharded", ["--padding-free", "off"], marks=needs_fairscale),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )

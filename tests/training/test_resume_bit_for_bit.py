@@ -9,6 +9,7 @@ import torch
 import toy
 from recorded_train import by_epoch, mixes, recorded, recorded_by_two
 from same_end import assert_same_end
+from slow_cases import slow
 
 # 7 updates an epoch, saved after 3, 6, 7, 9, ...
 MIXES = ["--mixup-ratio", 2, "--tmkd-weight", 0, "--max-epoch", 2, "--save-interval-updates", 3]
@@ -39,7 +40,8 @@ CASES = {  # flags, updates that were saved, updates when it was stopped
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+# the first has all that is always on; each of the others, one more thing that is kept
+@pytest.mark.parametrize("case", [*list(CASES)[:1], *slow(*list(CASES)[1:])])
 def test_one_process(tmp_path, classification, teacher, case):
     flags, saved, stopped = CASES[case]
     given = {"TEACHER": teacher, "CACHE": tmp_path / "cache"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from slow_cases import slow
 from taught import run, totals
 
 from mixkd_plugin.mixup import Mix
@@ -13,10 +14,12 @@ from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 @pytest.mark.parametrize(
     "flags, mixed",
     [
-        (["--tmkd-weight", 0], 0),
-        (["--tmkd-weight", 1], 101 * 2 * 3),
-        (["--tmkd-weight", 1, "--mixup-period", 1], 101 * 2),
         (["--tmkd-weight", 1, "--mixup-period", 2], 101 * 2 * 2),
+        *slow(
+            (["--tmkd-weight", 0], 0),
+            (["--tmkd-weight", 1], 101 * 2 * 3),
+            (["--tmkd-weight", 1, "--mixup-period", 1], 101 * 2),
+        ),
     ],
     ids=str,
 )
@@ -30,13 +33,16 @@ def test_nothing_is_asked_twice(tmp_path, classification, teacher, asked, flags,
     "flags",
     [
         [],
-        ["--mixup-period", 2],
-        ["--mixup-period", 1, "--train-fraction", 0.5, "--update-freq", 2],
-        ["--teacher-cache", "CACHE", "--mixup-pairing", "length"],
-        ["--teacher-cache", "CACHE", "--batch-by-length", "off", "--num-workers", 2],
-        ["--mixup-period", 2, "--padding-free", "off", "--max-positions", 9],  # some are too long
-        ["--mixup-period", 2, "--mixup-kind", "splice"],
         ["--teacher-cache", "CACHE", "--mixup-kind", "span:interpolate"],
+        *slow(
+            ["--mixup-period", 2],
+            ["--mixup-period", 1, "--train-fraction", 0.5, "--update-freq", 2],
+            ["--teacher-cache", "CACHE", "--mixup-pairing", "length"],
+            ["--teacher-cache", "CACHE", "--batch-by-length", "off", "--num-workers", 2],
+            # some are too long
+            ["--mixup-period", 2, "--padding-free", "off", "--max-positions", 9],
+            ["--mixup-period", 2, "--mixup-kind", "splice"],
+        ),
     ],
     ids=lambda flags: " ".join(map(str, flags)) or "plain",
 )
@@ -87,6 +93,7 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     assert mixed == 2 * clean and clean in range(36, 41)
 
 
+@pytest.mark.slow
 def test_validation_on_training_examples_that_were_too_long_to_train_on(
     tmp_path, classification, teacher, asked
 ):
@@ -114,6 +121,7 @@ def test_an_answer_that_is_no_number_is_named(tmp_path, classification, teacher,
         run(classification, tmp_path, teacher)
 
 
+@pytest.mark.slow
 def test_texts_that_are_cropped_at_random_are_asked_about_anew(
     tmp_path, classification, teacher, asked
 ):

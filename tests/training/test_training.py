@@ -6,6 +6,7 @@ import inprocess
 import pytest
 import torch
 import toy
+from slow_cases import slow
 from toy import TERMS
 
 KD = ["--kd-weight", 1]
@@ -40,6 +41,7 @@ def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
     assert last["agreement"] > 85
 
 
+@pytest.mark.slow
 def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regression_teacher):
     flags = ["--num-classes", 1, "--regression-target", "--mle-weight", 0, "--sm-weight", 0]
     flags += [*KD, "--teacher-path", regression_teacher, "--max-epoch", 12, "--lr", 0.01]
@@ -55,10 +57,12 @@ def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regressi
 @pytest.mark.parametrize(
     "flags, rows",
     [
-        ([], lambda b, m: b + m),
-        (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
         (["--mixup-ratio", 2, "--mle-weight", 0, "--kd-weight", 0], lambda b, m: m),
-        (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+        *slow(
+            ([], lambda b, m: b + m),
+            (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
+            (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )

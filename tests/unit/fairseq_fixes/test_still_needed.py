@@ -320,6 +320,7 @@ def ends(tmp_path_factory, classification):
     return json.loads((folder / "ends.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", [probe.__name__ for probe in PROBES])
 def test_fairseq_alone_fails(ends, probe):
     if probe == "data_utils_fast" and "compiled" in ends[probe]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from refusals import accepts
 from same_end import assert_same_end
+from slow_cases import slow
 from taught import run
 
 from mixkd_plugin.teacher import build, disk_cache
@@ -131,6 +132,7 @@ def test_numpy_reads_a_file(tmp_path, cache):
     np.testing.assert_array_equal(np.load(next((tmp_path / "cache").iterdir())), OUTPUTS)
 
 
+@pytest.mark.slow
 def test_a_run_over_a_damaged_cache_ends_as_over_none(tmp_path, classification, teacher):
     cache = tmp_path / "cache"
     run(classification, tmp_path / "a", teacher, "--teacher-cache", cache)
@@ -254,7 +256,7 @@ def test_a_teacher_is_known_by_its_content(tmp_path):
         files.check_unchanged()
 
 
-@pytest.mark.parametrize("when", ["before", "while"])
+@pytest.mark.parametrize("when", ["while", *slow("before")])
 def test_a_teacher_exchanged_under_a_run(tmp_path, classification, teacher, monkeypatch, when):
     """Its answers would be kept as the other's."""
     path = tmp_path / "teacher.pt"
