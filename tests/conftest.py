@@ -22,9 +22,8 @@ from mixkd_plugin.teacher import build
 from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session):
-    """Commands of tests run in forks of this process, as it is before the first test."""
+def pytest_sessionstart(session):
+    """Commands of tests run in forks of this process, as it is before modules of tests are read."""
     if not session.config.getoption("numprocesses", None):  # which only starts others
         forked.start()
 

@@ -159,7 +159,6 @@ def wrapped_by(monkeypatch, wrapper):
     monkeypatch.setattr(MixKDSentencePredictionTask, "load_dataset", load_dataset)
 
 
-@pytest.mark.slow
 def test_a_wrapper_changes_no_bit_and_no_epoch(tmp_path, classification, teacher, monkeypatch):
     """Not where the training split is validated on, either: its mixes stay those of the epoch."""
     more = ["--kd-weight", 1, "--teacher-path", teacher, "--valid-subset", "train,valid"]
@@ -249,7 +248,6 @@ PACKAGE = """
 """
 
 
-@pytest.mark.slow
 def test_a_model_that_extends_ours(tmp_path, classification, teacher):
     package = tmp_path / "scaled_mixkd"
     package.mkdir()

@@ -57,7 +57,6 @@ def steps(tmp_path_factory, classification, teacher, regression, regression_teac
     return json.loads(record.read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_stays_on_its_device_and_waits_only_where_it_says(steps, case):
     _, waits, tolerance = CASES[case]

@@ -1,9 +1,9 @@
 """Processes that need no start-up: forks of this one, which has imported fairseq and the plugin.
 
-:func:`start` forks a server, which keeps what was imported, and none of what tests change later. It
-reads lines of JSON, each a list of commands ``[module, *arguments]`` that run at the same time as
-``python -m module arguments`` would, and answers each with a line of JSON: for every command its
-exit code and what it printed.
+:func:`start` forks a server, which keeps what was imported, but not what modules of tests register
+or change later. It reads lines of JSON, each a list of commands ``[module, *arguments]`` that run
+at the same time as ``python -m module arguments`` would, and answers each with a line of JSON: for
+every command its exit code and what it printed.
 """
 
 import atexit

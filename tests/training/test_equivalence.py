@@ -69,7 +69,6 @@ def assert_equal_runs(tmp_path, exact, data, *extra, off=OFF):
     assert losses(our_log, "valid") == losses(their_log, "valid")
 
 
-@pytest.mark.slow
 def test_classification(tmp_path, exact, classification):
     assert_equal_runs(tmp_path, exact, classification, "--update-freq", 2)
 
@@ -80,7 +79,6 @@ def test_classification_with_a_teacher_present(tmp_path, exact, classification, 
     assert_equal_runs(tmp_path, exact, classification, off=off)
 
 
-@pytest.mark.slow
 def test_regression(tmp_path, exact, regression):
     assert_equal_runs(tmp_path, exact, regression, "--num-classes", 1, "--regression-target")
 

@@ -41,7 +41,6 @@ def rows(batches):
     return sorted(found)
 
 
-@pytest.mark.slow
 def test_mixes_are_equal_for_any_batches_and_workers(tmp_path, pairs):
     first = batches_of(pairs, tmp_path / "a", *KINDS, "--separator-token", 2)
     flags = ["--separator-token", 2, "--max-tokens", 150, "--update-freq", 3, "--num-workers", 2]

@@ -21,7 +21,6 @@ def data(tmp_path_factory):
     return toy.make_data(folder, {"train": 60, "valid": 37}, targets=2)
 
 
-@pytest.mark.slow
 def test_processes_log_the_correlations_over_all_examples(tmp_path, data):
     """Every value is exchanged once: 37 rows of two targets, and none for a dummy batch."""
     flags = ["--num-classes", 2, *REGRESSION, *MIXUP, "--max-epoch", 1, "--batch-size-valid", 8]

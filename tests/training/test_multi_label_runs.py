@@ -124,7 +124,6 @@ def test_one_class_for_each_text_is_not_several(tmp_path, multi_label, classific
     assert AVERAGE in refusal(classification, tmp_path, *FINE_TUNE, AVERAGE)
 
 
-@pytest.mark.slow
 def test_teachers_of_another_kind(tmp_path, multi_label, several_teacher, teacher, classification):
     theirs = toy.copy_data(multi_label, tmp_path / "two")
     for split in ("train", "valid"):

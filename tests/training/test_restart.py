@@ -21,7 +21,6 @@ def stop_at(number):
     return stop
 
 
-@pytest.mark.slow
 def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classification):
     """Seven updates an epoch; the second, third and fourth validations are no better."""
     flags = toy.train_flags(classification, tmp_path, *STILL, "--patience", 3)
@@ -41,7 +40,6 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
 
 
-@pytest.mark.slow
 def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classification):
     """Nothing satisfies it: it halves the learning rate after epochs 2 and 4."""
     plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-shrink", 0.5, "--lr-patience", 1]
@@ -67,7 +65,6 @@ def test_patience_without_the_optimizers_state(tmp_path, classification):
         inprocess.run_training([*flags, "--patience", 2])
 
 
-@pytest.mark.slow
 def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classification):
     def flags(name, *extra):
         return toy.train_flags(classification, tmp_path / name, "--tmkd-weight", 0, *extra)

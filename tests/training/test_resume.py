@@ -202,7 +202,6 @@ def test_a_finished_run_does_no_more_updates(tmp_path, classification):
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_without_the_optimizers_state_nothing_is_written_over(tmp_path, classification):
     """fairseq would begin at update 0, in the middle of the data; finished runs stay finished."""
     run = [*flags(classification, tmp_path), "--no-save-optimizer-state"]

@@ -40,8 +40,10 @@ CASES = {  # flags, updates that were saved, updates when it was stopped
 }
 
 
-# the first has all that is always on; each of the others, one more thing that is kept
-@pytest.mark.parametrize("case", [*list(CASES)[:1], *slow(*list(CASES)[1:])])
+OFTEN = ("default", "workers, teacher", "kinds", "bf16")
+
+
+@pytest.mark.parametrize("case", [*OFTEN, *slow(*(case for case in CASES if case not in OFTEN))])
 def test_one_process(tmp_path, classification, teacher, case):
     flags, saved, stopped = CASES[case]
     given = {"TEACHER": teacher, "CACHE": tmp_path / "cache"}

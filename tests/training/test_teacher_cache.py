@@ -179,19 +179,6 @@ def test_a_teacher_that_is_loaded_late_must_be_the_one_of_the_start(
         run(classification, tmp_path / "s", path, "--teacher-cache", cache, watcher=change)
 
 
-@pytest.mark.parametrize("left", [300, *slow(0, 50)])
-def test_a_file_that_was_cut_off_is_computed_anew(
-    tmp_path, classification, teacher, cold, cache, left
-):
-    whole = contents(cache)
-    for path in cache.iterdir():
-        path.write_bytes(path.read_bytes()[:left])
-    log = run(classification, tmp_path / "student", teacher, "--teacher-cache", cache)
-    assert log.count("is computed again") == 5
-    assert contents(cache) == whole
-    assert_same_end(cold / "student", tmp_path / "student")
-
-
 def make_cache(folder, teacher, data):
     return disk_cache.LogitsCache(str(folder), [teacher.name], {}, str(data))
 

@@ -153,14 +153,8 @@ def test_a_copy_in_the_students_vocabulary_changes_nothing(
     assert loads == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "flags",
-    [
-        ["--max-tokens", 70],
-        ["--batch-by-length", "off"],
-    ],
-    ids=str,
+    "flags", [["--batch-by-length", "off"], *slow(["--max-tokens", 70])], ids=str
 )
 def test_the_students_batches_mixes_and_random_numbers_are_its_own(tmp_path, words, flags):
     """The teacher, which no term asks here, is loaded and validated with."""

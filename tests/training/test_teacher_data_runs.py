@@ -45,7 +45,6 @@ def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     assert loads == []
 
 
-@pytest.mark.slow
 def test_a_changed_copy_is_not_answered_by_old_answers(tmp_path, words, loads):
     flags = ["--kd-weight", 1, "--max-epoch", 1, "--teacher-cache", tmp_path / "cache"]
     words.run(tmp_path / "a", *flags)

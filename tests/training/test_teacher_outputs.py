@@ -93,7 +93,6 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     assert mixed == 2 * clean and clean in range(36, 41)
 
 
-@pytest.mark.slow
 def test_validation_on_training_examples_that_were_too_long_to_train_on(
     tmp_path, classification, teacher, asked
 ):
@@ -121,7 +120,6 @@ def test_an_answer_that_is_no_number_is_named(tmp_path, classification, teacher,
         run(classification, tmp_path, teacher)
 
 
-@pytest.mark.slow
 def test_texts_that_are_cropped_at_random_are_asked_about_anew(
     tmp_path, classification, teacher, asked
 ):

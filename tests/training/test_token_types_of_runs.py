@@ -71,7 +71,6 @@ def test_the_imported_classifier_has_transformers_logits_on_data_of_pairs(folder
     assert (found - torch.load(folder / "logits.pt")).abs().max() < 1e-5
 
 
-@pytest.mark.slow
 def test_a_run_and_its_resumption(tmp_path, folder):
     """The teacher says what transformers says; resumed, the student is the same to the last bit."""
     more = [*teacher(folder), *begin_from(folder, "two"), "--max-epoch", 3]
