@@ -61,11 +61,11 @@ _mixkd_install() { # VENV EXTRA
         fi
     fi
     # torch comes first and fairseq is built against it: an isolated build would download a second torch.
-    # READTHEDOCS is fairseq's own switch for compiling nothing.
+    # READTHEDOCS is fairseq's own switch for compiling nothing. torch is named again, or a newer torchaudio would replace it.
     _mixkd_step "Installing $torch with $installer" "${install[@]}" "$torch" &&
         _mixkd_step "Installing what builds fairseq" "${install[@]}" setuptools wheel cython numpy &&
         _mixkd_step "Installing fairseq and mixkd_plugin[$extra]" \
-            env READTHEDOCS=1 "${install[@]}" --no-build-isolation -e "${MIXKD_ROOT}[$extra]" || return 1
+            env READTHEDOCS=1 "${install[@]}" --no-build-isolation "$torch" -e "${MIXKD_ROOT}[$extra]" || return 1
     echo "$want" >"$venv/ready-$extra"
     rm -f "$busy" "$log"
 }
