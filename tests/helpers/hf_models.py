@@ -78,6 +78,8 @@ def write_byte_pairs(folder: Path):
 
 # kinds of `encode --tokenizer` -> what writes the files of one
 WRITERS = {"wordpiece": _wordpiece, "gpt2": write_byte_pairs, "sentencepiece": _sentencepiece}
+# that kind for a model, where its tokenizer is read without its Hugging Face folder
+OLD_SPELLINGS = {"bert": "wordpiece", "roberta": "gpt2", "xlm-roberta": "sentencepiece"}
 
 # name -> class prefix, how its tokenizer is made, symbols beyond the tokenizer's, configuration
 KINDS = {

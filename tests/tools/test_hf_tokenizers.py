@@ -5,6 +5,7 @@ import json
 import hf_models
 import pytest
 from fairseq.data import Dictionary
+from hf_models import OLD_SPELLINGS
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
@@ -17,7 +18,6 @@ TEXTS = [
     "Great food, <s> [CLS] <unk>[UNK] ok", "  lead [E1]trail  ", "x[E1] [E1]y <e1>.<e1>", "",
     "YO yo you ｙｏ Ｅ1 E1 e1 E1s", "xcovid covid, covid.covid ｃｏｖｉｄ",
 ]  # fmt: skip
-OLD_SPELLINGS = {"bert": "wordpiece", "roberta": "gpt2", "xlm-roberta": "sentencepiece"}
 
 
 def with_tokens(transformers, kind, folder, **added):
