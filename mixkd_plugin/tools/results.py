@@ -13,7 +13,7 @@ GOLD = "gold"  # the data with GLUE's own labels
 RECIPE = "recipe"  # the variant without changes
 TEACHER = "teacher"  # the arm of lines about teachers
 FORMER_ARMS = {"FM": "TMKD-only"}  # in results recorded under an earlier name
-# GLUE's metric of a task, the first that every run has; other tasks have accuracy.
+# GLUE's metric of a task, the first that every run has; other tasks have accuracy, or correlations.
 HEADLINES = {
     "CoLA": ("mcc",),
     "STS-B": ("pearson_and_spearman",),
@@ -59,7 +59,7 @@ class Results(NamedTuple):
 
 def headlines(task: str) -> Sequence[str]:
     """Keys of a task's metric, the best first."""
-    return HEADLINES.get(task, ("accuracy",))
+    return HEADLINES.get(task, ("accuracy", "pearson_and_spearman"))
 
 
 def changes_of(variant: str) -> dict[str, str]:
@@ -133,6 +133,7 @@ class _Done(_Subject, _Sizes, total=False):
     status: Required[Literal["done"]]
     metrics: Required[dict[str, Measures]]
     teacher: _Teacher
+    constant: dict[str, Measures]  # of the best constant answer
     curve: list[_Point]
     command: str | None
     data_digest: str | None

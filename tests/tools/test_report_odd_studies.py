@@ -45,6 +45,35 @@ def test_who_never_asked_the_teacher_has_no_distance_gap(tmp_path):
     assert "| KD |" in distance
 
 
+def test_cells_whose_teacher_has_not_learned_are_not_pooled(tmp_path):
+    """A teacher of 88 is above a constant answer of 50.9, and not above one of 83.5."""
+    lines = synthetic.study(("SST-2", "RTE"), (0.1,), (1, 2, 3), ("FT", "KD"))
+    for line in lines:
+        score = 50.9 if line["task"] == "SST-2" else 83.5
+        line["constant"] = {"valid": {"accuracy": score}}
+    text, _ = report_of(tmp_path, lines)
+    cells = table_of(text, "### Difference to FT")
+    assert cells["all"]["KD"].lstrip("▲ ") == f"{cells['SST-2, 10%']['KD'].lstrip('▲ ')}, 1 cell"
+    assert "[" in cells["RTE, 10%"]["KD"]
+    left_out = section(text, "### Difference to FT").partition("leaves out")[2]
+    assert "RTE, 10% (88.0 and 83.5)" in left_out and "SST-2" not in left_out.partition("|")[0]
+    for line in lines:
+        line["constant"] = {"valid": {"accuracy": 83.0}}  # 5 points are enough
+    text, _ = report_of(tmp_path, lines)
+    assert "leaves out" not in text
+    assert table_of(text, "### Difference to FT")["all"]["KD"].endswith(", 2 cells")
+
+
+def test_f1_has_a_table_where_a_task_has_accuracy_too(tmp_path):
+    lines = synthetic.study(("R52", "MRPC", "SST-2"), (0.1,), (1, 2), ("FT", "KD"))
+    assert "### F1" not in report_of(tmp_path, lines)[0]
+    for line in lines:
+        if line["task"] != "SST-2":
+            line["metrics"]["valid"]["f1"] = 10.0 * line["seed"]
+    found = table_of(report_of(tmp_path, lines)[0], "### F1")
+    assert found == {arm: {"R52, 10%": "15.0 ± 7.1 (2)"} for arm in ("FT", "KD")}
+
+
 def test_one_seed_has_no_interval(tmp_path):
     text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
     cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]

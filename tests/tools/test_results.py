@@ -10,7 +10,7 @@ import synthetic_study as synthetic
 
 from mixkd_plugin.tools.report import tables
 from mixkd_plugin.tools.report.sections import with_recipe
-from mixkd_plugin.tools.report.tables import QUALITY, difference_cell, paired_difference
+from mixkd_plugin.tools.report.tables import QUALITY, difference_texts, holm, paired_difference
 from mixkd_plugin.tools.results import read_results
 
 
@@ -54,9 +54,26 @@ def test_only_seeds_of_both_are_paired():
     )
     assert paired_difference(found["value"], found["value_base"])[0::3] == (2.5, 2)
     assert pairs({("a", 1): 1.0}, {("a", 2): 1.0}).empty
-    assert difference_cell(pairs({("a", 1): 1.0}, {("a", 1): 3.0})) == "-2.0 no interval, 0/1"
     nan, zero = {("a", 1): float("nan"), ("a", 2): 1.0}, {("a", 1): 0.0, ("a", 2): 0.0}
-    assert difference_cell(pairs(nan, zero)) == "+nan [+nan, +nan], 1/2"
+    both = pairs({("a", 1): 1.0}, {("a", 1): 3.0}), pairs(nan, zero)
+    assert difference_texts(both) == ["-2.0 no interval, 0/1", "+nan [+nan, +nan], 1/2"]
+
+
+def test_holms_correction():
+    """R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm"); a test that was not made does not count."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    found = holm([0.6, float("nan"), 0.001, 0.7])
+    assert found == pytest.approx([1, float("nan"), 0.003, 1], nan_ok=True)
+
+
+def test_a_mark_is_of_all_tests_of_a_table():
+    """p is 0.016: below 5% alone and of two tests, not of four. An interval stays as it is."""
+    base = {("a", seed): 0.0 for seed in range(4)}
+    ours = pairs({("a", i): v for i, v in enumerate((1.0, 2.0, 1.5, 0.8))}, base)
+    none = pairs({("a", i): v for i, v in enumerate((1.0, -1.0, 0.5, -0.4))}, base)
+    assert paired_difference(ours["value"], ours["value_base"]).p == pytest.approx(0.0155, abs=1e-3)
+    texts = [difference_texts([ours, *[none] * others])[0] for others in (0, 1, 3)]
+    assert texts == [f"▲ {texts[2]}", f"▲ {texts[2]}", "+1.3 [+0.5, +2.2], 4/4"]
 
 
 def test_pooled_means_are_over_the_same_cells():

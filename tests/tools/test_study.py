@@ -10,6 +10,7 @@ from small_study import STUDY
 
 from mixkd_plugin.tools.study import main, plan
 from mixkd_plugin.tools.study.study import devices_of, read_study
+from mixkd_plugin.tools.study.tasks import check_tasks, source_flags
 
 
 def study(tmp_path, *overrides):
@@ -206,6 +207,35 @@ def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):
         main(["study", "--jobs", "0"])
 
 
+def write_task(glue, task, header):
+    (glue / task).mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (glue / task / name).write_text(f"{header}\nwheat\tgrain\n")
+
+
+def test_a_task_of_ones_own_has_columns_with_known_names(tmp_path):
+    write_task(tmp_path, "own", "review\tcategory")
+    config = study(tmp_path, "tasks=[own,RTE]")
+    check_tasks(config)
+    folder = tmp_path / "own"
+    assert source_flags(str(folder), "own") == [
+        *("--train", f"{folder}/train.tsv", "--valid", f"{folder}/dev.tsv"),
+        *("--text", "review", "--label", "category"),
+    ]
+    assert {run.task for run in plan.all_runs(config)} == {"own", "RTE"}
+
+
+@pytest.mark.parametrize("task", ["own", "none", "../own"])
+def test_a_task_that_cannot_be_read_is_refused_before_any_work(tmp_path, task):
+    glue = tmp_path / "glue"
+    glue.mkdir()
+    write_task(glue, "own", "words\tkind\tcolour")
+    with pytest.raises(SystemExit, match=f"tasks.*{task}") as refused:
+        main([str(STUDY), f"glue.gold={glue}", f"out={tmp_path / 'out'}", f"tasks=[{task}]"])
+    assert ("words, kind, colour" in str(refused.value)) == (task == "own")
+    assert not (tmp_path / "out").exists()
+
+
 def documented():
     """Words of every study command in README and configurations, and of lone overrides there."""
     texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
@@ -229,7 +259,7 @@ def documented():
 @pytest.mark.parametrize("words", documented())
 def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, words):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    words = [re.sub("GLUE|DIR", str(tmp_path), w) for w in words]
+    words = [re.sub("GLUE|DATA|DIR", str(tmp_path), w) for w in words]
     path = STUDY.parent / Path(words[0]).name
     config = read_study(str(path), words[1:])
     assert plan.all_runs(config) and devices_of(config)

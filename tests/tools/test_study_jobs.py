@@ -165,6 +165,32 @@ def test_the_real_thing(tmp_path, venv):
 
 
 @pytest.mark.slow
+def test_a_task_of_ones_own_and_a_regression(tmp_path):
+    """A class with one text is in every part, and need not be in the dev set."""
+    command = small_study(
+        sys.prefix, tmp_path, "tasks=[own,STS-B]", "seeds=[1]", "arms=[TMKD-only]",
+        "+settings.tasks.own.report-acc-and-f1=true",
+    )  # fmt: skip
+    lines = {"own": ["text\tlabel"], "STS-B": ["sentence1\tsentence2\tscore"]}
+    lines["own"] += ["a tea\ttea", *(f"{'ab'[i % 2]} c\tclass {'ab'[i % 2]}" for i in range(20))]
+    lines["STS-B"] += [f"{'a' * (i % 6 + 1)}\tb\t{i % 6}" for i in range(21)]
+    for task, its in lines.items():
+        folder = tmp_path / "glue" / task
+        folder.mkdir()
+        (folder / "train.tsv").write_text("\n".join(its) + "\n")
+        (folder / "dev.tsv").write_text("\n".join([its[0], *its[2:12]]) + "\n")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
+    runs = {line["task"]: line for line in found if line.get("arm") == "TMKD-only"}
+    assert runs["own"]["examples"] == 11  # half of both classes, and the lone text
+    assert {"accuracy", "f1"} <= set(runs["own"]["metrics"]["valid"])
+    assert runs["own"]["constant"]["valid"]["accuracy"] == 50
+    assert {"pearson", "pearson_and_spearman"} <= set(runs["STS-B"]["metrics"]["valid"])
+    assert runs["STS-B"]["constant"]["valid"]["pearson_and_spearman"] == 0
+
+
+@pytest.mark.slow
 def test_interrupted_it_ends_its_commands_and_goes_on(tmp_path):
     command = small_study(sys.prefix, tmp_path, "seeds=[1]", "arms=[FT]")
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

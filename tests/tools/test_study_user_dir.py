@@ -94,3 +94,21 @@ def test_a_student_may_begin_with_random_numbers(faked):  # noqa: F811
     assert faked.run(cnn, "students=[tiny]", "arms=[KD]") == {"done": 1}
     teacher, student = (c for c in seen if c[2].endswith("train"))
     assert "--student-init-path" in teacher and "--student-init-path" not in student
+
+
+def test_a_student_may_begin_from_another_encoder(faked):  # noqa: F811
+    """It is imported once; if it has changed, the study says what to remove."""
+    (faked.folder / "published").mkdir()
+    faked.write("published/vocab.txt", "fine")
+    other = f"+settings.students.other={{arch: mixkd_tiny, init: {faked.folder}/published}}"
+    words = other, "students=[3-layer,other]", "arms=[KD]"
+    assert faked.run(*words) == {"done": 2}
+    assert faked.called.count("import_hf") == 2
+    made = {row["student"]: row["command"] for row in faked.lines if row.get("arm") == "KD"}
+    begun = [name for name, words in made.items() if "OUT/inits/published/model.pt" in words]
+    assert begun == ["other"]
+    assert faked.run(*words) == {"already done": 2}
+    faked.write("published/vocab.txt", "changed")
+    assert faked.run(*words) == {"already done": 1, "failed": 1}
+    (error,) = [line["error"] for line in faked.lines if "error" in line]
+    assert "inits/published was made with other settings" in error

@@ -18,7 +18,7 @@ from .tables import (
     at_the_end,
     during,
     paired_difference,
-    pooled,
+    pooled_by_arm,
 )
 
 MARKERS = "osD^vPX*p<>h"  # distinguish the arms like their colours
@@ -99,9 +99,8 @@ def differences(table: pd.DataFrame, baseline: str, out: str, stem: str) -> str:
     base, pairs = pairs_with_baseline(table, baseline)
     if pairs.empty:
         return ""
-    panels = [pairs.assign(panel=pairs["cell"].astype(str))]
-    if len(pairs.groupby(["task", "fraction"])) > 1:
-        of_arms = {label: pooled(of) for label, of in pairs.groupby("label", observed=True)}
+    panels, of_arms = [pairs.assign(panel=pairs["cell"].astype(str))], pooled_by_arm(pairs)
+    if of_arms and len(pairs.groupby(["task", "fraction"])) > 1:
         most = max(count for _, count in of_arms.values())
         panels += [seeds.reset_index().assign(label=label, panel="all")
                    for label, (seeds, count) in of_arms.items() if count == most]  # fmt: skip

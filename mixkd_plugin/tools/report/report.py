@@ -45,6 +45,7 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
             runs = [result for result in results.done if result.run.student == student]
             runs = [result for result in runs if result.run.variant == RECIPE]
             blocks += [f"## Student {student}\n", sections.quality(recipe, runs)]
+            blocks.append(sections.f1(recipe))
             blocks += [figures.learning_curves(recipe, out, stem)]
             blocks += [figures.fractions(recipe, out, stem)]
             blocks += [sections.differences(recipe, baseline) for baseline in baselines]

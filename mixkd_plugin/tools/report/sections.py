@@ -9,17 +9,22 @@ from ..results import RECIPE, TEACHER, Result, Results
 from .tables import (
     ABSENT,
     CALIBRATION,
+    CONSTANT,
+    F1,
+    LEARNED,
+    OF_TEACHER,
     at_the_end,
     cells,
-    difference_cell,
     difference_cells,
+    difference_texts,
     first_known,
     labels,
     markdown,
     means,
     metrics_of,
+    not_learned,
     pairs_with,
-    pooled,
+    pooled_by_arm,
     summary_cell,
     teacher_means,
 )
@@ -31,8 +36,8 @@ METRICS = {
 }
 HOW_PAIRED = (
     "Over the seeds that both arms have: mean difference in points [95% Student-t interval over "
-    "seeds], seeds won / seeds. ▲ ▼: the interval excludes 0; of many such intervals about one in "
-    "twenty does so by chance."
+    "seeds], seeds won / seeds. ▲ ▼: its p-value is below 5% with Holm's correction over the table "
+    "(intervals have none; `all` has its own)."
 )
 HOW_POOLED = (
     " `all`: each seed's mean over tasks and fractions (MNLI's two splits count as one), the same "
@@ -53,6 +58,18 @@ def quality(table: pd.DataFrame, runs: Sequence[Result]) -> str:
     return (
         f"### Quality\n\nIn percent, on the development set: {'; '.join(measured)}. Mean ± sample "
         f"standard deviation (seeds); best mean in bold.\n\n{_by_arm(text, mean.columns)}\n"
+    )
+
+
+def f1(table: pd.DataFrame) -> str:
+    """F1 of the tasks that have accuracy as their metric, and F1 as well."""
+    found = at_the_end(table, F1)
+    if found.empty:
+        return ""
+    text = cells(found, ["label"])
+    return (
+        "### F1\n\nIn percent: macro F1; of the classes 0 and 1, that of 1. Mean ± sample standard "
+        f"deviation (seeds).\n\n{_by_arm(text, text.columns)}\n"
     )
 
 
@@ -82,17 +99,28 @@ def differences(table: pd.DataFrame, baseline: str) -> str:
     if base is None or not others:
         return ""
     text = difference_cells(pairs, ["label"]).reindex(index=others, columns=wanted.columns)
-    legend = HOW_PAIRED
+    legend, of_arms = HOW_PAIRED, pooled_by_arm(pairs)
     if len(table.groupby(["task", "fraction"])) > 1:
-        legend += HOW_POOLED
-        for label in others:
-            of_label = pairs[pairs["label"] == label]
-            if len(of_label):
-                seeds, count = pooled(of_label)
-                cell = f"{difference_cell(seeds)}, {count} cell{'s' * (count > 1)}"
-                text.loc[label, "all"] = cell
+        legend += HOW_POOLED + _left_out(table)
+        texts = difference_texts(seeds for seeds, _ in of_arms.values())
+        for (label, (_, count)), one in zip(of_arms.items(), texts):
+            text.loc[label, "all"] = f"{one}, {count} cell{'s' * (count > 1)}"
     table = markdown(text.T.rename_axis("cell"), "cell")
     return f"### Difference to {base}\n\n{legend}\n\n{table}\n"
+
+
+def _left_out(table: pd.DataFrame) -> str:
+    """The cells that are not in the pooled differences, with the reason."""
+    cells = [
+        f"{cell} ({row[OF_TEACHER]:.1f} and {row[CONSTANT]:.1f})"
+        for cell, row in not_learned(table).iterrows()
+    ]
+    if not cells:
+        return ""
+    return (
+        f" It leaves out cells whose teacher is less than {LEARNED} points above the best answer "
+        f"that is the same for all texts: {', '.join(cells)}."
+    )
 
 
 def retained(table: pd.DataFrame) -> str:
@@ -188,7 +216,7 @@ def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None =
     new, old = (ends[(ends["variant"] == RECIPE) == is_old] for is_old in (False, True))
     text = cells(ends, rows)
     against = difference_cells(pairs_with(new, old, ["label", "cell"]), rows)
-    text += ("; " + against).reindex_like(text).fillna("")
+    text += ("; " + against).reindex_like(text).astype(object).fillna("")
     teachers = teacher_means(table, rows[1:]).map("{:.1f}".format, na_action="ignore")
     if (teachers.nunique() > 1).any():  # else it is equal for all values
         text = pd.concat([teachers, text])

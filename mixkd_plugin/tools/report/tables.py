@@ -1,11 +1,12 @@
 """Results in a long table, a row for each value of a run, and the cells of a report.
 
 Columns of the table: the run's names; ``label`` of the arm; ``cell``, a task and a part of its
-training set; ``setting`` and ``value_of_setting`` of a variant; ``updates`` (NaN: at the end);
-``measure`` and its ``value``. An absent value has no row; a diverged one is NaN.
+training set; ``learned``: its teacher is better than a constant answer; ``setting`` and
+``value_of_setting`` of a variant; ``updates`` (NaN: at the end); ``measure`` and its ``value``. An
+absent value has no row; a diverged one is NaN.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from ..results import GOLD, RECIPE, Result, changes_of, headlines
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
-QUALITY, OF_TEACHER, CALIBRATION = "quality", "quality of the teacher", "ece"
+QUALITY, OF_TEACHER, CALIBRATION, F1 = "quality", "quality of the teacher", "ece", "f1"
+CONSTANT, LEARNED = "quality of the best constant answer", 5  # points of the teacher above it
 GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
 CONFIDENCE = 0.95
 ABSENT = "–"
@@ -31,6 +33,7 @@ class Difference(NamedTuple):
     high: float
     n: int
     won: int  # seeds in which it is above zero
+    p: float  # of the paired t-test
 
 
 # --- the long table ---
@@ -48,7 +51,17 @@ def long_table(results: Sequence[Result]) -> pd.DataFrame:
     cells = table.loc[order.sort_values(["task", "fraction", "split"], kind="stable").index, "cell"]
     table["cell"] = pd.Categorical(table["cell"], list(dict.fromkeys(cells)))
     table["label"] = pd.Categorical(table["label"], labels(results))
-    return table
+    bad = not_learned(table[table["variant"] == RECIPE])
+    return table.assign(learned=~table["cell"].isin(bad.index))
+
+
+def not_learned(table: pd.DataFrame) -> pd.DataFrame:
+    """Cells whose teacher is less than LEARNED points above the best constant answer, with the
+    means of both; a cell without them counts as learned."""
+    keys = [OF_TEACHER, CONSTANT]
+    both = table[table["measure"].isin(keys)].groupby(["cell", "measure"], observed=True)["value"]
+    means = both.mean().unstack().reindex(columns=keys)
+    return means[means[OF_TEACHER] - means[CONSTANT] < LEARNED]
 
 
 def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:
@@ -86,6 +99,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
         for split in ("valid", "valid1") if run.task == "MNLI" else ("valid",):
             held_out = measures.get(split, {})
             values = {QUALITY: held_out.get(metric), CALIBRATION: held_out.get("ece")}
+            values[F1] = held_out.get("f1") if metric == "accuracy" else None
             for gap, key in GAPS.items():
                 both = held_out.get(key), train.get(key)
                 values[gap] = None if None in both else both[0] - both[1]
@@ -94,6 +108,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
             if np.isnan(updates):
                 of_teacher = record.get("teacher", {"metrics": {}})["metrics"]
                 values[OF_TEACHER] = of_teacher.get(split, {}).get(metric)
+                values[CONSTANT] = record.get("constant", {}).get(split, {}).get(metric)
             task = SPLIT_NAMES[split] if run.task == "MNLI" else run.task
             of_split = {"split": split, "task_name": task, "updates": updates}
             of_split["cell"] = f"{task}, {100 * run.fraction:g}%"
@@ -120,10 +135,22 @@ def during(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     """Ours minus theirs, of the same seeds."""
     differences = np.asarray(ours) - np.asarray(theirs)
-    low = high = np.nan
+    low = high = p = np.nan
     if len(differences) > 1:
-        low, high = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
-    return Difference(differences.mean(), low, high, len(differences), int((differences > 0).sum()))
+        test = stats.ttest_rel(ours, theirs)
+        (low, high), p = test.confidence_interval(CONFIDENCE), test.pvalue
+    won = int((differences > 0).sum())
+    return Difference(differences.mean(), low, high, len(differences), won, p)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Adjusted p-values of tests that are reported together (Holm 1979); NaN is no test."""
+    p = np.asarray(p, float)
+    order = np.argsort(p)  # NaN last
+    factors = np.count_nonzero(~np.isnan(p)) - np.arange(len(p))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted
 
 
 def pairs_with(
@@ -153,6 +180,12 @@ def pooled(pairs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return best.groupby("seed")[["value", "value_base"]].mean(skipna=False), count
 
 
+def pooled_by_arm(pairs: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, int]]:
+    """:func:`pooled` of each arm, over the cells whose teacher has learned the task."""
+    of_arms = pairs[pairs["learned"]].groupby("label", observed=True)
+    return {label: pooled(of) for label, of in of_arms}
+
+
 # --- cells ---
 
 
@@ -162,11 +195,15 @@ def summary_cell(values: pd.Series, digits: int = 1) -> str:
     return f"{_mean(values):.{digits}f}{spread} ({len(values)})"
 
 
-def difference_cell(pairs: pd.DataFrame, digits: int = 1) -> str:
-    mean, low, high, n, won = paired_difference(pairs["value"], pairs["value_base"])
-    mark = "▲ " if low > 0 else "▼ " if high < 0 else ""
-    interval = "no interval" if n == 1 else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{mark}{mean:+.{digits}f} {interval}, {won}/{n}"
+def difference_texts(groups: Iterable[pd.DataFrame]) -> list[str]:
+    """The difference of each group of pairs; marked if it is not chance, by :func:`holm`."""
+    found = [paired_difference(pairs["value"], pairs["value_base"]) for pairs in groups]
+    texts = []
+    for (mean, low, high, n, won, _), p in zip(found, holm([one.p for one in found])):
+        mark = "" if not p < 1 - CONFIDENCE else "▲ " if mean > 0 else "▼ "
+        interval = "no interval" if n == 1 else f"[{low:+.1f}, {high:+.1f}]"
+        texts.append(f"{mark}{mean:+.1f} {interval}, {won}/{n}")
+    return texts
 
 
 def _mean(values: pd.Series) -> float:
@@ -179,8 +216,10 @@ def cells(table: pd.DataFrame, rows: Sequence[str], make: Any = summary_cell) ->
 
 
 def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
-    groups = pairs.groupby([*rows, "cell"], observed=True)[["value", "value_base"]]
-    return _wide(groups.apply(difference_cell)) if len(pairs) else pd.DataFrame()
+    if pairs.empty:
+        return pd.DataFrame()
+    groups = pairs.groupby([*rows, "cell"], observed=True)
+    return _wide(pd.Series(difference_texts(of for _, of in groups), groups.size().index))
 
 
 def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:

@@ -16,9 +16,9 @@ from ...fingerprints import digest_of_file
 from ..locks import locked
 from ..remembered import FILE as NOTE
 from ..results import Run
-from ..texts.glue import TASKS
 from . import plan
 from .commands import Commands, name_of
+from .tasks import files_of, source_flags
 
 UNFINISHED = "FOLDER"  # in a command: the folder that it makes
 
@@ -31,10 +31,17 @@ class Inputs:
 
     def encoder(self) -> Path:
         """The pre-trained encoder as a fairseq checkpoint, with its tokenizer."""
-        source = Path(self.study["encoder"])
-        if (source / "model.pt").exists():
-            return source.resolve()
-        return self._make(self.out / "encoder", "import_hf", _absolute(str(source)), UNFINISHED)
+        source = self.study["encoder"]
+        if os.path.exists(os.path.join(source, "model.pt")):
+            return Path(source).resolve()
+        return self._imported(source, self.out / "encoder")
+
+    def other_encoder(self, source: str) -> Path:
+        """An encoder in a Hugging Face folder, from which students begin, likewise."""
+        return self._imported(source, self.out / "inits" / Path(source).resolve().name)
+
+    def _imported(self, source: str, folder: Path) -> Path:
+        return self._make(folder, "import_hf", _absolute(source), UNFINISHED)
 
     def data(self, task: str, name: str, part: Run | None = None) -> Path:
         """The task's binarised data: of the full split, or of a run's subset."""
@@ -47,11 +54,11 @@ class Inputs:
         more = self.study["encode_flags"].get(name, [])
         more = more.get(task, []) if isinstance(more, dict) else more
         return self._make(
-            folder, "encode", "--glue", source, "--task", task, "--out", UNFINISHED,
+            folder, "encode", *source_flags(source, task), "--out", UNFINISHED,
             "--tokenizer", f"{kind}:{_absolute(path) if path else self.encoder()}",
             "--max-tokens", str(plan.teacher_settings(self.study, task)["length"]),
             *(_absolute(str(word)) for word in more),
-            reads={source: [os.path.join(source, f) for f in ("train.tsv", *TASKS[task].valid)]},
+            reads={source: [os.path.join(source, name) for name in files_of(task)]},
         )  # fmt: skip
 
     def _make(

@@ -32,6 +32,7 @@ from .commands import (
     train_command,
     valid_splits,
 )
+from .constant import constant_scores
 from .inputs import Inputs, digest_of, examples_in
 from .log import read_log, scored
 from .plan import TeacherRun
@@ -126,9 +127,11 @@ class Jobs:
 
     def _init(self, where: str, teacher: str = "") -> list[str]:
         """The checkpoint that initialises a run, if any."""
-        if where == "encoder":
-            return [str(self.inputs.encoder() / "model.pt")]
-        return [teacher] if where == "teacher" else []
+        if where in ("teacher", "scratch"):
+            return [teacher] if where == "teacher" else []
+        inputs = self.inputs
+        folder = inputs.encoder() if where == "encoder" else inputs.other_encoder(where)
+        return [str(folder / "model.pt")]
 
     def _compare(self, data: Path, out: Path, split: str, models: Mapping[str, str]) -> list[str]:
         return compare_command(data, out / split, models, split, self.user_dir)
@@ -186,6 +189,7 @@ class Jobs:
                 "mixes_per_example": plan.mixes_per_example(settings),
                 "teacher_queries": plan.teacher_queries(settings, result["examples_seen"]),
                 "teacher": of_teacher,
+                "constant": {split: constant_scores(gold, split) for split in valid_splits(gold)},
             }
 
         _, is_new = self._do(folder, run._asdict(), same, make)

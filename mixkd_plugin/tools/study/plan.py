@@ -6,12 +6,12 @@ or one of EXTRA, from which flags are derived.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
 from ..results import RECIPE, TEACHER, Run, changes_of
-from ..texts.glue import TASKS
 
 # Keys of a table that are not flags of fairseq-train: see examples/glue/README.md.
 EXTRA = {"rows", "epochs", "min-updates", "length", "init"}
@@ -19,6 +19,7 @@ EXTRA |= {"teacher-epochs", "teacher-on", "teacher"}
 OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
 AXES = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")  # outermost first
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
+FOLDER = "a Hugging Face folder"  # a value of `init`, beside names
 
 Settings = dict[str, Any]
 
@@ -42,8 +43,8 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
         ValueError: for an unknown name, with the axis or the setting.
     """
     tables = study["settings"]
-    known = {"tasks": TASKS, "data": study["glue"]}
-    for axis, names in {**known, "students": tables["students"], "arms": tables["arms"]}.items():
+    known = {"data": study["glue"], "students": tables["students"], "arms": tables["arms"]}
+    for axis, names in known.items():
         for name in study[axis]:
             _check_choice(axis, name, *names)
     for fraction in study["fractions"]:
@@ -57,7 +58,8 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
         settings = settings_of(study, run)
         train_flags(settings, examples=1)
         teacher_of(study, run)
-        _check_choice("init", settings.get("init"), "teacher", "encoder", "scratch")
+        if not os.path.isdir(str(settings.get("init"))):
+            _check_choice("init", settings.get("init"), "teacher", "encoder", "scratch", FOLDER)
         _check_choice("init", teacher_settings(study, run.task)["init"], "encoder", "scratch")
     return [run for run in runs if _variant_applies(study, run)]
 

@@ -31,6 +31,7 @@ from . import plan
 from .commands import Device, check_flags
 from .jobs import Jobs
 from .speed import measure_speeds
+from .tasks import check_tasks
 
 
 @dataclass
@@ -110,6 +111,7 @@ def devices_of(study: Mapping[str, Any]) -> list[Device]:
 
 def run_study(study: Mapping[str, Any]) -> Counter:
     """Do the runs that are not done; counts of their ends."""
+    check_tasks(study)
     runs, devices = plan.all_runs(study), devices_of(study)
     for teacher in {plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
         if not os.path.isfile(teacher):
