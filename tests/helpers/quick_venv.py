@@ -16,7 +16,7 @@ import time
 import warnings
 from pathlib import Path
 
-import forked
+from forked import end_as, spawn
 
 NAMES = ["python", "fairseq-train", "fairseq-generate", "fairseq-preprocess", "fairseq-validate"]
 COMMAND = """#!{python} -IS
@@ -40,7 +40,7 @@ def served(folder: Path):
         file = folder / "bin" / name
         file.write_text(COMMAND.format(python=sys.executable, address=folder / "server"))
         file.chmod(0o755)
-    pid = forked.spawn("quick_venv", str(folder))
+    pid = spawn("quick_venv", str(folder))
     deadline = time.monotonic() + 120
     while not (folder / "server").exists():
         assert time.monotonic() < deadline, "quick_venv does not start"
@@ -73,7 +73,7 @@ def _become(request: bytes, streams) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    forked.end_as(lambda: _run(*arguments))
+    end_as(lambda: _run(*arguments))
 
 
 def _answer(client: socket.socket) -> None:
