@@ -9,7 +9,6 @@ import torch
 import toy
 from recorded_train import by_epoch, mixes, recorded, recorded_by_two
 from same_end import assert_same_end
-from slow_cases import slow
 
 # 7 updates an epoch, saved after 3, 6, 7, 9, ...
 MIXES = ["--mixup-ratio", 2, "--tmkd-weight", 0, "--max-epoch", 2, "--save-interval-updates", 3]
@@ -40,10 +39,7 @@ CASES = {  # flags, updates that were saved, updates when it was stopped
 }
 
 
-OFTEN = ("default", "workers, teacher", "kinds", "bf16")
-
-
-@pytest.mark.parametrize("case", [*OFTEN, *slow(*(case for case in CASES if case not in OFTEN))])
+@pytest.mark.parametrize("case", CASES)
 def test_one_process(tmp_path, classification, teacher, case):
     flags, saved, stopped = CASES[case]
     given = {"TEACHER": teacher, "CACHE": tmp_path / "cache"}
