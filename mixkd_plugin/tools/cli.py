@@ -122,6 +122,24 @@ def extra(name: str) -> Iterator[None]:
         sys.exit(f"this needs {error.name}: pip install 'mixkd_plugin[{name}]'")
 
 
+@contextlib.contextmanager
+def named(flag: str, path: str) -> Iterator[None]:
+    """Errors about a file or folder in its context begin with the flag that names it, and its path.
+
+    Raises:
+        ValueError: for any error of a file or its content.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        text = sentence(error)
+        if text.startswith(("--", flag)):
+            raise
+        begin = f"{flag} {path}"
+        text = f"{begin}{text[len(path) :]}" if text.startswith(path) else f"{begin}: {text}"
+        raise ValueError(text) from error
+
+
 def sentence(error: BaseException) -> str:
     """An error's message on one line, without control characters."""
     text = str(error)

@@ -26,6 +26,7 @@ from ..fingerprints import class_names, read_digests
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
+from .cli import named
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target", "multi_label")
@@ -202,7 +203,10 @@ def load_all(
                 f"{flag} {folder}", folder, regression=True
             )  # only that of the texts
     folders = {**dict.fromkeys(paths, data), teacher: teacher_data or data}
-    loaded = {name: load(path, folders[name], head, True) for name, path in paths.items()}
+    loaded = {}
+    for name, path in paths.items():
+        with named("CHECKPOINT", path):
+            loaded[name] = load(path, folders[name], head, other_names=True)
     _check_alike(loaded)
     return loaded
 

@@ -11,13 +11,12 @@ import os
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
-from forked import end_as
+from forked import end_as, spawn
 
 NAMES = ["python", "fairseq-train", "fairseq-generate", "fairseq-preprocess", "fairseq-validate"]
 COMMAND = """#!{python} -IS
@@ -41,16 +40,13 @@ def served(folder: Path):
         file = folder / "bin" / name
         file.write_text(COMMAND.format(python=sys.executable, address=folder / "server"))
         file.chmod(0o755)
-    helpers = Path(__file__).resolve().parent
-    environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
-    environment["PYTHONPATH"] = os.pathsep.join([str(helpers), str(helpers.parents[1])])
-    command = [sys.executable, "-m", "quick_venv", str(folder)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
-        while not (folder / "server").exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        yield folder
-        server.kill()
+    pid = spawn("quick_venv", str(folder))
+    deadline = time.monotonic() + 120
+    while not (folder / "server").exists():
+        assert time.monotonic() < deadline, "quick_venv does not start"
+        time.sleep(0.05)
+    yield folder
+    os.kill(pid, signal.SIGKILL)
 
 
 def _run(start: str, *words: str) -> None:

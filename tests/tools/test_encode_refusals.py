@@ -30,7 +30,7 @@ BAD_FILES = {
     "fairseq's own": ("t.tsv", "text\tlabel\na\t<pad>\nb\tx\n", "got '<pad>'"),
     "latin": ("t.tsv", b"text\tlabel\n\xe4\tx\n", "t.tsv must be UTF-8, got line 2"),
     "UTF-16": ("t.csv", "text,label\na,x\n".encode("utf-16"), "as by iconv"),
-    "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt, one of tsv"),
+    "suffix": ("t.txt", "text\tlabel\na\tx\n", "t.txt must be a file that ends in .tsv"),
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ BAD_FLAGS = [
     ({"--workers": "0"}, "--workers must be >= 1, got 0"),
     ({"--max-tokens": "2"}, "--max-length must leave room for each text, got 2"),
     ({"--train": "none.csv"}, "no file none.csv"),
-    ({"--train": "."}, "--format must be given for ., one of"),
+    ({"--train": "."}, "--train . must be a file that ends in"),
     ({"--train": ".", "--format": "csv"}, ". is a folder"),
     ({"--glue": "g"}, "got --glue and --train"),
     ({"--task": "RTE"}, "--task must be given with --glue, got --train"),

@@ -68,7 +68,7 @@ def test_missing_files_and_wrong_sources(tmp_path):
             import_encoder(str(tmp_path / name), str(tmp_path / "out"))
         assert message in str(error.value)
 
-    refuse("SOURCE must be a folder, an installed Python package", name="nowhere")
+    refuse("it must be a folder, an installed Python package", name="nowhere")
     source = write_source(tmp_path / "bert")
     (source / "pytorch_model.bin").write_bytes(b"not weights")
     refuse("pytorch_model.bin cannot be read as weights")

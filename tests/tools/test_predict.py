@@ -212,7 +212,7 @@ def test_refusals(tmp_path, capsys, student, folders):
         ((of_hf, table, "--device", "nope"), "--device must be"),
         ((of_hf, tmp_path / "empty.txt"), "empty.txt is empty"),
         ((of_hf, tmp_path / "none.txt"), "no file"),
-        ((of_hf, tmp_path / "a.doc"), "--format must be given"),
+        ((of_hf, tmp_path / "a.doc"), "--format"),
         ((folders["onnx"], table, "--device", "cuda"), "--device must be cpu for ONNX"),
     ):
         assert message in refused(capsys, *words), words

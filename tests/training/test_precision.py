@@ -9,6 +9,7 @@ import toy
 from ranks import refusals
 from refusals import KD, assert_matches
 from same_end import assert_same
+from slow_cases import slow
 from toy import TERMS
 
 HALF = ["--fp16", "--fp16-no-flatten-grads"]
@@ -30,13 +31,15 @@ def float32(tmp_path_factory, classification, teacher):
     "flags, student, teachers",
     [
         (HALF, torch.float16, torch.float16),
-        ([*HALF, "--teacher-dtype", "float32"], torch.float16, torch.float32),
-        ([*HALF, "--teacher-dtype", "bfloat16"], torch.float16, torch.bfloat16),
-        (["--memory-efficient-fp16"], torch.float16, torch.float16),
-        (["--bf16"], torch.bfloat16, torch.bfloat16),
-        (["--memory-efficient-bf16"], torch.bfloat16, torch.bfloat16),
         (["--bf16", "--teacher-dtype", "float16"], torch.bfloat16, torch.float16),
-        (["--amp"], torch.float32, torch.float32),  # on a CPU fairseq's amp does nothing
+        *slow(
+            ([*HALF, "--teacher-dtype", "float32"], torch.float16, torch.float32),
+            ([*HALF, "--teacher-dtype", "bfloat16"], torch.float16, torch.bfloat16),
+            (["--memory-efficient-fp16"], torch.float16, torch.float16),
+            (["--bf16"], torch.bfloat16, torch.bfloat16),
+            (["--memory-efficient-bf16"], torch.bfloat16, torch.bfloat16),
+            (["--amp"], torch.float32, torch.float32),  # on a CPU fairseq's amp does nothing
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -59,11 +62,14 @@ def test_losses_are_those_of_float32(
     assert all(v.isfinite().all() for v in state["model"].values())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("weights", [["--distill-distance", "mse"], []], ids=str)
-def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype, weights):
+@pytest.mark.parametrize(
+    "half, distance",
+    [(HALF, "mse"), *slow((HALF, "kl"), (["--bf16"], "mse"), (["--bf16"], "kl"))],
+    ids=str,
+)
+def test_the_criterion_returns_float32(tmp_path, classification, teacher, half, distance):
     """Its sum over a batch would overflow in float16."""
-    flags = [*HALF] if dtype == torch.float16 else ["--bf16"]
+    flags = [*half, "--distill-distance", distance]
     dtypes = set()
 
     def watch(trainer, batches):
@@ -73,7 +79,7 @@ def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype,
         terms = [logged[term] for term in TERMS]
         dtypes.update(value.dtype for value in [loss, *terms])
 
-    train(classification, tmp_path, teacher, *flags, *weights, watcher=watch)
+    train(classification, tmp_path, teacher, *flags, watcher=watch)
     assert dtypes == {torch.float32}
 
 
@@ -116,12 +122,12 @@ def loud(tmp_path, teacher):
 OVERFLOW = "--teacher-path: .* logits .* are not finite .*--teacher-dtype float16"
 
 
-@pytest.mark.parametrize("student", [[], HALF, ["--bf16"]], ids=str)
+@pytest.mark.parametrize("student", [HALF, *slow([], ["--bf16"])], ids=str)
 def test_a_teacher_that_overflows_is_named(tmp_path, classification, loud, student):
     """Not taken for a loss scale that is too high, nor for a student that diverges."""
     # kl: its gradients fit float16 whatever the teacher says
     flags = ["--teacher-path", loud, "--teacher-dtype", "float16", "--distill-distance", "kl"]
-    flags += student
+    flags += [*student, "--disable-validation"]
     with pytest.raises(ValueError) as error:
         inprocess.run_training(toy.train_flags(classification, tmp_path / "s", *flags))
     assert_matches(OVERFLOW, str(error.value))
@@ -129,7 +135,7 @@ def test_a_teacher_that_overflows_is_named(tmp_path, classification, loud, stude
 
 
 def test_answers_asked_in_advance_are_named_by_example(tmp_path, classification, loud):
-    flags = [*KD, "--teacher-path", loud, "--teacher-dtype", "float16"]
+    flags = [*KD, "--teacher-path", loud, "--teacher-dtype", "float16", "--disable-validation"]
     with pytest.raises(ValueError, match=r"the logits of example \d+ of split 'train' are not fin"):
         inprocess.run_training(toy.train_flags(classification, tmp_path / "s", *flags))
 
@@ -143,6 +149,7 @@ def test_a_wide_teacher_does_not_overflow(tmp_path, classification, loud):
 @pytest.mark.slow
 def test_every_process_says_that_the_teacher_overflows(tmp_path, classification, loud):
     flags = ["--teacher-path", loud, "--teacher-dtype", "float16", "--log-interval", 100]
+    flags.append("--disable-validation")
     for said in refusals(tmp_path, classification, flags):
         assert_matches(OVERFLOW, said)
 

@@ -10,6 +10,7 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 from fairseq.models.roberta import RobertaModel
+from slow_cases import slow
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
@@ -137,7 +138,7 @@ def test_teacher_whose_data_folder_is_gone(tmp_path, classification, fine_tuned,
         starts(classification, tmp_path / "teacher.pt")
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("kind", ["classification", *slow("regression")])
 def test_teacher_with_a_namespace_of_arguments(tmp_path, request, kind):
     """Checkpoints of fairseq before hydra, such as the published RoBERTa models."""
     prefix = "regression_" if kind == "regression" else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...names import join_names
+from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
 from ..output import atomic_write
 from ..texts.columns import find_columns
@@ -80,48 +81,51 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
     Raises:
         ValueError: with file and line, for what cannot be used.
     """
-    train, dev, columns, classes = args.train, args.dev, None, None
+    train, dev, columns, classes, notes = args.train, args.dev, None, None, []
     if args.glue:
         source = glue_source(args.glue, args.task)
         train, dev, columns = source.files["train"], source.files["valid"], source.columns
         classes, multi_label = source.targets.classes, False
-    else:
-        columns = find_columns(train, args.text, args.label)
-        multi_label = multi_label or _are_several(args, columns)
-        if multi_label and len(columns.labels) == 1:
-            columns = columns._replace(separator=args.label_separator or SEPARATOR)
+    with named("--glue" if args.glue else "--train", train):
+        if not args.glue:
+            columns = find_columns(train, args.text, args.label)
+            multi_label = multi_label or _are_several(args, columns)
+            if multi_label and len(columns.labels) == 1:
+                columns = columns._replace(separator=args.label_separator or SEPARATOR)
+        table = read_table(train, columns)
     if args.label_separator and not columns.separator:
         raise ValueError(
             "--label-separator must be given with --multi-label and one column of labels, got "
             f"{args.label_separator}"
         )
-    table, notes = read_table(train, columns), []
-    if multi_label:
-        if args.regression:
-            raise ValueError(
-                "--regression must be given with one column of numbers, got several labels in "
-                f"{join_names(columns.labels)}"
-            )
-        names = find_classes(table, columns.separator) if columns.separator else columns.labels
-        targets = Targets(
-            check_classes(names, "--label"), multi_label=True, separator=columns.separator
+    if multi_label and args.regression:
+        raise ValueError(
+            "--regression must be given with one column of numbers, got several labels in "
+            f"{join_names(columns.labels)}"
         )
-    else:
-        given = [fields[table.labels[0]].strip() for _, fields in table.lines]
-        if regression is None:
-            regression = _have_fractions(given)
-        regression = regression or bool(args.regression)
-        targets = Targets(None) if regression else Targets(classes or find_classes(table))
+    with named("--glue" if args.glue else "--train", train):
+        if multi_label:
+            names = find_classes(table, columns.separator) if columns.separator else columns.labels
+            targets = Targets(
+                check_classes(names, "--label"), multi_label=True, separator=columns.separator
+            )
+        else:
+            if regression is None:
+                given = [fields[table.labels[0]].strip() for _, fields in table.lines]
+                regression = _have_fractions(given)
+            regression = regression or bool(args.regression)
+            targets = Targets(None) if regression else Targets(classes or find_classes(table))
+        examples = read_examples(table, targets, unlabelled=True)
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
         kind += ", several for a text" if multi_label else ""
         notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
-    examples = read_examples(table, targets, unlabelled=True)
     if not any(map(has_label, examples)):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
-        held_out = read_examples(read_table(dev, columns), targets)
+        with named("--glue" if args.glue else "--dev", dev):
+            held_out = read_examples(read_table(dev, columns), targets)
     else:
         examples, held_out = hold_out(examples, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
@@ -133,7 +137,8 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             "them say little about new texts"
         )
     for path in args.unlabelled or ():
-        found = read_unlabelled(path, columns, targets)
+        with named("--unlabelled", path):
+            found = read_unlabelled(path, columns, targets)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
     return Data(examples, held_out, targets.classes, columns, notes, multi_label)

@@ -190,7 +190,8 @@ def apply_plan(args: argparse.Namespace) -> None:
     unknown = {*values} - {*vars(args)} if isinstance(values, dict) else {"no settings"}
     if unknown:
         raise ValueError(
-            f"--plan must have the names of flags alone, got {', '.join(map(str, unknown))}"
+            f"--plan {args.plan} must have the names of flags alone, got "
+            f"{', '.join(map(str, unknown))}"
         )
     if args.minutes is not None:
         values.pop("updates", None)

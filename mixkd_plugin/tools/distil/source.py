@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ...checkpoints.configured import read_configured
+from ...checkpoints.hf_weights import files_of
 from ...checkpoints.outputs import heads_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
+from ..cli import named
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
 from ..import_hf.import_hf import HEAD
@@ -54,25 +56,28 @@ def kind_of(folder: str) -> str:
 
 def find_teacher(args: argparse.Namespace) -> Source:
     """Raises ValueError where it cannot be read."""
-    if args.teacher and os.path.isfile(args.teacher):
-        return _fairseq_source(args.teacher)
-    folder = find_source(args.encoder or args.teacher)
-    kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
-    for flag, what in ONLY_IMPORTED.items():
-        if kind == AS_IT_IS and getattr(args, flag):
-            raise ValueError(
-                f"--{flag} must be absent for model_type {raw.get('model_type')}: a student has "
-                f"its class, and only {', '.join(FAMILIES)} can be {what}"
-            )
-    if kind == IMPORTED:
-        longest = read_config(folder).longest
-    else:
-        longest = layout_of(folder)["max_positions"]
-    if args.encoder:
-        return Source(folder, kind, 0, None, False, longest)
-    names, regression, several = read_outputs(folder)
-    own, regression = None if is_unnamed(names) else names, regression and not several
-    return Source(folder, kind, len(names), own, regression, longest, several)
+    given = args.encoder or args.teacher
+    with named("--encoder" if args.encoder else "--teacher", given):
+        if args.teacher and os.path.isfile(given):
+            return _fairseq_source(given)
+        folder = find_source(given)
+        files_of(folder)
+        kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
+        for flag, what in ONLY_IMPORTED.items():
+            if kind == AS_IT_IS and getattr(args, flag):
+                raise ValueError(
+                    f"--{flag} must be absent for model_type {raw.get('model_type')}: a student "
+                    f"has its class, and only {', '.join(FAMILIES)} can be {what}"
+                )
+        if kind == IMPORTED:
+            longest = read_config(folder).longest
+        else:
+            longest = layout_of(folder)["max_positions"]
+        if args.encoder:
+            return Source(folder, kind, 0, None, False, longest)
+        names, regression, several = read_outputs(folder)
+        own, regression = None if is_unnamed(names) else names, regression and not several
+        return Source(folder, kind, len(names), own, regression, longest, several)
 
 
 def _fairseq_source(path: str) -> Source:

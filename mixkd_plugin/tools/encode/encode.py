@@ -30,6 +30,7 @@ from ...tokenizers.dictionary import write_dictionary
 from ...tokenizers.library import MASK
 from ...tokenizers.subwords import Tokenizer, build_tokenizer
 from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
+from ..cli import named
 from ..output import check_folder, work_folder
 from ..remembered import write_encoding
 from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
@@ -200,13 +201,14 @@ def read_splits(
     """
     targets, examples, bad = source.targets, {}, {}
     for split, path in source.files.items():
-        table = read_table(path, source.columns, source.kind, skip_bad_lines)
-        if targets is None:
-            classes = find_classes(table, source.separator)
-            several = source.separator is not None
-            targets = Targets(classes, multi_label=several, separator=source.separator)
-        may_lack = unlabelled and split == "train"
-        examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
+        with named(source.flag(split), path):
+            table = read_table(path, source.columns, source.kind, skip_bad_lines)
+            if targets is None:
+                classes = find_classes(table, source.separator)
+                several = source.separator is not None
+                targets = Targets(classes, multi_label=several, separator=source.separator)
+            may_lack = unlabelled and split == "train"
+            examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])
         words = missing_words(table, table.texts)
         if words:

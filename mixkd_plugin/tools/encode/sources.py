@@ -6,7 +6,7 @@ from typing import Dict, NamedTuple, Optional, Sequence
 
 from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
-from ..texts.files import ALLOWED, FORMATS, format_of
+from ..texts.files import ALLOWED, FORMATS
 from ..texts.glue import TASKS
 from ..texts.reading import Columns
 
@@ -23,6 +23,10 @@ class Source(NamedTuple):
     flags: str = ""  # of fairseq-train, for metrics
     task: Optional[str] = None  # of GLUE
     separator: Optional[str] = None  # of several classes in the column of labels
+
+    def flag(self, split: str) -> str:
+        """The flag that names a split's file."""
+        return "--glue" if self.task else f"--{split.rstrip('0123456789')}"
 
     def title(self, split: str) -> str:
         """Name of a split in printed lines."""
@@ -101,7 +105,7 @@ def file_source(
         columns = Columns(tuple(texts), tuple(labels), separator)
     else:
         for path in files.values():
-            if (kind or format_of(path)) == "jsonl":
+            if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
                 raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
         columns = Columns(_positions("--text", texts), _positions("--label", labels))
     if regression:

@@ -28,6 +28,7 @@ from ...models.mixkd_hf import MixKDHFModel
 from ...modules.token_types import in_second_text, number_of_types
 from ...tokenizers.subwords import build_tokenizer
 from .. import scoring
+from ..cli import named
 from ..output import atomic_output_dir
 from ..remembered import named_tokenizer, read_encoding
 from .formats import FORMATS
@@ -115,7 +116,8 @@ def export(
 
 def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.Loaded:
     """The checkpoint with the data folder it was trained on, or the one given."""
-    loaded = scoring.load_trained(checkpoint, data, head)
+    with named("CHECKPOINT", checkpoint):
+        loaded = scoring.load_trained(checkpoint, data, head)
     if not isinstance(loaded.model, (RobertaModel, MixKDHFModel)):
         kind = type(loaded.model).__name__
         raise ValueError(

@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from ...names import join_names, split_names
-from ..cli import add_out, command_parser, run_cli
+from ..cli import add_out, command_parser, named, run_cli
 from ..output import check_out
 
 EXAMPLE = "distilbert-base-uncased --out encoder"
@@ -48,13 +48,14 @@ def work(args: argparse.Namespace) -> None:
         print(*matched.notes, sep="\n", end="\n" if matched.notes else "")
     elif args.text is not None or args.label is not None:
         raise ValueError("--text and --label must be given with --dev, got them without it")
-    done = import_encoder(
-        args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
-    )
+    with named("SOURCE", args.source):
+        done = import_encoder(
+            args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
+        )
     config, difference = done.config, done.difference
-    named = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
+    kind = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
     print(
-        f"{os.path.join(args.out, 'model.pt')}: {named}, {config.num_hidden_layers} layers of "
+        f"{os.path.join(args.out, 'model.pt')}: {kind}, {config.num_hidden_layers} layers of "
         f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
         f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
     )

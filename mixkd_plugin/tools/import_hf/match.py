@@ -1,5 +1,6 @@
 """Names of a classifier's outputs, from labelled texts."""
 
+from ..cli import named
 from ..export.texts import spread
 from ..hf_config import read_config
 from ..labels import ASKED, Matched, count_predictions, match_labels, read_outputs
@@ -22,15 +23,17 @@ def match_table(
     Raises:
         ValueError: where it is not clear.
     """
-    folder = find_source(source)
+    with named("SOURCE", source):
+        folder = find_source(source)
     names, regression, multi_label = read_outputs(folder)
     if regression or multi_label:
         raise ValueError(f"--dev must be given for one class for each text alone, got {dev}")
-    table = read_table(dev, find_columns(dev, text, label))
-    classes = find_classes(table)
+    with named("--dev", dev):
+        table = read_table(dev, find_columns(dev, text, label))
+        classes = find_classes(table)
+        asked = spread(read_examples(table, Targets(classes)), ASKED)
 
     def confusion():
-        asked = spread(read_examples(table, Targets(classes)), ASKED)
         longest = read_config(folder).longest
         return count_predictions(folder, longest, asked, classes, len(names))
 

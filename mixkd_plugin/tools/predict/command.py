@@ -9,7 +9,15 @@ import argparse
 import os
 
 from ...tokenizers.specs import TOKENIZERS
-from ..cli import HEAD_HELP, add_user_dir, command_parser, import_user_dir, positive, run_cli
+from ..cli import (
+    HEAD_HELP,
+    add_user_dir,
+    command_parser,
+    import_user_dir,
+    named,
+    positive,
+    run_cli,
+)
 
 FORMATS = ("txt", "csv", "tsv", "jsonl")
 EXAMPLE = "student texts.csv --text review --out predictions.csv"
@@ -73,10 +81,11 @@ def work(args: argparse.Namespace) -> None:
     if args.out is not None and os.path.lexists(args.out) and not args.force:
         raise ValueError(f"--out must be new, got {args.out}: --force replaces it")
     import_user_dir(args.user_dir)
-    student = open_student(
-        args.student, args.max_length, args.device, args.data, args.tokenizer,
-        args.classification_head_name,
-    )  # fmt: skip
+    with named("STUDENT", args.student):
+        student = open_student(
+            args.student, args.max_length, args.device, args.data, args.tokenizer,
+            args.classification_head_name,
+        )  # fmt: skip
     predict(student, args.texts, args.out, args.format, args.text, args.batch_size)
 
 

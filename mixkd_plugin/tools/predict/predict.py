@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..cli import named
 from ..output import work_folder
 from ..texts.columns import choose_columns
 from ..texts.examples import Texts
@@ -90,23 +91,24 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
 
 def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]:
     """The texts of a file, line by line."""
-    plain = path == STDIN or path.endswith(".txt")
-    kind = kind or ("txt" if plain else format_of(path))
-    if kind == "txt" and text is not None:
-        raise ValueError(f"--text must be left out with a text on each line, got {text}")
+    with named("TEXTS", path):
+        plain = path == STDIN or path.endswith(".txt")
+        kind = kind or ("txt" if plain else format_of(path))
+        if kind == "txt" and text is not None:
+            raise ValueError(f"--text must be left out with a text on each line, got {text}")
 
-    def columns_of(names: list[str]) -> Columns:
-        if kind == "txt":
-            return Columns((0,), ())
-        if not names:
-            raise ValueError(f"{path}: the first line must be {kind}, and is not")
-        return choose_columns(path, names, text, None, labelled=False)
+        def columns_of(names: list[str]) -> Columns:
+            if kind == "txt":
+                return Columns((0,), ())
+            if not names:
+                raise ValueError(f"{path}: the first line must be {kind}, and is not")
+            return choose_columns(path, names, text, None, labelled=False)
 
-    stream = stream_table(path, columns_of, kind)
-    for number, row in stream.rows:
-        if isinstance(row, str):
-            raise ValueError(f"{path}, line {number}: {row}")
-        yield tuple(row[place] for place in stream.texts)
+        stream = stream_table(path, columns_of, kind)
+        for number, row in stream.rows:
+            if isinstance(row, str):
+                raise ValueError(f"{path}, line {number}: {row}")
+            yield tuple(row[place] for place in stream.texts)
 
 
 @contextlib.contextmanager

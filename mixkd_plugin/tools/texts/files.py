@@ -20,7 +20,10 @@ def format_of(path: str) -> str:
     """
     suffix = os.path.splitext(path)[1][1:].lower()
     if suffix not in FORMATS:
-        raise ValueError(f"--format must be given for {path}, one of {ALLOWED}, got none")
+        suffixes = " or ".join(f".{name}" for name in FORMATS)
+        raise ValueError(
+            f"{path} must be a file that ends in {suffixes} (encode and predict also take --format)"
+        )
     return suffix
 
 
