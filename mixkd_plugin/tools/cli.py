@@ -16,8 +16,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from .output import is_full, why_full
+
 TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
 LONGEST = 1000  # characters of an error line
+MORE_SPACE = "free some space for --out, then run the same command again"
 # Libraries whose loggers set their own level or handlers.
 LIBRARIES = ("", "fairseq", "fairseq_cli", "torch", "transformers", "onnxscript", "onnx_ir")
 SETTINGS = {
@@ -79,14 +82,14 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, doc: str | None, example: str = "") -> CommandParser:
-    """A parser for `mixkd NAME`, described by the first line of its module's ``doc``.
+    """A parser for `mixkd NAME`, described by its module's ``doc``.
 
     Args:
         example: shown after the flags: the words after `mixkd NAME`
     """
     return CommandParser(
         prog=f"mixkd {name}",
-        description=(doc or "").split("\n")[0],
+        description=(doc or "").strip(),
         epilog=f"example:\n  mixkd {name} {example}" if example else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -154,7 +157,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
+HEAD_HELP = "name of the classification head (default: the checkpoint's own)"
 
 
 def add_user_dir(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +195,11 @@ def _end(name: str, error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     text = sentence(error)
-    if not isinstance(error, (ValueError, OSError, ImportError)):
+    if is_full(error):
+        if not isinstance(error, (OSError, ValueError)):
+            text = why_full(error)
+        text = text if text.endswith(MORE_SPACE) else f"{text}: {MORE_SPACE}"
+    elif not isinstance(error, (ValueError, OSError, ImportError)):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
         text += f" (unexpected; {TRACEBACK}=1 shows where)"
     sys.exit(f"{name}: {text}")

@@ -20,6 +20,7 @@ from ..checkpoints.outputs import put_in_order
 from ..fingerprints import class_names
 from ..names import join_names
 from .labels import match_labels
+from .output import atomic_write
 from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
 
 logger = logging.getLogger(__name__)
@@ -50,9 +51,8 @@ def write(out: str, name: str, rows: Rows, about: Mapping[str, Any], table: str)
     """Print the table; OUT/NAME.md and OUT/NAME.json."""
     print(table)
     os.makedirs(out, exist_ok=True)
-    Path(out, f"{name}.md").write_text(table, encoding="utf-8")
-    content = json.dumps({**about, "models": rows}, indent=2)
-    Path(out, f"{name}.json").write_text(content, encoding="utf-8")
+    atomic_write(Path(out, f"{name}.md"), table)
+    atomic_write(Path(out, f"{name}.json"), json.dumps({**about, "models": rows}, indent=2))
 
 
 def markdown(rows: Rows, measures: Mapping[str, tuple[str, str]]) -> str:

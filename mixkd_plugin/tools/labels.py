@@ -107,7 +107,12 @@ def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:
 
 
 def count_predictions(
-    folder: str, longest: int, examples: Sequence[Example], classes: Sequence[str], outputs: int
+    folder: str,
+    longest: int,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    outputs: int,
+    multi_label: bool = False,
 ) -> np.ndarray:
     """Counts (classes, outputs) of a Hugging Face classifier's predictions, by transformers.
 
@@ -128,6 +133,11 @@ def count_predictions(
             inputs = tokenizer(
                 *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
             )
-            for example, output in zip(batch, model(**inputs).logits.argmax(dim=1).tolist()):
+            logits = model(**inputs).logits.numpy()
+            if multi_label:
+                has = np.array([[*map(int, e.label.split())] for e in batch])
+                counts += has.T @ (logits > 0)
+                continue
+            for example, output in zip(batch, logits.argmax(axis=1)):
                 counts[classes.index(example.label), output] += 1
     return counts

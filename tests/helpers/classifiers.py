@@ -87,18 +87,73 @@ def make_case(
     return Case(folder, folder / "hf", *paths.values(), [r[2] for r in dev], [r[1] for r in dev])
 
 
+def make_multi_label_case(
+    folder: Path, transformers, names, form="list", kind="bert", sizes=(60, 40)
+) -> Case:
+    """A classifier of several labels for a text, and its tables.
+
+    Args:
+        form: of the labels: a ``list`` in JSON lines; in CSV, ``names`` with ; between, or
+            ``columns`` of 0 and 1
+
+    ``answers`` of the case are the teacher's logits, ``labels`` the lists of names.
+    """
+    folder.mkdir(parents=True)
+    config = {"num_labels": len(names), "problem_type": "multi_label_classification"}
+    if kind == "bert":
+        hf_models.make(kind, folder / "hf", transformers, **config)
+    else:
+        cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
+        config["max_position_embeddings"] = 99
+        hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
+    path = folder / "hf" / "config.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "id2label": dict(enumerate(names))})
+    )
+    rng = random.Random(0)
+    texts = [(" ".join(rng.choices(WORDS, k=rng.randint(2, 9))),) for _ in range(sum(sizes))]
+    logits = logits_of(folder / "hf", texts, transformers)
+    shift = -logits.quantile(0.6, dim=0)  # each class for four of ten texts
+    add_to_bias(folder / "hf", shift, transformers)
+    logits += shift
+    labels = [
+        [name for name, value in zip(names, row) if (value > 0) != (rng.random() < ERRORS / 3)]
+        for row in logits.tolist()
+    ]
+    paths = {}
+    for split, part in (("train", slice(sizes[0])), ("dev", slice(sizes[0], None))):
+        rows = list(zip(texts[part], labels[part]))
+        paths[split] = folder / f"{split}.{'jsonl' if form == 'list' else 'csv'}"
+        if form == "list":
+            lines = (json.dumps({"text": t, "labels": its}) + "\n" for (t,), its in rows)
+            paths[split].write_text("".join(lines))
+            continue
+        if form == "columns":
+            table = [["text", *names], *([t, *(int(n in i) for n in names)] for (t,), i in rows)]
+        else:
+            table = [["text", "label"], *([t, ";".join(its)] for (t,), its in rows)]
+        with open(paths[split], "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(table)
+    dev = slice(sizes[0], None)
+    return Case(folder, folder / "hf", *paths.values(), logits[dev], labels[dev])
+
+
 def make_equally_frequent(folder: Path, logits: torch.Tensor, transformers) -> torch.Tensor:
     """Change the bias of a classifier so that it gives each class as often, by so much."""
-    safetensors = pytest.importorskip("safetensors.torch")
-    shift = torch.zeros(logits.size(1))
+    shift, spread = -logits.mean(0), logits.std(0).max()
     for _ in range(100):
         found = torch.nn.functional.one_hot((logits + shift).argmax(1), len(shift))
-        shift -= logits.std() * (found.double().mean(0) - 1 / len(shift)).float()
+        shift -= spread * (found.double().mean(0) - 1 / len(shift)).float()
+    add_to_bias(folder, shift, transformers)
+    return shift
+
+
+def add_to_bias(folder: Path, shift: torch.Tensor, transformers) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     weights = safetensors.load_file(folder / "model.safetensors")
     weights[f"{names_of_parts(model).last}.bias"] += shift
     safetensors.save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    return shift
 
 
 @torch.no_grad()

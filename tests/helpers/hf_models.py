@@ -78,6 +78,8 @@ def write_byte_pairs(folder: Path):
 
 # kinds of `encode --tokenizer` -> what writes the files of one
 WRITERS = {"wordpiece": _wordpiece, "gpt2": write_byte_pairs, "sentencepiece": _sentencepiece}
+# that kind for a model, where its tokenizer is read without its Hugging Face folder
+OLD_SPELLINGS = {"bert": "wordpiece", "roberta": "gpt2", "xlm-roberta": "sentencepiece"}
 
 # name -> class prefix, how its tokenizer is made, symbols beyond the tokenizer's, configuration
 KINDS = {
@@ -109,3 +111,9 @@ def make(kind: str, folder: Path, transformers, head: str = "SequenceClassificat
     settings["model_type"] = kind
     (folder / "config.json").write_text(json.dumps(settings))
     return model
+
+
+def change(path: Path, **changes):
+    """Change values of a JSON file, or write one of these."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**old, **changes}))

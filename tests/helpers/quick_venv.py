@@ -11,15 +11,19 @@ import os
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
-from forked import end_as
+from forked import end_as, spawn
 
-NAMES = ["python", "fairseq-train", "fairseq-generate", "fairseq-preprocess", "fairseq-validate"]
+MODULES = {  # of the commands beside python
+    **{f"fairseq-{name.replace('_', '-')}": f"fairseq_cli.{name}"
+       for name in ("train", "generate", "preprocess", "validate", "hydra_train")},
+    "mixkd": "mixkd_plugin",
+    "torchrun": "torch.distributed.run",
+}  # fmt: skip
 COMMAND = """#!{python} -IS
 import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -37,27 +41,24 @@ sys.exit(int(server.recv(99)))
 def served(folder: Path):
     """``folder`` while it is an environment."""
     (folder / "bin").mkdir()
-    for name in NAMES:
+    for name in ("python", *MODULES):
         file = folder / "bin" / name
         file.write_text(COMMAND.format(python=sys.executable, address=folder / "server"))
         file.chmod(0o755)
-    helpers = Path(__file__).resolve().parent
-    environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
-    environment["PYTHONPATH"] = os.pathsep.join([str(helpers), str(helpers.parents[1])])
-    command = [sys.executable, "-m", "quick_venv", str(folder)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
-        while not (folder / "server").exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        yield folder
-        server.kill()
+    pid = spawn("quick_venv", str(folder))
+    deadline = time.monotonic() + 120
+    while not (folder / "server").exists():
+        assert time.monotonic() < deadline, "quick_venv does not start"
+        time.sleep(0.05)
+    yield folder
+    os.kill(pid, signal.SIGKILL)
 
 
 def _run(start: str, *words: str) -> None:
     """What ``start words`` does: a command of fairseq, or python with a module, text or file."""
     name = os.path.basename(start)
     if name != "python":
-        words = ("-m", name.replace("fairseq-", "fairseq_cli.").replace("-", "_"), *words)
+        words = ("-m", MODULES[name], *words)
     sys.executable = os.path.join(os.path.dirname(os.path.abspath(start)), "python")
     kind, *rest = words
     sys.argv = [kind, *rest] if kind not in ("-m", "-c") else rest
@@ -77,6 +78,8 @@ def _become(request: bytes, streams) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if os.path.islink("mixkd_plugin"):  # the same package: --user-dir mixkd_plugin
+        mixkd_plugin.__path__.append(os.path.abspath("mixkd_plugin"))
     end_as(lambda: _run(*arguments))
 
 

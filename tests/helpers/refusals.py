@@ -25,3 +25,10 @@ def accepts(data, folder, *flags):
 
 def assert_matches(pattern, message):
     assert re.search(pattern, message), message
+
+
+def one_sentence(call):
+    """What is refused is refused by a ValueError of one line."""
+    with pytest.raises(ValueError) as error:
+        call()
+    assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
-"""Runs with a teacher, what it was asked, and the files of its cache."""
+"""Runs with a teacher, what it was asked, the files of its cache, and one of other data."""
 
 import inprocess
+import torch
 import toy
 
 BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2, "--batch-size", 40]
@@ -17,3 +18,12 @@ def totals(asked):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def of_data(path, source, data):
+    """A checkpoint that says it was trained on this folder, and nothing of what was there."""
+    state = torch.load(source)
+    state["cfg"]["task"]["data"] = str(data)
+    state["task_state"] = {}
+    torch.save(state, path)
+    return path

@@ -95,9 +95,28 @@ def test_outputs_have_one_rule(tmp_path, capsys):
     (tmp_path / ".hidden").touch()  # of the system, or of a killed command
     check_out(str(tmp_path), force=False)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="--out must be new or empty, got .*: --force"):
+    with pytest.raises(ValueError, match="--out must be new or empty, got .* with file: --force"):
         check_out(str(tmp_path), force=False)
     check_out(str(tmp_path), force=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["import", "x"], ["export", "x", "--to", "hf"], ["compare", "x", "a=x"], ["report", "x"],
+        ["serving-report", "x", "a=x"], ["distil", "--teacher", "x", "--train", "x"],
+        ["encode", "--train", "x.csv", "--valid", "x.csv", "--text", "a", "--label", "b",
+         "--tokenizer", "hf:x"],
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_folder_with_files_is_refused_by_every_command_before_its_work(tmp_path, words):
+    (tmp_path / "earlier.md").write_text("earlier")
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(tmp_path)])
+    said = str(end.value.code)
+    assert "--out must be new or empty" in said and "--force" in said and str(tmp_path) in said
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier.md"]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,24 @@ def test_a_vocabulary_of_the_students_own(tmp_path, monkeypatch, trained, kind):
     assert kind != "bert" or f"the embeddings of {len(words[1]) + 4 + 1} of its" in log
 
 
+@pytest.mark.parametrize("flags", [[], ["--trim-vocabulary"]])
+def test_a_narrower_student(tmp_path, monkeypatch, trained, flags):
+    """It begins from the teacher's weights, and is served at its own width."""
+    transformers = hf_models.import_transformers(monkeypatch)
+    case = classifiers.make_case(tmp_path / "case", transformers, names=["neg", "pos"])
+    out = tmp_path / "out"
+    figures = distil(case, out, "--width", 12, *flags)
+    assert trained == ["trial", "kd-1"] and figures["plan"]["width"] == 12
+    config = json.loads((out / "config.json").read_text())
+    assert (config["hidden_size"], config["num_attention_heads"]) == (12, 2)
+    assert config["intermediate_size"] == 20
+    assert "student narrowed from 24 to 12" in (out / "work" / "logs" / "kd-1.log").read_text()
+    served_equals_fairseq(out, transformers, [("the soup was cold",)])
+    rows = figures["models"]
+    sizes = [rows[f"{name}, fairseq"]["parameters"] for name in ("teacher", "KD")]
+    assert sizes[1] < 0.5 * sizes[0] and "2 layers of width 12" in (out / "README.md").read_text()
+
+
 def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):
     transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_case(tmp_path / "case", transformers, names=["neg", "pos"])

@@ -1,6 +1,7 @@
 """What `distil` decides before anything is trained: columns, classes, labels, the held-out part."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def table(path, header, rows):
 )
 def test_columns_are_found_by_name(tmp_path, header, texts, label):
     path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
-    assert find_columns(path, None, None) == (texts, (label,))
+    assert find_columns(path, None, None)[:2] == (texts, (label,))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag)
     with pytest.raises(ValueError, match=f"{flag} .*{', '.join(header)}"):
         find_columns(path, None, None)
     found = find_columns(path, header[0], header[-1])
-    assert found == ((header[0],), (header[-1],))
+    assert found[:2] == ((header[0],), (header[-1],))
 
 
 def flags(**given):
@@ -66,7 +67,31 @@ def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
     }
     assert read_data(flags(train=train), None) == data
     assert read_data(flags(train=train, seed=2), None).dev != data.dev
-    assert data.largest_class == 95
+    assert data.constant == 95
+
+
+def test_several_labels_are_the_same_in_every_form(tmp_path):
+    has = [["x"] if i < 10 else ["x", "y"] if i < 11 else [] for i in range(20)]
+    lists = tmp_path / "t.jsonl"
+    lists.write_text("".join(f'{{"text": "{i}", "labels": {json.dumps(its)}}}\n'
+                             for i, its in enumerate(has)))  # fmt: skip
+    columns = [[str(i), *(str(int(n in its)) for n in "xy")] for i, its in enumerate(has)]
+    columns = table(tmp_path / "c.csv", ["text", "x", "y"], columns)
+    names = [[str(i), ";".join(its)] for i, its in enumerate(has)]
+    names = table(tmp_path / "n.csv", ["text", "label"], names)
+    for given in (
+        {"train": str(lists), "dev": str(lists)},
+        {"train": columns, "dev": columns, "label": "x,y"},
+        {"train": names, "dev": names, "multi_label": True, "label_separator": ";"},
+    ):
+        data = read_data(flags(**given), None)
+        assert data.multi_label and data.classes == ("x", "y")
+        assert [e.label for e in data.dev[9:12]] == ["1 0", "1 1", "0 0"]
+        assert data.constant == pytest.approx(max(200 * 11 / (12 + 20), 200 * 12 / (12 + 40)))
+    data = read_data(flags(train=str(lists)), None)  # a tenth is held out
+    assert len(data.dev) == 2 and len(data.train) == 18
+    with pytest.raises(ValueError, match="--regression .* several labels"):
+        read_data(flags(train=columns, label="x,y", regression=True), None)
 
 
 @pytest.mark.parametrize("labels, regression", [(["1", "2.5"], True), (["1", "2.0"], False)])
@@ -147,6 +172,15 @@ def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at
     assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
     with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
         fit_budget(planned(), flags(minutes=1), None, 1.0)
+
+
+def test_recipes_are_one_or_several():
+    assert planned(recipe="auto").recipes == ["mixkd", "kd"]
+    assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
+    assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
+    for wrong in ("kd,kd", "auto,kd", "other", ""):
+        with pytest.raises(SystemExit, match="2"):
+            build_parser().parse_args(["--out", "x", "--recipe", wrong])
 
 
 def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):

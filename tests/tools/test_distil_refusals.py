@@ -1,6 +1,5 @@
 """What `distil` refuses, with the flag, its value and a cure, and what it leaves then: nothing."""
 
-import json
 import os
 import shutil
 
@@ -71,19 +70,20 @@ def test_tables(case, tmp_path, name):
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
-        (["--recipe", "splice", "--trim-vocabulary"], "--trim-vocabulary"),
+        (["--recipe", "kd,splice", "--trim-vocabulary"], "--trim-vocabulary"),
     ],
 )
 def test_flags(case, tmp_path, flags, said):
     assert said in refused(case, tmp_path / "out", *flags) and not (tmp_path / "out").exists()
 
 
-def test_no_onnx_of_what_transformers_computes(case, tmp_path):
+def test_no_onnx_and_no_width_of_what_transformers_computes(case, tmp_path):
     settings = (case.teacher / "config.json").read_text().replace('"bert"', '"electra"')
     shutil.copytree(case.teacher, tmp_path / "hf")
     write(tmp_path / "hf" / "config.json", settings)
-    message = refused(case._replace(teacher=tmp_path / "hf"), tmp_path / "out", "--int8")
-    assert "--int8" in message and "electra" in message and not (tmp_path / "out").exists()
+    for flag in (["--int8"], ["--width", 12]):
+        message = refused(case._replace(teacher=tmp_path / "hf"), tmp_path / "out", *flag)
+        assert flag[0] in message and "electra" in message and not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_files_of_others(case, tmp_path):
@@ -97,9 +97,19 @@ def test_a_folder_that_cannot_be_written(case, tmp_path):
     assert str(tmp_path) in refused(case, tmp_path / "out")
 
 
+def test_a_work_folder_that_cannot_be_written(case, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "distil.lock").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("work"))
+    message = refused(case, tmp_path)
+    assert "--out must be a writable folder" in message and f"{tmp_path / 'work'}" in message
+
+
 def test_what_the_teacher_cannot_do(case, out, tmp_path):
     """These need its import, which is done once."""
     assert "--layers must be at most 3" in refused(case, out, "--layers", 4)
+    for width in (15, 30):  # the teacher has 4 heads of 6
+        assert "--width must be a multiple of 6" in refused(case, out, "--width", width)
     assert "--length must be at most 80" in refused(case, out, "--length", 81)
     swapped = case.train.read_text().replace(",neg", ",?").replace(",pos", ",neg")
     dev = case.dev.read_text().replace(",neg", ",?").replace(",pos", ",neg")
@@ -111,13 +121,3 @@ def test_what_the_teacher_cannot_do(case, out, tmp_path):
     thai = "".join(f"สวัสดีครับ {i},{'neg' if i % 2 else 'pos'}\n" for i in range(8))
     train = write(tmp_path / "train.csv", f"sentence,label\n{thai}")
     assert "<unk>" in refused(case, out, train=train)
-
-
-def test_a_teacher_of_several_labels(case, tmp_path):
-    folder = shutil.copytree(case.teacher, tmp_path / "teacher")
-    path = folder / "config.json"
-    config = {**json.loads(path.read_text()), "problem_type": "multi_label_classification"}
-    path.write_text(json.dumps(config))
-    message = refused(case._replace(teacher=folder), tmp_path / "out")
-    assert "--teacher must be" in message and "several labels" in message
-    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ import inprocess
 import pytest
 import toy
 from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
+from slow_cases import slow
 from tiny_tokenizers import KINDS, TEXT
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
@@ -111,7 +112,7 @@ def test_the_command_shows_a_bar_on_a_terminal_alone(tmp_path, tokenizers, many)
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", [NUMBERS[0], *slow(*NUMBERS[1:])])
 def test_a_signal_ends_it_and_nothing_is_left(tmp_path, tokenizers, many, number, monkeypatch):
     """In the middle of its work."""
     add, rows = Writer.add, iter(range(1500))

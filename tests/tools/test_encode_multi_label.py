@@ -37,6 +37,18 @@ def test_a_column_of_names(tmp_path, wordpiece, separator, suffix):
     assert "--regression-target" not in flags
 
 
+def test_a_list_in_json(tmp_path, wordpiece):
+    rows = [("a b c", ["joy", "anger"]), ("b", []), ("c", ["very sad"]), ("a", "joy"), ("b", None)]
+    data = written(tmp_path, "t.jsonl", ["text", "label"], rows, wordpiece)
+    assert classes(data) == ["anger", "joy", "very_sad"]
+    assert lines(data) == ["1 1 0", "0 0 0", "0 0 1", "0 1 0", "0 0 0"]
+    for i, wrong in enumerate((["joy|anger"], [1, 0, 1], [True], [["joy"]], [0.0, 1.0])):
+        path = write(tmp_path / "w.jsonl", ["text", "label"], [("a", ["x", "y"]), ("b", wrong)])
+        given = flags_of(path, path, wordpiece, tmp_path / f"{i}")
+        assert "line 2: label must be a list of different names" in refused(*given, "--multi-label")
+        assert "got a list" in refused(*given)
+
+
 def test_given_classes_keep_their_order(tmp_path, wordpiece):
     rows = [("a", "b|a"), ("b", "")]
     flags = ["--labels", "b,c,a"]

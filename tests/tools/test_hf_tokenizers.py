@@ -4,13 +4,10 @@ import json
 
 import hf_models
 import pytest
-import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
+from hf_models import OLD_SPELLINGS
 
-from mixkd_plugin.tokenizers.library import symbol_of
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
 from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
@@ -21,12 +18,6 @@ TEXTS = [
     "Great food, <s> [CLS] <unk>[UNK] ok", "  lead [E1]trail  ", "x[E1] [E1]y <e1>.<e1>", "",
     "YO yo you ｙｏ Ｅ1 E1 e1 E1s", "xcovid covid, covid.covid ｃｏｖｉｄ",
 ]  # fmt: skip
-OLD_SPELLINGS = {"bert": "wordpiece", "roberta": "gpt2", "xlm-roberta": "sentencepiece"}
-
-
-def change(path, **changes):
-    old = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**old, **changes}))
 
 
 def with_tokens(transformers, kind, folder, **added):
@@ -129,7 +120,7 @@ def test_added_tokens_decoder(tmp_path, transformers):
     token = {"content": "[E1]", "special": True, "normalized": False}
     token.update(lstrip=False, rstrip=False, single_word=False)
     decoder = {"tokenizer_class": "BertTokenizer", "added_tokens_decoder": {str(size): token}}
-    change(source / "tokenizer_config.json", **decoder)
+    hf_models.change(source / "tokenizer_config.json", **decoder)
     ours, _ = check_cut(transformers, tmp_path)
     assert "[E1]" in ours.encode("a[E1]b")
 
@@ -144,7 +135,9 @@ def test_a_whole_tokenizer_json_decides_about_case(tmp_path, transformers, lower
     vocabulary = str(source / "vocab.txt")
     made = tokenizers.BertWordPieceTokenizer(vocabulary, lowercase=lower, strip_accents=lower)
     made.save(str(source / "tokenizer.json"))
-    change(source / "tokenizer_config.json", tokenizer_class=declared)  # and no names of symbols
+    hf_models.change(
+        source / "tokenizer_config.json", tokenizer_class=declared
+    )  # and no names of symbols
     ours, _ = check_cut(transformers, tmp_path)
     assert ("<unk>" in ours.encode("THE")) != lower
 
@@ -169,7 +162,7 @@ def test_byte_pairs_of_another_kind(tmp_path, transformers):
         **hf_models.SIZES, vocab_size=made.get_vocab_size(), pad_token_id=1
     )
     transformers.BertForSequenceClassification(config).save_pretrained(source)
-    change(source / "tokenizer_config.json", tokenizer_class="HerbertTokenizer")
+    hf_models.change(source / "tokenizer_config.json", tokenizer_class="HerbertTokenizer")
     ours, _ = check_cut(transformers, tmp_path)
     assert "the</w>" in ours.encode("the soup")
 
@@ -188,113 +181,11 @@ UNKNOWN = {
 @pytest.mark.parametrize("message", UNKNOWN)
 def test_tokenizers_that_cannot_be_followed(tmp_path, transformers, message, capsys):
     hf_models.make("bert", tmp_path / "hf", transformers)
-    change(tmp_path / "hf" / "tokenizer_config.json", **UNKNOWN[message])
+    hf_models.change(tmp_path / "hf" / "tokenizer_config.json", **UNKNOWN[message])
     with pytest.raises(SystemExit) as error:
         main([str(tmp_path / "hf"), str(tmp_path / "out")])
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("kind", OLD_SPELLINGS)
-def test_special_symbols_in_a_text(tmp_path, transformers, kind):
-    """Of an import, and of a folder that fairseq or its user made."""
-    hf_models.make(kind, tmp_path / "hf", transformers)
-    import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    hf_models.WRITERS[OLD_SPELLINGS[kind]](plain)
-    end, mask, pad = ("[SEP]", "[MASK]", "[PAD]") if kind == "bert" else ("</s>", "<mask>", "<pad>")
-    for spec in (f"hf:{tmp_path / 'out'}", f"{OLD_SPELLINGS[kind]}:{plain}"):
-        tokenizer = build_tokenizer(spec)
-        pieces = tokenizer.encode(f"the{end}{end}soup {mask}")
-        assert [p for p in pieces if p in ("</s>", "<mask>")] == ["</s>", "</s>", "<mask>"]
-        with pytest.raises(ValueError, match="spells the padding symbol"):
-            tokenizer.encode_batch(["the", f"soup {pad}"])
-
-
-def test_a_mask_in_a_text_is_encoded(tmp_path, transformers):
-    """fairseq's task adds <mask> to the dictionary only when it reads the data."""
-    hf_models.make("bert", tmp_path / "hf", transformers)
-    done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    (tmp_path / "t.tsv").write_text("text\tlabel\nthe [MASK] soup\t0\nthe soup\t1\n")
-    path = str(tmp_path / "t.tsv")
-    source = file_source(path, [path], ["text"], ["label"])
-    encode(source, done.tokenizer, str(tmp_path / "data"))
-    dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
-    mask = dictionary.add_symbol("<mask>")
-    rows = data_utils.load_indexed_dataset(str(tmp_path / "data" / "input0" / "train"), dictionary)
-    assert mask in rows[0] and dictionary.unk() not in rows[0]
-
-
-def test_symbols_are_never_shared():
-    tokens = [
-        "a b",
-        "a%20b",
-        "escaped:a%20b",
-        "<s>",
-        "",
-        "\u3000",
-        "7",
-        "Ġ",
-        "a\rb",
-        "#fairseq:overwrite",
-    ]
-    symbols = [symbol_of(token, {"Ġ": 7}) for token in tokens]
-    assert len({*symbols}) == len(tokens)
-    assert not any(symbol != "".join(symbol.split()) or not symbol for symbol in symbols)
-    assert symbols[7] == "7" and symbol_of("7") == "7"
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsys):
-    """As the folder declares it, in `encode` and in what a student is exported with."""
-    source, out = tmp_path / "hf", tmp_path / "out"
-    hf_models.make("roberta", source, transformers)
-    change(source / "tokenizer_config.json", truncation_side=side)
-    main([str(source), str(out)])
-    assert ("loses its beginning" in capsys.readouterr().out) == (side == "left")
-    texts = [TEXTS[:1], ["the soup was cold", "cold"], ["x", "the soup was cold"], ["", TEXTS[0]]]
-    rows = [{"a": t[0], "b": t[-1], "label": i % 2} for i, t in enumerate(texts)]
-    path = tmp_path / "t.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    files = file_source(str(path), [str(path)], ["a", "b"], ["label"])
-    encode(files, f"hf:{out}", str(tmp_path / "data"), max_tokens=9)
-    dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
-    dictionary.add_symbol("<mask>")
-    data = [str(tmp_path / "data" / f"input{i}" / "train") for i in range(2)]
-    first, second = (data_utils.load_indexed_dataset(d, dictionary) for d in data)
-    ours = build_tokenizer(f"hf:{out}")
-    theirs = transformers.AutoTokenizer.from_pretrained(source)
-    exported = export_tokenizer(f"hf:{out}", ours, dictionary, "<s>", "</s>", types=1)
-    (tmp_path / "served").mkdir()
-    write_tokenizer(exported, str(tmp_path / "served"), 80)
-    (tmp_path / "served" / "config.json").write_text('{"model_type": "roberta"}')
-    served = transformers.AutoTokenizer.from_pretrained(tmp_path / "served")
-    for row, a, b in zip(rows, first, second):
-        found = [0, *a.tolist(), 2, *b.tolist()]
-        pair = dict(text=[row["a"]], text_pair=[row["b"]], truncation=True, max_length=9)
-        wanted = theirs(**pair)["input_ids"][0]
-        assert [dictionary[i] for i in found] == [ours.symbols[i] for i in wanted]
-        cut = served(**pair)["input_ids"][0]
-        assert [exported.rows[i] for i in cut] == found
-
-
-def test_a_dictionary_that_lacks_symbols_of_the_tokenizer_is_told(tmp_path, transformers, capsys):
-    """A cased and an uncased one have most words in common, and few <unk> are no error."""
-    hf_models.make("bert", tmp_path / "hf", transformers)
-    import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    (tmp_path / "t.tsv").write_text("text\tlabel\nthe soup was cold\t0\nthe the the was\t1\n")
-    path = str(tmp_path / "t.tsv")
-    lines = (tmp_path / "out" / "dict.txt").read_text().splitlines(keepends=True)
-    for kept in (lines, [line for line in lines if line != "soup 1\n"]):
-        (tmp_path / "dict.txt").write_text("".join(kept))
-        encode(
-            file_source(path, [path], ["text"], ["label"]), f"hf:{tmp_path / 'out'}",
-            str(tmp_path / f"data{len(kept)}"), dictionary=str(tmp_path / "dict.txt"),
-        )  # fmt: skip
-        said = capsys.readouterr().out
-        assert ("lacks 1 of the tokenizer's" in said) == ("'soup': they become" in said)
-        assert ("WARNING" in said) == (kept != lines)
 
 
 def test_what_was_found_is_said(tmp_path, transformers, capsys):
@@ -306,20 +197,3 @@ def test_what_was_found_is_said(tmp_path, transformers, capsys):
         "lower-cased, accents taken off", "[CLS] is <s>", "[MASK] is <mask>", "'[E1]'", "equal",
     ):  # fmt: skip
         assert part in said
-
-
-def test_a_difference_is_a_refusal(tmp_path, transformers, monkeypatch):
-    from mixkd_plugin.tools.import_hf import import_hf
-
-    hf_models.make("bert", tmp_path / "hf", transformers)
-    real = import_hf.convert
-    name = "encoder.sentence_encoder.layers.1.fc1.bias"
-
-    def wrong(*arguments):
-        state = real(*arguments)
-        return {**state, name: state[name] + 0.01 * torch.ones_like(state[name])}
-
-    monkeypatch.setattr(import_hf, "convert", wrong)
-    with pytest.raises(ValueError, match="the model is not supported"):
-        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ import torch
 import toy
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
+from slow_cases import slow
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
@@ -29,12 +30,9 @@ def fairseq_tokens(dictionary, tokenizer, texts):
     return torch.tensor([tokens])
 
 
-SLOW = [
-    pytest.param(kind, marks=pytest.mark.slow) for kind in ("distilbert", "roberta", "camembert")
-]
-
-
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", *SLOW])
+@pytest.mark.parametrize(
+    "kind", ["bert", "xlm-roberta", *slow("distilbert", "roberta", "camembert")]
+)
 @torch.no_grad()
 def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers, kind):
     model = hf_models.make(kind, tmp_path / "hf", transformers, id2label=NAMES)
@@ -144,7 +142,7 @@ def test_the_symbols_of_roberta_are_fairseqs(tmp_path, transformers):
             assert dictionary[index - 1] == str(encoder[token])  # <mask> was 4, and is the last now
 
 
-@pytest.mark.parametrize("kind", ["roberta", "distilbert"])
+@pytest.mark.parametrize("kind", ["roberta", *slow("distilbert")])
 def test_a_tokenizer_json_alone_is_read_like_the_older_files(tmp_path, transformers, kind):
     hf_models.make(kind, tmp_path / "hf", transformers)
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
@@ -216,7 +214,7 @@ def test_the_first_names_of_layer_norms_weights(tmp_path, transformers):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", *slow("roberta", "distilbert")])
 @torch.no_grad()
 def test_a_head_for_masked_words_comes_along_where_it_is_tied(tmp_path, transformers, kind):
     """fairseq's is: of one with weights of its own the rest would predict anything."""

@@ -1,6 +1,5 @@
 """import_hf: sources of every family that cannot be followed; files of others, a full disk."""
 
-import json
 import subprocess
 import sys
 
@@ -58,10 +57,6 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
     assert not (tmp_path / "out").exists()
 
 
-def change(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -80,7 +75,7 @@ def change(path, **changes):
 )
 def test_configurations_that_cannot_be(tmp_path, transformers, changes, message):
     hf_models.make("roberta", tmp_path / "hf", transformers)
-    change(tmp_path / "hf" / "config.json", **changes)
+    hf_models.change(tmp_path / "hf" / "config.json", **changes)
     refused(tmp_path, message)
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import synthetic_study as synthetic
+from slow_cases import slow
 
 from mixkd_plugin.tools.report import figures, main, report
 from mixkd_plugin.tools.results import read_results
@@ -51,7 +52,7 @@ def without_figures(monkeypatch):
         monkeypatch.setattr(figures, name, lambda *_, **__: "")
 
 
-@pytest.mark.parametrize("which", [pytest.param(3, marks=pytest.mark.slow), -3, -2, -1])
+@pytest.mark.parametrize("which", [-1, *slow(3, (-3,), (-2,))])
 def test_values_of_wrong_kinds(tmp_path, without_figures, which):
     """Every value of a line of every kind, exchanged for others."""
     others, path = list(LINES), tmp_path / "results.jsonl"

@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from refusals import FINE_TUNE, KD, accepts, assert_matches, refusal
+from slow_cases import slow
 from two_vocabularies import add_second_text
 
 ENSEMBLE_RULE = "--teacher-weights must be numbers >= 0, not all 0, .*, got"
@@ -92,7 +93,9 @@ def edited(teacher, tmp_path, **edits):
     return tmp_path / "edited.pt"
 
 
-@pytest.mark.parametrize("dtype, ok", [("float32", True), ("float16", False), ("auto", True)])
+@pytest.mark.parametrize(
+    "dtype, ok", [("float16", False), *slow(("float32", True), ("auto", True))]
+)
 def test_weights_that_overflow_half_precision(tmp_path, classification, teacher, dtype, ok):
     path = edited(teacher, tmp_path, layers__2__fc2__bias=lambda w: w[:1].fill_(70000.0))
     flags = [*KD, "--teacher-path", path, "--teacher-dtype", dtype]
@@ -156,7 +159,7 @@ def test_teacher_of_another_task(tmp_path, classification, other, name, settings
         ("swapped", SWAPPED, r"its labels .*recorded \['1', '0'\], here \['0', '1'\]"),
     ],
 )
-@pytest.mark.parametrize("since", ["gone", "made anew"])
+@pytest.mark.parametrize("since", ["gone", *slow("made anew")])
 def test_by_its_own_record(tmp_path, classification, other, name, settings, message, since):
     """The folder that it was trained on is gone, or by now holds the student's data."""
     _, path = other(name, **settings)

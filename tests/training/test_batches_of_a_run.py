@@ -11,6 +11,7 @@ import toy
 from fairseq import tasks
 from fairseq.data import data_utils
 from refusals import FINE_TUNE
+from slow_cases import slow
 from toy import OFF, SIZE
 
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
@@ -82,8 +83,8 @@ def test_a_whole_validation_is_by_length(tmp_path, classification, seen):
 @pytest.mark.parametrize(
     "terms, by_length, subsets",
     [
-        (FINE_TUNE, "off", "valid,train"),
         (MIXUP, "on", "train,valid"),
+        *slow((FINE_TUNE, "off", "valid,train")),
     ],
 )
 def test_validating_on_the_training_split_changes_nothing(
@@ -188,6 +189,7 @@ def head_of(folder):
     return {name: w for name, w in model.items() if ".lm_head." in name and "dense" in name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
 def test_what_no_loss_uses_decays_on_no_number_of_processes(tmp_path, classification, backend):
     flags = [*FINE_TUNE, "--weight-decay", 0.5, "--max-update", 3]

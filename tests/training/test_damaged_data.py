@@ -7,6 +7,7 @@ import forked
 import pytest
 import toy
 from refusals import FINE_TUNE, refusal
+from slow_cases import slow
 
 
 def cut(path):
@@ -26,7 +27,7 @@ def folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [cut, junk, empty, folder])
+@pytest.mark.parametrize("damage", [cut, *slow(junk, empty, folder)])
 @pytest.mark.parametrize("name", ["input0/valid.idx", "input0/valid.bin", "label/valid.idx"])
 def test_damaged_splits(tmp_path, classification, name, damage):
     data = toy.copy_data(classification, tmp_path / "data")
@@ -34,7 +35,7 @@ def test_damaged_splits(tmp_path, classification, name, damage):
     assert str(data) in refusal(data, tmp_path / "out", *FINE_TUNE)
 
 
-@pytest.mark.parametrize("damage", [cut, junk])
+@pytest.mark.parametrize("damage", [cut, *slow(junk)])
 @pytest.mark.parametrize("name", ["input0/dict.txt", "label/dict.txt"])
 def test_damaged_dictionaries(tmp_path, classification, name, damage):
     data = toy.copy_data(classification, tmp_path / "data")

@@ -20,6 +20,7 @@ from scores import (
     raw_targets,
     regression_scores,
 )
+from slow_cases import slow
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterion
 
@@ -72,12 +73,14 @@ def validate(data, checkpoint, *flags):
 @pytest.mark.parametrize(
     "n, limits",
     [
-        (1, ["--batch-size", 16]),
         (1, ["--max-tokens", 70]),
         (101, ["--batch-size", 7, "--required-batch-size-multiple", 8]),
-        (101, ["--batch-size", 1000]),
-        (300, ["--batch-size", 16]),
-        (300, ["--max-tokens", 70, "--batch-size", 3, "--required-batch-size-multiple", 4]),
+        *slow(
+            (1, ["--batch-size", 16]),
+            (101, ["--batch-size", 1000]),
+            (300, ["--batch-size", 16]),
+            (300, ["--max-tokens", 70, "--batch-size", 3, "--required-batch-size-multiple", 4]),
+        ),
     ],
 )
 def test_classification_over_all_n(splits, trained, counted, n, limits):
@@ -105,14 +108,14 @@ def test_figures_of_training_are_those_of_the_last_checkpoint(splits, trained):
     assert_logged(log, classification_scores(splits(101, labels=TEXTS), TEXTS, checkpoint))
 
 
-@pytest.mark.parametrize("names", [("1", "0"), ("0", "1")])
+@pytest.mark.parametrize("names", [("1", "0"), *slow((("0", "1"),))])
 def test_f1_of_two_classes_is_of_the_one_named_1(tmp_path, splits, names):
     data = splits(60, labels=names)
     log = inprocess.run_training(toy.train_flags(data, tmp_path, *FINE_TUNE, *REPORT, *LEARN))
     assert_logged(log, classification_scores(data, names, tmp_path / "checkpoint_last.pt"))
 
 
-@pytest.mark.parametrize("n, targets", [(101, 3), (300, 1)])
+@pytest.mark.parametrize("n, targets", [(101, 3), *slow((300, 1))])
 def test_regression_over_all_n(tmp_path, splits, counted, n, targets):
     data = splits(n, targets=targets)
     flags = ["--num-classes", targets, "--regression-target", *FINE_TUNE, *CORRELATIONS]

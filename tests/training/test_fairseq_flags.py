@@ -5,6 +5,7 @@ import pytest
 import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
+from slow_cases import slow
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterion
 
@@ -60,10 +61,9 @@ SOURCES = ("classification", "teacher"), ("regression", "regression_teacher")
 @pytest.mark.parametrize(
     "flags, source, distilled",
     [
-        ([], SOURCES[0], False),
         (CLASSES, SOURCES[0], True),
-        (TARGETS, SOURCES[1], True),
         (CORRELATIONS, SOURCES[1], False),
+        *slow(([], SOURCES[0], False), (TARGETS, SOURCES[1], True)),
     ],
 )
 def test_the_metrics_that_an_error_names_are_those_that_are_logged(
@@ -112,7 +112,7 @@ def test_a_criterion_that_logs_more(tmp_path, classification, monkeypatch):
 # --- a student that diverges ---
 
 
-@pytest.mark.parametrize("precision", [[], ["--bf16"], ["--amp"]])
+@pytest.mark.parametrize("precision", [[], *slow(["--bf16"], ["--amp"])])
 def test_a_learning_rate_that_is_too_large(tmp_path, classification, precision):
     flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--lr", 1e30, *precision)
     with pytest.raises(ValueError) as error:

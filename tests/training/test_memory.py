@@ -91,6 +91,7 @@ def parameters(path):
 
 
 @pytest.mark.parametrize("count, dtype", [(1, torch.float32), (2, torch.bfloat16)])
+@pytest.mark.slow
 def test_teachers_cost_their_weights_and_one_forward(
     classification, teacher, folder, without, count, dtype
 ):

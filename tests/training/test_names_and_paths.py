@@ -8,6 +8,7 @@ import pytest
 import toy
 from encode_files import FEW, classes, decoded, encode, flags_of, refused, write
 from refusals import FINE_TUNE, KD, accepts, refusal
+from slow_cases import slow
 
 from mixkd_plugin.names import join_names, split_names
 from mixkd_plugin.tools.texts.likeness import listed
@@ -149,7 +150,7 @@ BAD_DICTIONARIES = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_DICTIONARIES)
+@pytest.mark.parametrize("case", ["no count", "bytes", *slow("empty", "count", "twice", "zeros")])
 def test_dictionaries_that_cannot_be_read(tmp_path, tokenizers, files, classification, case):
     content = BAD_DICTIONARIES[case]
     content = content if isinstance(content, bytes) else content.encode()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import toy
 from recorded_train import by_epoch, recorded
+from slow_cases import slow
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
@@ -38,11 +39,22 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
     "flags",
     [
         ["--batch-size", 11, "--valid-subset", "valid,train", "--save-interval-updates", 4],
-        ["--batch-size", 2, "--max-epoch", 1],
-        ["--max-tokens", 150, "--batch-size", 50],
-        ["--update-freq", 2],
-        ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
-        ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
+        *slow(
+            ["--batch-size", 2, "--max-epoch", 1],
+            ["--max-tokens", 150, "--batch-size", 50],
+            ["--update-freq", 2],
+            (
+                [
+                    "--num-workers",
+                    2,
+                    "--batch-by-length",
+                    "off",
+                    "--required-batch-size-multiple",
+                    1,
+                ],
+            ),
+            ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
+        ),
     ],
     ids=lambda flags: " ".join(map(str, flags)),
 )

@@ -9,6 +9,7 @@ import toy
 from ranks import refusals
 from refusals import KD, assert_matches
 from same_end import assert_same
+from slow_cases import slow
 from toy import TERMS
 
 HALF = ["--fp16", "--fp16-no-flatten-grads"]
@@ -30,13 +31,15 @@ def float32(tmp_path_factory, classification, teacher):
     "flags, student, teachers",
     [
         (HALF, torch.float16, torch.float16),
-        ([*HALF, "--teacher-dtype", "float32"], torch.float16, torch.float32),
-        ([*HALF, "--teacher-dtype", "bfloat16"], torch.float16, torch.bfloat16),
-        (["--memory-efficient-fp16"], torch.float16, torch.float16),
-        (["--bf16"], torch.bfloat16, torch.bfloat16),
-        (["--memory-efficient-bf16"], torch.bfloat16, torch.bfloat16),
         (["--bf16", "--teacher-dtype", "float16"], torch.bfloat16, torch.float16),
-        (["--amp"], torch.float32, torch.float32),  # on a CPU fairseq's amp does nothing
+        *slow(
+            ([*HALF, "--teacher-dtype", "float32"], torch.float16, torch.float32),
+            ([*HALF, "--teacher-dtype", "bfloat16"], torch.float16, torch.bfloat16),
+            (["--memory-efficient-fp16"], torch.float16, torch.float16),
+            (["--bf16"], torch.bfloat16, torch.bfloat16),
+            (["--memory-efficient-bf16"], torch.bfloat16, torch.bfloat16),
+            (["--amp"], torch.float32, torch.float32),  # on a CPU fairseq's amp does nothing
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -59,11 +62,14 @@ def test_losses_are_those_of_float32(
     assert all(v.isfinite().all() for v in state["model"].values())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("weights", [["--distill-distance", "mse"], []], ids=str)
-def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype, weights):
+@pytest.mark.parametrize(
+    "half, distance",
+    [(HALF, "mse"), *slow((HALF, "kl"), (["--bf16"], "mse"), (["--bf16"], "kl"))],
+    ids=str,
+)
+def test_the_criterion_returns_float32(tmp_path, classification, teacher, half, distance):
     """Its sum over a batch would overflow in float16."""
-    flags = [*HALF] if dtype == torch.float16 else ["--bf16"]
+    flags = [*half, "--distill-distance", distance]
     dtypes = set()
 
     def watch(trainer, batches):
@@ -73,7 +79,7 @@ def test_the_criterion_returns_float32(tmp_path, classification, teacher, dtype,
         terms = [logged[term] for term in TERMS]
         dtypes.update(value.dtype for value in [loss, *terms])
 
-    train(classification, tmp_path, teacher, *flags, *weights, watcher=watch)
+    train(classification, tmp_path, teacher, *flags, watcher=watch)
     assert dtypes == {torch.float32}
 
 
@@ -116,7 +122,7 @@ def loud(tmp_path, teacher):
 OVERFLOW = "--teacher-path: .* logits .* are not finite .*--teacher-dtype float16"
 
 
-@pytest.mark.parametrize("student", [[], HALF, ["--bf16"]], ids=str)
+@pytest.mark.parametrize("student", [HALF, *slow([], ["--bf16"])], ids=str)
 def test_a_teacher_that_overflows_is_named(tmp_path, classification, loud, student):
     """Not taken for a loss scale that is too high, nor for a student that diverges."""
     # kl: its gradients fit float16 whatever the teacher says

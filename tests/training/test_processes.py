@@ -1,6 +1,5 @@
 """What one process computes, several compute too, and they exchange what fine-tuning exchanges."""
 
-import importlib.util
 import json
 
 import forked
@@ -10,6 +9,7 @@ import torch
 import toy
 from fairseq import tasks
 from ranks import flags_of
+from slow_cases import slow
 from toy import SIZE
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
@@ -23,24 +23,17 @@ def one(tmp_path_factory, classification, teacher):
     return inprocess.checkpoint(folder)
 
 
-needs_fairscale = pytest.mark.skipif(
-    importlib.util.find_spec("fairscale") is None, reason="fairscale is not installed"
-)
-
-
 @pytest.mark.parametrize(
     "world_size, backend, extra",
     [
-        pytest.param(4, "legacy_ddp", [], marks=pytest.mark.slow),
-        pytest.param(4, "pytorch_ddp", [], marks=pytest.mark.slow),
         (2, "pytorch_ddp", []),
-        pytest.param(2, "pytorch_ddp", ["--find-unused-parameters"], marks=pytest.mark.slow),
-        pytest.param(
-            2, "pytorch_ddp", ["--zero-sharding", "os"], marks=[needs_fairscale, pytest.mark.slow]
-        ),
-        pytest.param(2, "fully_sharded", [], marks=needs_fairscale),
-        pytest.param(
-            4, "fully_sharded", ["--padding-free", "off"], marks=[needs_fairscale, pytest.mark.slow]
+        *slow(
+            (4, "legacy_ddp", []),
+            (4, "pytorch_ddp", []),
+            (2, "pytorch_ddp", ["--find-unused-parameters"]),
+            (2, "pytorch_ddp", ["--zero-sharding", "os"]),
+            (2, "fully_sharded", []),
+            (4, "fully_sharded", ["--padding-free", "off"]),
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
@@ -48,6 +41,8 @@ needs_fairscale = pytest.mark.skipif(
 def test_the_parameters_of_one_process(
     tmp_path, classification, teacher, one, world_size, backend, extra
 ):
+    if backend == "fully_sharded" or "--zero-sharding" in extra:
+        pytest.importorskip("fairscale")
     flags = flags_of(classification, tmp_path, teacher, world_size, *extra)
     module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
     logs = toy.processes(world_size, module, flags, backend=backend)

@@ -1,22 +1,29 @@
 """A run goes on with the teacher that it began with, or says that the file is another."""
 
+import shutil
+
 import inprocess
 import pytest
 import torch
 import toy
 from ranks import errors, refusals
 from refusals import assert_matches
+from slow_cases import slow
 
 
 def flags(data, folder, teacher, *extra):
     return toy.train_flags(data, folder, "--teacher-path", teacher, "--max-epoch", 3, *extra)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("same_teacher")
+
+
 @pytest.fixture
-def own(tmp_path, teacher):
-    path = tmp_path / "teacher.pt"
-    path.write_bytes(teacher.read_bytes())
-    return path
+def own(folder, teacher):
+    """A copy of the teacher, the same at the begin of each test, at the path of all of them."""
+    return shutil.copy(teacher, folder / "teacher.pt")
 
 
 def retrain(path):
@@ -26,16 +33,22 @@ def retrain(path):
     torch.save(state, path)
 
 
+@pytest.fixture(scope="module")
+def begun(folder, classification, teacher):
+    own = shutil.copy(teacher, folder / "teacher.pt")
+    inprocess.run_training(flags(classification, folder / "s", own, "--max-update", 9))
+    return folder / "s"
+
+
 @pytest.fixture
-def stopped(tmp_path, classification, own):
-    inprocess.run_training(flags(classification, tmp_path / "s", own, "--max-update", 9))
-    return tmp_path / "s"
+def stopped(tmp_path, begun):
+    return toy.copy_data(begun, tmp_path / "s")
 
 
 CHANGED = "--teacher-path: {} has changed since the run began .it was [0-9a-f]{{12}}, it is"
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", [False, *slow(True)])
 def test_a_teacher_that_changed_meanwhile_is_named(tmp_path, classification, own, stopped, cache):
     retrain(own)
     extra = ["--teacher-cache", tmp_path / "cache"] if cache else []
@@ -73,16 +86,17 @@ def test_another_file_is_meant_and_said(tmp_path, classification, own, stopped, 
 @pytest.mark.parametrize(
     "new_run",
     [
-        lambda last: ["--restore-file", last, "--reset-optimizer", "--reset-dataloader"],
-        lambda last: ["--finetune-from-model", last],
+        ["--finetune-from-model", "LAST"],
+        *slow(["--restore-file", "LAST", "--reset-optimizer", "--reset-dataloader"]),
     ],
-    ids=["restore-file", "finetune-from-model"],
+    ids=lambda flags: flags[0],
 )
 def test_a_new_run_from_an_old_student_may_have_another(
     tmp_path, classification, own, stopped, new_run
 ):
     retrain(own)
-    extra = new_run(stopped / "checkpoint_last.pt")
+    last = stopped / "checkpoint_last.pt"
+    extra = [last if flag == "LAST" else flag for flag in new_run]
     inprocess.run_training(flags(classification, tmp_path / "new", own, *extra))
     assert (tmp_path / "new" / "checkpoint_last.pt").exists()
 

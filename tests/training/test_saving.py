@@ -13,6 +13,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from same_end import assert_same_end
+from slow_cases import slow
 
 from mixkd_plugin.fairseq_fixes import atomic_save
 
@@ -59,7 +60,10 @@ def cut(real, name, when):
 
 @pytest.mark.parametrize(
     "name, when, resumes_from",
-    [("checkpoint_best.pt", 1, 0), ("checkpoint_last.pt", 1, 0), ("checkpoint_last.pt", 3, 4)],
+    [
+        ("checkpoint_last.pt", 3, 4),
+        *slow(("checkpoint_best.pt", 1, 0), ("checkpoint_last.pt", 1, 0)),
+    ],
 )
 def test_killed_in_the_middle_of_a_copy(
     tmp_path, monkeypatch, classification, straight, name, when, resumes_from
@@ -194,7 +198,9 @@ def small_disk(tmp_path):
 
 
 # three files are there after the first save; a whole one more has room while a fourth is copied
-@pytest.mark.parametrize("files, failed", [(3.5, "checkpoint_1_4.pt"), (4.5, "checkpoint_last.pt")])
+@pytest.mark.parametrize(
+    "files, failed", [(4.5, "checkpoint_last.pt"), *slow((3.5, "checkpoint_1_4.pt"))]
+)
 def test_full_disk(small_disk, classification, straight, files, failed):
     folder = small_disk.folder
     one = os.path.getsize(straight / "checkpoint_1_6.pt")

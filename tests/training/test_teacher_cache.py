@@ -8,6 +8,7 @@ import pytest
 import torch
 import toy
 from same_end import assert_same_end
+from slow_cases import slow
 from taught import BASE, contents, run, totals
 
 from mixkd_plugin.teacher import build, disk_cache, logits
@@ -100,15 +101,17 @@ def test_processes_share_the_teachers_batches(
 @pytest.mark.parametrize(
     "flags, new",
     [
-        (["--mixup-seed", 7], 3),  # the mixes of three epochs
-        (["--mixup-alpha", 0.5], 3),
-        (["--mixup-kind", "splice"], 3),
-        (["--mixup-ratio", 1], 3),
+        (["--mixup-kind", "splice"], 3),  # the mixes of three epochs
         (["--train-fraction", 0.5], 4),  # and the clean examples for training
         (["--teacher-dtype", "bfloat16"], 5),  # and for validation
-        (["--padding-free", "off"], 5),
-        (["--teacher-path", "BOTH", "--teacher-weights", "0.9:0.1"], 5),
-        (["--separator-token", 2], 5),  # another layout, of pairs
+        *slow(
+            (["--mixup-seed", 7], 3),
+            (["--mixup-alpha", 0.5], 3),
+            (["--mixup-ratio", 1], 3),
+            (["--padding-free", "off"], 5),
+            (["--teacher-path", "BOTH", "--teacher-weights", "0.9:0.1"], 5),
+            (["--separator-token", 2], 5),  # another layout, of pairs
+        ),
     ],
     ids=str,
 )
@@ -144,7 +147,7 @@ def test_other_texts_find_nothing(tmp_path, classification, teacher, cache, load
     assert loads and len(contents(cache)) == 5 + 4  # validation has its own text
 
 
-@pytest.mark.parametrize("new_content", [b"another", None])
+@pytest.mark.parametrize("new_content", [b"another", *slow(None)])
 def test_answers_of_a_teacher_whose_file_changes_are_kept_as_its_own(
     tmp_path, classification, teacher, cold, new_content
 ):
@@ -174,19 +177,6 @@ def test_a_teacher_that_is_loaded_late_must_be_the_one_of_the_start(
 
     with pytest.raises(ValueError, match="--teacher-path: .*teacher.pt has changed since the run"):
         run(classification, tmp_path / "s", path, "--teacher-cache", cache, watcher=change)
-
-
-@pytest.mark.parametrize("left", [0, 50, 300])
-def test_a_file_that_was_cut_off_is_computed_anew(
-    tmp_path, classification, teacher, cold, cache, left
-):
-    whole = contents(cache)
-    for path in cache.iterdir():
-        path.write_bytes(path.read_bytes()[:left])
-    log = run(classification, tmp_path / "student", teacher, "--teacher-cache", cache)
-    assert log.count("is computed again") == 5
-    assert contents(cache) == whole
-    assert_same_end(cold / "student", tmp_path / "student")
 
 
 def make_cache(folder, teacher, data):

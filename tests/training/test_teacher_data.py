@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from recorded_train import watcher
 from same_end import assert_same_end
+from slow_cases import slow
 from two_vocabularies import INIT, Case, pieces_of, texts_of
 
 from mixkd_plugin.mixup import Mix
@@ -59,15 +60,19 @@ class Reference:
         return torch.stack(clean), torch.stack(mixed)
 
 
-@pytest.mark.parametrize("name", ["words", "pairs"])
+# Clean examples are looked up and mixes asked about in the step, all in the step, all looked up.
+SPLIT, IN_STEP = [], ["--max-update", 2]
+LOOKED_UP = ["--mixup-period", 1, "--train-fraction", 0.5, "--padding-free", "off"]
+
+
 @pytest.mark.parametrize(
-    "flags",
+    "name, flags",
     [
-        [],  # clean examples are looked up, mixes asked about in the step
-        ["--max-update", 2],  # all in the step
-        ["--mixup-period", 1, "--train-fraction", 0.5, "--padding-free", "off"],  # all looked up
+        ("words", SPLIT),
+        ("pairs", LOOKED_UP),
+        *slow(("words", IN_STEP), ("words", LOOKED_UP), ("pairs", SPLIT), ("pairs", IN_STEP)),
     ],
-    ids=lambda flags: " ".join(map(str, flags)) or "plain",
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else value,
 )
 def test_losses_are_those_of_the_teachers_own_tokens(tmp_path, request, name, flags):
     case = request.getfixturevalue(name)
@@ -124,6 +129,7 @@ def test_in_validation_too(tmp_path, words):
 # --- what does not change ---
 
 
+@pytest.mark.slow
 def test_a_copy_in_the_students_vocabulary_changes_nothing(
     tmp_path,
     classification,
@@ -148,12 +154,7 @@ def test_a_copy_in_the_students_vocabulary_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(["--max-tokens", 70], marks=pytest.mark.slow),
-        ["--batch-by-length", "off"],
-    ],
-    ids=str,
+    "flags", [["--batch-by-length", "off"], *slow(["--max-tokens", 70])], ids=str
 )
 def test_the_students_batches_mixes_and_random_numbers_are_its_own(tmp_path, words, flags):
     """The teacher, which no term asks here, is loaded and validated with."""

@@ -31,6 +31,7 @@ def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
         torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     """Also by one of the teacher's own vocabulary, whose data are the copy."""
     flags = ["--kd-weight", 1, "--teacher-cache", tmp_path / "cache"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from slow_cases import slow
 from taught import run, totals
 
 from mixkd_plugin.mixup import Mix
@@ -13,10 +14,12 @@ from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 @pytest.mark.parametrize(
     "flags, mixed",
     [
-        (["--tmkd-weight", 0], 0),
-        (["--tmkd-weight", 1], 101 * 2 * 3),
-        (["--tmkd-weight", 1, "--mixup-period", 1], 101 * 2),
         (["--tmkd-weight", 1, "--mixup-period", 2], 101 * 2 * 2),
+        *slow(
+            (["--tmkd-weight", 0], 0),
+            (["--tmkd-weight", 1], 101 * 2 * 3),
+            (["--tmkd-weight", 1, "--mixup-period", 1], 101 * 2),
+        ),
     ],
     ids=str,
 )
@@ -30,13 +33,13 @@ def test_nothing_is_asked_twice(tmp_path, classification, teacher, asked, flags,
     "flags",
     [
         [],
+        ["--teacher-cache", "CACHE", "--mixup-kind", "span:interpolate"],
         ["--mixup-period", 2],
         ["--mixup-period", 1, "--train-fraction", 0.5, "--update-freq", 2],
         ["--teacher-cache", "CACHE", "--mixup-pairing", "length"],
         ["--teacher-cache", "CACHE", "--batch-by-length", "off", "--num-workers", 2],
         ["--mixup-period", 2, "--padding-free", "off", "--max-positions", 9],  # some are too long
         ["--mixup-period", 2, "--mixup-kind", "splice"],
-        ["--teacher-cache", "CACHE", "--mixup-kind", "span:interpolate"],
     ],
     ids=lambda flags: " ".join(map(str, flags)) or "plain",
 )

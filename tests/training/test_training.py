@@ -4,8 +4,8 @@ import re
 
 import inprocess
 import pytest
-import torch
 import toy
+from slow_cases import slow
 from toy import TERMS
 
 KD = ["--kd-weight", 1]
@@ -40,6 +40,7 @@ def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
     assert last["agreement"] > 85
 
 
+@pytest.mark.slow
 def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regression_teacher):
     flags = ["--num-classes", 1, "--regression-target", "--mle-weight", 0, "--sm-weight", 0]
     flags += [*KD, "--teacher-path", regression_teacher, "--max-epoch", 12, "--lr", 0.01]
@@ -55,10 +56,12 @@ def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regressi
 @pytest.mark.parametrize(
     "flags, rows",
     [
-        ([], lambda b, m: b + m),
-        (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
         (["--mixup-ratio", 2, "--mle-weight", 0, "--kd-weight", 0], lambda b, m: m),
-        (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+        *slow(
+            ([], lambda b, m: b + m),
+            (["--mixup-ratio", 3, "--padding-free", "off"], lambda b, m: b + m),
+            (["--mixup-pairing", "length", "--batch-by-length", "off"], lambda b, m: b + m),
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -90,20 +93,3 @@ def test_two_processes_log_every_term(two_processes):
     values = toy.last_values(two_processes.log, "train")
     assert all(0 < values[term] < 10 for term in TERMS)
     assert values["loss"] == pytest.approx(sum(values[term] for term in TERMS), abs=0.003)
-
-
-@pytest.mark.slow
-def test_two_processes_end_with_one_model_like_one_process(tmp_path, classification, teacher):
-    """Two processes with half the batch size make the same updates, but for rounding."""
-    flags = [*KD, "--teacher-path", teacher, "--dropout", 0, "--attention-dropout", 0]
-    flags += ["--max-epoch", 1, "--batch-by-length", "off", "--optimizer", "sgd", "--lr", 0.1]
-    flags += ["--train-fraction", 0.95]
-    two = toy.train_flags(classification, tmp_path / "two", *flags, "--batch-size", 8)
-    toy.two_processes("fairseq_cli.train", two)
-    one = toy.train_flags(
-        classification, tmp_path / "one", *flags, "--batch-size", 8, "--update-freq", 2
-    )
-    inprocess.run_training(one)
-    a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)

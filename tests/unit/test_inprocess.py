@@ -25,6 +25,7 @@ LISTS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_configuration_is_fairseqs_whatever_was_composed_before():
     lists = [list(map(str, toy.train_flags("data", "here", *flags))) for flags in LISTS]
     parsed = [options.parse_args_and_arch(options.get_training_parser(), flags) for flags in lists]

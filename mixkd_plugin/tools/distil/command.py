@@ -1,9 +1,14 @@
-"""Distil a text classifier into a student of fewer layers: from a table of texts to a model."""
+"""Distil a text classifier into a student of fewer layers: from a table of texts to a model.
+
+The teacher is scored, and the plan with the expected minutes is printed, before training begins.
+--out gets the student as a Hugging Face folder, a report, and all commands that were run. The same
+command continues an interrupted distillation.
+"""
 
 import argparse
 
 from ..cli import add_out, command_parser, positive, run_cli
-from .recipes import AUTO, RECIPES
+from .recipes import AUTO, BOTH, RECIPES, recipes
 
 EXAMPLE = "--teacher HF_DIR --train train.csv --dev dev.csv --layers 6 --out student"
 
@@ -28,15 +33,21 @@ def build_parser() -> argparse.ArgumentParser:
     add("--task", metavar="NAME", help="the task of --glue")
     add("--text", metavar="COLUMN[,COLUMN]", help="column of the text, or two of a pair (default: "
         "found by name)")  # fmt: skip
-    add("--label", metavar="COLUMN", help="column of the label (default: found by name)")
+    add("--label", metavar="COLUMN[,COLUMN]", help="column of the label, or one of 0 and 1 for "
+        "each of several labels (default: found by name)")  # fmt: skip
+    add("--multi-label", action="store_true", default=None, help="a text has any number of the "
+        "classes (default: if the teacher has, or JSON has lists)")  # fmt: skip
+    add("--label-separator", metavar="TEXT", help="between several labels in a column (default: |)")
     add("--regression", action="store_true", default=None,
         help="labels are numbers (default: if some have a fraction, or the teacher has "
         "one output)")  # fmt: skip
-    add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, for "
-        "the teacher to answer: a table, or a text on each line; repeatable")  # fmt: skip
+    add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, on "
+        "which the teacher predicts: a table, or a text on each line; may be repeated")  # fmt: skip
 
     add = parser.add_argument_group("student").add_argument
-    add("--layers", type=positive, metavar="N", help="of the student, >= 1 (default: half)")
+    add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")
+    add("--width", type=positive, metavar="N", help="its width, a multiple of the size of the "
+        "teacher's heads (default: the teacher's)")  # fmt: skip
     add("--init-layers", metavar="SPEC", help="the teacher's layers to begin with: spaced, first, "
         "or positions such as 0,2,4 (default: spaced)")  # fmt: skip
     add("--trim-vocabulary", action="store_true", default=None,
@@ -46,11 +57,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("training").add_argument
     each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
-    add("--recipe", choices=(AUTO, *RECIPES),
-        help=f"{each}; {AUTO}: mixkd and kd, the better is kept (default)")  # fmt: skip
+    add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several the better is "
+        f"kept; {AUTO}: {','.join(BOTH)} (default)")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
-    add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")
+    add(
+        "--updates",
+        type=positive,
+        metavar="N",
+        help="updates of each run (default: by the data's size)",
+    )
     add(
         "--minutes",
         type=float,
@@ -69,8 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("result").add_argument
     add_out(parser, "folder for the student, its report and work, of this distillation")
-    add("--onnx", action="store_true", default=None, help="write OUT/onnx, too")
-    add("--int8", action="store_true", default=None, help="write OUT/onnx, with weights in int8")
+    add("--onnx", action="store_true", default=None, help="also write OUT/onnx")
+    add(
+        "--int8",
+        action="store_true",
+        default=None,
+        help="the same, with weights in int8",
+    )
     add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
         "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
     add("--dry-run", action="store_true", help="stop after the plan")

@@ -1,6 +1,7 @@
 """The texts of a distillation, from the user's files; written as tables that `encode` reads."""
 
 import argparse
+import itertools
 import json
 import random
 from collections import Counter, defaultdict
@@ -8,11 +9,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...names import join_names
 from ..cli import named
-from ..encode.sources import glue_source
+from ..encode.sources import SEPARATOR, glue_source
 from ..output import atomic_write
 from ..texts.columns import find_columns
-from ..texts.examples import NO_CLASS, NO_SCORE, Example, Targets, find_classes, read_examples
+from ..texts.examples import (
+    NO_CLASS,
+    NO_SCORE,
+    Example,
+    Targets,
+    check_classes,
+    find_classes,
+    read_examples,
+)
+from ..texts.files import format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
 from ..texts.reading import Columns, read_table
 
@@ -27,6 +38,7 @@ class Data(NamedTuple):
     classes: tuple[str, ...] | None  # None: regression
     columns: Columns
     notes: list[str]  # what was decided about them, for the plan
+    multi_label: bool = False  # a text has any number of the classes: 0 or 1 for each
 
     @property
     def pairs(self) -> bool:
@@ -35,21 +47,36 @@ class Data(NamedTuple):
     @property
     def without(self) -> int:
         """Training texts without a label."""
-        return sum(e.label in NO_LABELS for e in self.train)
+        return sum(not has_label(e) for e in self.train)
 
     @property
-    def largest_class(self) -> float:
-        """The share of the dev set's largest class, in percent; 0 for a regression."""
+    def constant(self) -> float:
+        """The score of the best constant answer to the dev set, in percent; 0 for a regression.
+
+        For classes that is the share of the largest; for several labels, the micro F1 of the most
+        frequent ones.
+        """
         if self.classes is None:
             return 0.0
-        return 100 * max(Counter(e.label for e in self.dev).values()) / len(self.dev)
+        if not self.multi_label:
+            return 100 * max(Counter(e.label for e in self.dev).values()) / len(self.dev)
+        counts = [sum(map(int, column)) for column in zip(*(e.label.split() for e in self.dev))]
+        hits = itertools.accumulate(sorted(counts, reverse=True))
+        return max(
+            200 * hit / max(1, sum(counts) + n * len(self.dev)) for n, hit in enumerate(hits, 1)
+        )
 
 
-def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
+def has_label(example: Example) -> bool:
+    return example.label.split()[0] not in NO_LABELS
+
+
+def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bool = False) -> Data:
     """The texts that the flags name; labels are those of the files.
 
     Args:
         regression: whether the teacher is one; None: --regression or the labels decide
+        multi_label: whether the teacher has several labels for a text
 
     Raises:
         ValueError: with file and line, for what cannot be used.
@@ -58,21 +85,43 @@ def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
     if args.glue:
         source = glue_source(args.glue, args.task)
         train, dev, columns = source.files["train"], source.files["valid"], source.columns
-        classes = source.targets.classes
+        classes, multi_label = source.targets.classes, False
     with named("--glue" if args.glue else "--train", train):
-        columns = columns or find_columns(train, args.text, args.label)
+        if not args.glue:
+            columns = find_columns(train, args.text, args.label)
+            multi_label = multi_label or _are_several(args, columns)
+            if multi_label and len(columns.labels) == 1:
+                columns = columns._replace(separator=args.label_separator or SEPARATOR)
         table = read_table(train, columns)
-        if regression is None:
-            given = [fields[table.labels[0]].strip() for _, fields in table.lines]
-            regression = _have_fractions(given)
-        regression = regression or bool(args.regression)
-        targets = Targets(None) if regression else Targets(classes or find_classes(table))
+    if args.label_separator and not columns.separator:
+        raise ValueError(
+            "--label-separator must be given with --multi-label and one column of labels, got "
+            f"{args.label_separator}"
+        )
+    if multi_label and args.regression:
+        raise ValueError(
+            "--regression must be given with one column of numbers, got several labels in "
+            f"{join_names(columns.labels)}"
+        )
+    with named("--glue" if args.glue else "--train", train):
+        if multi_label:
+            names = find_classes(table, columns.separator) if columns.separator else columns.labels
+            targets = Targets(
+                check_classes(names, "--label"), multi_label=True, separator=columns.separator
+            )
+        else:
+            if regression is None:
+                given = [fields[table.labels[0]].strip() for _, fields in table.lines]
+                regression = _have_fractions(given)
+            regression = regression or bool(args.regression)
+            targets = Targets(None) if regression else Targets(classes or find_classes(table))
         examples = read_examples(table, targets, unlabelled=True)
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
-        kind = "numbers" if regression else f"{len(targets.classes)} classes"
-        notes.append(f"text is {shown}, label is {columns.labels[0]} ({kind})")
-    if all(e.label in NO_LABELS for e in examples):
+        kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
+        kind += ", several for a text" if multi_label else ""
+        notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
+    if not any(map(has_label, examples)):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
         with named("--glue" if args.glue else "--dev", dev):
@@ -92,7 +141,18 @@ def read_data(args: argparse.Namespace, regression: bool | None) -> Data:
             found = read_unlabelled(path, columns, targets)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
-    return Data(examples, held_out, targets.classes, columns, notes)
+    return Data(examples, held_out, targets.classes, columns, notes, multi_label)
+
+
+def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
+    """Whether a text has several labels: by --multi-label, several columns, or a list in JSON."""
+    if args.multi_label or len(columns.labels) > 1:
+        return True
+    if format_of(args.train) != "jsonl":
+        return False
+    (name,) = columns.labels
+    values = (row.get(name) for _, row in read_rows(args.train, "jsonl") if isinstance(row, dict))
+    return isinstance(next((value for value in values if value is not None), None), list)
 
 
 def _have_fractions(labels: Iterable[str]) -> bool:
@@ -103,10 +163,10 @@ def _have_fractions(labels: Iterable[str]) -> bool:
 def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
     """The rest, and a tenth of each class; those without a label stay."""
     by_class = defaultdict(list)
-    numbers = {e.label for e in examples} - NO_LABELS
+    numbers = {e.label for e in examples if has_label(e)}
     stratify = len(numbers) <= len(examples) * HELD_OUT
     for i, example in enumerate(examples):
-        if example.label not in NO_LABELS and example.label.split()[0] != NO_SCORE:
+        if has_label(example):
             by_class[example.label if stratify else ""].append(i)
     rng, chosen = random.Random(seed), set()
     for places in by_class.values():
@@ -145,15 +205,35 @@ def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Examp
     ]
 
 
-def write_tables(data: Data, names: dict[str, str], folder: Path) -> dict[str, Path]:
-    """train.jsonl and dev.jsonl; ``names``: the teacher's name of each class."""
+def label_columns(data: Data, outputs: int) -> list[str]:
+    """Of our tables: several labels have a column of 0 and 1 for each of the teacher's outputs."""
+    return [f"label{i}" for i in range(outputs)] if data.multi_label else ["label"]
+
+
+def write_tables(
+    data: Data, order: Sequence[str], names: Sequence[str], folder: Path
+) -> dict[str, Path]:
+    """train.jsonl and dev.jsonl.
+
+    Args:
+        order: the data's class of each of the teacher's outputs, "" where it has none
+        names: the teacher's names of the outputs
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
+    paths, of_class = {}, dict(zip(order, names))
+    columns = label_columns(data, len(order))
+    places = [data.classes.index(c) if c else None for c in order] if data.multi_label else []
     for split, examples in (("train", data.train), ("dev", data.dev)):
         lines = []
         for example in examples:
-            label = "" if example.label in NO_LABELS else names.get(example.label, example.label)
-            row = {**dict(zip(FIELDS, example.texts)), "label": label}
+            values = example.label.split()
+            if not has_label(example):
+                labels = [""] * len(columns)
+            elif data.multi_label:
+                labels = ["0" if place is None else values[place] for place in places]
+            else:
+                labels = [of_class.get(example.label, example.label)]
+            row = {**dict(zip(FIELDS, example.texts)), **dict(zip(columns, labels))}
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         paths[split] = folder / f"{split}.jsonl"
         atomic_write(paths[split], "".join(lines))

@@ -13,7 +13,7 @@ from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
-from .data import Data, read_data, write_tables
+from .data import Data, label_columns, read_data, write_tables
 from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
 from .recipes import RECIPES
 from .report import Report
@@ -34,7 +34,8 @@ def distil(args: argparse.Namespace) -> int:
     out = Path(args.out).resolve()
     check_out(out, args.force)
     source = find_teacher(args)
-    data = read_data(args, source.regression if source.outputs else None)
+    regression = source.regression if source.outputs else None
+    data = read_data(args, regression, source.multi_label)
     matched = labels_of(source, data, args.labels)
     with locked(out / LOCK, wait=False) as free:
         if not free:
@@ -46,12 +47,11 @@ def run_steps(
     args: argparse.Namespace, steps: Steps, source: Source, data: Data, matched: Matched
 ) -> int:
     named = list(source.names or matched.order)  # classes, as teacher and student call them
-    of_label = {ours: theirs for ours, theirs in zip(matched.order, named) if ours}
-    tables = write_tables(data, of_label, steps.work / "texts")
+    tables = write_tables(data, matched.order, named, steps.work / "texts")
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens)
-    metric = "accuracy" if named else "pearson"
+    metric = metric_of(data)
     teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
     trainer = Trainer(steps, taught, encoded, plan, metric, args.flags)
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
@@ -61,7 +61,8 @@ def run_steps(
             "computed, too, and nothing is exported to ONNX"
         )
     if not encoder:
-        notes.append(check_teacher(args, steps, taught, teacher, data, metric))
+        score = score_teacher(steps, taught, teacher, metric)
+        notes.append(check_teacher(args, data, metric, score))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
     dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
@@ -70,8 +71,8 @@ def run_steps(
     if args.dry_run:
         return 0
     if encoder:
-        teacher = trainer.teacher(teacher)
-        steps.say(check_teacher(args, steps, taught, teacher, data, metric))
+        teacher, score = trainer.teacher(teacher)
+        check_teacher(args, data, metric, score)
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
@@ -86,6 +87,13 @@ def run_steps(
     return 0
 
 
+def metric_of(data: Data) -> str:
+    """By which checkpoints and students are chosen, of evaluation.QUALITY."""
+    if data.classes is None:
+        return "pearson"
+    return "micro_f1" if data.multi_label else "accuracy"
+
+
 def encode_texts(
     steps: Steps, source: Source, data: Data, tables: dict[str, Path], teacher: Teacher,
     plan: Plan, named: list[str],
@@ -95,7 +103,9 @@ def encode_texts(
     They are one, but for --trim-vocabulary.
     """
     words = [
-        "encode", "--train", tables["train"], "--valid", tables["dev"], "--label", "label",
+        "encode", "--train", tables["train"], "--valid", tables["dev"],
+        "--label", ",".join(label_columns(data, len(named))),
+        *(["--multi-label"] if data.multi_label else []),
         "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
         "--max-length", plan.length, *(["--unlabelled"] if data.without else []),
         f"--labels={join_names(named)}" if named else "--regression",
@@ -132,7 +142,7 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
-    if args.trim_vocabulary and args.recipe == "splice":
+    if args.trim_vocabulary and "splice" in (args.recipe or "").split(","):
         raise ValueError(
             "--recipe must be another one with --trim-vocabulary, got splice: two vocabularies "
             "have no common places to cut a text"
@@ -149,30 +159,31 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def check_out(out: Path, force: bool) -> None:
     """Raise ValueError for a folder that cannot be written, or has files of others."""
-    check_folder(str(out))
+    check_folder(str(out / LOCK.parent))
     others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
     if others and not force:
         raise ValueError(
-            f"--out must be empty, new, or of an earlier distillation, got {out}: --force writes "
-            "into it"
+            f"--out must be new or empty, or of an earlier distillation, got {out}: --force "
+            "writes into it"
         )
 
 
-def check_teacher(
-    args: argparse.Namespace, steps: Steps, encoded: Path, teacher: Teacher, data: Data, metric: str
-) -> str:
-    """Score the teacher on the dev set.
-
-    Raises:
-        ValueError: if it is hardly better than no model.
-    """
+def score_teacher(steps: Steps, encoded: Path, teacher: Teacher, metric: str) -> float:
+    """On the dev set, in percent."""
     folder = steps.work / "teacher_score"
     words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
     words += [f"--labels={teacher.labels}"] if teacher.labels else []
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
-    found = json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
-    score = Score(metric, found, data.largest_class)
-    reason = weakness(score, "the dev set", "--labels", "--length")
+    return json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
+
+
+def check_teacher(args: argparse.Namespace, data: Data, metric: str, found: float) -> str:
+    """A sentence with the teacher's score.
+
+    Raises:
+        ValueError: if it is hardly better than no model.
+    """
+    reason = weakness(Score(metric, found, data.constant), "the dev set", "--labels", "--length")
     if reason and not args.allow_weak_teacher:
         raise ValueError(f"--teacher {reason}; --allow-weak-teacher goes on")
     return f"the teacher's {metric} on the dev set is {found:.1f}"

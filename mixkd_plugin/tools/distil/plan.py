@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from ..output import atomic_write
 from .data import Data
-from .recipes import AUTO, chosen_recipes
+from .recipes import AUTO, BOTH, chosen_recipes
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -72,6 +72,8 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
 
     deep, width = sizes.layers, sizes.width
     choose("layers", max(1, deep // 2), "half of the teacher's")
+    choose("width", width, "the teacher's")
+    sizes.narrowed(plan.width)  # which checks it
     choose("init_layers", "spaced", "the teacher's layers to begin with, evenly spread")
     if not 1 <= plan.layers <= deep:
         raise ValueError(f"--layers must be at most {deep}, the teacher's, got {plan.layers}")
@@ -86,10 +88,10 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
-    choose("recipe", AUTO, "the better of both on the dev set is kept")
+    choose("recipe", AUTO, f"{' and '.join(BOTH)}, the better on the dev set is kept")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")
-    choose("lr", rate(width), f"for a width of {width}")
+    choose("lr", rate(plan.width), f"for a width of {plan.width}")
     examples, rows = len(data.train), plan.batch_size
     passes = min(20, max(3, 20 * (1000 / examples) ** 0.5))  # many of few texts: mixes differ
     updates = max(LEAST_UPDATES, round(passes * examples / rows))
@@ -123,7 +125,8 @@ def fit_budget(plan: Plan, args: argparse.Namespace, teacher: Teacher, seconds: 
     runs, tuning = len(plan.recipes) * plan.seeds, 0.0
     if args.encoder:
         tuning = plan.minutes(plan.teacher_updates, seconds)
-        seconds *= plan.layers / teacher.sizes.layers + 1 / 3  # the teacher's forward pass
+        share = plan.layers / teacher.sizes.layers * (plan.width / teacher.sizes.width) ** 2
+        seconds *= share + 1 / 3  # the teacher's forward pass
     if args.minutes is not None:
         least = runs * plan.minutes(LEAST_TIMED, seconds)
         if args.minutes < least:
@@ -144,7 +147,8 @@ def show_plan(
 ) -> str:
     """``words``: in the student's vocabulary."""
     sizes = teacher.sizes
-    share = sizes.parameters(plan.layers, words) / sizes.parameters(sizes.layers, sizes.words)
+    whole = sizes.parameters(sizes.layers, sizes.words, sizes.width)
+    share = sizes.parameters(plan.layers, words, plan.width) / whole
     vocabulary = f"its vocabulary has {words} of the teacher's {sizes.words} symbols"
     rows = [
         ("teacher", f"{sizes.layers} layers of {sizes.width}", teacher.path),

@@ -1,8 +1,9 @@
 """The recipes of training: a row of weights of the loss each."""
 
+import argparse
 from typing import NamedTuple
 
-AUTO = "auto"
+AUTO, BOTH = "auto", ("mixkd", "kd")
 
 
 class Recipe(NamedTuple):
@@ -41,6 +42,16 @@ RECIPES = {
 }
 
 
-def chosen_recipes(name: str, fine_tuned_too: bool) -> list[str]:
-    names = ["mixkd", "kd"] if name == AUTO else [name]
+def recipes(text: str) -> str:
+    """AUTO, or names of RECIPES with commas between, of a command line."""
+    names = text.split(",")
+    if text != AUTO and (not {*names} <= {*RECIPES} or len({*names}) < len(names)):
+        raise argparse.ArgumentTypeError(
+            f"must be {AUTO}, or of {', '.join(RECIPES)}, each once, got {text}"
+        )
+    return text
+
+
+def chosen_recipes(text: str, fine_tuned_too: bool) -> list[str]:
+    names = [*BOTH] if text == AUTO else text.split(",")
     return names + ["ft"] * (fine_tuned_too and "ft" not in names)

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
+from ...scores import predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
-from ..output import atomic_write
+from ..output import atomic_file, atomic_write
 from .data import Data
 from .plan import Plan
 from .recipes import RECIPES
@@ -20,6 +21,7 @@ from .training import Run
 
 TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
+ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")
 
 
@@ -49,10 +51,7 @@ class Report(NamedTuple):
         """Everything in --out but the work folder."""
         after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
         self.export(best, after)
-        chosen = {best.title: best}  # a run of each recipe
-        for run in sorted(runs, key=lambda run: -run.score):
-            chosen.setdefault(run.title, run)
-        rows = self.measure(chosen, after)
+        rows = self.measure(best, after)
         taught, student = (rows[f"{n}, {FAIRSEQ}"][self.metric] for n in (TEACHER, best.title))
         figures = {
             "metric": self.metric,
@@ -62,7 +61,7 @@ class Report(NamedTuple):
             "retained": student / taught if taught > 0 else 0.0,
             "runs": [{key: getattr(run, key) for key in COPIED} for run in runs],
             "models": rows,
-            "recall": self.recalls(best) if self.names else {},
+            **({self.of_class: self.by_class(best)} if self.names else {}),
             "plan": self.plan.values,
         }
         out, folder = self.steps.out, self.steps.out / "report"
@@ -89,57 +88,85 @@ class Report(NamedTuple):
             text = f"Exporting the student to {form}"
             self.steps.tool(f"export-{form}", text, words, folder, after)
             for file in sorted(folder.iterdir()):
-                copy(file, target / file.name)
+                if file.name != "config.json":
+                    copy(file, target / file.name)
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             if self.names:  # fairseq's have no blanks
-                config = json.loads((target / "config.json").read_text(encoding="utf-8"))
                 config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
                 config["label2id"] = {name: i for i, name in enumerate(self.names)}
-                atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+            atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
         copy(best.checkpoint, out / "checkpoint.pt")
 
-    def measure(self, chosen: dict[str, Run], after: list[str]) -> dict[str, dict[str, Any]]:
+    def measure(self, best: Run, after: list[str]) -> dict[str, dict[str, Any]]:
         """The measures of `serving_report`, by model and format."""
         folder = self.steps.work / "serving"
-        paths = {TEACHER: self.teacher.path, **{t: r.checkpoint for t, r in chosen.items()}}
+        paths = {TEACHER: self.teacher.path, best.title: best.checkpoint}
         onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
             "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
+            "--rounds", ROUNDS,
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
         words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
         self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
         return json.loads((folder / "serving.json").read_text())["models"]
 
-    def recalls(self, best: Run) -> dict[str, dict[str, float]]:
-        """Of each class, in percent, of teacher and student."""
+    @property
+    def of_class(self) -> str:
+        """What is measured of each class."""
+        return "f1" if self.data.multi_label else "recall"
+
+    def by_class(self, best: Run) -> dict[str, dict[str, float]]:
+        """The recall, or with several labels the F1, of each class that the dev set has, in
+        percent, of teacher and student."""
         paths = {TEACHER: self.teacher.path, "student": str(best.checkpoint)}
         ours = evaluation(
             str(self.encoded), paths, TEACHER, teacher_data=str(self.taught),
             labels=self.teacher.labels,
         )  # fmt: skip
         targets, found = ours.targets.flatten(), {}
+        if self.data.multi_label:
+            targets = ours.targets.view(-1, len(self.names))
         for name, one in ours.loaded.items():
-            right = ours.outputs(one.logits, ours.batches[name]).argmax(dim=1) == targets
+            said = predict(ours.outputs(one.logits, ours.batches[name]), self.data.multi_label)
             for i, label in enumerate(self.names):
-                if (targets == i).any():
-                    recall = 100 * right[targets == i].double().mean().item()
-                    found.setdefault(label, {})[name] = recall
+                if self.data.multi_label:
+                    has, hit = targets[:, i].bool(), said[:, i]
+                    parts = has.sum() + hit.sum()
+                else:
+                    has, hit = targets == i, said == i
+                    parts = 2 * has.sum()
+                if has.any():
+                    share = 200 * (has & hit).sum().item() / parts.item()
+                    found.setdefault(label, {})[name] = share
         return found
 
+    @property
+    def shape(self) -> str:
+        narrower = self.plan.width < self.teacher.sizes.width
+        return f"{self.plan.layers} layers" + (f" of width {self.plan.width}") * narrower
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of the table, the first one by which students are chosen."""
+        return ("micro_f1", "macro_f1") if self.data.multi_label else (self.metric,)
+
     def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
-        shown, rows = QUALITY[self.metric][0], figures["models"]
+        rows = figures["models"]
+        shown, *also = (QUALITY[key][0] for key in self.metrics)
         scores: dict[str, list[float]] = {}
         for run in runs:
             scores.setdefault(run.title, []).append(run.score)
-        recall = figures["recall"].items()
+        kind = {"recall": "recall", "f1": "F1"}[self.of_class]
+        by_class = figures.get(self.of_class, {}).items()
         parts = [
-            f"The student ({best.title}, {self.plan.layers} layers) has {figures['student']:.1f}, "
+            f"The student ({best.title}, {self.shape}) has {figures['student']:.1f}, "
             f"the teacher {figures['teacher']:.1f} ({shown}): {figures['retained']:.1%} retained.",
             table(
-                ["model", shown, "MB", "latency p50, ms", "texts a second"],
-                [[name, row[self.metric], row["megabytes"], row["p50"],
-                  row["sentences_per_second"]] for name, row in rows.items()],
+                ["model", shown, *also, "MB", "latency p50, ms", "texts a second"],
+                [[name, *(row[key] for key in (*self.metrics, "megabytes", "p50",
+                  "sentences_per_second"))] for name, row in rows.items()],
             ),
             table(
                 ["recipe", shown, "deviation", "seeds"],
@@ -147,9 +174,9 @@ class Report(NamedTuple):
                   len(its)] for title, its in scores.items()],
             ),
             table(
-                ["class", "recall of the teacher, %", "of the student, %", "difference"],
+                ["class", f"{kind} of the teacher, %", "of the student, %", "difference"],
                 [[label, its[TEACHER], its["student"], its["student"] - its[TEACHER]]
-                 for label, its in recall],
+                 for label, its in by_class],
             ),
             "The best of a run's checkpoints and the recipe were chosen on the dev set: on new "
             "texts expect a little less.",
@@ -159,12 +186,16 @@ class Report(NamedTuple):
     def card(self, text: str, best: Run) -> str:
         """README.md of the student."""
         example = '{"text": "...", "text_pair": "..."}' if self.data.pairs else '"..."'
+        several = ""
+        if self.data.multi_label:
+            example += ", top_k=None"
+            several = "\nA text has each label whose score is above 0.5."
         return f"""---
 library_name: transformers
 pipeline_tag: text-classification
 ---
 
-# A student of {self.plan.layers} layers
+# A student of {self.shape}
 
 {text}
 ```python
@@ -174,7 +205,7 @@ classify = pipeline("text-classification", model=".", truncation=True)
 print(classify({example}))
 ```
 
-Texts of more than {self.plan.length} tokens are cut, as in training.
+Texts of more than {self.plan.length} tokens are cut, as in training.{several}
 It learnt from: {RECIPES[best.recipe].about}.
 `commands.sh` has every command that made it, `plan.yaml` its settings, `checkpoint.pt` is the
 fairseq checkpoint.
@@ -190,6 +221,5 @@ def table(header: list[str], rows: list[list]) -> str:
 def copy(file: Path, target: Path) -> None:
     """Complete or not at all."""
     target.parent.mkdir(exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(file, unfinished)
-    unfinished.replace(target)
+    with atomic_file(target) as unfinished:
+        shutil.copyfile(file, unfinished)

@@ -22,6 +22,10 @@ from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels
 from .data import Data
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
+ONLY_IMPORTED = {  # flags, and what the families can be
+    **dict.fromkeys(("onnx", "int8"), "exported to ONNX"),
+    "width": "made narrower",
+}
 
 
 class Source(NamedTuple):
@@ -31,6 +35,7 @@ class Source(NamedTuple):
     outputs: 0: an encoder without a head
     names: its own of the outputs
     longest: tokens of its longest text; 0 for a checkpoint
+    multi_label: whether it has several labels for a text
     """
 
     path: str
@@ -39,6 +44,7 @@ class Source(NamedTuple):
     names: list[str] | None
     regression: bool
     longest: int
+    multi_label: bool = False
 
 
 def kind_of(folder: str) -> str:
@@ -57,36 +63,26 @@ def find_teacher(args: argparse.Namespace) -> Source:
         folder = find_source(given)
         files_of(folder)
         kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
-        if kind == AS_IT_IS and (args.onnx or args.int8):
-            flag = "--int8" if args.int8 else "--onnx"
-            raise ValueError(
-                f"{flag} must be absent for model_type {raw.get('model_type')}: a student has its "
-                f"class, and only {', '.join(FAMILIES)} can be exported to ONNX"
-            )
+        for flag, what in ONLY_IMPORTED.items():
+            if kind == AS_IT_IS and getattr(args, flag):
+                raise ValueError(
+                    f"--{flag} must be absent for model_type {raw.get('model_type')}: a student "
+                    f"has its class, and only {', '.join(FAMILIES)} can be {what}"
+                )
         if kind == IMPORTED:
             longest = read_config(folder).longest
         else:
             longest = layout_of(folder)["max_positions"]
         if args.encoder:
             return Source(folder, kind, 0, None, False, longest)
-        names, regression, multi_label = read_outputs(folder)
-        _check_kind(given, multi_label)
-        own = None if is_unnamed(names) else names
-        return Source(folder, kind, len(names), own, regression, longest)
-
-
-def _check_kind(path: str, multi_label: bool) -> None:
-    if multi_label:
-        raise ValueError(
-            f"--teacher must be trained for one class for each text or a regression, got {path}, "
-            "trained for several labels: encode --multi-label, then fairseq-train distils it"
-        )
+        names, regression, several = read_outputs(folder)
+        own, regression = None if is_unnamed(names) else names, regression and not several
+        return Source(folder, kind, len(names), own, regression, longest, several)
 
 
 def _fairseq_source(path: str) -> Source:
     """A checkpoint; its classes are in its data folder, or beside it."""
     state = read_configured(path)
-    _check_kind(path, bool(boolean(state["cfg"]["task"], "multi_label")))
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
     if HEAD not in heads:
         raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
@@ -94,9 +90,18 @@ def _fairseq_source(path: str) -> Source:
     files = [Path(folder, "label", "dict.txt") for folder in folders]
     found = [file.read_text(encoding="utf-8") for file in files if file.is_file()][:1]
     names = [line.split()[0] for text in found for line in text.splitlines() if line.strip()]
-    regression = boolean(task, "regression_target") or heads[HEAD] == 1
+    several = bool(boolean(task, "multi_label"))
+    regression = not several and (boolean(task, "regression_target") or heads[HEAD] == 1)
     names = None if regression else names[: heads[HEAD]] or None
-    return Source(path, FAIRSEQ, 1 if regression else heads[HEAD], names, regression, 0)
+    outputs = 1 if regression else heads[HEAD]
+    return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
+
+
+_KINDS = {  # (regression, multi_label)
+    (True, False): "a regression",
+    (False, False): "a classifier of one class for each text",
+    (False, True): "a classifier of several labels for a text",
+}
 
 
 def labels_of(source: Source, data: Data, given: str | None) -> Matched:
@@ -107,11 +112,11 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
     """
     if not source.outputs:
         return Matched(list(data.classes or ()), [])
-    if source.regression != (data.classes is None):
-        kinds = "a regression", f"a classifier of {source.outputs} classes"
+    if source.regression != (data.classes is None) or source.multi_label != data.multi_label:
         raise ValueError(
-            f"--teacher must be {kinds[data.classes is not None]} for the data's labels, got "
-            f"{kinds[not source.regression]}: --label names another column"
+            f"--teacher must be {_KINDS[data.classes is None, data.multi_label]} for the data's "
+            f"labels, got {_KINDS[source.regression, source.multi_label]}: --label names another "
+            "column"
         )
     if data.classes is None:
         return Matched([], [])
@@ -122,7 +127,9 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
                 f"--labels must be given for {source.path}, whose classes have no names"
             )
         asked = spread(data.dev, ASKED)
-        return count_predictions(source.path, source.longest, asked, data.classes, source.outputs)
+        return count_predictions(
+            source.path, source.longest, asked, data.classes, source.outputs, data.multi_label
+        )
 
     names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
     return match_labels(data.classes, names, given, confusion)

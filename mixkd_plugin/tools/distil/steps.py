@@ -5,6 +5,7 @@ before it, and is written when the step is done.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib
@@ -16,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...fingerprints import digest_of_file
-from ..output import atomic_write
+from ..output import atomic_write, is_full
 
 TOOLS = "mixkd_plugin.tools"
 _UPDATE = re.compile(r'"num_updates": "?(\d+)')
@@ -74,8 +76,8 @@ class Steps:
                     except SystemExit as end:
                         if isinstance(end.code, str):
                             raise ValueError(end.code) from end
-                        if end.code:
-                            raise ValueError(f"{tool} ended with {end.code}") from end
+                        if end.code:  # of a signal
+                            raise
 
         name_of_command = {"import_hf": "import"}.get(tool, tool.replace("_", "-"))
         self.note("python", "-m", "mixkd_plugin", name_of_command, *arguments)
@@ -155,6 +157,7 @@ def run_training(command: Sequence[str], log: Path, updates: int, text: str) -> 
 
     Raises:
         ValueError: with its error, if it fails.
+        OSError: if the disk is full.
     """
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     with open(log, "ab") as output, open(log, encoding="utf-8", errors="replace") as lines:
@@ -174,7 +177,20 @@ def run_training(command: Sequence[str], log: Path, updates: int, text: str) -> 
                 process.terminate()
                 process.wait()
     if process.returncode != 0:
-        raise ValueError(f"fairseq-train failed: {error_in(log)}; all of its output is in {log}")
+        error = ValueError(f"fairseq-train failed: {error_in(log)}; all of its output is in {log}")
+        if is_full(error) or not has_space(log.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.parent)) from error
+        raise error
+
+
+def has_space(folder: Path, size: int = 1 << 20) -> bool:
+    """Whether a file of so many bytes can be written; without it a command's error is lost."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * size)
+    except OSError as error:
+        return not is_full(error)
+    return True
 
 
 def error_in(log: Path) -> str:

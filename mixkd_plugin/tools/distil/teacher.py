@@ -47,8 +47,30 @@ class Sizes(NamedTuple):
     others: int
     flags: tuple[Any, ...] = ()
 
-    def parameters(self, layers: int, words: int) -> int:
-        return words * self.embedding + layers * self.of_layer + self.others
+    def parameters(self, layers: int, words: int, width: int) -> float:
+        """About, for a student of a smaller width; else to the last one."""
+        share = width / self.width
+        layer = self.of_layer * share**2
+        return words * self.embedding * share + layers * layer + self.others * share
+
+    def narrowed(self, width: int) -> list[Any]:
+        """Flags of fairseq-train for this width, with heads of the same size.
+
+        Raises:
+            ValueError: if the heads do not fit.
+        """
+        if width == self.width:
+            return []
+        its = dict(zip(self.flags[::2], self.flags[1::2]))
+        head = self.width // its["--encoder-attention-heads"]
+        if width % head or width > self.width:
+            raise ValueError(
+                f"--width must be a multiple of {head}, the size of the teacher's heads, and at "
+                f"most {self.width}, its width, got {width}"
+            )
+        inside = its["--encoder-ffn-embed-dim"] * width // self.width
+        return ["--encoder-embed-dim", width, "--encoder-attention-heads", width // head,
+                "--encoder-ffn-embed-dim", inside]  # fmt: skip
 
 
 class Teacher(NamedTuple):

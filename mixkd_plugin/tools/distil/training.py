@@ -1,7 +1,6 @@
 """The runs of `fairseq-train`: their flags, the trial, and what is kept of each."""
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 
 from ...checkpoints.hf_weights import PREFIX
 from ...checkpoints.safe_load import read_checkpoint
+from ..output import atomic_file
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
 from .plan import WARMUP, Plan, rate
@@ -77,6 +77,7 @@ class Trainer(NamedTuple):
     def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
         recipe, plan = RECIPES[name], self.plan
         model = teacher.student(plan.layers, plan.init_layers)
+        model += teacher.sizes.narrowed(plan.width)
         words = self.flags(recipe, self.student_data, model, seed, folder)
         if recipe.taught:
             words += ["--teacher-path", teacher.path]
@@ -124,21 +125,21 @@ class Trainer(NamedTuple):
         score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
         return Run(name, seed, self.folder(step) / KEPT, score)
 
-    def teacher(self, encoder: Teacher) -> Teacher:
-        """The encoder, fine-tuned."""
+    def teacher(self, encoder: Teacher) -> tuple[Teacher, float]:
+        """The encoder, fine-tuned, and its score on the dev set, in percent."""
         step, updates = "teacher", self.plan.teacher_updates
         folder = self.folder(step)
         words = self.tuning_flags(encoder, self.plan.seed, folder)
         words += self.schedule(updates, rate(encoder.sizes.width) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
-        self._run(step, text, words, updates, encoder.after)
+        score = self._run(step, text, words, updates, encoder.after)
         path, after = str(folder / KEPT), (*encoder.after, step)
         if encoder.folder is not None:
             out = self.steps.work / "teacher"
             words = ["export", path, "--to", "hf", "--data", self.data, "--out", out]
             self.steps.tool("teacher_export", "Exporting the teacher", words, out, after)
             path, after = f"{PREFIX}{out}", (*after, "teacher_export")
-        return encoder._replace(path=path, after=after)
+        return encoder._replace(path=path, after=after), score
 
     def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
         model = encoder.student(encoder.sizes.layers, "first")
@@ -180,6 +181,5 @@ def seconds_of_update(log: Path) -> float:
 def strip(checkpoint: Path, out: Path) -> None:
     """A copy without the optimizer's state."""
     state = {**read_checkpoint(str(checkpoint)), "last_optimizer_state": None}
-    unfinished = out.with_name(f"{out.name}.tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, out)
+    with atomic_file(out) as unfinished:
+        torch.save(state, unfinished)

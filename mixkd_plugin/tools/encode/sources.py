@@ -6,8 +6,11 @@ from typing import Dict, NamedTuple, Optional, Sequence
 
 from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
+from ..texts.files import ALLOWED, FORMATS
 from ..texts.glue import TASKS
-from ..texts.reading import ALLOWED, FORMATS, Columns
+from ..texts.reading import Columns
+
+SEPARATOR = "|"  # of several classes in a column
 
 
 class Source(NamedTuple):
@@ -71,8 +74,8 @@ def file_source(
 
     ``labels`` is one column of classes, numbered in the order of ``classes``, or with
     ``regression`` the columns of its targets. With ``multi_label`` it is one column of any number
-    of classes with a ``separator`` between (default: |), or a column of 0 and 1 for each class,
-    which ``classes`` may rename. Without ``header`` columns are positions from 0.
+    of classes with a ``separator`` between (default: |; in JSON also a list), or a column of 0 and
+    1 for each class, which ``classes`` may rename. Without ``header`` columns are positions from 0.
 
     Raises:
         ValueError: for a wrong value, with the flag of `encode`.
@@ -96,8 +99,10 @@ def file_source(
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"--format must be one of {ALLOWED}, got {kind!r}")
     files = _splits(train, *valid)
+    if multi_label and len(labels) == 1:
+        separator = separator or SEPARATOR
     if header:
-        columns = Columns(tuple(texts), tuple(labels))
+        columns = Columns(tuple(texts), tuple(labels), separator)
     else:
         for path in files.values():
             if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
@@ -117,7 +122,6 @@ def file_source(
             )
         targets = Targets(names, multi_label=True)
     elif multi_label:
-        separator = separator or "|"
         names = None if classes is None else check_classes(classes, "--labels")
         split = [name for name in names or () if separator in name]
         if split:

@@ -13,7 +13,7 @@ from ...data.labels import check_texts
 from ...tokenizers.subwords import Tokenizer
 from ..encode.binarizing import truncate
 from ..texts.examples import Texts
-from ..texts.reading import read_rows
+from ..texts.files import read_rows
 
 TEXTS = 256  # at which a share of one in twenty is significant
 LEAST_SAME = 0.9  # least share of the data's pieces that the tokenizer reproduces

@@ -15,7 +15,8 @@ from ..cli import named
 from ..output import work_folder
 from ..texts.columns import choose_columns
 from ..texts.examples import Texts
-from ..texts.reading import STDIN, Columns, format_of, stream_table
+from ..texts.files import STDIN, format_of
+from ..texts.reading import Columns, stream_table
 from .students import Student
 
 BATCHES = 16  # that are sorted by length together

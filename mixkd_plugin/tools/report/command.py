@@ -1,10 +1,14 @@
-"""Turn the results of a study into tables and figures."""
+"""Turn the results of a study into tables and figures.
+
+Differences between arms are taken by seed, and shown with their 95% intervals.
+"""
 
 import argparse
 import os
+from pathlib import Path
 
 from ..cli import add_out, command_parser, extra, run_cli
-from ..output import check_out
+from ..output import atomic_write, check_out
 
 EXAMPLE = "study/results.jsonl --out report --baselines FT,KD"
 
@@ -30,8 +34,7 @@ def work(args: argparse.Namespace) -> None:
     os.makedirs(args.out, exist_ok=True)
     text = write_report(results, args.out, baselines)
     print(text)
-    with open(os.path.join(args.out, "report.md"), "w", encoding="utf-8") as file:
-        file.write(text)
+    atomic_write(Path(args.out, "report.md"), text)
 
 
 def main(argv=None):

@@ -1,4 +1,7 @@
-"""Costs of serving a teacher and its students in each format: a table and a figure."""
+"""Measure what a teacher and its students cost to serve in each format: a table and a figure.
+
+Measured are quality, size, latency of one text, and texts a second, on this machine's CPU.
+"""
 
 import argparse
 import os
@@ -28,7 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KIND:PATH",
         help="tokenizer of --teacher-data (default: the one that encoded it)",
     )
-    add("--formats", default=",".join(FORMS), metavar="A,B,...", help="default: %(default)s")
+    add(
+        "--formats",
+        default=",".join(FORMS),
+        metavar="A,B,...",
+        help="what to measure (default: %(default)s)",
+    )
     return parser
 
 
@@ -39,6 +47,7 @@ def work(args: argparse.Namespace) -> None:
     from ..plots import pyplot
     from .serving_report import MEASURES, SINGLE_TEXTS, plot_serving, serving_report
 
+    paths = paths_of(args)
     pyplot()
     formats = args.formats.split(",")
     if not set(formats) <= set(FORMS):
@@ -53,7 +62,6 @@ def work(args: argparse.Namespace) -> None:
         of_teacher = named_tokenizer(
             args.teacher_data, args.teacher_tokenizer, "--teacher-tokenizer"
         )
-    paths = paths_of(args)
     os.makedirs(args.out, exist_ok=True)
     rows, count = serving_report(
         args.data, paths, args.teacher, tokenizer, args.out, formats, of_teacher,

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary
 
-from ...data.labels import class_names, read_class_labels
+from ...data.labels import read_class_labels
+from ...fingerprints import class_names
 from ...scores import classes_of_f1, confusion_counts, f1_counts, f1_score
 
 

@@ -11,6 +11,7 @@ LINE = re.compile(r"\| INFO \| (\w+) \| (\{.*\})$", re.MULTILINE)
 MEASURES = [
     *("loss", "mle_loss", "kd_loss", "accuracy", "ece", "f1", "acc_and_f1", "mcc"),
     *("pearson", "spearman", "pearson_and_spearman", "teacher_accuracy", "agreement"),
+    *("micro_f1", "macro_f1", "mean_average_precision"),
 ]
 
 

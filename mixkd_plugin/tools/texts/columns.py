@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ...names import split_names
+from .files import format_of, read_rows
 from .likeness import listed
-from .reading import Columns, format_of, read_rows
+from .reading import Columns
 
 PAIRS = (
     *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")),
@@ -38,7 +39,10 @@ def choose_columns(
         ValueError: with the table's columns, where none or several names are known.
     """
     names = {name.strip().casefold(): name for name in header}
-    labels = [label] if label else [names[n] for n in LABELS if n in names]
+    if label:
+        labels = [label] if label in header else split_names(label)
+    else:
+        labels = [names[n] for n in LABELS if n in names]
     texts = split_names(text) if text else _find_texts(names, labels)
     if not label:
         labels = [name for name in labels if name not in texts]
@@ -47,7 +51,7 @@ def choose_columns(
         raise ValueError(
             _ask("--text", "the column of the text, or the two of a pair", path, header)
         )
-    if labelled and len(labels) != 1:
+    if labelled and len(labels) != 1 and not label:
         raise ValueError(_ask("--label", "the column of the label", path, header))
     return Columns(tuple(texts), tuple(labels) if labelled else ())
 

@@ -1,32 +1,17 @@
 """Files of examples as tables, with checks: TSV, CSV, JSON lines."""
 
-import csv
 import itertools
 import json
 import math
-import os
 import re
-import sys
 from functools import partial
-from typing import (
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    TextIO,
-    Tuple,
-    Union,
-)
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from ...fingerprints import check_regular
 from ...names import HINT
+from .files import Row, format_of, kind_of, read_rows
 from .likeness import listed
 
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
-Row = Union[List[str], Dict[str, object], str]  # an object of JSON; a text is an error
 
 
 class Columns(NamedTuple):
@@ -34,6 +19,7 @@ class Columns(NamedTuple):
 
     texts: Tuple[Column, ...]  # one, or two for pairs
     labels: Tuple[Column, ...]  # one; for regression one per target
+    separator: Optional[str] = None  # of several labels in a column: JSON may have a list of them
 
 
 class Stream(NamedTuple):
@@ -105,86 +91,10 @@ def stream_table(
         header = [*columns.texts, *columns.labels]
         places = range(len(header))
         texts, labels = places[: len(columns.texts)], places[len(columns.texts) :]
-        check = partial(_picked, keys=header, texts=len(texts))
+        check = partial(_picked, columns=columns)
         rows = itertools.chain([first], rows)
     checked = ((number, check(row)) for number, row in rows)
     return Stream(header, tuple(texts), tuple(labels), checked)
-
-
-def format_of(path: str) -> str:
-    """The format of a file, by its suffix.
-
-    Raises:
-        ValueError: for a suffix that is not in FORMATS.
-    """
-    suffix = os.path.splitext(path)[1][1:].lower()
-    if suffix not in FORMATS:
-        suffixes = " or ".join(f".{name}" for name in FORMATS)
-        raise ValueError(
-            f"{path} must be a file that ends in {suffixes} (encode and predict also take --format)"
-        )
-    return suffix
-
-
-def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
-    """Number and content of each line of a file in one of READERS; - is standard input."""
-    if path != STDIN and not os.path.exists(path):
-        raise ValueError(f"no file {path}")
-    if path != STDIN:
-        check_regular(path)
-    read, newline = READERS[kind]
-    try:
-        # utf-8-sig: some files (MRPC) begin with a byte-order mark
-        source = sys.stdin.fileno() if path == STDIN else path
-        with open(source, encoding="utf-8-sig", newline=newline, closefd=path != STDIN) as file:
-            yield from read(path, file)
-    except UnicodeDecodeError as error:
-        line = "one that is not" if path == STDIN else f"line {_undecodable(path)}"
-        raise ValueError(
-            f"{path} must be UTF-8, got {line}: decompress it, or convert it, "
-            f"as by iconv -f ENCODING -t UTF-8; ENCODING is often WINDOWS-1252 or UTF-16"
-        ) from error
-
-
-def _undecodable(path: str) -> str:
-    """The first line that is not UTF-8, by its number and bytes."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f"{number} ({line[max(0, error.start - 20) : error.start + 20]!r})"
-    return "0"
-
-
-# --- text, TSV and CSV ---
-
-
-def _txt(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    """An empty line is an empty text."""
-    for number, line in enumerate(file, 1):
-        yield number, [line.rstrip("\r\n")]
-
-
-def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    """Split at tabs only: quotation marks are characters, as in csv.QUOTE_NONE."""
-    for number, line in enumerate(file, 1):
-        line = line.rstrip("\r\n")
-        if line:  # empty lines are skipped, in all formats
-            yield number, line.split("\t")
-
-
-def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    """A field may be in quotation marks; a doubled one in it is one character (RFC 4180)."""
-    csv.field_size_limit(2**31 - 1)  # default 128 KiB: a text may be longer
-    reader, number = csv.reader(file, strict=True), 1
-    try:
-        for fields in reader:
-            if fields:
-                yield number, fields
-            number = reader.line_num + 1
-    except csv.Error as error:  # never skipped: the rest after an open quotation mark is unknown
-        raise ValueError(f"{path}, line {number}: not CSV: {error}") from error
 
 
 def _locate(path: str, columns: Columns, first: Sequence[str]):
@@ -203,7 +113,7 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
     for column in wanted:
         if first.count(column) > 1:
             raise ValueError(f"{path}: {first.count(column)} columns are called {column}")
-    texts, labels = ([first.index(c) for c in group] for group in columns)
+    texts, labels = ([first.index(c) for c in group] for group in columns[:2])
     return list(first), texts, labels, len(first)
 
 
@@ -213,59 +123,33 @@ def _checked(fields: List[str], width: int) -> Row:
     return f"{len(fields)} fields where the first line has {width}"
 
 
-# --- JSON lines ---
+def _picked(record: Row, columns: Columns) -> Row:
+    """The values of an object's columns as text, or a text with an error.
 
-
-def _jsonl(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
-    load = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            record = load(line)
-        except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {error}"
-        else:
-            yield number, record if isinstance(record, dict) else f"not an object: {_kind(record)}"
-
-
-def _object(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError(f"a name of {listed(record)} occurs twice in one object")
-    return record
-
-
-def _constant(name: str) -> Optional[float]:
-    """Python's json writes a missing value as NaN."""
-    return None if name == "NaN" else float(name)
-
-
-def _kind(value: object) -> str:
-    return {list: "a list", dict: "an object", str: "a text", bool: "true or false"}.get(
-        type(value), "null" if value is None else f"the number {value}"
-    )
-
-
-def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
-    """The values of an object's ``keys`` as text, or a text with an error.
-
-    The first ``texts`` keys are texts, which an example must have; a label may be missing.
+    An example must have its texts; a label may be missing.
     """
     if isinstance(record, str):
         return record
+    keys, texts = [*columns.texts, *columns.labels], len(columns.texts)
     missing = [key for key in keys if key not in record]
     if missing:
         return f"no column {listed(missing)}, only {listed(record)}"
     fields = []
     for key in keys:
         value = record[key]
+        if isinstance(value, list) and len(fields) >= texts and columns.separator:
+            value = _joined(value, columns.separator)
+            if value is None:
+                return (
+                    f"{key} must be a list of different names without {columns.separator}, got "
+                    f"{json.dumps(record[key]):.80}"
+                )
         if value is None:
             if len(fields) < texts:
                 return f'{key} is null or NaN, a missing value; an empty text is ""'
             value = ""
         elif isinstance(value, (list, dict)) or value in (math.inf, -math.inf):
-            return f"{key} must be text, a finite number, true, false or null, got {_kind(value)}"
+            return f"{key} must be text, a finite number, true, false or null, got {kind_of(value)}"
         text = value if isinstance(value, str) else json.dumps(value)
         if re.search("[\ud800-\udfff]", text):
             return f"{key} is {json.dumps(text):.40}, half of a surrogate pair: no text"
@@ -273,8 +157,8 @@ def _picked(record: Row, keys: Sequence[str], texts: int) -> Row:
     return fields
 
 
-# reader and end of line of each format: in TSV and JSON lines a single \r is no end
-FORMATS = {"tsv": (_tsv, "\n"), "csv": (_csv, ""), "jsonl": (_jsonl, "\n")}
-ALLOWED = ", ".join(FORMATS)
-READERS = {**FORMATS, "txt": (_txt, "\n")}  # a text on each line, without a header
-STDIN = "-"
+def _joined(names: Sequence[object], separator: str) -> Optional[str]:
+    """Names of labels as in a field of CSV; None if they are none, such as a 0 or 1 for each."""
+    plain = all(type(name) in (str, int) and separator not in str(name) for name in names)
+    different = len({*map(str, names)}) == len(names)
+    return separator.join(map(str, names)) if plain and different else None

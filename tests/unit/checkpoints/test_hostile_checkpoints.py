@@ -14,6 +14,7 @@ import pytest
 import torch
 import toy
 from refusals import KD, accepts, refusal
+from slow_cases import slow
 from tiny_models import checkpoint
 
 from mixkd_plugin import fingerprints
@@ -152,7 +153,7 @@ PICKLES = {
 
 
 @pytest.mark.parametrize("name", PICKLES)
-@pytest.mark.parametrize("kind", ["zip", "legacy", "main of legacy"])
+@pytest.mark.parametrize("kind", ["zip", *slow("legacy", "main of legacy")])
 def test_pickles_that_cost_much(tmp_path, name, kind):
     path = tmp_path / "x.pt"
     if kind == "zip":

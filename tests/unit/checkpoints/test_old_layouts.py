@@ -13,6 +13,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from refusals import FINE_TUNE, KD, accepts, refusal
+from slow_cases import slow
 
 from mixkd_plugin.tools import scoring
 
@@ -81,7 +82,7 @@ def layouts(state):
     }
 
 
-@pytest.fixture(scope="module", params=["2018", "2019", "0.9", "0.10", "0.12.2"])
+@pytest.fixture(scope="module", params=["2019", "0.12.2", *slow("2018", "0.9", "0.10")])
 def old(request, tmp_path_factory, teacher):
     saved = layouts(torch.load(teacher))[request.param]
     path = tmp_path_factory.mktemp("old") / "model.pt"
@@ -122,7 +123,7 @@ def test_a_student_begins_the_same(tmp_path, classification, teacher, old):
     assert all(torch.equal(w, begun[1][name]) for name, w in begun[0].items())
 
 
-@pytest.mark.parametrize("names", [names_of_2019, names_of_0_12_2, dict])
+@pytest.mark.parametrize("names", [names_of_2019, *slow(names_of_0_12_2, dict)])
 def test_a_pretrained_one_begins_a_student_and_is_no_teacher(
     tmp_path, classification, teacher, names
 ):

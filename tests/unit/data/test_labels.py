@@ -11,7 +11,8 @@ from fairseq.data import Dictionary, indexed_dataset
 from refusals import FINE_TUNE, refusal
 from same_end import assert_same
 
-from mixkd_plugin.data.labels import read_class_labels
+from mixkd_plugin.data import labels
+from mixkd_plugin.data.labels import check_separators, read_class_labels
 
 CLASSES = Dictionary()
 for name in ("a", "b", "c"):
@@ -19,8 +20,8 @@ for name in ("a", "b", "c"):
 A, B, C, END = *(CLASSES.index(name) for name in "abc"), CLASSES.eos()
 
 
-def write(folder, split, rows, impl="mmap"):
-    prefix = folder / "label" / split
+def write(folder, split, rows, impl="mmap", column="label"):
+    prefix = folder / column / split
     prefix.parent.mkdir(parents=True, exist_ok=True)
     builder = indexed_dataset.make_builder(f"{prefix}.bin", impl, vocab_size=len(CLASSES))
     for row in rows:
@@ -105,3 +106,22 @@ def test_two_labels_in_a_run_are_one_sentence(tmp_path, classification):
     data = toy.copy_data(classification, tmp_path / "data")
     write(data, "train", [[4, 5]] * 101)
     assert "example 0 has 2 labels" in refusal(data, tmp_path / "out", *FINE_TUNE)
+
+
+def test_separators_are_looked_for_again_only_in_a_split_that_changed(tmp_path, monkeypatch):
+    """A run asks for its student and for each of its teachers."""
+    good = [[A, END], [B, C, END]]
+    for split in ("train", "valid"):
+        write(tmp_path, split, good, column="input0")
+    reads, read = [], labels._read
+    monkeypatch.setattr(
+        labels, "_read", lambda path, *rest: reads.append(path) or read(path, *rest)
+    )
+    for _ in range(2):
+        check_separators(str(tmp_path), CLASSES)
+    assert reads == [str(tmp_path / "input0" / split) for split in ("train", "valid")]
+    write(tmp_path, "valid", [*good, [A, END, B, END]], column="input0")
+    for _ in range(2):  # what was refused is refused again
+        with pytest.raises(ValueError, match="valid: example 2 must have one </s>.* got 2"):
+            check_separators(str(tmp_path), CLASSES)
+    assert reads[2:] == [str(tmp_path / "input0" / "valid")] * 2

@@ -8,6 +8,7 @@ import types
 
 import pytest
 from fairseq.data import iterators
+from slow_cases import slow
 from toy import ROOT
 
 from mixkd_plugin.fairseq_fixes import apply, import_error, loader_thread
@@ -17,7 +18,7 @@ from mixkd_plugin.fairseq_fixes import apply, import_error, loader_thread
     "fake",
     [
         "raise ImportError('No module named fairseq')",
-        "raise ValueError('mutable default CommonConfig for field common is not allowed')",
+        *slow("raise ValueError('mutable default CommonConfig for field common is not allowed')"),
     ],
 )
 def test_says_what_to_install_where_fairseq_cannot_be_imported(tmp_path, fake):

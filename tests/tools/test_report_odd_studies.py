@@ -1,0 +1,163 @@
+"""report: studies of one seed, one arm, several students or settings, and files that are none."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import synthetic_study as synthetic
+from report_tables import report_of, section, table_of
+
+from mixkd_plugin.tools.report import main, sections
+
+
+def test_bad_input(tmp_path):
+    def refuse(message, *arguments):
+        with pytest.raises(SystemExit) as error:
+            main([*map(str, arguments), "--out", str(tmp_path / "out")])
+        assert str(error.value).startswith("report: ")
+        assert message in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+    good = synthetic.write(tmp_path / "good", [synthetic.run("SST-2", 0.01, 1, "FT")])
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "text").write_text("accuracy 80\n{}\n")
+    (tmp_path / "list").write_text("[1]\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    refuse("none: No such file", tmp_path / "none")
+    refuse("binary, line 1: ", tmp_path / "binary")
+    refuse("empty must hold results of a study", good, tmp_path / "empty")
+    refuse("text, line 1: ", tmp_path / "text")
+    refuse("list, line 1: a line must be an object, got list", tmp_path / "list")
+    refuse("--baselines must be of FT, got KD", good, "--baselines", "FT,KD")
+    with pytest.raises(SystemExit, match="--out must be a writable folder.*text"):
+        main([good, "--out", str(tmp_path / "text")])
+
+
+def test_who_never_asked_the_teacher_has_no_distance_gap(tmp_path):
+    lines = synthetic.study(["SST-2"], [0.1], [1, 2], ("FT", "KD"))
+    for line in lines:
+        line["teacher_queries"] *= line.get("arm") != "FT"
+    gaps = section(report_of(tmp_path, lines)[0], "### Generalisation gap")
+    label_loss, distance, _ = re.split("Teacher distance|Expected", gaps)
+    assert "| FT |" in label_loss and "| FT |" not in distance
+    assert "| KD |" in distance
+
+
+def test_cells_whose_teacher_has_not_learned_are_not_pooled(tmp_path):
+    """A teacher of 88 is above a constant answer of 50.9, and not above one of 83.5."""
+    lines = synthetic.study(("SST-2", "RTE"), (0.1,), (1, 2, 3), ("FT", "KD"))
+    for line in lines:
+        score = 50.9 if line["task"] == "SST-2" else 83.5
+        line["constant"] = {"valid": {"accuracy": score}}
+    text, _ = report_of(tmp_path, lines)
+    cells = table_of(text, "### Difference to FT")
+    assert cells["all"]["KD"].lstrip("▲ ") == f"{cells['SST-2, 10%']['KD'].lstrip('▲ ')}, 1 cell"
+    assert "[" in cells["RTE, 10%"]["KD"]
+    left_out = section(text, "### Difference to FT").partition("leaves out")[2]
+    assert "RTE, 10% (88.0 and 83.5)" in left_out and "SST-2" not in left_out.partition("|")[0]
+    for line in lines:
+        line["constant"] = {"valid": {"accuracy": 83.0}}  # 5 points are enough
+    text, _ = report_of(tmp_path, lines)
+    assert "leaves out" not in text
+    assert table_of(text, "### Difference to FT")["all"]["KD"].endswith(", 2 cells")
+
+
+def test_f1_has_a_table_where_a_task_has_accuracy_too(tmp_path):
+    lines = synthetic.study(("R52", "MRPC", "SST-2"), (0.1,), (1, 2), ("FT", "KD"))
+    assert "### F1" not in report_of(tmp_path, lines)[0]
+    for line in lines:
+        if line["task"] != "SST-2":
+            line["metrics"]["valid"]["f1"] = 10.0 * line["seed"]
+    found = table_of(report_of(tmp_path, lines)[0], "### F1")
+    assert found == {arm: {"R52, 10%": "15.0 ± 7.1 (2)"} for arm in ("FT", "KD")}
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
+    cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]
+    assert re.fullmatch(r"[+-]\d\.\d no interval, [01]/1", cell)
+    assert re.fullmatch(r"\**\d\d\.\d \(1\)\**", table_of(text, "### Quality")["KD"]["SST-2, 10%"])
+    assert (out / "differences.png").exists()
+    assert not (out / "fractions.png").exists()
+
+
+def test_one_arm_has_nothing_to_compare_with(tmp_path):
+    line = synthetic.run("CoLA", 1, 1, "TMKD-only")
+    for key in ("curve", "teacher", "layers", "mixes_per_example"):
+        del line[key]
+    text, out = report_of(tmp_path, [line])
+    assert "Difference" not in text
+    assert list(table_of(text, "### Quality")) == ["TMKD-only"]
+    assert not list(out.glob("*.png"))
+
+
+def test_failures_alone_are_a_report(tmp_path):
+    text, out = report_of(tmp_path, [synthetic.failed("SST-2", 0.1, 1, "FT")])
+    assert "## Failures" in text
+    assert "## Student" not in text
+
+
+def test_students_have_figures_of_their_own(tmp_path):
+    lines = [
+        synthetic.run("SST-2", 0.1, 1, arm, student=student)
+        for arm in ("FT", "KD")
+        for student in ("3-layer", "4/6")
+    ]
+    text, out = report_of(tmp_path, lines, "--baselines", "FT")
+    assert "## Student 4/6\n" in text
+    for student in ("3-layer", "4_6"):
+        assert (out / f"differences-{student}.png").exists()
+
+
+def test_a_cell_of_two_settings_is_named(tmp_path):
+    """As where a study was changed and a part of its seeds done again."""
+    lines = [synthetic.run("SST-2", 0.1, seed, "KD") for seed in (1, 2)]
+    for line in lines:
+        seed = line["seed"]
+        seeds = f"--seed {seed} --train-fraction-seed {seed}"
+        line["command"] = f"fairseq-train OUT/data --lr 1 {seeds} --save-dir OUT/runs/KD/seed{seed}"
+    assert "other settings" not in report_of(tmp_path, lines)[0]
+    lines[1]["command"] = lines[1]["command"].replace("--lr 1", "--lr 2")
+    text, _ = report_of(tmp_path, lines)
+    assert "Seeds of SST-2/0.1/gold/3-layer/KD/recipe have other settings (--lr 1, --lr 2)" in text
+
+
+def test_an_ablation_is_also_beside_the_baseline(tmp_path):
+    lines = [
+        synthetic.run("SST-2", 0.1, seed, arm, variant=variant)
+        for seed in (1, 2, 3)
+        for arm in ("KD", "TMKD-only")
+        for variant in ("recipe", "init=encoder")
+    ]
+    text, _ = report_of(tmp_path, lines, "--baselines", "KD")
+    cell = table_of(text, "Difference to KD with the same `init`:")["TMKD-only"]["SST-2, 10%"]
+    values = {
+        arm: [
+            line["metrics"]["valid"]["accuracy"]
+            for line in lines
+            if (line["arm"], line["variant"]) == (arm, "init=encoder")
+        ]
+        for arm in ("KD", "TMKD-only")
+    }
+    assert cell.lstrip("▲▼ ").startswith(
+        f"{np.mean(values['TMKD-only']) - np.mean(values['KD']):+.1f} ["
+    )
+
+
+@pytest.mark.slow
+def test_without_the_extra_it_is_one_sentence(tmp_path):
+    words = ["report", synthetic.write(tmp_path / "r.jsonl", []), "--out", str(tmp_path / "out")]
+    script = f"import runpy, sys; sys.modules['seaborn'] = None; sys.argv = {words}\n"
+    script += "runpy.run_module('mixkd_plugin.tools.report', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = "this needs seaborn: pip install 'mixkd_plugin[report]'"
+    assert done.stderr.splitlines()[-1] == last
+
+
+def test_baselines_on_other_data():
+    assert sections.baseline_label("KD", ["FT", "KD", "KD, back-translated"]) == "KD"
+    assert sections.baseline_label("KD", ["FT", "KD, back-translated"]) == "KD, back-translated"
+    assert sections.baseline_label("SM", ["SM+TMKD"]) is None
