@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("unnamed")
     with pytest.MonkeyPatch.context() as patch:
         transformers = hf_models.import_transformers(patch)
-        case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(30, 40))
+        case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(10, 30))
         import_hf([str(case.teacher), "--out", str(root / "teacher")])
         transformers.AutoTokenizer.from_pretrained(case.teacher).save_pretrained(case.teacher)
         for name, folder in (("data", root / "teacher"), ("folder", case.teacher)):
