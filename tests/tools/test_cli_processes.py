@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import textwrap
+from functools import partial
 
 import forked
 import pytest
@@ -39,7 +40,8 @@ def test_an_error_is_all_that_is_printed(tmp_path, classification):
 def test_a_command_that_is_told_to_end(tmp_path, number, code):
     (tmp_path / "waiting.py").write_text(textwrap.dedent(WAITING))
     command = toy.command_of("waiting", [tmp_path / "held"])
-    process = subprocess.Popen(cwd=tmp_path, **command)
+    default = partial(signal.signal, number, signal.SIG_DFL)  # else it may be ignored, as by nohup
+    process = subprocess.Popen(cwd=tmp_path, preexec_fn=default, **command)
     for line in process.stdout:
         if line == "ready\n":
             break
