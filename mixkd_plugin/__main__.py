@@ -14,8 +14,8 @@ COMMANDS = {  # module of tools, and what it does
     "compare": ("compare", "quality, size and speed of checkpoints on one data folder"),
     "export": ("export", "a student to Hugging Face or ONNX"),
     "predict": ("predict", "labels and probabilities of any number of texts"),
-    "serving-report": ("serving_report", "costs of serving in each format"),
-    "study": ("study", "many runs: tasks x fractions x seeds x arms"),
+    "serving-report": ("serving_report", "size, latency and quality in each format of serving"),
+    "study": ("study", "methods compared on equal terms: tasks x fractions x arms x seeds"),
     "report": ("report", "a study's results as tables and figures"),
     "flags": ("flags", "the flags of `fairseq-train` with this plugin"),
 }
@@ -27,8 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mixkd",
         usage="mixkd COMMAND ...",
-        description="Mixup knowledge distillation of text encoders, with fairseq.",
-        epilog=f"commands:\n{listed}\n\nexample:\n  mixkd encode --help",
+        description="Make a small text classifier from a large one, by distillation and mixup.\n"
+        "Training is done by fairseq. Begin with `mixkd distil`.",
+        epilog=f"commands:\n{listed}\n\nexample:\n  mixkd distil --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")

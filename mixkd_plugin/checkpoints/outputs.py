@@ -89,7 +89,10 @@ def check_names(
 
 def put_in_order(weights: Dict[str, Tensor], head: str, order: Sequence[str], ours: Sequence[str]):
     """Change a head's outputs in place: from the ``order`` that they have to that of ``ours``."""
+    if list(order) == list(ours):
+        return
     rows = torch.tensor([list(order).index(name) for name in ours])
     for name in ("weight", "bias"):
-        values = weights[f"classification_heads.{head}.out_proj.{name}"]
-        values.copy_(values[rows])
+        values = weights.get(f"classification_heads.{head}.out_proj.{name}")
+        if values is not None:
+            values.copy_(values[rows])

@@ -70,8 +70,8 @@ class MixKDHFModel(MixupModel):
         parser.add_argument(
             "--hf-model",
             metavar="FOLDER",
-            help="folder of a Hugging Face encoder, from which the student has its configuration, "
-            "and begins: embeddings, some of the layers, and the head where shapes agree",
+            help="folder of a Hugging Face encoder: the student has its configuration, and begins "
+            "with its embeddings, some of its layers, and its head where shapes agree",
         )
         parser.add_argument(
             "--encoder-layers",

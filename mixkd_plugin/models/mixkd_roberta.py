@@ -117,9 +117,9 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--student-init-path",
             metavar="FILE",
-            help="checkpoint of the same width or wider, with as many layers or more, from which "
-            "the student begins: embeddings, some of the layers, and the classification head where "
-            "classes agree; of a wider one, the principal components of its hidden states",
+            help="checkpoint from which the student begins (of the same width or wider, with as "
+            "many layers or more): embeddings, some of the layers, and the classification head "
+            "where classes agree; of a wider one, the principal components of its hidden states",
         )
         parser.add_argument(
             "--student-init-layers",
@@ -131,8 +131,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
             "--padding-free",
             choices=PADDING_FREE,
             default="on",
-            help="on: student and teacher compute nothing for padding, and their last layer for "
-            "the first token alone (the same logits but for rounding); off: fairseq's own pass "
+            help="compute nothing for padding: on, also of the teacher, and in the last layer only "
+            "the first token (the same logits but for rounding), or off, fairseq's own pass "
             "(default: on)",
         )
         parser.add_argument(
@@ -146,9 +146,9 @@ class MixKDRobertaModel(roberta.RobertaModel):
             "--token-types",
             type=int,
             choices=TOKEN_TYPES,
-            help="1, or 2 where the second text of a pair has embeddings of a type of its own, as "
-            "in BERT (default: that of the checkpoint from which the student begins, else that of "
-            "--arch: 2 of mixkd_bert_*, 1 of others)",
+            help="types of tokens: 1, or 2 where the second text of a pair has embeddings of a "
+            "type of its own, as in BERT (default: that of the checkpoint from which the student "
+            "begins, else that of --arch: 2 of mixkd_bert_*, 1 of others)",
         )
 
     @classmethod

@@ -47,9 +47,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
 
     rendezvous_timeout: int = field(
         default=300,
-        metadata={
-            "help": "seconds, > 0, that the processes of a run wait for each other at the start"
-        },
+        metadata={"help": "seconds, > 0, that processes wait for each other at the start of a run"},
     )
     teacher_path: Optional[str] = field(
         default=None,
@@ -68,7 +66,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_labels: Optional[str] = field(
         default=None,
         metadata={
-            "help": "the data's classes in the order of the teacher's outputs, A,B,..., for a "
+            "help": "the data's classes in the order of the teacher's outputs: A,B,..., for a "
             "teacher whose classes have other names (default: they must be the data's)"
         },
     )
@@ -85,8 +83,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     teacher_read_by: ChoiceEnum(READERS) = field(
         default="run",
         metadata={
-            "help": "processes that read --teacher-path and send it to the others: one of the run, "
-            "or one of each host"
+            "help": "who reads --teacher-path and sends it to the other processes: one process of "
+            "the run, or one of each host"
         },
     )
     teacher_cache: Optional[str] = field(
@@ -108,8 +106,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     mixup_alpha: float = field(
         default=0.4,
         metadata={
-            "help": "alpha > 0 of Beta(alpha, alpha), from which the weight of each mix is drawn, "
-            "or the share of an example's tokens in it"
+            "help": "alpha > 0 of Beta(alpha, alpha), which gives the weight of each mix (splice, "
+            "span: the share of its tokens that come from the example)"
         },
     )
     mixup_ratio: int = field(
@@ -125,8 +123,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     mixup_period: int = field(
         default=0,
         metadata={
-            "help": "repeat the mixup plan every N epochs, so that teacher logits of mixes are "
-            "computed once (0: new mixes every epoch)"
+            "help": "repeat the mixup plan every N epochs: teacher logits of mixes are computed "
+            "once (0: new mixes every epoch)"
         },
     )
     mixup_seed: Optional[int] = field(
@@ -135,8 +133,8 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     train_fraction: float = field(
         default=1.0,
         metadata={
-            "help": "part of the training examples to use, in (0, 1]: a random subset with the "
-            "same proportions of classes; smaller subsets are inside larger ones"
+            "help": "share of the training examples to use, > 0 and <= 1: a random subset with "
+            "the same proportions of classes; smaller subsets are inside larger ones"
         },
     )
     train_fraction_seed: int = field(
@@ -153,7 +151,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
     batch_by_length: ChoiceEnum(["on", "off"]) = field(
         default="on",
         metadata={
-            "help": "on: batches of texts of similar length, drawn again each epoch (with "
-            "--no-shuffle the same in each); off: fairseq's random batches"
+            "help": "batches of texts of similar length: on, drawn again each epoch (with "
+            "--no-shuffle the same in each), or off, fairseq's random batches"
         },
     )

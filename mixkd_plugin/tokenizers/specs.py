@@ -6,7 +6,7 @@ from typing import Tuple
 from .library import SENTENCEPIECE_FILE
 
 TOKENIZERS = {
-    "hf": "hf:DIR (a Hugging Face folder, or what import_hf wrote)",
+    "hf": "hf:DIR (a Hugging Face folder, or what `mixkd import` wrote)",
     "wordpiece": "wordpiece:DIR (BERT: tokenizer.json or vocab.txt)",
     "gpt2": "gpt2:DIR (RoBERTa: encoder.json and vocab.bpe)",
     "sentencepiece": "sentencepiece:FILE or DIR (XLM-R: sentencepiece.bpe.model)",

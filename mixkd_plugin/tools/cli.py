@@ -82,14 +82,14 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, doc: str | None, example: str = "") -> CommandParser:
-    """A parser for `mixkd NAME`, described by the first line of its module's ``doc``.
+    """A parser for `mixkd NAME`, described by its module's ``doc``.
 
     Args:
         example: shown after the flags: the words after `mixkd NAME`
     """
     return CommandParser(
         prog=f"mixkd {name}",
-        description=(doc or "").split("\n")[0],
+        description=(doc or "").strip(),
         epilog=f"example:\n  mixkd {name} {example}" if example else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -157,7 +157,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-HEAD_HELP = "name of the classification head (default: that of its settings, or its only one)"
+HEAD_HELP = "name of the classification head (default: the checkpoint's own)"
 
 
 def add_user_dir(parser: argparse.ArgumentParser) -> None:

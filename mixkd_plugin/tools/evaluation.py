@@ -18,6 +18,7 @@ from .. import scores
 from ..checkpoints.checks import warn_not_found
 from ..checkpoints.outputs import put_in_order
 from ..fingerprints import class_names
+from ..names import join_names
 from .labels import match_labels
 from .output import atomic_write
 from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
@@ -148,7 +149,9 @@ def _put_in_order(name: str, one: Loaded, batches: Sequence[Batch], labels: str 
     except ValueError as error:
         raise ValueError(f"{one.path}: {error}") from error
     put_in_order(one.model.state_dict(), cfg.classification_head_name, order, classes)
-    logger.warning("%s: %s", name, "\n".join(notes))
+    how, *table = notes or [f"labels by their names: {', '.join(order)}"]
+    flag = f"--teacher-labels={join_names(order)}"
+    logger.warning("\n".join([f"{name}: {how} (fairseq-train: {flag})", *table]))
 
 
 def reports_of(loaded: Iterable[Loaded]) -> set[str]:

@@ -11,13 +11,20 @@ from .output import check_out
 def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add = parser.add_argument
     add("data", metavar="DATA_DIR", help="data folder of the task, with a labelled split")
-    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT", help="models and their names")
+    add("checkpoints", nargs="+", metavar="NAME=CHECKPOINT", help="models, with names for them")
     add("--teacher", metavar="NAME", help="name of the teacher (default: the first)")
     add("--teacher-data", metavar="DIR", help="the teacher's data (default: DATA_DIR)")
     add_out(parser, f"folder for {out}")
-    add("--split", default="valid", help="labelled split to score (default: %(default)s)")
-    add("--batch-size", type=positive, default=32, help="texts in a batch (default: %(default)s)")
-    add("--rounds", type=positive, default=5, help="timed rounds, >= 1 (default: %(default)s)")
+    add(
+        "--split",
+        default="valid",
+        metavar="NAME",
+        help="labelled split to score (default: %(default)s)",
+    )
+    add("--batch-size", type=positive, default=32, metavar="N",
+        help="texts in a batch (default: %(default)s)")  # fmt: skip
+    add("--rounds", type=positive, default=5, metavar="N",
+        help="timed rounds, >= 1 (default: %(default)s)")  # fmt: skip
     add("--labels", metavar="A,B,...", help="the data's labels in the order of the outputs, for "
         "checkpoints whose classes have other names (default: matched by names, or by their "
         "predictions)")  # fmt: skip

@@ -97,7 +97,9 @@ def test_the_command_ends_with_one_sentence(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["back_translation/back_translate.py", "sentencepiece/predict.py"])
+@pytest.mark.parametrize(
+    "name", ["back_translation/back_translate.py", "another_vocabulary/predict.py"]
+)
 def test_a_script_says_nothing_before_its_own_words(name):
     script = [sys.executable, str(toy.ROOT / "examples" / name)]
     done = subprocess.run(script, stderr=subprocess.PIPE, text=True)

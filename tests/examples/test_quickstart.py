@@ -112,7 +112,7 @@ def test_run_goes_through_and_resumes(tmp_path, venv, monkeypatch):
     code, text = quickstart(venv, out, *short)
     assert code == 0 and "done before" not in text, text
     report = json.loads((out / "student" / "report" / "report.json").read_text())
-    assert {run["recipe"] for run in report["runs"]} == {"mixkd", "kd", "ft"}
+    assert {run["recipe"] for run in report["runs"]} == {"kd", "splice", "ft"}
     assert "teacher, fairseq" in report["models"]
     assert (out / "student" / "report" / "report.md").read_text() in text
     commands = (out / "student" / "commands.sh").read_text().splitlines()

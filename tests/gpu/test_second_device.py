@@ -21,7 +21,7 @@ HAS_PADDING = [  # fairseq's own pass asks, in training and in validation
     ["_local_scalar_dense", "encode.encode"],
     ["_local_scalar_dense", "mixkd_roberta.forward"],
 ]
-CONFUSION = [["bincount", "metrics.confusion_counts"]]
+CONFUSION = [["bincount", "scores.confusion_counts"]]
 
 CASES = {  # flags, what is waited for, how much may differ
     "default": ([], PACKING, 1e-5),

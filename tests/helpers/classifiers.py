@@ -140,10 +140,10 @@ def make_multi_label_case(
 
 def make_equally_frequent(folder: Path, logits: torch.Tensor, transformers) -> torch.Tensor:
     """Change the bias of a classifier so that it gives each class as often, by so much."""
-    shift = torch.zeros(logits.size(1))
+    shift, spread = -logits.mean(0), logits.std(0).max()
     for _ in range(100):
         found = torch.nn.functional.one_hot((logits + shift).argmax(1), len(shift))
-        shift -= logits.std() * (found.double().mean(0) - 1 / len(shift)).float()
+        shift -= spread * (found.double().mean(0) - 1 / len(shift)).float()
     add_to_bias(folder, shift, transformers)
     return shift
 

@@ -104,3 +104,18 @@ def files_of(folder):
 
 def classes(data):
     return [line.split()[0] for line in (data / "label" / "dict.txt").read_text().splitlines()]
+
+
+def labelled(folder, labels, suffix):
+    """Every label as it is in JSON lines, as text in the others."""
+    rows = [("a b c", label) for label in labels]
+    if suffix != "jsonl":
+        rows = [(text, "" if label is None else label) for text, label in rows]
+    return write(folder / f"t.{suffix}", ["text", "label"], rows)
+
+
+def said_of(folder, labels, tokenizer, suffix="csv", *flags):
+    path = labelled(folder, labels, suffix)
+    said = refused(*flags_of(path, path, tokenizer, folder / "d"), *flags)
+    assert not (folder / "d").exists() and "\n" not in said
+    return said

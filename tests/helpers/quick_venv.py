@@ -18,7 +18,12 @@ from pathlib import Path
 
 from forked import end_as, spawn
 
-NAMES = ["python", "fairseq-train", "fairseq-generate", "fairseq-preprocess", "fairseq-validate"]
+MODULES = {  # of the commands beside python
+    **{f"fairseq-{name.replace('_', '-')}": f"fairseq_cli.{name}"
+       for name in ("train", "generate", "preprocess", "validate", "hydra_train")},
+    "mixkd": "mixkd_plugin",
+    "torchrun": "torch.distributed.run",
+}  # fmt: skip
 COMMAND = """#!{python} -IS
 import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -36,7 +41,7 @@ sys.exit(int(server.recv(99)))
 def served(folder: Path):
     """``folder`` while it is an environment."""
     (folder / "bin").mkdir()
-    for name in NAMES:
+    for name in ("python", *MODULES):
         file = folder / "bin" / name
         file.write_text(COMMAND.format(python=sys.executable, address=folder / "server"))
         file.chmod(0o755)
@@ -53,7 +58,7 @@ def _run(start: str, *words: str) -> None:
     """What ``start words`` does: a command of fairseq, or python with a module, text or file."""
     name = os.path.basename(start)
     if name != "python":
-        words = ("-m", name.replace("fairseq-", "fairseq_cli.").replace("-", "_"), *words)
+        words = ("-m", MODULES[name], *words)
     sys.executable = os.path.join(os.path.dirname(os.path.abspath(start)), "python")
     kind, *rest = words
     sys.argv = [kind, *rest] if kind not in ("-m", "-c") else rest
@@ -73,6 +78,8 @@ def _become(request: bytes, streams) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if os.path.islink("mixkd_plugin"):  # the same package: --user-dir mixkd_plugin
+        mixkd_plugin.__path__.append(os.path.abspath("mixkd_plugin"))
     end_as(lambda: _run(*arguments))
 
 

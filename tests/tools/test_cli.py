@@ -3,10 +3,8 @@
 import importlib
 import importlib.util
 import re
-import signal
 import subprocess
 import sys
-import textwrap
 from argparse import ArgumentParser, ArgumentTypeError
 
 import forked
@@ -264,63 +262,3 @@ def test_a_student_of_another_package_is_compared(tmp_path, classification, teac
     assert alone == 1 and len(refused.splitlines()) == 1 and "Traceback" not in refused, refused
     assert served == 0 and "| cnn, fairseq " in row, row
     assert exported == 1 and said.startswith("export: CHECKPOINT must be of a RoBERTa"), said
-
-
-# --- as processes of their own ---
-
-
-@pytest.mark.slow
-def test_usage():
-    commands = [(module, word) for module in TOOLS.values() for word in ("--help", "--unknown")]
-    ends = forked.run(*commands)
-    assert [code for code, _ in ends] == [0, 2] * len(TOOLS)
-    assert all(said.startswith("usage: mixkd ") for _, said in ends)
-
-
-@pytest.mark.slow
-def test_an_error_is_all_that_is_printed(tmp_path, classification):
-    arguments = ["none", "a=b", "--out", tmp_path / "out"]
-    ends = toy.run_together(
-        ("mixkd_plugin.tools.compare", *arguments), ("mixkd_plugin", "compare", *arguments),
-        check=False,
-    )  # fmt: skip
-    sentence = "compare: DATA_DIR none: none/input0/dict.txt does not exist\n"
-    assert ends == [(1, sentence), (1, sentence)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
-)
-def test_a_command_that_is_told_to_end(tmp_path, number, code):
-    (tmp_path / "waiting.py").write_text(textwrap.dedent(WAITING))
-    command = toy.command_of("waiting", [tmp_path / "held"])
-    process = subprocess.Popen(cwd=tmp_path, **command)
-    for line in process.stdout:
-        if line == "ready\n":
-            break
-    process.send_signal(number)
-    log = process.communicate(timeout=60)[0]
-    assert process.returncode == code, log
-    assert "Traceback" not in log and not (tmp_path / "held").exists()
-
-
-WAITING = """
-    import argparse, os, time
-    from mixkd_plugin.tools.cli import run_cli
-
-    def parser():
-        parser = argparse.ArgumentParser()
-        parser.add_argument("held")
-        return parser
-
-    def work(args):
-        open(args.held, "w").close()
-        try:
-            print("ready", flush=True)
-            time.sleep(60)
-        finally:
-            os.remove(args.held)
-
-    run_cli("waiting", parser, work)
-"""

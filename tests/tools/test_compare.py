@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from mixkd_plugin.fingerprints import write_digests
 from mixkd_plugin.tools.compare import main
 from mixkd_plugin.tools.compare.compare import compare
-from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches
+from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches, size_of
 
 
 def predictions(path, data, split="valid"):
@@ -71,6 +71,11 @@ def test_classification(tmp_path, classification, teacher, distilled):
     # of the weights in float32; the file holds the optimizer's state as well
     assert rows["S"]["megabytes"] == 4 * rows["S"]["parameters"] / 1e6
     assert rows["S"]["megabytes"] < (tmp_path / "s.pt").stat().st_size / 3e6
+    state = torch.load(student, map_location="cpu")
+    for name, weight in state["model"].items():
+        state["model"][name] = weight.clone()  # as --bf16 saves tied weights
+    torch.save(state, tmp_path / "untied.pt")
+    assert size_of(str(tmp_path / "untied.pt")) == size_of(str(student))
 
 
 def test_regression(tmp_path, regression, regression_teacher):

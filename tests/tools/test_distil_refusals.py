@@ -97,6 +97,14 @@ def test_a_folder_that_cannot_be_written(case, tmp_path):
     assert str(tmp_path) in refused(case, tmp_path / "out")
 
 
+def test_a_work_folder_that_cannot_be_written(case, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "distil.lock").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("work"))
+    message = refused(case, tmp_path)
+    assert "--out must be a writable folder" in message and f"{tmp_path / 'work'}" in message
+
+
 def test_what_the_teacher_cannot_do(case, out, tmp_path):
     """These need its import, which is done once."""
     assert "--layers must be at most 3" in refused(case, out, "--layers", 4)

@@ -5,30 +5,14 @@ import re
 import shlex
 
 import pytest
-from encode_files import classes, decoded, encode, flags_of, refused, write
-from tiny_tokenizers import write_tokenizer
+from encode_files import classes, decoded, encode, flags_of, labelled, refused, said_of, write
 
-from mixkd_plugin.tools.texts.likeness import MISSING, is_blank, likeness
-
-
-@pytest.fixture(scope="module")
-def wordpiece(tmp_path_factory):
-    return write_tokenizer("wordpiece", tmp_path_factory.mktemp("wordpiece"))
+from mixkd_plugin.tools.texts.likeness import MISSING
 
 
-def files(folder, labels, suffix):
-    """Every label as it is in JSON lines, as text in the others."""
-    rows = [("a b c", label) for label in labels]
-    if suffix != "jsonl":
-        rows = [(text, "" if label is None else label) for text, label in rows]
-    return write(folder / f"t.{suffix}", ["text", "label"], rows)
-
-
-def said_of(folder, labels, tokenizer, suffix="csv", *flags):
-    path = files(folder, labels, suffix)
-    said = refused(*flags_of(path, path, tokenizer, folder / "d"), *flags)
-    assert not (folder / "d").exists() and "\n" not in said
-    return said
+@pytest.fixture
+def wordpiece(tokenizers):
+    return tokenizers["wordpiece"]
 
 
 WORDS = [
@@ -76,7 +60,7 @@ def test_missing_values_of_json(tmp_path, wordpiece, label):
 def test_a_missing_word_is_no_label_with_unlabelled_and_a_class_with_labels(
     tmp_path, wordpiece, capsys
 ):
-    path = files(tmp_path, ["1", "none", "0", "none"], "csv")
+    path = labelled(tmp_path, ["1", "none", "0", "none"], "csv")
     valid = write(tmp_path / "v.csv", ["text", "label"], [("a", "1")])
     encode(*flags_of(path, valid, wordpiece, tmp_path / "d"), "--unlabelled")
     said = capsys.readouterr().out
@@ -113,7 +97,7 @@ MEANT = {  # that a first try refuses
 def test_classes_that_are_meant_are_named_as_the_error_says(tmp_path, wordpiece, case):
     labels = MEANT[case]
     cure = cure_of(said_of(tmp_path, labels, wordpiece))
-    path = files(tmp_path, labels, "csv")
+    path = labelled(tmp_path, labels, "csv")
     encode(*flags_of(path, path, wordpiece, tmp_path / "d"), *cure)
     names = ["_".join(label.split()) for label in labels]
     assert sorted(classes(tmp_path / "d")) == sorted(names)
@@ -129,7 +113,7 @@ def test_too_many_or_odd_classes_are_not_listed(tmp_path, wordpiece):
 
 
 def test_a_minus_beside_a_plus_is_a_class(tmp_path, wordpiece):
-    path = files(tmp_path, ["+", "-", "0"], "csv")
+    path = labelled(tmp_path, ["+", "-", "0"], "csv")
     encode(*flags_of(path, path, wordpiece, tmp_path / "d"))
     assert classes(tmp_path / "d") == ["+", "-", "0"]
 
@@ -138,7 +122,7 @@ def test_a_class_of_minus_one_is_told_unless_it_is_meant(tmp_path, wordpiece, ca
     for number, (labels, told) in enumerate(
         [(["0", "1", "2", "-1"], True), (["-1", "0", "1"], False), (["-2", "-1", "0", "1"], False)]
     ):
-        path = files(tmp_path, labels, "csv")
+        path = labelled(tmp_path, labels, "csv")
         flags = flags_of(path, path, wordpiece, tmp_path / f"d{number}")
         encode(*flags)
         assert ("WARNING: train: labels: -1 is a class" in capsys.readouterr().out) == told
@@ -168,107 +152,6 @@ def test_lines_without_a_label_can_be_left_out(tmp_path, wordpiece, regression, 
     assert "4 examples, 2 of them without a label" in said and "): 2 examples, 0 of" in said
 
 
-ALIKE = {
-    "integer and decimal": [1, 0, 1.0],
-    "text": ["1", "0", "1.0"],
-    "leading zero": ["1", "0", "01"],
-    "sign": ["1", "0", "+1"],
-    "power": ["10", "0", "1e1"],
-    "full width": ["1", "0", "１"],
-    "true and 1": [True, False, 1],
-    "True and true": ["True", "False", "true"],
-    "quoted": ["1", "0", '"1"'],
-    "Arabic digit": ["1", "0", "١"],
-    "thousands": ["1,000", "1", "1000"],
-    "full stop": ["good", "bad", "good."],
-    "apostrophe": ["don't", "do", "don’t"],
-    "dotted capital": ["iyi", "bad", "İyi"],
-    "case": ["Good", "bad", "good"],
-    "blank": ["very bad", "good", "very_bad"],
-    "no-break space": ["very bad", "good", "very\u00a0bad"],
-    "hyphen": ["not-entailed", "entailed", "not entailed"],
-    "dash": ["not-entailed", "entailed", "not–entailed"],
-    "composed": ["café", "bar", "cafe\u0301"],
-    "sharp s": ["strasse", "weg", "straße"],
-    "zero width": ["good", "bad", "go\u200bod"],
-    "joiner": ["good", "bad", "go\u200dod"],
-    "soft hyphen": ["good", "bad", "go\u00adod"],
-    "mark": ["good", "bad", "good\ufeff"],
-    "direction": ["good", "bad", "\u202agood\u202c"],
-    "Cyrillic": ["good", "bad", "gооd"],
-}
-
-
-@pytest.mark.parametrize("case", ALIKE)
-def test_labels_that_look_alike_are_refused(tmp_path, wordpiece, case):
-    said = said_of(tmp_path, ALIKE[case], wordpiece, "jsonl")
-    assert "line 3: label" in said and "--labels" in said
-    assert "of line 1" in said or "U+" in said
-    assert said.isascii() or case in ("composed", "sharp s"), "two that look alike look alike"
-
-
-def test_a_look_alike_of_validation_or_of_given_classes_is_named(tmp_path, wordpiece):
-    train = write(tmp_path / "t.csv", ["text", "label"], [("a", "0.0"), ("b", "1.0")])
-    valid = write(tmp_path / "v.csv", ["text", "label"], [("a", "1")])
-    said = refused(*flags_of(train, valid, wordpiece, tmp_path / "d"))
-    assert "v.csv, line 2: label must be one of 0.0, 1.0, got '1'; it looks like '1.0'" in said
-    said = said_of(tmp_path, ["good", "go\u200bod"], wordpiece, "csv", "--labels", "bad,good")
-    assert "line 3: label must be one of bad, good, got 'go\\u200bod'; it looks like 'good'" in said
-
-
-def test_classes_that_labels_names_are_not_compared(tmp_path, wordpiece):
-    path = files(tmp_path, ["Good", "good", "1", "1.0", "go\u200bod"], "csv")
-    flags = flags_of(path, path, wordpiece, tmp_path / "d")
-    encode(*flags, "--labels", "1,1.0,good,Good,go\u200bod")
-    assert [c for _, c in decoded(tmp_path / "d")] == [3, 2, 0, 1, 4]
-    said = refused(*flags[:-1], tmp_path / "e", "--labels", "very bad,very_bad,Good")
-    assert "--labels: classes must differ, got 'very bad' and 'very_bad'" in said
-
-
-@pytest.mark.parametrize("label", ["go\u200bod", "\u00ad", "g\x00d", "\u202dgood", "good\u200d"])
-def test_what_cannot_be_seen_is_refused_alone_too(tmp_path, wordpiece, label):
-    labels = ["bad", label if not is_blank(label) else f"good{label}"]
-    said = said_of(tmp_path, labels, wordpiece, "jsonl")
-    assert "line 2: label" in said and f"U+{ord(label.strip('god')[0]):04X}" in said
-
-
-def test_joiners_that_scripts_and_emoji_need_are_allowed(tmp_path, wordpiece):
-    labels = ["❤\ufe0f", "👩\u200d🔬", "بی\u200cطرف"]
-    path = files(tmp_path, labels, "jsonl")
-    encode(*flags_of(path, path, wordpiece, tmp_path / "d"))
-    assert sorted(classes(tmp_path / "d")) == sorted(labels)
-
-
-def test_numbers_are_in_their_order(tmp_path, wordpiece):
-    path = files(tmp_path, ["10.0", "9.0", "-1.5", "1e3"], "csv")
-    encode(*flags_of(path, path, wordpiece, tmp_path / "d"))
-    assert classes(tmp_path / "d") == ["-1.5", "9.0", "10.0", "1e3"]
-
-
-def test_likeness_is_no_more_than_it_should_be():
-    apart = [
-        "1",
-        "-1",
-        "10",
-        "0.1",
-        "yes",
-        "no",
-        "+",
-        "-",
-        "B",
-        "B-",
-        "B+",
-        "a b",
-        "ab",
-        "1e999999999",
-        "1-2",
-        "12",
-        "neg",
-        "",
-    ]
-    assert len({likeness(label) for label in apart}) == len(apart)
-
-
 BAD_SCORES = ["inf", "-Infinity", "1e39", "1_000", "１", "0x10", "1,5", "true", "1 2", "--1", "e5"]
 
 
@@ -282,7 +165,7 @@ def test_scores_are_plain_finite_numbers(tmp_path, wordpiece, score):
 def test_missing_scores(tmp_path, wordpiece, score):
     labels = ["1", "0.5", score]
     assert "line 3: label must" in said_of(tmp_path, labels, wordpiece, "jsonl", "--regression")
-    path = files(tmp_path, labels, "jsonl")
+    path = labelled(tmp_path, labels, "jsonl")
     valid = write(tmp_path / "v.csv", ["text", "label"], [("a", "1")])
     flags = flags_of(path, valid, wordpiece, tmp_path / "d")
     encode(*flags, "--regression", "--unlabelled")

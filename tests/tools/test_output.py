@@ -1,5 +1,6 @@
 """Work folders: gone at the end, however it comes; those of killed processes at the next start."""
 
+import errno
 import os
 import signal
 import socket
@@ -7,7 +8,14 @@ import socket
 import pytest
 
 from mixkd_plugin.tools.cli import _end_on_signals
-from mixkd_plugin.tools.output import atomic_output_dir, work_folder
+from mixkd_plugin.tools.output import (
+    atomic_file,
+    atomic_output_dir,
+    atomic_write,
+    is_full,
+    why_full,
+    work_folder,
+)
 
 
 def left_by_a_killed_process(parent):
@@ -51,6 +59,26 @@ def test_folders_of_others_stay(tmp_path):
     with work_folder(str(tmp_path), ".work-"):
         pass
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_is_written_completely_or_not_at_all(tmp_path):
+    file = tmp_path / "a"
+    atomic_write(file, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(file) as unfinished:
+        unfinished.write_text("half")
+        raise KeyboardInterrupt
+    assert file.read_text() == "old" and [*tmp_path.iterdir()] == [file]
+
+
+def test_a_full_disk_is_known_by_the_errors_of_the_libraries():
+    """With the system's words, also where torch has hidden them."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    hidden = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+    chained = RuntimeError("PytorchStreamWriter failed writing file")
+    chained.__context__ = OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    for error, number in ((full, errno.ENOSPC), (hidden, errno.ENOSPC), (chained, errno.EFBIG)):
+        assert is_full(error) and os.strerror(number) in why_full(error)
+    assert not is_full(OSError(errno.EACCES, "x")) and not is_full(RuntimeError("x"))
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 from small_study import STUDY
 
-from mixkd_plugin.tools.study import main, plan
+from mixkd_plugin.tools.study import build_parser, main, plan
+from mixkd_plugin.tools.study.command import file_of
 from mixkd_plugin.tools.study.study import devices_of, read_study
 from mixkd_plugin.tools.study.tasks import check_tasks, source_flags
 
@@ -239,27 +239,28 @@ def test_a_task_that_cannot_be_read_is_refused_before_any_work(tmp_path, task):
 def documented():
     """Words of every study command in README and configurations, and of lone overrides there."""
     texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
-    commands = [m for text in texts for m in re.findall(r"# +(python -m .*tools\.study .*)", text)]
+    commands = [m for text in texts for m in re.findall(r"# +(mixkd study .*)", text)]
     lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
-    readme = (STUDY.parent / "README.md").read_text(encoding="utf-8")
-    lone += re.findall(r"`(['\"]?\+?[\w.-]+=[^`]+)`", readme)
+    guides = [STUDY.parent, STUDY.parents[1] / "compare_methods"]
+    readme = "".join((guide / "README.md").read_text(encoding="utf-8") for guide in guides)
+    lone += re.findall(r"`(?!KEY)(['\"]?\+?[\w.-]+=[^`]+)`", readme)
     variables = {}
     for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             for name, value in variables.items():
                 line = line.replace(f"${name}", value)
-            if "tools.study " in line:
+            if line.startswith("mixkd study "):
                 commands.append(line)
             variables.update(re.findall(r'^(\w+)="(.*)"$', line))
-    plain = "python -m mixkd_plugin.tools.study examples/glue/study.yaml glue.gold=GLUE out=OUT"
-    commands += [f"{plain} {override}" for override in lone]
-    return [pytest.param(shlex.split(c)[3:], id=c.partition("tools.")[2][:80]) for c in commands]
+    commands += [f"mixkd study study --glue GLUE --out OUT {override}" for override in lone]
+    return [pytest.param(shlex.split(c)[2:], id=c[12:90]) for c in commands]
 
 
 @pytest.mark.parametrize("words", documented())
 def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, words):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     words = [re.sub("GLUE|DATA|DIR", str(tmp_path), w) for w in words]
-    path = STUDY.parent / Path(words[0]).name
-    config = read_study(str(path), words[1:])
+    args = build_parser().parse_args(words)
+    given = {"glue.gold": args.glue, "out": args.out}
+    config = read_study(file_of(args.study), [*args.overrides, *args.set], given)
     assert plan.all_runs(config) and devices_of(config)

@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("unnamed")
     with pytest.MonkeyPatch.context() as patch:
         transformers = hf_models.import_transformers(patch)
-        case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(30, 40))
+        case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(10, 30))
         import_hf([str(case.teacher), "--out", str(root / "teacher")])
         transformers.AutoTokenizer.from_pretrained(case.teacher).save_pretrained(case.teacher)
         for name, folder in (("data", root / "teacher"), ("folder", case.teacher)):
@@ -96,10 +96,20 @@ def test_compare_finds_and_shows_the_order(tmp_path, made, taught, transformers,
     compare([str(word) for word in words])
     rows = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
     assert rows["teacher"]["accuracy"] == pytest.approx(made.accuracy, abs=1e-9)
-    assert "0 is pos" in caplog.text and "1 is neg" in caplog.text
+    for shown in ("0 is pos", "1 is neg", "--teacher-labels=pos,neg"):
+        assert shown in caplog.text
     compare([str(word) for word in words] + ["--force", "--labels", "neg,pos"])
     rows = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
     assert rows["teacher"]["accuracy"] == pytest.approx(100 - made.accuracy, abs=1e-9)
+
+
+def test_compare_takes_names_in_another_order(tmp_path, made, transformers, caplog):
+    import_hf([str(made.case.teacher), "--out", str(tmp_path / "t"), "--labels=pos,neg"])
+    words = [made.data, f"t={tmp_path / 't' / 'model.pt'}", "--out", tmp_path / "out"]
+    compare([str(word) for word in words] + ["--rounds", "1"])
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
+    assert rows["t"]["accuracy"] == pytest.approx(made.accuracy, abs=1e-9)
+    assert "pos, neg" in caplog.text
 
 
 def test_compare_stops_where_the_order_is_not_clear(tmp_path, made, transformers):

@@ -6,6 +6,6 @@ registers ours.
 
 import mixkd_plugin  # noqa: F401
 
-from . import balance, distance, encoder, pairing, student
+from . import balance, distance, encoder, kind, pairing, student
 
-__all__ = ["balance", "distance", "encoder", "pairing", "student"]
+__all__ = ["balance", "distance", "encoder", "kind", "pairing", "student"]

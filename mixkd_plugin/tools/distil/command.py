@@ -1,4 +1,9 @@
-"""Distil a text classifier into a student of fewer layers: from a table of texts to a model."""
+"""Distil a text classifier into a student of fewer layers: from a table of texts to a model.
+
+The teacher is scored, and the plan with the expected minutes is printed, before training begins.
+--out gets the student as a Hugging Face folder, a report, and all commands that were run. The same
+command continues an interrupted distillation.
+"""
 
 import argparse
 
@@ -36,12 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--regression", action="store_true", default=None,
         help="labels are numbers (default: if some have a fraction, or the teacher has "
         "one output)")  # fmt: skip
-    add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, for "
-        "the teacher to answer: a table, or a text on each line; repeatable")  # fmt: skip
+    add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, on "
+        "which the teacher predicts: a table, or a text on each line; may be repeated")  # fmt: skip
 
     add = parser.add_argument_group("student").add_argument
-    add("--layers", type=positive, metavar="N", help="of the student, >= 1 (default: half)")
-    add("--width", type=positive, metavar="N", help="of the student, a multiple of the size of the "
+    add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")
+    add("--width", type=positive, metavar="N", help="its width, a multiple of the size of the "
         "teacher's heads (default: the teacher's)")  # fmt: skip
     add("--init-layers", metavar="SPEC", help="the teacher's layers to begin with: spaced, first, "
         "or positions such as 0,2,4 (default: spaced)")  # fmt: skip
@@ -56,7 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
         f"kept; {AUTO}: {','.join(BOTH)} (default)")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
-    add("--updates", type=positive, metavar="N", help="of each run (default: by the data's size)")
+    add(
+        "--updates",
+        type=positive,
+        metavar="N",
+        help="updates of each run (default: by the data's size)",
+    )
     add(
         "--minutes",
         type=float,
@@ -75,8 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("result").add_argument
     add_out(parser, "folder for the student, its report and work, of this distillation")
-    add("--onnx", action="store_true", default=None, help="write OUT/onnx, too")
-    add("--int8", action="store_true", default=None, help="write OUT/onnx, with weights in int8")
+    add("--onnx", action="store_true", default=None, help="also write OUT/onnx")
+    add(
+        "--int8",
+        action="store_true",
+        default=None,
+        help="the same, with weights in int8",
+    )
     add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
         "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
     add("--dry-run", action="store_true", help="stop after the plan")

@@ -159,7 +159,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def check_out(out: Path, force: bool) -> None:
     """Raise ValueError for a folder that cannot be written, or has files of others."""
-    check_folder(str(out))
+    check_folder(str(out / LOCK.parent))
     others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
     if others and not force:
         raise ValueError(

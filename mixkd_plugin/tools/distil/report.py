@@ -144,8 +144,9 @@ class Report(NamedTuple):
 
     @property
     def shape(self) -> str:
-        narrower = self.plan.width < self.teacher.sizes.width
-        return f"{self.plan.layers} layers" + (f" of width {self.plan.width}") * narrower
+        layers, width = self.plan.layers, self.plan.width
+        narrower = f" of width {width}" if width < self.teacher.sizes.width else ""
+        return f"{layers} layer{'s' if layers > 1 else ''}{narrower}"
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,4 +1,16 @@
-"""Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does."""
+"""Turn labelled texts into a data folder for sentence prediction, as `fairseq-preprocess` does.
+
+A problem in a file stops the command with the file and line, and nothing is written. The folder
+gets train_flags.txt: the flags of `fairseq-train` that the data need. It remembers its tokenizer
+and longest example for `mixkd export` and `mixkd predict`.
+
+Files are in UTF-8. Classes are those of the training file, sorted; --labels names them in another
+order. A name with a comma needs quotation marks: --labels '"Yes, sure",No'. Blanks become _.
+Labels that look alike (1 and 1.0, Good and good) are errors unless --labels names them. An empty
+field, NaN, null, None and NA are missing labels; with --multi-label an empty field means that the
+text has none of the classes. Of a pair that is too long, the longer text is cut first. A special
+symbol that a text spells, such as [SEP], is read as the model's own.
+"""
 
 import argparse
 
@@ -27,10 +39,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser("encode", __doc__, EXAMPLE)
     add = parser.add_argument_group("GLUE's files").add_argument
     add("--glue", metavar="DIR", help="folder with train.tsv and dev.tsv of the task")
-    add("--task", metavar="NAME", help=", ".join(TASKS))
+    add("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
     add = parser.add_argument_group("or files of your own").add_argument
-    add("--train", action=_Once, metavar="FILE", help=f"training examples; by suffix {ALLOWED}")
-    add("--valid", action=_Once, metavar="FILE[,FILE...]", help="splits valid, valid1, ...")
+    add("--train", action=_Once, metavar="FILE", help=f"training examples ({ALLOWED})")
+    add(
+        "--valid",
+        action=_Once,
+        metavar="FILE[,FILE...]",
+        help="files of the splits valid, valid1, ...",
+    )
     add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
     add(
         "--label",

@@ -16,8 +16,6 @@ Labels are numbered in the order of glue.py or --labels, by default sorted, neve
 frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
 index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
 <s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
-A missing label, and two labels that look alike, are errors that name the line. With --multi-label
-an empty field is a text with none of the classes.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Export a trained student for serving without fairseq and this plugin."""
+"""Export a trained student for serving without fairseq and this plugin.
+
+The result is compared with fairseq on texts of the data, and not written if it differs.
+"""
 
 import argparse
 import math
@@ -23,9 +26,9 @@ EXAMPLE = "student/checkpoint_last.pt --to onnx-int8 --out served"
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser("export", __doc__, EXAMPLE)
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="trained on sentence prediction")
+    add("checkpoint", metavar="CHECKPOINT", help="a student, such as student/checkpoint_last.pt")
     add_out(parser, "folder to write", word=True)
-    add("--to", required=True, choices=FORMATS, help="format")
+    add("--to", required=True, choices=FORMATS, help="format of the result")
     add(
         "--tokenizer",
         metavar="KIND:PATH",

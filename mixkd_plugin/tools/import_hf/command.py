@@ -1,4 +1,7 @@
-"""Import an encoder or classifier of Hugging Face as a fairseq checkpoint, with its tokenizer."""
+"""Import an encoder or classifier of Hugging Face as a fairseq checkpoint, with its tokenizer.
+
+The result is compared with transformers before it is written.
+"""
 
 import argparse
 import os
@@ -31,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--one-token-type",
         action="store_true",
-        help="of two token types keep the first, for both texts of a pair: other logits of pairs",
+        help="keep the first of two token types for both texts of a pair: its logits change",
     )
     return parser
 

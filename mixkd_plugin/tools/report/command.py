@@ -1,4 +1,7 @@
-"""Turn the results of a study into tables and figures."""
+"""Turn the results of a study into tables and figures.
+
+Differences between arms are taken by seed, and shown with their 95% intervals.
+"""
 
 import argparse
 import os

@@ -1,4 +1,8 @@
-"""Run a study by `fairseq-train`: tasks x fractions x students x arms x data x variants x seeds."""
+"""Compare methods (arms) on equal terms: a `fairseq-train` for each task, fraction, arm and seed.
+
+Each finished run is a line of OUT/results.jsonl, for `mixkd report`. The same command resumes a
+stopped study. Several machines may share OUT. The keys of a study are in examples/glue/README.md.
+"""
 
 import argparse
 import sys
