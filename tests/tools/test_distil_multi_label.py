@@ -26,7 +26,7 @@ def trained(monkeypatch):
     return distilled.train_here(monkeypatch)
 
 
-@pytest.mark.parametrize("form, kind", zip(GIVEN, ("bert", "electra", "bert")))
+@pytest.mark.parametrize("form, kind", [*zip(GIVEN, ("bert", "electra", "bert"))])
 def test_labels_in_each_form(tmp_path, monkeypatch, trained, form, kind):
     """The scores are those of transformers and scikit-learn; the student is served."""
     transformers = hf_models.import_transformers(monkeypatch)
