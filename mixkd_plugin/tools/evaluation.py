@@ -19,9 +19,10 @@ from ..checkpoints.checks import warn_not_found
 from ..checkpoints.outputs import put_in_order
 from ..fingerprints import class_names
 from ..names import join_names
+from .batches import batches_of_all, in_order, targets_of
 from .labels import match_labels
 from .output import atomic_write
-from .scoring import Batch, Loaded, batches_of_all, in_order, load_all, targets_of
+from .scoring import Batch, Loaded, load_all
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
-"""Several trained checkpoints, and the batches of a split that they read."""
+"""Trained checkpoints, loaded with a task on a data folder."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +16,11 @@ from ..checkpoints.checks import (
     layout_settings,
 )
 from ..checkpoints.configured import read_configured, sentence_task
-from ..checkpoints.hf_weights import folder_of, read_weights
+from ..checkpoints.hf_weights import folder_of
 from ..checkpoints.outputs import check_names, heads_of, names_of
-from ..checkpoints.safe_load import read_checkpoint
 from ..checkpoints.settings import boolean, integer, shown_names, text
-from ..data.labels import check_separators, check_texts
-from ..fingerprints import class_names, read_digests
+from ..data.labels import check_separators
+from ..fingerprints import class_names
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
@@ -222,100 +220,3 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
                 raise ValueError(
                     f"{name} was trained with {flag} {theirs}, {first_name} with {ours}"
                 )
-
-
-def batches_of_all(
-    loaded: Mapping[str, Loaded], split: str, batch_size: int
-) -> dict[str, list[Batch]]:
-    """Each model's batches of the split: one list for models with equal inputs.
-
-    Raises:
-        ValueError: if the folders do not have the same examples.
-    """
-    readers = {}
-    for one in loaded.values():
-        readers.setdefault(one.reads, one)
-    batches = {of: make_batches(one.task, split, batch_size) for of, one in readers.items()}
-    for name, one in loaded.items():
-        widths = [batch["net_input"]["src_tokens"].size(1) for batch in batches[one.reads]]
-        longest = max(widths, default=0)
-        allowed = one.model.max_positions()
-        if longest > allowed:
-            raise ValueError(
-                f"--split {split} must have texts of at most {allowed} tokens for {name}, got one "
-                f"of {longest}: encode it with --max-tokens {allowed}"
-            )
-    first, *others = readers
-    for other in others:
-        targets = [targets_of(batches[of]) for of in (first, other)]
-        _check_same_examples(readers[first], readers[other], split, *targets)
-    return {name: batches[one.reads] for name, one in loaded.items()}
-
-
-def _check_same_examples(
-    first: Loaded, other: Loaded, split: str, ours: Tensor, theirs: Tensor
-) -> None:
-    digests = [read_digests(one.data).get(split) for one in (first, other)]
-    ours, theirs, what = ours.double(), theirs.double(), None
-    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, equal_nan=True):
-        what = "number or labels"
-    elif not first.task.cfg.regression_target and (
-        class_names(first.task.label_dictionary) != class_names(other.task.label_dictionary)
-    ):
-        what = "names of the classes"
-    elif None not in digests and digests[0] != digests[1]:
-        what = "texts"
-    if what is not None:
-        raise ValueError(
-            f"--teacher-data must have the examples of {first.data}, got other {what} in split "
-            f"{split!r} of {other.data}"
-        )
-
-
-def in_order(values: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
-    """Values of the sequences of batches, sorted as in the data folder."""
-    return torch.cat(list(values))[torch.cat([batch["id"] for batch in batches]).argsort()]
-
-
-def targets_of(batches: Sequence[Batch]) -> Tensor:
-    return in_order([batch["target"] for batch in batches], batches)
-
-
-def make_batches(task, split: str, batch_size: int) -> list[Batch]:
-    """Every example of the split, in batches of similar length."""
-    if not Path(task.cfg.data, "input0", f"{split}.idx").exists():
-        raise ValueError(f"--split must be in {task.cfg.data}, got {split}")
-    check_texts(task.cfg.data, split, task.source_dictionary, combine=False)
-    task.load_dataset(split)
-    dataset = task.dataset(split)
-    order = sorted(range(len(dataset)), key=dataset.size)
-    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [dataset.collater([dataset[i] for i in part]) for part in parts]
-
-
-def count_layers(names: Iterable[str]) -> int:
-    """Number of layers, from the names of a model's parameters."""
-    found = (re.search(r"\.(?:layers?|albert_layer_groups)\.(\d+)\.", name) for name in names)
-    return len({match[1] for match in found if match})
-
-
-def size_of(checkpoint: str) -> dict[str, int]:
-    """Layers, parameters and bytes of a student or teacher that serving needs.
-
-    The optimizer's state of a checkpoint is not counted.
-    """
-    folder = folder_of(checkpoint)
-    tensors = read_checkpoint(checkpoint)["model"] if folder is None else read_weights(folder)
-    names = [name for name in tensors if not name.endswith(".version")]
-    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}  # some are tied
-    words, head = (
-        next((tensors[name] for name in names if name.endswith(end)), None)
-        for end in ("embed_tokens.weight", "lm_head.weight")
-    )
-    if words is not None and head is not None and torch.equal(words, head):  # saved by --bf16
-        distinct[words.data_ptr()] = distinct.pop(head.data_ptr())
-    return {
-        "layers": count_layers(names),
-        "parameters": sum(t.numel() for t in distinct.values()),
-        "bytes": sum(t.numel() * t.element_size() for t in distinct.values()),
-    }

@@ -11,9 +11,11 @@ from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from mixkd_plugin.fingerprints import write_digests
+from mixkd_plugin.tools.batches import batches_of_all, make_batches
 from mixkd_plugin.tools.compare import main
 from mixkd_plugin.tools.compare.compare import compare
-from mixkd_plugin.tools.scoring import batches_of_all, load, load_all, make_batches, size_of
+from mixkd_plugin.tools.scoring import load, load_all
+from mixkd_plugin.tools.sizes import size_of
 
 
 def predictions(path, data, split="valid"):

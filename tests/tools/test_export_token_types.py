@@ -8,6 +8,7 @@ import torch
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools import serving_report as report
+from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.export import export, open_export
@@ -98,6 +99,6 @@ def test_int8_and_what_compares_exports(tmp_path, imported):
         ("onnx", tmp_path / "exports" / "teacher" / "onnx", 1e-5), ("onnx-int8", int8, 9.0)
     ):  # fmt: skip
         served = open_export(str(folder), form, loaded, imported.tokenizer)
-        for batch in scoring.make_batches(loaded.task, "valid", 3):
+        for batch in make_batches(loaded.task, "valid", 3):
             difference = served(batch["net_input"]["src_tokens"]) - loaded.logits(batch)
             assert difference.abs().max() < bound

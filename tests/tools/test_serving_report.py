@@ -7,7 +7,8 @@ import pytest
 import torch
 from exported import Trained
 
-from mixkd_plugin.tools.scoring import load, make_batches
+from mixkd_plugin.tools.batches import make_batches
+from mixkd_plugin.tools.scoring import load
 from mixkd_plugin.tools.serving_report import main
 from mixkd_plugin.tools.serving_report import serving_report as report
 

@@ -17,6 +17,7 @@ from taught import of_data
 from toy import TEACHER
 
 from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.compare import compare
 from mixkd_plugin.tools.export import export
 
@@ -88,7 +89,7 @@ def test_a_published_one_is_compared_and_exported(tmp_path, classification, teac
         rows, _ = compare.compare(str(classification), given, "b", rounds=1, head=head)
         assert rows["b"]["agreement"] == 100
     loaded = [scoring.load(path, str(classification)) for path in paths.values()]
-    batch = scoring.make_batches(loaded[0].task, "valid", 8)[0]
+    batch = make_batches(loaded[0].task, "valid", 8)[0]
     torch.testing.assert_close(loaded[0].logits(batch), loaded[1].logits(batch))
     served = export.load(str(published), str(classification), "mnli")
     assert served.task.cfg.classification_head_name == "mnli"
@@ -137,7 +138,7 @@ def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, mod
     )
     path = str(tmp_path / "checkpoint_last.pt")
     loaded = scoring.load(path, str(classification))
-    batch = scoring.make_batches(loaded.task, "valid", 8)[0]
+    batch = make_batches(loaded.task, "valid", 8)[0]
     (expected,), _ = checkpoint_utils.load_model_ensemble([path])
     asked = dict(features_only=True, classification_head_name=HEAD)
     with torch.no_grad():

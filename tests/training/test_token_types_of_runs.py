@@ -11,6 +11,7 @@ import toy
 from same_end import assert_same_end
 
 from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.batches import in_order, make_batches
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
@@ -66,8 +67,8 @@ def trained(out):
 
 def test_the_imported_classifier_has_transformers_logits_on_data_of_pairs(folder):
     loaded = scoring.load(str(folder / "two" / "model.pt"), str(folder / "data"))
-    batches = scoring.make_batches(loaded.task, "valid", 5)
-    found = scoring.in_order([loaded.logits(batch) for batch in batches], batches)
+    batches = make_batches(loaded.task, "valid", 5)
+    found = in_order([loaded.logits(batch) for batch in batches], batches)
     assert (found - torch.load(folder / "logits.pt")).abs().max() < 1e-5
 
 

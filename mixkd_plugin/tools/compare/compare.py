@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..evaluation import QUALITY, Rows, evaluation
 from ..plots import pyplot
-from ..scoring import count_layers, size_of
+from ..sizes import count_layers, size_of
 
 MEASURES = {
     **QUALITY,

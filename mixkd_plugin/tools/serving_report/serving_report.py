@@ -27,7 +27,8 @@ from ..evaluation import (
 from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..plots import pyplot
-from ..scoring import Batch, Loaded, size_of
+from ..scoring import Batch, Loaded
+from ..sizes import size_of
 
 FAIRSEQ = "fairseq"
 SINGLE_TEXTS, WARM_TEXTS = 200, 10  # timed one by one, after the warm-up

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from ..locks import locked
 from ..output import atomic_write
 from ..results import GOLD, TEACHER, Run, check_record, headlines, parse_record
-from ..scoring import size_of
+from ..sizes import size_of
 from . import plan
 from .commands import (
     PLUGIN,

@@ -16,6 +16,7 @@ from mixkd_plugin.models.student_init import initialise_student
 from mixkd_plugin.teacher import ensemble
 from mixkd_plugin.tools import compare, scoring, serving_report
 from mixkd_plugin.tools import export as export_tool
+from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.export import export
 
 HEAD = "sentence_classification_head"
@@ -168,7 +169,7 @@ def test_settings_that_do_not_matter_are_not_read(tmp_path, classification, teac
         adaptive_input=True, quant_noise_scalar=0.5,
     )  # fmt: skip
     loaded = scoring.load(path, str(classification))
-    batch = scoring.make_batches(loaded.task, "valid", 8)[0]
+    batch = make_batches(loaded.task, "valid", 8)[0]
     expected = scoring.load(str(teacher), str(classification))
     assert torch.equal(loaded.logits(batch), expected.logits(batch))
 

@@ -16,6 +16,7 @@ from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
 
 from mixkd_plugin.tools import scoring
+from mixkd_plugin.tools.batches import make_batches
 
 HEAD = "sentence_classification_head"
 
@@ -104,7 +105,7 @@ def test_fairseqs_own_upgrade_makes_todays_names_of_them(teacher):
 
 def test_the_logits_are_the_same(classification, teacher, old):
     now, then = (scoring.load(str(path), str(classification)) for path in (teacher, old))
-    batch = scoring.make_batches(now.task, "valid", 8)[0]
+    batch = make_batches(now.task, "valid", 8)[0]
     assert torch.equal(now.logits(batch), then.logits(batch))
 
 
