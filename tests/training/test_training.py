@@ -37,7 +37,7 @@ def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
     first, last = (toy.last_values(line, "train") for line in (lines[0], lines[-1]))
     for term in ("kd_loss", "tmkd_loss"):
         assert last[term] < 0.5 * first[term]
-    assert last["agreement"] > 85
+    assert last["agreement"] > 80
 
 
 @pytest.mark.slow

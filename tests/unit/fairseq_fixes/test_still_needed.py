@@ -16,7 +16,7 @@ PACKAGE = FIXES.parent
 # how a probe ends that fails for the reason that its fix is for
 REASONS = {
     "data_utils_fast": "ImportError.*Cython|ValueError.*Cython",
-    "all_gather_any_size": "exceeds max_size|CUDA|cuda",
+    "all_gather_any_size": "exceeds max_size|CUDA|cuda|NVIDIA",
     "ddp_on_cpu": "ValueError.*device_ids",
     "safe_globals": r"UnpicklingError(.|\n)*argparse.Namespace",
     "epoch_position": "AssertionError|RuntimeError.*dataloader mismatch",
