@@ -9,6 +9,7 @@ from small_study import STUDY
 
 from mixkd_plugin.tools.study import build_parser, main, plan
 from mixkd_plugin.tools.study.command import file_of
+from mixkd_plugin.tools.study.commands import check_flags
 from mixkd_plugin.tools.study.study import devices_of, read_study
 from mixkd_plugin.tools.study.tasks import check_tasks, source_flags
 
@@ -186,6 +187,22 @@ def test_other_studies_of_the_folder_compose(tmp_path, capsys):
     for path in sorted(STUDY.parent.glob("*.yaml")):
         main([str(path), f"glue.gold={tmp_path}", "--list", f"out={tmp_path / 'out'}"])
         assert "/seed1" in capsys.readouterr().out
+
+
+def test_a_study_elsewhere_begins_with_one_of_the_folder(tmp_path):
+    own = tmp_path / "own study" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("defaults: [minilm, _self_]\nseeds: [7]\n")
+    given = {"glue.gold": str(tmp_path), "out": "o"}
+    theirs = read_study(str(STUDY.with_name("minilm.yaml")), [], given)
+    assert read_study(str(own), [], given) == {**theirs, "seeds": [7]}
+
+
+@pytest.mark.parametrize("key", ["distill-distance", "mixup-pairing", "mixup-kind"])
+def test_a_name_that_is_not_registered_is_refused_before_any_run(tmp_path, key):
+    config = study(tmp_path, f"+settings.arms.KD.{key}=misspelt", "arms=[KD]")
+    with pytest.raises(ValueError, match=f"--{key} must be one of .*, got misspelt"):
+        check_flags(config, list(plan.all_runs(config)))
 
 
 def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..cli import command_parser, extra, positive, run_cli
 
-STUDIES = Path(__file__).resolve().parents[3] / "examples" / "glue"  # of a checkout
 EXAMPLE = "minilm --glue GLUE --out study --jobs 2 --set 'tasks=[RTE]' --set seeds=[1]"
 
 
@@ -40,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def file_of(study: str) -> str:
     """The YAML file of a study's name."""
+    from .study import STUDIES
+
     known = STUDIES / f"{study}.yaml"
     if Path(study).is_file() or not known.is_file():
         return study  # read_study refuses what is no file

@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 from fairseq import options
 
+from ...data.mixup_kinds import MIXUP_KINDS
+from ...data.mixup_plan import PAIRINGS
+from ...losses import DISTANCES
 from ..cli import import_user_dir
 from ..results import Run
 from . import plan
@@ -89,6 +92,13 @@ def portable(command: list[str], names: Mapping[str, str]) -> str:
     return f"{start} {shlex.join(words)}"
 
 
+REGISTERED = {  # flags whose values a package may add
+    "distill_distance": DISTANCES,
+    "mixup_pairing": PAIRINGS,
+    "mixup_kind": MIXUP_KINDS,
+}
+
+
 def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
     """Parse the flags of every kind of run, and of the teachers, by fairseq's own parser.
 
@@ -110,10 +120,13 @@ def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stderr(printed):
-                options.parse_args_and_arch(
+                args = options.parse_args_and_arch(
                     options.get_training_parser(),
                     input_args=["DATA", *USUAL, "--num-classes", "2", *flags],
                 )
+            for key, registry in REGISTERED.items():
+                for name in str(getattr(args, key, "") or "").split(":"):
+                    _ = name and registry.find(name)
         except (SystemExit, ValueError) as error:
             last = (printed.getvalue().strip().splitlines() or [str(error)])[-1]
             message = last.partition("error: ")[2] or last

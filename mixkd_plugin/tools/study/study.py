@@ -33,6 +33,8 @@ from .jobs import Jobs
 from .speed import measure_speeds
 from .tasks import check_tasks
 
+STUDIES = Path(__file__).resolve().parents[3] / "examples" / "glue"  # of a checkout
+
 
 @dataclass
 class Study:
@@ -64,6 +66,8 @@ def read_study(
 ) -> dict[str, Any]:
     """The configuration at ``path``, composed by hydra; ``given``: values of keys, as they are.
 
+    Its ``defaults`` may name studies beside it and those of STUDIES.
+
     Raises:
         ValueError: if the file is missing or wrong, or a value is.
     """
@@ -72,7 +76,8 @@ def read_study(
         raise ValueError(f"STUDY must be a YAML file, got {path}")
     try:
         with initialize_config_dir(config_dir=str(file.parent), version_base="1.1"):
-            config = compose(file.stem, list(overrides))
+            ours = [f"hydra.searchpath=['file://{STUDIES}']"] if STUDIES.is_dir() else []
+            config = compose(file.stem, [*ours, *overrides])
         OmegaConf.set_struct(config, False)
         for key, value in given.items():
             OmegaConf.update(config, key, value)
