@@ -56,6 +56,11 @@ def initialise_student(model, path: str, spec: str) -> bool:
         ValueError: if the file cannot be read, or layers, width, heads, activation or
             vocabulary differ.
     """
+    if path.startswith("hf:"):
+        raise ValueError(
+            f"--student-init-path must be a checkpoint of fairseq, got {path}: make one by "
+            f"`mixkd import {path[3:]}` (hf:FOLDER is for --teacher-path)"
+        )
     try:
         checkpoint = read_configured(path)
     except ValueError as error:

@@ -51,6 +51,15 @@ def test_refusals(tmp_path, student, monkeypatch):
     refused(student, tmp_path, "needs transformers", to="hf")
 
 
+@pytest.mark.slow
+def test_a_torch_that_fixes_the_lengths_is_refused(tmp_path, student, monkeypatch):
+    """As the exporter of torch 2.6 does, without an error."""
+    pytest.importorskip("onnxscript")
+    ours = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, dynamic_shapes, **k: ours(*a, **k))
+    refused(student, tmp_path, "--to onnx needs a newer torch", to="onnx")
+
+
 def test_damaged_texts(tmp_path, student):
     data = shutil.copytree(student.data, tmp_path / "data")
     for name in ("valid.bin", "valid.idx"):

@@ -72,8 +72,7 @@ def write_onnx(served: Served, folder: str) -> None:
 
     from .model import FirstTokenModel, TypedFirstTokenModel
 
-    for name in ("onnx", "onnxscript"):
-        library(name)
+    onnx, _ = library("onnx"), library("onnxscript")
     config = served.model.config
     config.save_pretrained(folder)
     start, end, padding = config.bos_token_id, config.eos_token_id, config.pad_token_id
@@ -83,16 +82,23 @@ def write_onnx(served: Served, folder: str) -> None:
         wrapped = TypedFirstTokenModel(served)
         inputs = _inputs(config, ids, torch.tensor([[0, 0, 1], [0, 0, 0]]))
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    path = os.path.join(folder, "model.onnx")
     with quiet():
         torch.onnx.export(
             wrapped,
             tuple(inputs.values()),
-            os.path.join(folder, "model.onnx"),
+            path,
             input_names=list(inputs),
             output_names=["logits"],
             dynamic_shapes={name: sizes for name in inputs},
             dynamo=True,
             external_data=False,  # one file; protobuf ends at 2 GB
+        )
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape
+    if not all(size.dim_param for size in shape.dim):
+        raise ValueError(
+            f"--to onnx needs a newer torch, got {torch.__version__}, whose exporter allows only "
+            "texts of one length"
         )
 
 

@@ -100,6 +100,8 @@ def test_a_narrower_checkpoint_is_refused(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match="--student-init-path: nowhere.pt does not exist"):
         initialise_student(build(MixKDRobertaModel, 1), "nowhere.pt", "first")
+    with pytest.raises(ValueError, match="--student-init-path must be a checkpoint .*, got hf:A"):
+        initialise_student(build(MixKDRobertaModel, 1), "hf:A", "first")
 
 
 def test_a_head_of_another_activation_is_refused(tmp_path):
