@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from ..interop import library, quiet
 from ..names import join_names, split_names
+from ..tokenizers.hf_tokenizer import load_tokenizer
 from ..tokenizers.library import read_json_if_there
 from .texts.examples import Example, class_name
 from .texts.likeness import likeness
@@ -87,19 +88,30 @@ def match_labels(
     if len(classes) != outputs or (named and not numbered):
         raise ValueError(f"the data's classes must be the classifier's: {lists}; {SETTLE}")
     counts = confusion()
-    best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
-    clear = sorted(best) == [*range(outputs)] and (counts.max(axis=1) >= CLEAR * second).all()
-    same_numbers = numbered and not named
-    if same_numbers and (not clear or best == [*range(outputs)]):
+    found, same_numbers = order_by_counts(classes, counts), numbered and not named
+    if same_numbers and found in (None, [*classes]):
         return Matched(list(classes), [])
-    if same_numbers or not clear:
+    if same_numbers or found is None:
         raise ValueError(
             f"the labels cannot be matched: {lists}, and its predictions for the texts of "
             f"each class are {counts.tolist()}; {SETTLE}"
         )
-    order = [classes[best.index(i)] for i in range(outputs)]
     table = tabulate([[n, *row] for n, row in zip(classes, counts)], ["predicted", *theirs])
-    return Matched(order, [f"labels by the predictions: {_shown(theirs, order)}", table])
+    says = f"labels by the predictions on {counts.sum()} texts: {_shown(theirs, found)}"
+    return Matched(found, [says, table])
+
+
+def order_by_counts(classes: Sequence[str], counts: np.ndarray) -> list[str] | None:
+    """The class of each output that is predicted most for it, None where that is not clear.
+
+    Args:
+        counts: (classes, outputs), as of :func:`count_predictions`
+    """
+    best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
+    clear = sorted(best) == [*range(counts.shape[1])]
+    if not clear or (counts.max(axis=1) < CLEAR * second).any():
+        return None
+    return [classes[best.index(i)] for i in range(len(best))]
 
 
 def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:
@@ -124,7 +136,7 @@ def count_predictions(
     transformers = library("transformers")
     counts = np.zeros((len(classes), outputs), int)
     with quiet(), torch.no_grad():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
         longest = min(tokenizer.model_max_length, longest)
         for start in range(0, len(examples), 32):

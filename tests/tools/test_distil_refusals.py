@@ -1,5 +1,6 @@
 """What `distil` refuses, with the flag, its value and a cure, and what it leaves then: nothing."""
 
+import json
 import os
 import shutil
 
@@ -84,6 +85,33 @@ def test_no_onnx_and_no_width_of_what_transformers_computes(case, tmp_path):
     for flag in (["--int8"], ["--width", 12]):
         message = refused(case._replace(teacher=tmp_path / "hf"), tmp_path / "out", *flag)
         assert flag[0] in message and "electra" in message and not (tmp_path / "out").exists()
+
+
+def test_labels_that_the_predictions_contradict(case, tmp_path):
+    message = refused(case, tmp_path / "out", "--labels", "pos,neg")
+    assert "--labels" in message and "got pos,neg" in message and "say neg,pos" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_teacher_without_a_tokenizer(case, tmp_path, named):
+    folder = shutil.copytree(case.teacher, tmp_path / "hf")
+    for path in folder.iterdir():
+        if "token" in path.name or "vocab" in path.name:
+            path.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    names = config["id2label"] if named else {"0": "LABEL_0", "1": "LABEL_1"}
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    message = refused(case._replace(teacher=folder), tmp_path / "out")
+    assert f"--teacher {folder}" in message and "tokenizer.json" in message
+
+
+def test_an_encoder_is_no_teacher(case, tmp_path):
+    folder = shutil.copytree(case.teacher, tmp_path / "hf")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    message = refused(case._replace(teacher=folder), tmp_path / "out")
+    assert f"--teacher must be a classifier, got {folder}" in message and "--encoder" in message
 
 
 def test_a_folder_with_files_of_others(case, tmp_path):

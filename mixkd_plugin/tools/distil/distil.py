@@ -36,7 +36,7 @@ def distil(args: argparse.Namespace) -> int:
     source = find_teacher(args)
     regression = source.regression if source.outputs else None
     data = read_data(args, regression, source.multi_label)
-    matched = labels_of(source, data, args.labels)
+    matched = labels_of(source, data, args.labels, check=not args.allow_weak_teacher)
     with locked(out / LOCK, wait=False) as free:
         if not free:
             raise ValueError(f"--out must be free, got {args.out}, where another distillation runs")

@@ -12,13 +12,23 @@ from ...checkpoints.hf_weights import files_of
 from ...checkpoints.outputs import heads_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
+from ...names import join_names
 from ...tokenizers.library import read_json_if_there
 from ..cli import named
 from ..export.texts import spread
 from ..hf_config import FAMILIES, read_config
+from ..import_hf.head import HEADLESS
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
-from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
+from ..labels import (
+    ASKED,
+    Matched,
+    count_predictions,
+    is_unnamed,
+    match_labels,
+    order_by_counts,
+    read_outputs,
+)
 from .data import Data
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
@@ -75,6 +85,12 @@ def find_teacher(args: argparse.Namespace) -> Source:
             longest = layout_of(folder)["max_positions"]
         if args.encoder:
             return Source(folder, kind, 0, None, False, longest)
+        built = raw.get("architectures")
+        if built and str(built[0]).endswith(HEADLESS):
+            raise ValueError(
+                f"--teacher must be a classifier, got {given}, a {built[0]} without a head: give "
+                "it as --encoder, which is fine-tuned as the teacher"
+            )
         names, regression, several = read_outputs(folder)
         own, regression = None if is_unnamed(names) else names, regression and not several
         return Source(folder, kind, len(names), own, regression, longest, several)
@@ -104,8 +120,12 @@ _KINDS = {  # (regression, multi_label)
 }
 
 
-def labels_of(source: Source, data: Data, given: str | None) -> Matched:
+def labels_of(source: Source, data: Data, given: str | None, check: bool = True) -> Matched:
     """The data's label of each output.
+
+    Args:
+        given: the value of --labels
+        check: whether it is compared with the predictions of a Hugging Face classifier
 
     Raises:
         ValueError: where teacher and data do not fit each other.
@@ -132,4 +152,13 @@ def labels_of(source: Source, data: Data, given: str | None) -> Matched:
         )
 
     names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
-    return match_labels(data.classes, names, given, confusion)
+    with named("--teacher", source.path):
+        matched = match_labels(data.classes, names, given, confusion)
+        if given and check and source.kind != FAIRSEQ and len(data.classes) == source.outputs:
+            found = order_by_counts(data.classes, confusion())
+            if found not in (None, matched.order):
+                raise ValueError(
+                    f"--labels must be the order of the teacher's outputs, got {given}: its "
+                    f"predictions say {join_names(found)}; --allow-weak-teacher takes it as given"
+                )
+    return matched
