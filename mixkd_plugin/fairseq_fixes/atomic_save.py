@@ -64,7 +64,7 @@ def torch_persistent_save(
 
 
 def copy(original: Callable[..., bool], src_path: str, dst_path: str, overwrite: bool = False):
-    """`PathManager.copy`, which overwrites with a complete file or not at all."""
+    """`PathManager.copy`, which replaces a file atomically."""
     if not (_saving.get() and overwrite and PathManager.supports_rename(dst_path)):
         return original(src_path, dst_path, overwrite=overwrite)
     return _atomic_write(

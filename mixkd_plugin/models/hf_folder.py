@@ -88,10 +88,7 @@ def read_as_checkpoint(
     return {
         "cfg": {"model": network, "task": task, "criterion": {"_name": None}},
         "model": dict(found.model.state_dict()),
-        "fingerprint": {
-            **fingerprint(dictionary, None),
-            "labels": names,
-        },
+        "fingerprint": {**fingerprint(dictionary, None), "labels": names},
     }
 
 

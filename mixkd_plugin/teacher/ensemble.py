@@ -58,9 +58,7 @@ class TeacherRequirements(NamedTuple):
     num_classes: int
     longest: int  # tokens of the longest example
     multi_label: bool = False
-    order: Optional[List[str]] = (
-        None  # the data's classes in that of the outputs; None: as they are
-    )
+    order: Optional[List[str]] = None  # of the outputs; None: that of the data's classes
 
 
 class TeacherEnsemble:

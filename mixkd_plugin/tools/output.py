@@ -1,4 +1,4 @@
-"""Output that is written completely or not at all, without temporary files left behind."""
+"""Output that is written atomically, without temporary files left behind."""
 
 import contextlib
 import errno
@@ -172,6 +172,6 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
+    """Write a text file atomically."""
     with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

@@ -123,15 +123,16 @@ def load_state(
         task = sentence_task(cfg["task"], data, head, classes, any(sections), positions)
         check_vocabulary(path, state, task.source_dictionary)
         names = None if task.cfg.regression_target else class_names(task.label_dictionary)
-        if names is not None and other_names:
-            own = names_of(path, state, names)[1] or []
-        if names is not None and (own is None or len(own) not in (0, classes)):
-            check_names(path, state, names, CURE)
-        if names is not None and len(names) != classes:
-            raise ValueError(
-                f"its head {head!r} has {classes} outputs, the data has the {len(names)} classes "
-                f"{', '.join(names)}: give a folder with the classes that it was trained on"
-            )
+        if names is not None:
+            own = (names_of(path, state, names)[1] or []) if other_names else None
+            if own is None or len(own) not in (0, classes):
+                check_names(path, state, names, CURE)
+            if len(names) != classes:
+                raise ValueError(
+                    f"its head {head!r} has {classes} outputs, the data has the {len(names)} "
+                    f"classes {', '.join(names)}: give a folder with the classes that it was "
+                    "trained on"
+                )
         model = build(cfg["model"], weights, head, classes, task)
         if number_of_types(model) > 1:
             check_separators(data, task.source_dictionary)

@@ -23,15 +23,18 @@ def size_of(checkpoint: str) -> dict[str, int]:
     folder = folder_of(checkpoint)
     tensors = read_checkpoint(checkpoint)["model"] if folder is None else read_weights(folder)
     names = [name for name in tensors if not name.endswith(".version")]
-    distinct = {tensors[name].data_ptr(): tensors[name] for name in names}  # some are tied
-    words, head = (
-        next((tensors[name] for name in names if name.endswith(end)), None)
-        for end in ("embed_tokens.weight", "lm_head.weight")
-    )
-    if words is not None and head is not None and torch.equal(words, head):  # saved by --bf16
-        distinct[words.data_ptr()] = distinct.pop(head.data_ptr())
+    embeddings = [tensors[name] for name in names if name.endswith("embed_tokens.weight")]
+
+    def is_copy(name: str) -> bool:
+        """Of the embeddings: --bf16 saves tied weights twice."""
+        return name.endswith("lm_head.weight") and any(
+            torch.equal(tensors[name], one) for one in embeddings
+        )
+
+    kept = [name for name in names if not is_copy(name)]
+    distinct = {tensors[name].data_ptr(): tensors[name] for name in kept}.values()  # some are tied
     return {
         "layers": count_layers(names),
-        "parameters": sum(t.numel() for t in distinct.values()),
-        "bytes": sum(t.numel() * t.element_size() for t in distinct.values()),
+        "parameters": sum(t.numel() for t in distinct),
+        "bytes": sum(t.numel() * t.element_size() for t in distinct),
     }

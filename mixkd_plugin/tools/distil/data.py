@@ -92,18 +92,17 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             multi_label = multi_label or _are_several(args, columns)
             if multi_label and len(columns.labels) == 1:
                 columns = columns._replace(separator=args.label_separator or SEPARATOR)
+        if args.label_separator and not columns.separator:
+            raise ValueError(
+                "--label-separator must be given with --multi-label and one column of labels, got "
+                f"{args.label_separator}"
+            )
+        if multi_label and args.regression:
+            raise ValueError(
+                "--regression must be given with one column of numbers, got several labels in "
+                f"{join_names(columns.labels)}"
+            )
         table = read_table(train, columns)
-    if args.label_separator and not columns.separator:
-        raise ValueError(
-            "--label-separator must be given with --multi-label and one column of labels, got "
-            f"{args.label_separator}"
-        )
-    if multi_label and args.regression:
-        raise ValueError(
-            "--regression must be given with one column of numbers, got several labels in "
-            f"{join_names(columns.labels)}"
-        )
-    with named("--glue" if args.glue else "--train", train):
         if multi_label:
             names = find_classes(table, columns.separator) if columns.separator else columns.labels
             targets = Targets(

@@ -220,7 +220,7 @@ def table(header: list[str], rows: list[list]) -> str:
 
 
 def copy(file: Path, target: Path) -> None:
-    """Complete or not at all."""
+    """Atomically."""
     target.parent.mkdir(exist_ok=True)
     with atomic_file(target) as unfinished:
         shutil.copyfile(file, unfinished)

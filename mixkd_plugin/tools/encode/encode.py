@@ -55,7 +55,7 @@ def encode(
     trim: bool = False,
     force: bool = False,
 ) -> str:
-    """Write the data folder ``out``, complete or not at all; return its flags of `fairseq-train`.
+    """Write the data folder ``out`` atomically; return its flags of `fairseq-train`.
 
     Args:
         unlabelled: a missing label of the training file is an example without a label

@@ -64,7 +64,7 @@ def export(
     min_agreement: float | None = None,
     max_length: int | None = None,
 ) -> Parity:
-    """Write ``out`` after a comparison; complete or not at all.
+    """Write ``out`` atomically, after a comparison.
 
     Args:
         tokenizer_spec: KIND:PATH (default: the one that encoded the data)

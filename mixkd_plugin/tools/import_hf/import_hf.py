@@ -63,7 +63,7 @@ def import_encoder(
     encoder_only: bool = False,
     one_token_type: bool = False,
 ) -> Imported:
-    """Write OUT_DIR, complete or not at all.
+    """Write OUT_DIR atomically.
 
     Args:
         labels: names of the classes, in the order of the head's outputs (default: the source's,

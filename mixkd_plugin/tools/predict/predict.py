@@ -31,7 +31,7 @@ def predict(
     text: str | None = None,
     batch_size: int = 32,
 ) -> None:
-    """Write the predictions of a file's texts to the file ``out``, complete or not at all.
+    """Write the predictions of a file's texts to the file ``out``, atomically.
 
     Args:
         path: file of texts; - is standard input

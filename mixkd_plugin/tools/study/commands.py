@@ -125,8 +125,8 @@ def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
                     input_args=["DATA", *USUAL, "--num-classes", "2", *flags],
                 )
             for key, registry in REGISTERED.items():
-                for name in str(getattr(args, key, "") or "").split(":"):
-                    _ = name and registry.find(name)
+                for name in filter(None, str(getattr(args, key, None) or "").split(":")):
+                    registry.find(name)
         except (SystemExit, ValueError) as error:
             last = (printed.getvalue().strip().splitlines() or [str(error)])[-1]
             message = last.partition("error: ")[2] or last
