@@ -22,6 +22,14 @@ STEPS = (
 SPEEDS = {"p50", "p95", "sentences_per_second"}
 
 
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        transformers = hf_models.import_transformers(patch)
+        folder = tmp_path_factory.mktemp("killed") / "case"
+        return classifiers.make_case(folder, transformers, names=["neg", "pos"], sizes=(40, 24))
+
+
 def quality(out):
     """report.json without what is measured by a clock."""
     report = json.loads((out / "report" / "report.json").read_text())
@@ -33,11 +41,7 @@ def quality(out):
 
 
 @pytest.mark.slow
-def test_kills_at_every_step(tmp_path, monkeypatch):
-    transformers = hf_models.import_transformers(monkeypatch)
-    case = classifiers.make_case(
-        tmp_path / "case", transformers, names=["neg", "pos"], sizes=(40, 24)
-    )
+def test_kills_at_every_step(tmp_path, case):
     done = toy.run_module(
         "killed_distil", "kills", tmp_path, "--teacher", case.teacher, "--train", case.train,
         "--dev", case.dev, "--updates", 4, "--layers", 2, "--cpu", "--int8", timeout=1800,
@@ -67,12 +71,8 @@ def test_kills_at_every_step(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_signals_and_a_full_disk_end_it_with_one_line(tmp_path, monkeypatch):
+def test_signals_and_a_full_disk_end_it_with_one_line(tmp_path, case):
     """In tools, in training, in the export; a file that may not grow stands for the disk."""
-    transformers = hf_models.import_transformers(monkeypatch)
-    case = classifiers.make_case(
-        tmp_path / "case", transformers, names=["neg", "pos"], sizes=(40, 24)
-    )
     done = toy.run_module(
         "killed_distil", "ends", tmp_path, "--teacher", case.teacher, "--train", case.train,
         "--dev", case.dev, "--updates", 4, "--layers", 2, "--cpu", "--recipe", "kd", timeout=900,
