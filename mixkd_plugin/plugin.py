@@ -10,4 +10,5 @@ from .data.mixup_plan import Examples, register_pairing  # noqa: F401
 from .losses import register_distance  # noqa: F401
 from .models import mixkd_roberta  # noqa: F401
 from .models.mixup_model import MixupModel  # noqa: F401
+from .optim import torch_adamw  # noqa: F401
 from .tasks import mixkd_sentence_prediction  # noqa: F401

@@ -1,0 +1,222 @@
+"""Distillation by other tools on a cell of a study: same teacher, texts, updates and rows.
+
+    mixkd export OUT/runs/R8/1/teacher/seed1/checkpoint_last.pt --to hf --out TEACHER
+    python examples/glue/rivals.py --teacher TEACHER --glue GLUE --task R8 --fraction 0.1 \
+        --seed 1 --updates 300 --length 96 --results OUT/rivals.jsonl
+
+- `Trainer`: transformers' Trainer with batches of similar length; the loss is cross-entropy plus
+  the mean squared error of the logits (as in the study's arm KD).
+- `TextBrewer`: its GeneralDistiller as its documentation has it, without labels: logits at
+  temperature 8, and the hidden states of each student layer matched with the teacher's (as PKD).
+
+Both begin with the teacher's layers 0, 2, 4, embeddings and head, and use AdamW with the study's
+rate, warm-up and clipping. A line is added to --results in the form of a study's, for
+`mixkd report`. Needs transformers, accelerate, textbrewer and tensorboard.
+"""
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+if "torchaudio" not in sys.modules:  # transformers imports it, and fails where it is broken
+    sys.modules["torchaudio"] = None
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy, mse_loss
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+    set_seed,
+)
+
+from mixkd_plugin.data.mixup_plan import stratified_subset
+
+TEXTS = ("sentence",), ("sentence1", "sentence2"), ("#1 String", "#2 String")
+LABELS = "label", "Quality"
+KEPT = 0, 2, 4  # the teacher's layers that the student begins with
+WARMUP, DECAY, BETAS, CLIP = 0.1, 0.01, (0.9, 0.98), 1.0
+TEMPERATURE = 8
+
+
+def read(path: Path, tokenizer, names: dict[str, int], length: int) -> list[dict]:
+    """The examples of a file, as token ids with their class."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    columns = next(found for found in TEXTS if {*found} <= {*rows[0]})
+    label = next(found for found in LABELS if found in rows[0])
+    texts = ([row[column] for row in rows] for column in columns)
+    encoded = tokenizer(*texts, truncation=True, max_length=length)
+    return [
+        {**{key: encoded[key][at] for key in encoded}, "labels": names[row[label]]}
+        for at, row in enumerate(rows)
+    ]
+
+
+def first_student(teacher):
+    """A copy of the teacher with its layers KEPT alone."""
+    student = AutoModelForSequenceClassification.from_config(
+        type(teacher.config)(**{**teacher.config.to_dict(), "num_hidden_layers": len(KEPT)})
+    )
+    weights = teacher.state_dict()
+    for own in student.state_dict():
+        words = own.split(".")
+        if "layer" in words:
+            words[words.index("layer") + 1] = str(KEPT[int(words[words.index("layer") + 1])])
+        student.state_dict()[own].copy_(weights[".".join(words)])
+    return student
+
+
+def optimizer_of(student, args):
+    optimizer = torch.optim.AdamW(student.parameters(), args.lr, BETAS, weight_decay=DECAY)
+    warm = int(WARMUP * args.updates)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, warm, args.updates)
+
+
+class KDTrainer(Trainer):
+    """transformers' Trainer with a teacher."""
+
+    def __init__(self, teacher, **more):
+        super().__init__(**more)
+        self.teacher = teacher
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        labels = inputs.pop("labels")
+        logits = model(**inputs).logits.float()
+        with torch.no_grad():
+            taught = self.teacher(**inputs).logits.float()
+        return cross_entropy(logits, labels) + mse_loss(logits, taught)
+
+
+def train_with_trainer(teacher, student, examples, collate, args) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            folder,
+            max_steps=args.updates,
+            per_device_train_batch_size=args.rows,
+            max_grad_norm=CLIP,
+            train_sampling_strategy="group_by_length",
+            use_cpu=True,
+            bf16=args.bf16,
+            seed=args.seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        KDTrainer(
+            teacher,
+            model=student,
+            args=settings,
+            train_dataset=examples,
+            data_collator=collate,
+            optimizers=optimizer_of(student, args),
+        ).train()
+
+
+def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
+    import textbrewer
+
+    def adaptor(batch, output):
+        return {
+            "logits": output.logits.float(),
+            "hidden": [states.float() for states in output.hidden_states],
+            "inputs_mask": batch["attention_mask"],
+        }
+
+    matches = [
+        {"layer_T": of_teacher, "layer_S": own, "feature": "hidden", "loss": "hidden_mse",
+         "weight": 1}
+        for own, of_teacher in enumerate((0, *(kept + 1 for kept in KEPT)))
+    ]  # fmt: skip
+    for model in (teacher, student):
+        model.config.output_hidden_states = True
+        model.forward = torch.autocast("cpu", torch.bfloat16, args.bf16)(model.forward)
+    loader = torch.utils.data.DataLoader(
+        examples, args.rows, shuffle=True, collate_fn=collate, drop_last=False
+    )
+    optimizer, schedule = optimizer_of(student, args)
+    with tempfile.TemporaryDirectory() as folder:
+        distiller = textbrewer.GeneralDistiller(
+            textbrewer.TrainingConfig(output_dir=folder, device="cpu"),
+            textbrewer.DistillationConfig(temperature=TEMPERATURE, intermediate_matches=matches),
+            teacher,
+            student,
+            adaptor,
+            adaptor,
+        )
+        with distiller:
+            distiller.train(
+                optimizer,
+                loader,
+                num_epochs=None,
+                scheduler=schedule,
+                num_steps=args.updates,
+                max_grad_norm=CLIP,
+            )
+
+
+def accuracy(model, examples, collate) -> float:
+    """In percent."""
+    loader = torch.utils.data.DataLoader(examples, 64, collate_fn=collate)
+    model.eval()
+    with torch.inference_mode():
+        right = [(model(**batch).logits.argmax(1) == batch["labels"]).sum() for batch in loader]
+    return 100 * float(sum(right)) / len(examples)
+
+
+TOOLS = {"Trainer": train_with_trainer, "TextBrewer": train_with_textbrewer}
+
+
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--teacher", required=True, help="Hugging Face folder of the teacher")
+    add("--glue", required=True, type=Path, help="folder of the tasks, as for `mixkd study`")
+    add("--task", required=True)
+    add("--fraction", type=float, default=0.1, help="of the training texts")
+    add("--seed", type=int, default=1, help="of the subset, the batches and dropout")
+    add("--tools", default=",".join(TOOLS), help="of %(default)s")
+    add("--updates", type=int, default=300)
+    add("--rows", type=int, default=16, help="texts in an update")
+    add("--length", type=int, default=96, help="longest text, in tokens")
+    add("--lr", type=float, default=2e-4)
+    add("--bf16", action="store_true", help="compute in bfloat16")
+    add("--results", required=True, type=Path, help="file that gets a line for each tool")
+    args = parser.parse_args(argv)
+    tokenizer = AutoTokenizer.from_pretrained(args.teacher)
+    collate = DataCollatorWithPadding(tokenizer)
+    names = AutoModelForSequenceClassification.from_pretrained(args.teacher).config.label2id
+    folder = args.glue / args.task
+    train, dev = (read(folder / f"{split}.tsv", tokenizer, names, args.length)
+                  for split in ("train", "dev"))  # fmt: skip
+    labels = np.array([example["labels"] for example in train])
+    part = [train[at] for at in stratified_subset(labels, args.fraction, args.seed)]
+    for tool in args.tools.split(","):
+        teacher = AutoModelForSequenceClassification.from_pretrained(args.teacher)
+        teacher.eval().requires_grad_(False)
+        set_seed(args.seed)
+        student, began = first_student(teacher), time.time()
+        TOOLS[tool](teacher, student, part, collate, args)
+        seconds = time.time() - began
+        line = {
+            "task": args.task, "fraction": args.fraction, "seed": args.seed, "arm": tool,
+            "student": f"{len(KEPT)}-layer", "data": "gold", "variant": "recipe",
+            "status": "done", "metrics": {"valid": {"accuracy": accuracy(student, dev, collate)}},
+            "updates": args.updates, "examples": len(part),
+            "examples_seen": args.updates * args.rows, "seconds": round(seconds, 1),
+        }  # fmt: skip
+        with open(args.results, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

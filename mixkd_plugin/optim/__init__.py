@@ -1,0 +1,1 @@
+"""fairseq's registry of optimizers gets torch's fused AdamW."""
