@@ -67,6 +67,7 @@ TEACHER, BF16_TEACHER = (
     f"--teacher-path {{teacher}} --teacher-dtype {dtype}" for dtype in ("float32", "bfloat16")
 )
 CLEAN = "--sm-weight 0 --tmkd-weight 0"
+ADAMW = "--optimizer torch_adamw"
 REPLAY = "--teacher-cache {cache} --mixup-period 1"
 
 STEP_SPECS = {
@@ -94,6 +95,11 @@ STEP_SPECS = {
         "full MixKD of spliced texts, bfloat16 teacher",
         f"{STEP} {BF16_TEACHER} --mixup-kind splice",
     ),
+    "kd-adamw": Spec(
+        "plain distillation, --optimizer torch_adamw",
+        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1 {ADAMW}",
+    ),
+    "mixkd-adamw": Spec("full MixKD, --optimizer torch_adamw", f"{STEP} {BF16_TEACHER} {ADAMW}"),
     "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),
     "no-teacher": Spec("L_MLE and L_SM: no teacher", f"{STEP} --tmkd-weight 0"),
 }

@@ -33,6 +33,8 @@ CASES = {  # flags, updates that were saved, updates when it was stopped
     "kinds": ([*DECAY, *ASKED, "--mixup-kind", "splice:span:interpolate"], 4, 5),
     "teacher's cache": ([*DECAY, *ASKED, *TRAIN_TOO, "--teacher-cache", "CACHE"], 4, 5),
     "bf16": (["--bf16"], 4, 5),
+    "torch_adamw": (["--optimizer", "torch_adamw", *DECAY], 4, 5),
+    "torch_adamw, bf16": (["--optimizer", "torch_adamw", "--bf16"], 4, 5),
     "fp16": (["--fp16", *FP16, "--fp16-init-scale", 4], 4, 5),
     "memory-efficient-bf16": (["--memory-efficient-bf16"], 4, 5),
     "memory-efficient-fp16": (["--memory-efficient-fp16", *FP16], 4, 5),

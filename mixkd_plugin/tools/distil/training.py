@@ -55,7 +55,7 @@ class Trainer(NamedTuple):
         device = ["--cpu"] if plan.cpu else []
         return [
             data, "--user-dir", PLUGIN, *USUAL, *of_data, *recipe.flags, *report, *model,
-            "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
+            "--optimizer", "torch_adamw", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
             "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // recipe.rows),
             "--required-batch-size-multiple", 1, "--seed", seed, "--save-dir", folder,
             "--num-workers", 0, "--log-format", "json", *device,

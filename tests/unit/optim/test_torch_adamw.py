@@ -1,0 +1,44 @@
+"""torch's AdamW as an optimizer of fairseq: its updates are those of fairseq's Adam."""
+
+import pytest
+import torch
+from fairseq.optim.adam import Adam
+from refusals import assert_matches, refusal
+
+from mixkd_plugin.optim.torch_adamw import TorchAdamW, TorchAdamWConfig
+
+SETTINGS = {"betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.1}
+
+
+def config(**more):
+    return TorchAdamWConfig(adam_betas="(0.9, 0.98)", weight_decay=0.1, lr=[0.01], **more)
+
+
+def test_the_updates_are_those_of_fairseqs_adam():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(50), torch.randn(20, 50)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = TorchAdamW(config(), [ours]).optimizer, Adam([theirs], lr=0.01, **SETTINGS)
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert (ours - start).abs().min() > 0
+
+
+def test_a_resumed_run_takes_rate_and_decay_from_its_flags():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = TorchAdamW(config(), [parameter])
+    optimizer.load_state_dict(
+        TorchAdamW(TorchAdamWConfig(lr=[9.0]), [parameter]).state_dict(),
+        optimizer.optimizer_config,
+    )
+    (group,) = optimizer.param_groups
+    assert {**SETTINGS, "lr": 0.01}.items() <= group.items()
+
+
+@pytest.mark.parametrize("flag", ["--memory-efficient-bf16", "--memory-efficient-fp16"])
+def test_parameters_without_a_float32_copy_are_refused(tmp_path, classification, flag):
+    message = refusal(classification, tmp_path, "--optimizer", "torch_adamw", flag)
+    assert_matches("(?i)unsupported optimizer.*TorchAdamW", message)
