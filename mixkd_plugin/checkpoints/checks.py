@@ -203,7 +203,7 @@ def check_positions(max_positions: int, longest: int, own_data: Optional[str]) -
     if max_positions < longest:
         cure = f"lower --max-positions to {max_positions}, or shorten the data"
         if own_data:
-            cure = f"encode it with --max-tokens {max_positions}, or add --shorten-method truncate"
+            cure = f"encode it with --max-length {max_positions}, or add --shorten-method truncate"
         raise ValueError(
             f"it takes at most {max_positions} tokens, {own_data or 'the data'} has an example of "
             f"{longest}: {cure}"

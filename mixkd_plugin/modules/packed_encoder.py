@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from fairseq.models.roberta.model import RobertaClassificationHead, RobertaEncoder
 from fairseq.models.transformer import TransformerEncoder
-from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention
+from fairseq.modules import LearnedPositionalEmbedding, MultiheadAttention, gelu
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
@@ -73,7 +73,10 @@ def _look_up(embed, tokens: List[Tensor], second: List[Optional[Tensor]]) -> Ten
 
 
 def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:
-    """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each."""
+    """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each.
+
+    fairseq's gelu makes float32 copies in half precision; torch's has the same bits without them.
+    """
     attention = layer.self_attn
     residual = x
     if layer.normalize_before:
@@ -88,7 +91,8 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
     residual = x
     if layer.normalize_before:
         x = layer.final_layer_norm(x)
-    x = layer.activation_dropout_module(layer.activation_fn(layer.fc1(x)))
+    activation = F.gelu if layer.activation_fn is gelu else layer.activation_fn
+    x = layer.activation_dropout_module(activation(layer.fc1(x)))
     x = residual + layer.dropout_module(layer.fc2(x))
     if not layer.normalize_before:
         x = layer.final_layer_norm(x)

@@ -30,7 +30,7 @@ def batches_of_all(
         if longest > allowed:
             raise ValueError(
                 f"--split {split} must have texts of at most {allowed} tokens for {name}, got one "
-                f"of {longest}: encode it with --max-tokens {allowed}"
+                f"of {longest}: encode it with --max-length {allowed}"
             )
     first, *others = readers
     for other in others:

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from fairseq.models.roberta import RobertaModel
+from fairseq.modules import gelu
 from tiny_models import HEAD, PAD, build, rows
 from torch import nn
 
@@ -224,3 +225,12 @@ def test_nothing_is_computed_for_padding(with_mix):
     assert seen[layer(0, "fc1")] == seen[layer(0, "self_attn.k_proj")] == count
     assert seen[layer(1, "fc1")] == seen[layer(1, "self_attn.q_proj")] == n_rows
     assert layer(1, "self_attn.k_proj") not in seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_torchs_gelu_has_the_bits_of_fairseqs(dtype):
+    x = torch.linspace(-9, 9, 4001).to(dtype).requires_grad_()
+    ours, theirs = torch.nn.functional.gelu(x), gelu(x)
+    assert torch.equal(ours, theirs)
+    of_output = torch.linspace(-2, 3, 4001).to(dtype)
+    assert torch.equal(*(torch.autograd.grad(y, x, of_output)[0] for y in (ours, theirs)))
