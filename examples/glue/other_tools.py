@@ -1,8 +1,8 @@
 """Distillation by other tools on a cell of a study: same teacher, texts, updates and rows.
 
     mixkd export OUT/runs/R8/1/teacher/seed1/checkpoint_last.pt --to hf --out TEACHER
-    python examples/glue/rivals.py --teacher TEACHER --glue GLUE --task R8 --fraction 0.1 \
-        --seed 1 --updates 300 --length 96 --results OUT/rivals.jsonl
+    python examples/glue/other_tools.py --teacher TEACHER --glue GLUE --task R8 --fraction 0.1 \
+        --seed 1 --updates 300 --length 96 --results OUT/other_tools.jsonl
 
 - `Trainer`: transformers' Trainer with batches of similar length; the loss is cross-entropy plus
   the mean squared error of the logits (as in the study's arm KD).

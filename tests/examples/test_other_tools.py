@@ -1,0 +1,71 @@
+"""Other tools on a cell of a study: what they are given, and the line that they add."""
+
+import json
+
+import other_tools
+import pytest
+import torch
+from hf_encoders import WORDS, write_classifier
+
+from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.tools.results import read_results
+
+NAMES = {0: "bad", 1: "good"}
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def teacher(tmp_path, transformers):
+    write_classifier(
+        "bert", tmp_path / "teacher", transformers, num_hidden_layers=5, id2label=NAMES,
+        label2id={name: at for at, name in NAMES.items()},
+    )  # fmt: skip
+    return tmp_path / "teacher"
+
+
+@pytest.mark.parametrize("columns", other_tools.TEXTS)
+def test_a_line_of_a_study(tmp_path, teacher, monkeypatch, columns):
+    task = tmp_path / "glue" / "mine"
+    task.mkdir(parents=True)
+    for split in ("train", "dev"):
+        lines = [f"{NAMES[i % 2]}\t" + "\t".join([WORDS[i % 5]] * len(columns)) for i in range(20)]
+        (task / f"{split}.tsv").write_text("\n".join(["\t".join(["label", *columns]), *lines]))
+    given = {}
+
+    def train(teacher, student, examples, collate, args):
+        given.update(batch=collate(examples), seed=args.seed)
+        with torch.no_grad():  # always the second class
+            student.classifier.bias += torch.tensor([0.0, 1e9])
+
+    monkeypatch.setitem(other_tools.TOOLS, "Trainer", train)
+    results = tmp_path / "other_tools.jsonl"
+    command = [
+        *["--task", "mine", "--fraction", "0.5", "--seed", "3", "--tools", "Trainer"],
+        "--teacher",
+    ]
+    other_tools.main(
+        [*command, str(teacher), "--glue", str(tmp_path / "glue"), "--results", str(results)]
+    )
+    part = stratified_subset(torch.arange(20).numpy() % 2, 0.5, 3)
+    assert given["batch"]["labels"].tolist() == (part % 2).tolist() and given["seed"] == 3
+    (done,) = read_results([str(results)]).done
+    assert done.run[:5] == ("mine", 0.5, 3, "3-layer", "Trainer")
+    assert done.record["metrics"]["valid"] == {"accuracy": 50.0}
+    assert json.loads(results.read_text())["examples"] == 10
+
+
+def test_the_student_begins_with_the_teachers_layers(teacher, transformers):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(teacher)
+    student = other_tools.first_student(model)
+    assert len(student.bert.encoder.layer) == 3
+    for own, kept in zip(student.bert.encoder.layer, other_tools.KEPT, strict=True):
+        theirs = model.bert.encoder.layer[kept].state_dict()
+        assert all(torch.equal(theirs[name], w) for name, w in own.state_dict().items())
+    assert torch.equal(student.classifier.weight, model.classifier.weight)
+    tokens = torch.tensor([[5, 6, 7]])
+    before = model(tokens, output_hidden_states=True).hidden_states[1]
+    assert torch.equal(student.eval()(tokens, output_hidden_states=True).hidden_states[1], before)
