@@ -161,8 +161,8 @@ def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, co
 
 
 def planned(**given):
-    names = {"recipe": "auto", "fine_tuned_too": False, "batch_size": 32, "seeds": 2, "layers": 3}
-    return Plan({**names, "updates": 1000, **given}, {}, 800)
+    names = {"recipe": "auto", "fine_tuned_too": False, "trim_vocabulary": False, "batch_size": 32}
+    return Plan({**names, "seeds": 2, "layers": 3, "updates": 1000, **given}, {}, 800)
 
 
 def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
@@ -175,7 +175,8 @@ def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at
 
 
 def test_recipes_are_one_or_several():
-    assert planned(recipe="auto").recipes == ["mixkd", "kd"]
+    assert planned(recipe="auto").recipes == ["splice", "kd"]
+    assert planned(recipe="auto", trim_vocabulary=True).recipes == ["mixkd", "kd"]
     assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
     assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
     for wrong in ("kd,kd", "auto,kd", "other", ""):

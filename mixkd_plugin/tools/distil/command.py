@@ -8,7 +8,7 @@ command continues an interrupted distillation.
 import argparse
 
 from ..cli import add_out, command_parser, positive, run_cli
-from .recipes import AUTO, BOTH, RECIPES, recipes
+from .recipes import AUTO, RECIPES, best_recipes, recipes
 
 EXAMPLE = "--teacher HF_DIR --train train.csv --dev dev.csv --layers 6 --out student"
 
@@ -58,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("training").add_argument
     each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
     add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several the better is "
-        f"kept; {AUTO}: {','.join(BOTH)} (default)")  # fmt: skip
+        f"kept; {AUTO} (default): {','.join(best_recipes(False))}, with --trim-vocabulary "
+        f"{','.join(best_recipes(True))}")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add(

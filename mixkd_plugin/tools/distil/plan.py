@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from ..output import atomic_write
 from .data import Data
-from .recipes import AUTO, BOTH, chosen_recipes
+from .recipes import AUTO, best_recipes, chosen_recipes
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -44,7 +44,9 @@ class Plan(NamedTuple):
 
     @property
     def recipes(self) -> list[str]:
-        return chosen_recipes(self.values["recipe"], self.values["fine_tuned_too"])
+        return chosen_recipes(
+            self.values["recipe"], self.values["trim_vocabulary"], self.values["fine_tuned_too"]
+        )
 
     def points(self, updates: int) -> int:
         """Validations of a run of so many updates."""
@@ -88,7 +90,8 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
-    choose("recipe", AUTO, f"{' and '.join(BOTH)}, the better on the dev set is kept")
+    both = " and ".join(best_recipes(plan.trim_vocabulary))
+    choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")
     choose("lr", rate(plan.width), f"for a width of {plan.width}")

@@ -3,7 +3,7 @@
 import argparse
 from typing import NamedTuple
 
-AUTO, BOTH = "auto", ("mixkd", "kd")
+AUTO = "auto"
 
 
 class Recipe(NamedTuple):
@@ -52,6 +52,11 @@ def recipes(text: str) -> str:
     return text
 
 
-def chosen_recipes(text: str, fine_tuned_too: bool) -> list[str]:
-    names = [*BOTH] if text == AUTO else text.split(",")
+def best_recipes(trimmed: bool) -> list[str]:
+    """What AUTO stands for; spliced texts need a student with the teacher's vocabulary."""
+    return ["mixkd" if trimmed else "splice", "kd"]
+
+
+def chosen_recipes(text: str, trimmed: bool, fine_tuned_too: bool) -> list[str]:
+    names = best_recipes(trimmed) if text == AUTO else text.split(",")
     return names + ["ft"] * (fine_tuned_too and "ft" not in names)
