@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .dropout import dropout, rate
 from .packing import Packing
 
 
@@ -20,14 +21,9 @@ def attend(module, x: Tensor, packing: Packing, first_only: bool) -> Tensor:
     return attend_first(module, x, packing) if first_only else attend_grouped(module, x, packing)
 
 
-def _dropout(module) -> float:
-    dropout = module.dropout_module
-    return dropout.p if module.training or dropout.apply_during_inference else 0.0
-
-
 def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
     """One dense batch for each length."""
-    p = _dropout(module)
+    p = rate(module.dropout_module)
     projected = (module.q_proj(x), module.k_proj(x), module.v_proj(x))
     out = []
     for (rows, length), *qkv in zip(
@@ -38,7 +34,7 @@ def attend_grouped(module, x: Tensor, packing: Packing) -> Tensor:
             gathered = F.scaled_dot_product_attention(q, k, v)
         else:  # several times faster than torch's on a CPU with dropout
             weights = torch.matmul(q * module.scaling, k.transpose(2, 3)).softmax(dim=-1)
-            gathered = F.dropout(weights, p) @ v
+            gathered = dropout(weights, p) @ v
         out.append(gathered.transpose(1, 2).reshape(rows * length, -1))
     return torch.cat(out).to(x.dtype)
 
@@ -49,7 +45,7 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
     With q for a first token, and x and weights a for the tokens of its sequence,
     q . (W_k x + b_k) = (W_k' q) . x + q . b_k,  sum a (W_v x + b_v) = W_v (sum a x) + b_v sum a.
     """
-    p, heads = _dropout(module), module.num_heads
+    p, heads = rate(module.dropout_module), module.num_heads
     key, value = (
         w.view(heads, -1, x.size(1)) for w in (module.k_proj.weight, module.v_proj.weight)
     )
@@ -68,7 +64,7 @@ def attend_first(module, x: Tensor, packing: Packing) -> Tensor:
     ):
         tokens = tokens.view(rows, length, -1)
         weights = (torch.matmul(q, tokens.transpose(1, 2)) + b).softmax(dim=-1)
-        weights = F.dropout(weights, p)  # (rows, H, T)
+        weights = dropout(weights, p)  # (rows, H, T)
         gathered.append(torch.matmul(weights, tokens))
         totals.append(weights.sum(dim=2, keepdim=True))
     out = torch.cat(gathered).to(x.dtype).transpose(0, 1)  # (H, R, D)
@@ -98,7 +94,9 @@ def attend_jagged(module, x: Tensor, packing: Packing, first_only: bool) -> Tens
         query = jagged(module.q_proj(first), each, 1, 1)
     else:
         query = jagged(module.q_proj(x), offsets, *lengths)
-    gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=_dropout(module))
+    gathered = F.scaled_dot_product_attention(
+        query, key, value, dropout_p=rate(module.dropout_module)
+    )
     return gathered.transpose(1, 2).values().flatten(1)
 
 

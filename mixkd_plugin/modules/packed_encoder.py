@@ -19,6 +19,7 @@ from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor, nn
 
 from ..mixup import Mix
+from .dropout import apply_dropout
 from .packed_attention import attend
 from .packing import PackedMix, Packing, pack
 
@@ -63,7 +64,7 @@ def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
         )
     if encoder.layernorm_embedding is not None:
         x = encoder.layernorm_embedding(x)
-    return encoder.dropout_module(x)
+    return apply_dropout(encoder.dropout_module, x)
 
 
 def _look_up(embed, tokens: List[Tensor], second: List[Optional[Tensor]]) -> Tensor:
@@ -84,16 +85,17 @@ def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tens
     x = attend(attention, x, packing, first_only)
     if first_only:
         residual = residual.index_select(0, packing.starts)
-    x = residual + layer.dropout_module(attention.out_proj(x))
+    x = residual + apply_dropout(layer.dropout_module, attention.out_proj(x))
     if not layer.normalize_before:
         x = layer.self_attn_layer_norm(x)
 
     residual = x
     if layer.normalize_before:
         x = layer.final_layer_norm(x)
-    activation = F.gelu if layer.activation_fn is gelu else layer.activation_fn
-    x = layer.activation_dropout_module(activation(layer.fc1(x)))
-    x = residual + layer.dropout_module(layer.fc2(x))
+    half = x.dtype in (torch.bfloat16, torch.float16)
+    activation = F.gelu if half and layer.activation_fn is gelu else layer.activation_fn
+    x = apply_dropout(layer.activation_dropout_module, activation(layer.fc1(x)))
+    x = residual + apply_dropout(layer.dropout_module, layer.fc2(x))
     if not layer.normalize_before:
         x = layer.final_layer_norm(x)
     return x
