@@ -82,8 +82,8 @@ def main(argv=None) -> None:
             f"--out must have checkpoints of {args.arms}, got none: keep=all keeps them"
         )
     table = pd.DataFrame(rows)
-    cells = table.groupby("cell").mean()
-    cells.insert(0, "seeds", table.groupby("cell").size())
+    cells = table.groupby("cell").mean(numeric_only=True)
+    cells.insert(0, "seeds", table.groupby("cell").size().astype(float))
     cells.loc["mean"] = cells.mean()
     cells[f"kept minus {arms[0]}"] = cells["kept"] - cells[arms[0]]
     print(cells.round(1).to_markdown())
