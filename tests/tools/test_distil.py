@@ -150,7 +150,7 @@ def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):
     train = steps.run_training
 
     def interrupted(command, *rest):
-        if "mixkd-1" in str(command):
+        if "splice-1" in str(command):
             words = [*command]
             words[words.index("--max-update") + 1] = "2"  # as if killed after two updates
             train(words, *rest)
@@ -165,7 +165,7 @@ def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):
     monkeypatch.setattr(steps, "run_training", train)
     trained.clear()
     figures = distil(case, out, "--recipe", "auto")
-    assert trained == ["mixkd-1", "kd-1"]  # the trial was done
+    assert trained == ["splice-1", "kd-1"]  # the trial was done
     assert figures["runs"] == whole["runs"]
     same = [
         torch.load(o / "checkpoint.pt", weights_only=True)["model"]
