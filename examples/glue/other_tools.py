@@ -2,7 +2,7 @@
 
     mixkd export OUT/runs/R8/1/teacher/seed1/checkpoint_last.pt --to hf --out TEACHER
     python examples/glue/other_tools.py --teacher TEACHER --glue GLUE --task R8 --fraction 0.1 \
-        --seed 1 --updates 300 --length 96 --results OUT/other_tools.jsonl
+        --seed 11 --updates 200 --length 96 --results OUT/other_tools.jsonl
 
 - `Trainer`: transformers' Trainer with batches of similar length; the loss is cross-entropy plus
   the mean squared error of the logits (as in the study's arm KD).
@@ -15,7 +15,7 @@ rate, warm-up and clipping. A line is added to --results in the form of a study'
 """
 
 import argparse
-import csv
+import copy
 import json
 import sys
 import tempfile
@@ -39,39 +39,36 @@ from transformers import (
 )
 
 from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.models.hf_parts import layer_lists
+from mixkd_plugin.tools.study.tasks import files_of
+from mixkd_plugin.tools.texts.columns import find_columns
+from mixkd_plugin.tools.texts.glue import TASKS
+from mixkd_plugin.tools.texts.reading import Columns, read_table
 
-TEXTS = ("sentence",), ("sentence1", "sentence2"), ("#1 String", "#2 String")
-LABELS = "label", "Quality"
 KEPT = 0, 2, 4  # the teacher's layers that the student begins with
 WARMUP, DECAY, BETAS, CLIP = 0.1, 0.01, (0.9, 0.98), 1.0
 TEMPERATURE = 8
 
 
-def read(path: Path, tokenizer, names: dict[str, int], length: int) -> list[dict]:
+def read(path: str, columns: Columns, tokenizer, names: dict[str, int], length: int) -> list[dict]:
     """The examples of a file, as token ids with their class."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    columns = next(found for found in TEXTS if {*found} <= {*rows[0]})
-    label = next(found for found in LABELS if found in rows[0])
-    texts = ([row[column] for row in rows] for column in columns)
+    table = read_table(path, columns)
+    texts = ([fields[at] for _, fields in table.lines] for at in table.texts)
     encoded = tokenizer(*texts, truncation=True, max_length=length)
+    (label,) = table.labels
     return [
-        {**{key: encoded[key][at] for key in encoded}, "labels": names[row[label]]}
-        for at, row in enumerate(rows)
+        {**{key: encoded[key][at] for key in encoded}, "labels": names[fields[label]]}
+        for at, (_, fields) in enumerate(table.lines)
     ]
 
 
 def first_student(teacher):
     """A copy of the teacher with its layers KEPT alone."""
-    student = AutoModelForSequenceClassification.from_config(
-        type(teacher.config)(**{**teacher.config.to_dict(), "num_hidden_layers": len(KEPT)})
-    )
-    weights = teacher.state_dict()
-    for own in student.state_dict():
-        words = own.split(".")
-        if "layer" in words:
-            words[words.index("layer") + 1] = str(KEPT[int(words[words.index("layer") + 1])])
-        student.state_dict()[own].copy_(weights[".".join(words)])
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    (name,) = layer_lists(student, teacher.config.num_hidden_layers)
+    layers = student.get_submodule(name)
+    student.set_submodule(name, torch.nn.ModuleList(layers[at] for at in KEPT))
+    student.config.num_hidden_layers = len(KEPT)
     return student
 
 
@@ -184,7 +181,7 @@ def main(argv=None) -> None:
     add("--fraction", type=float, default=0.1, help="of the training texts")
     add("--seed", type=int, default=1, help="of the subset, the batches and dropout")
     add("--tools", default=",".join(TOOLS), help="of %(default)s")
-    add("--updates", type=int, default=300)
+    add("--updates", type=int, default=200)
     add("--rows", type=int, default=16, help="texts in an update")
     add("--length", type=int, default=96, help="longest text, in tokens")
     add("--lr", type=float, default=2e-4)
@@ -194,9 +191,10 @@ def main(argv=None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.teacher)
     collate = DataCollatorWithPadding(tokenizer)
     names = AutoModelForSequenceClassification.from_pretrained(args.teacher).config.label2id
-    folder = args.glue / args.task
-    train, dev = (read(folder / f"{split}.tsv", tokenizer, names, args.length)
-                  for split in ("train", "dev"))  # fmt: skip
+    files = [str(args.glue / args.task / name) for name in files_of(args.task)[:2]]
+    known = args.task in TASKS
+    columns = TASKS[args.task].columns if known else find_columns(files[0], None, None)
+    train, dev = (read(file, columns, tokenizer, names, args.length) for file in files)
     labels = np.array([example["labels"] for example in train])
     part = [train[at] for at in stratified_subset(labels, args.fraction, args.seed)]
     for tool in args.tools.split(","):

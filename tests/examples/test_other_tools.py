@@ -11,6 +11,7 @@ from mixkd_plugin.data.mixup_plan import stratified_subset
 from mixkd_plugin.tools.results import read_results
 
 NAMES = {0: "bad", 1: "good"}
+COMMAND = ["--fraction", "0.5", "--seed", "3", "--tools", "Trainer"]
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,20 @@ def teacher(tmp_path, transformers):
     return tmp_path / "teacher"
 
 
-@pytest.mark.parametrize("columns", other_tools.TEXTS)
-def test_a_line_of_a_study(tmp_path, teacher, monkeypatch, columns):
-    task = tmp_path / "glue" / "mine"
+@pytest.mark.parametrize(
+    ("name", "label", "columns"),
+    [
+        ("mine", "label", ("sentence",)),
+        ("mine", "label", ("sentence1", "sentence2")),
+        ("MRPC", "Quality", ("#1 String", "#2 String")),
+    ],
+)
+def test_a_line_of_a_study(tmp_path, teacher, monkeypatch, name, label, columns):
+    task = tmp_path / "glue" / name
     task.mkdir(parents=True)
     for split in ("train", "dev"):
         lines = [f"{NAMES[i % 2]}\t" + "\t".join([WORDS[i % 5]] * len(columns)) for i in range(20)]
-        (task / f"{split}.tsv").write_text("\n".join(["\t".join(["label", *columns]), *lines]))
+        (task / f"{split}.tsv").write_text("\n".join(["\t".join([label, *columns]), *lines]))
     given = {}
 
     def train(teacher, student, examples, collate, args):
@@ -43,17 +51,12 @@ def test_a_line_of_a_study(tmp_path, teacher, monkeypatch, columns):
 
     monkeypatch.setitem(other_tools.TOOLS, "Trainer", train)
     results = tmp_path / "other_tools.jsonl"
-    command = [
-        *["--task", "mine", "--fraction", "0.5", "--seed", "3", "--tools", "Trainer"],
-        "--teacher",
-    ]
-    other_tools.main(
-        [*command, str(teacher), "--glue", str(tmp_path / "glue"), "--results", str(results)]
-    )
+    where = ["--teacher", teacher, "--glue", tmp_path / "glue", "--results", results]
+    other_tools.main([*COMMAND, "--task", name, *map(str, where)])
     part = stratified_subset(torch.arange(20).numpy() % 2, 0.5, 3)
     assert given["batch"]["labels"].tolist() == (part % 2).tolist() and given["seed"] == 3
     (done,) = read_results([str(results)]).done
-    assert done.run[:5] == ("mine", 0.5, 3, "3-layer", "Trainer")
+    assert done.run[:5] == (name, 0.5, 3, "3-layer", "Trainer")
     assert done.record["metrics"]["valid"] == {"accuracy": 50.0}
     assert json.loads(results.read_text())["examples"] == 10
 
