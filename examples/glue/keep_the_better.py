@@ -8,27 +8,30 @@ the other: a score on texts that chose nothing. The table has the means over hal
 """
 
 import argparse
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from mixkd_plugin import scores
-from mixkd_plugin.tools.evaluation import evaluation
+from mixkd_plugin.tools.evaluation import evaluation, quality
+from mixkd_plugin.tools.results import GOLD, read_results
+from mixkd_plugin.tools.scoring import Loaded
 
 HALVES = 100
 
 
-def score(outputs: Tensor, targets: Tensor, regression: bool) -> float:
-    """Accuracy, or Pearson's correlation, in percent."""
-    if regression:
-        values = scores.correlation_values(outputs, targets.view(-1, 1))
-        return 100 * scores.pearson(values.double().numpy())
-    return 100 * scores.equal_rows(outputs.argmax(1), targets).double().mean().item()
+def score(one: Loaded, outputs: Tensor, targets: Tensor) -> float:
+    """The task's first metric, in percent."""
+    return next(iter(quality(one, outputs, targets, set()).values()))
 
 
-def kept(outputs: list[Tensor], targets: Tensor, regression: bool) -> tuple[list[float], float]:
+def kept(
+    outputs: list[Tensor], targets: Tensor, score: Callable[[Tensor, Tensor], float]
+) -> tuple[list[float], float]:
     """Mean scores on half of a dev set: of each model, of the one that is better on the other
     half; and how often that is the second, in percent."""
     generator, total = torch.Generator().manual_seed(0), torch.zeros(len(outputs) + 1)
@@ -36,8 +39,7 @@ def kept(outputs: list[Tensor], targets: Tensor, regression: bool) -> tuple[list
     for _ in range(HALVES):
         order = torch.randperm(len(targets), generator=generator)
         choose, test = (
-            [score(each[part], targets[part], regression) for each in outputs]
-            for part in order.chunk(2)
+            [score(each[part], targets[part]) for each in outputs] for part in order.chunk(2)
         )
         best = choose.index(max(choose))
         total += torch.tensor([*test, test[best]])
@@ -45,18 +47,13 @@ def kept(outputs: list[Tensor], targets: Tensor, regression: bool) -> tuple[list
     return (total / HALVES).tolist(), 100 * second / HALVES
 
 
-def of_run(folder: Path, data: Path, arms: list[str]) -> dict[str, float] | None:
-    """The row of a run whose folder has {arm} in it; None if a checkpoint is missing."""
-    paths = {arm: str(folder).format(arm=arm) + "/checkpoint_last.pt" for arm in arms}
-    if not all(Path(path).exists() for path in paths.values()):
-        return None
-    found = evaluation(str(data), paths, arms[0])
-    outputs = [found.outputs(found.loaded[arm].logits, found.batches[arm]) for arm in arms]
-    regression = found.loaded[arms[0]].task.cfg.regression_target
-    values, second = kept(
-        outputs, found.targets if regression else found.targets.flatten(), regression
-    )
-    return {**dict(zip([*arms, "kept"], values, strict=True)), f"{arms[1]} kept, %": second}
+def of_run(data: Path, paths: dict[str, str]) -> dict[str, float]:
+    """The row of two checkpoints, by their arms."""
+    first, second = paths
+    found = evaluation(str(data), paths, first)
+    outputs = [found.outputs(found.loaded[arm].logits, found.batches[arm]) for arm in paths]
+    values, share = kept(outputs, found.targets, partial(score, found.loaded[first]))
+    return {**dict(zip([*paths, "kept"], values, strict=True)), f"{second} kept, %": share}
 
 
 def main(argv=None) -> None:
@@ -68,15 +65,14 @@ def main(argv=None) -> None:
     add("--variant", default="recipe")
     args = parser.parse_args(argv)
     arms, rows = args.arms.split(","), []
-    runs = args.out / "runs"
-    for path in sorted(runs.glob(f"*/*/gold/{args.student}/{arms[0]}/{args.variant}/seed*")):
-        task, fraction, seed = path.parts[-7], path.parts[-6], path.parts[-1]
-        if not path.is_dir():
+    for run, _ in read_results([str(args.out / "results.jsonl")]).done:
+        if run[3:] != (args.student, arms[0], GOLD, args.variant):
             continue
-        folder = runs / task / fraction / "gold" / args.student / "{arm}" / args.variant / seed
-        row = of_run(folder, args.out / "data" / "gold" / task, arms)
-        if row is not None:
-            rows.append({"cell": f"{task}, {100 * float(fraction):g}%", **row})
+        folders = {arm: args.out / "runs" / run._replace(arm=arm).folder for arm in arms}
+        paths = {arm: str(folder / "checkpoint_last.pt") for arm, folder in folders.items()}
+        if all(map(os.path.exists, paths.values())):
+            row = of_run(args.out / "data" / GOLD / run.task, paths)
+            rows.append({"cell": f"{run.task}, {100 * run.fraction:g}%", **row})
     if not rows:
         raise SystemExit(
             f"--out must have checkpoints of {args.arms}, got none: keep=all keeps them"

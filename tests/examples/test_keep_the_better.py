@@ -1,11 +1,23 @@
 """The choice of the better of two students, on halves of a dev set."""
 
+import json
 from types import SimpleNamespace
 
 import keep_the_better
 import pytest
 import torch
 from torch.nn.functional import one_hot
+
+from mixkd_plugin.tools.results import Run
+
+
+def loaded(logits=None, **task):
+    cfg = SimpleNamespace(**{"num_classes": 3, "regression_target": False, **task})
+    return SimpleNamespace(logits=logits, task=SimpleNamespace(cfg=cfg), multi_label=False)
+
+
+def score(outputs, targets):
+    return keep_the_better.score(loaded(), outputs, targets)
 
 
 def logits(right: float, targets: torch.Tensor) -> torch.Tensor:
@@ -17,10 +29,10 @@ def logits(right: float, targets: torch.Tensor) -> torch.Tensor:
 def test_the_better_half_chooses():
     targets = torch.arange(600) % 3
     values, second = keep_the_better.kept(
-        [logits(0.5, targets), logits(0.8, targets)], targets, False
+        [logits(0.5, targets), logits(0.8, targets)], targets, score
     )
     assert values == pytest.approx([50, 80, 80], abs=1) and second == 100
-    values, second = keep_the_better.kept([logits(0.5, targets)] * 2, targets, False)
+    values, second = keep_the_better.kept([logits(0.5, targets)] * 2, targets, score)
     assert values[0] == values[2] and second == 0  # of equals the first
 
 
@@ -29,38 +41,39 @@ def test_what_chose_is_not_scored():
     targets = torch.arange(400) % 3
     first = logits(0.5, targets)
     second = logits(0.5, targets.flip(0)).flip(0)
-    values, _ = keep_the_better.kept([first, second], targets, False)
+    values, _ = keep_the_better.kept([first, second], targets, score)
     assert values[0] == pytest.approx(50, abs=1) and values[2] < 49.5
 
 
 def test_correlation():
     x = torch.randn(50, 1, generator=torch.Generator().manual_seed(2))
-    assert keep_the_better.score(3 * x, x, True) == pytest.approx(100)
-    assert keep_the_better.score(-x, x, True) == pytest.approx(-100)
+    regression = loaded(num_classes=1, regression_target=True)
+    assert keep_the_better.score(regression, 3 * x, x) == pytest.approx(100)
+    assert keep_the_better.score(regression, -x, x) == pytest.approx(-100)
 
 
 def test_the_table(tmp_path, monkeypatch, capsys):
+    lines = []
     for seed in (1, 2):
         for arm in ("KD", "mine")[: 3 - seed]:  # the second seed has one checkpoint
-            folder = tmp_path / f"runs/T/0.02/gold/3-layer/{arm}/recipe/seed{seed}"
+            run = Run("T", 0.02, seed, "3-layer", arm, "gold", "recipe")
+            folder = tmp_path / "runs" / run.folder
             folder.mkdir(parents=True)
             (folder / "checkpoint_last.pt").touch()
+            done = {"status": "done", "metrics": {"valid": {"accuracy": 1.0}}}
+            lines.append(json.dumps({**run._asdict(), **done}) + "\n")
+    (tmp_path / "results.jsonl").write_text("".join(lines))
     targets = torch.arange(300) % 3
 
     def evaluation(data, paths, teacher):
         assert data == str(tmp_path / "data/gold/T") and teacher == "KD"
         shares = {"KD": 0.5, "mine": 0.8}
-        loaded = {
-            arm: SimpleNamespace(
-                logits=shares[arm],
-                task=SimpleNamespace(cfg=SimpleNamespace(regression_target=False)),
-            )
-            for arm in paths
-        }
         return SimpleNamespace(
-            loaded=loaded, batches=dict.fromkeys(paths), targets=targets,
+            loaded={arm: loaded(shares[arm]) for arm in paths},
+            batches=dict.fromkeys(paths),
+            targets=targets,
             outputs=lambda share, _: logits(share, targets),
-        )  # fmt: skip
+        )
 
     monkeypatch.setattr(keep_the_better, "evaluation", evaluation)
     keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,mine"])
