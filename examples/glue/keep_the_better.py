@@ -65,7 +65,10 @@ def main(argv=None) -> None:
     add("--variant", default="recipe")
     args = parser.parse_args(argv)
     arms, rows = args.arms.split(","), []
-    for run, _ in read_results([str(args.out / "results.jsonl")]).done:
+    results = args.out / "results.jsonl"
+    if not results.exists():
+        raise SystemExit(f"--out must be the folder of a study, got {args.out}: no {results.name}")
+    for run, _ in read_results([str(results)]).done:
         if run[3:] != (args.student, arms[0], GOLD, args.variant):
             continue
         folders = {arm: args.out / "runs" / run._replace(arm=arm).folder for arm in arms}

@@ -80,5 +80,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     row = capsys.readouterr().out.splitlines()[2].split("|")
     assert [cell.strip() for cell in row[1:3]] == ["T, 2%", "1"]
     assert [float(cell) for cell in row[3:8]] == pytest.approx([50, 80, 80, 100, 30], abs=1)
+    with pytest.raises(SystemExit, match=f"--out must be the folder .* got {tmp_path}/none: no"):
+        keep_the_better.main(["--out", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="--out must have checkpoints of KD,other, got none"):
         keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,other"])
