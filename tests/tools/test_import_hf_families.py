@@ -15,6 +15,7 @@ from slow_cases import slow
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
+from mixkd_plugin.tools.import_hf import check
 from mixkd_plugin.tools.import_hf.import_hf import HEAD, import_encoder
 
 NAMES = {0: "not entailed", 1: "entailed", 2: "neutral"}
@@ -61,10 +62,10 @@ def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers,
         assert state["args"].arch == "roberta"
 
 
-def logits_of_a_pair(out):
+def logits_of_a_pair(out, texts=hf_models.PAIRS[0]):
     roberta = RobertaModel.from_pretrained(str(out), "model.pt", str(out), bpe=None).eval()
     dictionary, tokenizer = roberta.task.source_dictionary, build_tokenizer(f"hf:{out}")
-    tokens = fairseq_tokens(dictionary, tokenizer, hf_models.PAIRS[0])
+    tokens = fairseq_tokens(dictionary, tokenizer, texts)
     return roberta.predict(HEAD, tokens, return_logits=True)
 
 
@@ -73,9 +74,10 @@ def test_one_of_berts_two_token_types_by_request(tmp_path, transformers):
     """A second text has type 0: transformers says the same only if told so."""
     model = hf_models.make("bert", tmp_path / "hf", transformers)
     done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), one_token_type=True)
-    found = logits_of_a_pair(tmp_path / "out")
+    pair = check.TEXTS[0], check.TEXTS[3]  # one of those that the import compares
+    found = logits_of_a_pair(tmp_path / "out", pair)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    batch = tokenizer(*hf_models.PAIRS[0], return_tensors="pt")
+    batch = tokenizer(*pair, return_tensors="pt")
     assert batch["token_type_ids"].max() == 1
     difference = (found - model(**batch).logits).abs().max()
     assert 1e-2 < difference <= done.difference.pairs + 1e-5 and done.types == 1
