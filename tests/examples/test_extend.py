@@ -176,6 +176,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
     inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
     given = {
         **hydra_recipes.SMALL,
+        **hydra_recipes.PAPER,
         "common.user_dir": MINE,
         "hydra.run.dir": tmp_path / "hydra",
         "task.data": classification,

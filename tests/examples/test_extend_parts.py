@@ -48,6 +48,7 @@ def size(folder):
 def given(data, folder, architecture):
     return hydra_recipes.overrides({
         **hydra_recipes.SMALL,
+        **hydra_recipes.PAPER,
         "common.user_dir": MINE,
         "hydra.run.dir": folder,
         "task.data": data,

@@ -8,7 +8,7 @@ import inprocess
 import pytest
 import toy
 import yaml
-from hydra_recipes import FOLDER, RECIPES, SMALL, composed, overrides
+from hydra_recipes import FOLDER, PAPER, RECIPES, SMALL, composed, overrides
 from omegaconf import OmegaConf
 from same_end import assert_same
 from toy import EVERYTHING
@@ -16,6 +16,7 @@ from toy import EVERYTHING
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
+from mixkd_plugin.tools.distil.recipes import RECIPES as RECIPES_OF_DISTIL
 
 
 def dataclass_flags(config) -> dict:
@@ -54,6 +55,16 @@ def test_every_flag_can_be_set_from_the_command_line(recipe):
     assert config.checkpoint.no_epoch_checkpoints  # of run.yaml: not undone by fairseq's defaults
 
 
+def test_the_student_has_the_recipe_of_distil():
+    config = composed("distil_minilm", "task.data=D", "task.teacher_path=T")
+    words = RECIPES_OF_DISTIL["splice"].flags
+    flags = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(0, len(words), 2)}
+    found = {**config.task, **config.criterion}
+    assert {flag: str(found[flag]) for flag in flags} == {
+        flag: value if flag == "mixup_kind" else str(float(value)) for flag, value in flags.items()
+    }
+
+
 def test_a_misspelt_flag_is_refused():
     with pytest.raises(Exception, match="task.mixup_alfa"):
         composed("distil_minilm", "task.mixup_alfa=1")
@@ -78,7 +89,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
     for flag, value in ((EVERYTHING[i][2:].replace("-", "_"), EVERYTHING[i + 1]) for i in at):
         (section,) = {group.split("/")[0] for group, names in FLAGS.items() if flag in names}
         given[f"{section}.{flag}"] = f"'{value}'" if flag == "teacher_weights" else value
-    hydra_recipes.train("distil_minilm", *overrides({**SMALL, **given}))
+    hydra_recipes.train("distil_minilm", *overrides({**SMALL, **PAPER, **given}))
     cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
     assert_same(hydra["model"], cli["model"])
     assert_same(hydra["last_optimizer_state"], cli["last_optimizer_state"])

@@ -27,6 +27,15 @@ SMALL = {
 }
 
 
+# The losses and mixes of `fairseq-train` without flags.
+PAPER = {
+    "criterion.mle_weight": 1,
+    "criterion.sm_weight": 1,
+    "task.mixup_kind": "interpolate",
+    "task.mixup_alpha": 0.4,
+}
+
+
 def overrides(values: dict) -> list:
     return [f"{key}={value}" for key, value in values.items()]
 
