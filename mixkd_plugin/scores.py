@@ -87,6 +87,19 @@ def micro_f1_score(counts: np.ndarray) -> float:
     return f1_score(counts.reshape(2, -1).sum(axis=1))
 
 
+def best_constant(targets: Tensor, multi_label: bool) -> float:
+    """What one answer to all examples scores at best: the accuracy, or micro F1 of several labels.
+
+    Args:
+        targets: classes (n,), or labels of 0 and 1 (n, C)
+    """
+    if not multi_label:
+        return torch.bincount(targets).max().item() / len(targets)
+    counts = targets.sum(0).double().sort(descending=True).values
+    predicted = len(targets) * torch.arange(1, len(counts) + 1)
+    return (2 * counts.cumsum(0) / (counts.sum() + predicted)).max().item()
+
+
 def mean_average_precision(values: np.ndarray) -> float:
     """The mean over C classes of values (n, 2 * C), logits and then labels of 0 and 1.
 

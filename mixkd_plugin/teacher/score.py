@@ -3,7 +3,6 @@
 import logging
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from .. import distributed, scores
@@ -17,7 +16,7 @@ LEAST_MARGIN = 5  # points of a teacher above the largest class
 
 
 class Score(NamedTuple):
-    """In percent; ``largest``: of the largest class for each text, 0 for a regression."""
+    """In percent; ``largest``: of the best constant answer, 0 for a regression."""
 
     metric: str
     value: float
@@ -55,19 +54,13 @@ def score_of(logits: Tensor, targets: Tensor, regression: bool, multi_label: boo
         values = scores.correlation_values(logits, targets.view(len(logits), -1))
         return Score("pearson", 100 * scores.pearson(values.double().numpy()), 0.0)
     predictions = scores.predict(logits, multi_label)
-    if not multi_label:
-        targets = targets.flatten()
-        largest = torch.bincount(targets).max() / len(targets)
-        right = scores.equal_rows(predictions, targets).double().mean()
-        return Score("accuracy", 100 * right.item(), 100 * largest.item())
-    targets = targets.view(len(logits), -1)
-    constant = torch.zeros_like(predictions)
-    constant[:, targets.sum(0).argmax()] = True
-    value, largest = (
-        100 * scores.micro_f1_score(scores.label_counts(each, targets).numpy())
-        for each in (predictions, constant)
-    )
-    return Score("micro_f1", value, largest)
+    targets = targets.view(len(logits), -1) if multi_label else targets.flatten()
+    largest = 100 * scores.best_constant(targets, multi_label)
+    if multi_label:
+        counts = scores.label_counts(predictions, targets).numpy()
+        return Score("micro_f1", 100 * scores.micro_f1_score(counts), largest)
+    right = scores.equal_rows(predictions, targets).double().mean()
+    return Score("accuracy", 100 * right.item(), largest)
 
 
 def weakness(score: Score, where: str, labels: str, length: str) -> str:

@@ -1,15 +1,17 @@
 """The texts of a distillation, from the user's files; written as tables that `encode` reads."""
 
 import argparse
-import itertools
 import json
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from ...names import join_names
+from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
 from ..output import atomic_write
@@ -51,20 +53,15 @@ class Data(NamedTuple):
 
     @property
     def constant(self) -> float:
-        """The score of the best constant answer to the dev set, in percent; 0 for a regression.
-
-        For classes that is the share of the largest; for several labels, the micro F1 of the most
-        frequent ones.
-        """
+        """The score of the best constant answer to the dev set, in percent; 0 for a regression."""
         if self.classes is None:
             return 0.0
-        if not self.multi_label:
-            return 100 * max(Counter(e.label for e in self.dev).values()) / len(self.dev)
-        counts = [sum(map(int, column)) for column in zip(*(e.label.split() for e in self.dev))]
-        hits = itertools.accumulate(sorted(counts, reverse=True))
-        return max(
-            200 * hit / max(1, sum(counts) + n * len(self.dev)) for n, hit in enumerate(hits, 1)
-        )
+        labels = [e.label for e in self.dev]
+        if self.multi_label:
+            targets = torch.tensor([[int(word) for word in label.split()] for label in labels])
+        else:
+            targets = torch.tensor([self.classes.index(label) for label in labels])
+        return 100 * best_constant(targets, self.multi_label)
 
 
 def has_label(example: Example) -> bool:

@@ -10,7 +10,8 @@ from ..output import atomic_write
 from ..results import GOLD, TEACHER, Run
 from . import plan
 from .commands import Device, JobFailed, begin, compare_command
-from .jobs import Jobs, Record
+from .jobs import Jobs
+from .records import Record
 
 
 def measure_speeds(jobs: Jobs, runs: Sequence[Run]) -> None:
