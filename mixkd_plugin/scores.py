@@ -42,6 +42,7 @@ def confusion_counts(
 
 def matthews_corrcoef(confusion: np.ndarray) -> float:
     """Matthews correlation from (C, C) counts (Gorodkin 2004); 0 where undefined."""
+    confusion = confusion.astype(float)  # products of integers could overflow
     targets, predictions = confusion.sum(1), confusion.sum(0)
     n = confusion.sum()
     covariance = np.trace(confusion) * n - targets @ predictions
@@ -98,6 +99,12 @@ def best_constant(targets: Tensor, multi_label: bool) -> float:
     counts = targets.sum(0).double().sort(descending=True).values
     predicted = len(targets) * torch.arange(1, len(counts) + 1)
     return (2 * counts.cumsum(0) / (counts.sum() + predicted)).max().item()
+
+
+def least_learned(constant: float) -> float:
+    """The least score of a model that has learned, in percent: 5 points above the best constant
+    answer, or half of the way to 100 where less than 10 are left."""
+    return constant + min(5.0, (100 - constant) / 2)
 
 
 def mean_average_precision(values: np.ndarray) -> float:

@@ -7,7 +7,7 @@
 - `Trainer`: transformers' Trainer with batches of similar length; the loss is cross-entropy plus
   the mean squared error of the logits (as in the study's arm KD).
 - `TextBrewer`: its GeneralDistiller as its documentation has it, without labels: logits at
-  temperature 8, and the hidden states of each student layer matched with the teacher's (as PKD).
+  temperature 8, and the hidden states, the student's 0 to 3 matched with the teacher's 0, 2, 4, 6.
 
 Both begin with the teacher's layers 0, 2, 4, embeddings and head, and use AdamW with the study's
 rate, warm-up and clipping. A line is added to --results in the form of a study's, for
@@ -128,10 +128,11 @@ def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
             "inputs_mask": batch["attention_mask"],
         }
 
+    deep = teacher.config.num_hidden_layers  # state 0 is the embeddings', the last to the last
     matches = [
-        {"layer_T": of_teacher, "layer_S": own, "feature": "hidden", "loss": "hidden_mse",
-         "weight": 1}
-        for own, of_teacher in enumerate((0, *(kept + 1 for kept in KEPT)))
+        {"layer_T": own * deep // len(KEPT), "layer_S": own, "feature": "hidden",
+         "loss": "hidden_mse", "weight": 1}
+        for own in range(len(KEPT) + 1)
     ]  # fmt: skip
     for model in (teacher, student):
         model.config.output_hidden_states = True
@@ -204,12 +205,13 @@ def main(argv=None) -> None:
         student, began = first_student(teacher), time.time()
         TOOLS[tool](teacher, student, part, collate, args)
         seconds = time.time() - began
+        epochs, rest = divmod(args.updates, -(-len(part) // args.rows))
         line = {
             "task": args.task, "fraction": args.fraction, "seed": args.seed, "arm": tool,
             "student": f"{len(KEPT)}-layer", "data": "gold", "variant": "recipe",
             "status": "done", "metrics": {"valid": {"accuracy": accuracy(student, dev, collate)}},
             "updates": args.updates, "examples": len(part),
-            "examples_seen": args.updates * args.rows, "seconds": round(seconds, 1),
+            "examples_seen": epochs * len(part) + rest * args.rows, "seconds": round(seconds, 1),
         }  # fmt: skip
         with open(args.results, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

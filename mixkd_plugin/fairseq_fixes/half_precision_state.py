@@ -1,8 +1,8 @@
 """Runs in half precision resume exactly.
 
 fairseq's optimizers save neither the float32 copy of the parameters, from which the next update is
-computed (the model's own are rounded), nor when a loss scale will next be raised. Upstream: not
-reported.
+computed (the model's own are rounded), nor when a loss scale will next be raised. With --amp they
+divide gradients by the loss scale twice. Upstream: not reported.
 
 It acts on the optimizer of a run of our tasks with --fp16, --bf16 or --amp.
 """
@@ -49,6 +49,14 @@ class _Complete:
         if not torch.isfinite(norm):
             raise FloatingPointError("gradients are Nan/Inf")
         return norm
+
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        """fairseq's, which with amp divides clipped gradients by the loss scale once more."""
+        if not isinstance(self, AMPOptimizer):
+            super().step(*args, **kwargs)
+            return
+        self.scaler.step(self.optimizer)  # as in clip_grad_norm, not its wrapper
+        self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
         kept = {"scaler": _scaler_state(self.scaler)}

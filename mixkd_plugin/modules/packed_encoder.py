@@ -76,7 +76,8 @@ def _look_up(embed, tokens: List[Tensor], second: List[Optional[Tensor]]) -> Ten
 def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:
     """One encoder layer over (N, D); with ``first_only`` (R, D), the first token of each.
 
-    fairseq's gelu makes float32 copies in half precision; torch's has the same bits without them.
+    fairseq's gelu makes float32 copies in half precision; torch's needs none, and is equal but
+    for rounding.
     """
     attention = layer.self_attn
     residual = x

@@ -37,7 +37,7 @@ class TorchAdamW(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """What a resumed run takes from its flags instead of the checkpoint."""
+        """Of the flags; a resumed run has the checkpoint's, but for the rate, as with adam."""
         betas, lr = self.cfg.adam_betas, self.cfg.lr
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,

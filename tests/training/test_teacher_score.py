@@ -13,11 +13,13 @@ import toy
 from refusals import KD
 from scores import predictions, raw_targets
 from taught import totals
+from unlabelled import ALLOW, without
 
 from mixkd_plugin.tasks import mixkd_sentence_prediction
 from mixkd_plugin.teacher import score
 
 LINE = r"teacher_(\w+) (\S+) on (\d+(?: of the \d+)?) examples of .+ \(largest class: (.+)\)"
+NO_LABELS = ["--mle-weight", 0, "--sm-weight", 0]
 HEAD = "classification_heads.sentence_classification_head.out_proj"
 
 
@@ -69,6 +71,20 @@ def test_several_labels_are_scored_by_f1():
     assert found.value == pytest.approx(f1[0]) and found.largest == pytest.approx(max(f1[1:]))
 
 
+def test_examples_without_a_label_are_left_out(tmp_path, teacher):
+    data = toy.make_data(tmp_path / "data", {"train": 31, "valid": 9})
+    hidden = {0, *range(1, 31, 2)}
+    gold = (data / "raw" / "train.label").read_text().split()
+    without(data, False, hidden)
+    flags = [*ALLOW, "--valid-subset", "train", "--max-update", 1, "--no-save"]
+    (found,) = lines(run(data, tmp_path / "some", teacher, *flags))
+    classes = predictions(teacher, data, "train").argmax(1)
+    right = [int(gold[i]) == classes[i] for i in range(31) if i not in hidden]
+    assert float(found[1]) == pytest.approx(100 * np.mean(right), abs=0.051)
+    without(data, False, set(range(31)))
+    assert not lines(run(data, tmp_path / "none", teacher, *flags, *NO_LABELS))
+
+
 def swapped(teacher, path):
     state = torch.load(teacher)
     for name in ("weight", "bias"):
@@ -98,7 +114,9 @@ def test_a_weak_teacher_is_warned_of(tmp_path, classification, good):
     ((_, value, _, _),) = lines(log)
     for part in ("--teacher-path must have accuracy of at least", value, "--teacher-labels"):
         assert part in warning
-    assert not score.weakness(score.Score("accuracy", 55.0, 50.0), "", "", "")
+    for value, constant, weak in ((55.0, 50.0, False), (54.9, 50.0, True), (98.1, 96.0, False),
+                                  (97.9, 96.0, True), (100.0, 100.0, False)):  # fmt: skip
+        assert bool(score.weakness(score.Score("accuracy", value, constant), "", "", "")) == weak
     assert score.weakness(score.Score("pearson", float("nan"), 0.0), "", "", "")
 
 

@@ -57,9 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("training").add_argument
     each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
-    add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several the better is "
-        f"kept; {AUTO} (default): {','.join(best_recipes(False))}, with --trim-vocabulary "
-        f"{','.join(best_recipes(True))}")  # fmt: skip
+    add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several with a "
+        f"teacher the better is kept; {AUTO} (default): {','.join(best_recipes(False))}, with "
+        f"--trim-vocabulary {','.join(best_recipes(True))}")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add(

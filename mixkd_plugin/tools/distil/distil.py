@@ -185,5 +185,7 @@ def check_teacher(args: argparse.Namespace, data: Data, metric: str, found: floa
     """
     reason = weakness(Score(metric, found, data.constant), "the dev set", "--labels", "--length")
     if reason and not args.allow_weak_teacher:
-        raise ValueError(f"--teacher {reason}; --allow-weak-teacher goes on")
+        flag = "--encoder" if args.encoder else "--teacher"
+        cure = "more --teacher-updates, or " if args.encoder else ""
+        raise ValueError(f"{flag} {reason}; {cure}--allow-weak-teacher goes on")
     return f"the teacher's {metric} on the dev set is {found:.1f}"

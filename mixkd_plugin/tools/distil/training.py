@@ -58,7 +58,7 @@ class Trainer(NamedTuple):
             "--optimizer", "torch_adamw", "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01,
             "--clip-norm", 1, "--batch-size", max(1, plan.batch_size // recipe.rows),
             "--required-batch-size-multiple", 1, "--seed", seed, "--save-dir", folder,
-            "--num-workers", 0, "--log-format", "json", *device,
+            "--num-workers", 0, "--log-format", "json", "--distributed-world-size", 1, *device,
             *([] if plan.precision == "fp32" else [f"--{plan.precision}"]),
         ]  # fmt: skip
 
@@ -156,18 +156,25 @@ class Trainer(NamedTuple):
         self.steps.note("cp", best, kept)
 
         def finish() -> float:
-            curve = read_log(log.read_text(errors="replace")).curve
-            scores = [point["valid"][self.metric] for point in curve if "valid" in point]
-            if not scores:
-                raise ValueError(f"fairseq-train validated nothing: {log}")
+            score = best_score(log, self.metric)
             strip(best, kept)
-            return max(scores)
+            return score
 
         score = self.steps.train(step, text, words, folder, updates, after, finish)
         for file in folder.glob("checkpoint*.pt"):
             file.unlink()
         self.steps.say(f"  {self.metric} {score:.1f} on the dev set")
         return score
+
+
+def best_score(log: Path, metric: str) -> float:
+    """Of all validations; a correlation of equal predictions is nan and does not count."""
+    curve = read_log(log.read_text(errors="replace")).curve
+    scores = [point["valid"][metric] for point in curve if "valid" in point]
+    scores = [score for score in scores if not math.isnan(score)]
+    if not scores:
+        raise ValueError(f"fairseq-train must validate with a {metric}, got none: {log}")
+    return max(scores)
 
 
 def seconds_of_update(log: Path) -> float:

@@ -11,7 +11,6 @@ from .tables import (
     CALIBRATION,
     CONSTANT,
     F1,
-    LEARNED,
     OF_TEACHER,
     at_the_end,
     cells,
@@ -118,8 +117,8 @@ def _left_out(table: pd.DataFrame) -> str:
     if not cells:
         return ""
     return (
-        f" It leaves out cells whose teacher is less than {LEARNED} points above the best answer "
-        f"that is the same for all texts: {', '.join(cells)}."
+        " It leaves out cells whose teacher is less than 5 points (or half of what is left to 100) "
+        f"above the best answer that is the same for all texts: {', '.join(cells)}."
     )
 
 

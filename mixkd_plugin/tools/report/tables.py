@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ...scores import least_learned
 from ..results import GOLD, RECIPE, Result, changes_of, headlines
 
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
 SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
 QUALITY, OF_TEACHER, CALIBRATION, F1 = "quality", "quality of the teacher", "ece", "f1"
-CONSTANT, LEARNED = "quality of the best constant answer", 5  # points of the teacher above it
+CONSTANT = "quality of the best constant answer"
 GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
 CONFIDENCE = 0.95
 ABSENT = "–"
@@ -56,12 +57,12 @@ def long_table(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def not_learned(table: pd.DataFrame) -> pd.DataFrame:
-    """Cells whose teacher is less than LEARNED points above the best constant answer, with the
-    means of both; a cell without them counts as learned."""
+    """Cells whose teacher is below :func:`least_learned`, with the means of its quality and of the
+    best constant answer's; a cell without them counts as learned."""
     keys = [OF_TEACHER, CONSTANT]
     both = table[table["measure"].isin(keys)].groupby(["cell", "measure"], observed=True)["value"]
     means = both.mean().unstack().reindex(columns=keys)
-    return means[means[OF_TEACHER] - means[CONSTANT] < LEARNED]
+    return means[means[OF_TEACHER] < means[CONSTANT].map(least_learned)]
 
 
 def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .commands import PLUGIN, Commands, portable
 from .inputs import digest_of
 from .plan import TeacherRun
 
-RESULTS = "results.jsonl"
+RESULTS, RECORDS = "results.jsonl", ("result.json", "error.json")
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__}
 Record = dict[str, Any]
 
@@ -108,12 +108,17 @@ class Records:
         """Write OUT/results.jsonl, with all results in the folder in the order of their times."""
         with self.lock(self.out / RESULTS):
             found = {}
-            for pattern in ("runs/**/result.json", "runs/**/error.json", "speed/*/result.json"):
-                for path in self.out.glob(pattern):
-                    # damaged, or just removed by another process that does it again
-                    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-                        record = from_json(path.read_bytes())
-                        lines = [check_record(line) for line in record.get("lines", [record])]
-                        found[path.stat().st_mtime_ns, path] = lines
+            for path in self._written():
+                # damaged, or just removed by another process that does it again
+                with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                    record = from_json(path.read_bytes())
+                    lines = [check_record(line) for line in record.get("lines", [record])]
+                    found[path.stat().st_mtime_ns, path] = lines
             lines = [json.dumps(line) + "\n" for key in sorted(found) for line in found[key]]
             atomic_write(self.out / RESULTS, "".join(lines))
+
+    def _written(self) -> Iterator[Path]:
+        for top in ("runs", "speed"):
+            # os.walk leaves out folders that vanish, where glob raises an error
+            for folder, _, files in os.walk(self.out / top):
+                yield from (Path(folder, name) for name in RECORDS if name in files)

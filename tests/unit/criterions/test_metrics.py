@@ -63,6 +63,12 @@ def test_mcc_of_a_constant_prediction_is_zero():
     assert scores.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
 
 
+def test_mcc_of_many_examples():
+    """Their counts' products do not fit into 64 bits."""
+    million = np.array([[400_000, 100_000], [100_000, 400_000]])
+    assert scores.matthews_corrcoef(million) == pytest.approx(0.6)
+
+
 @pytest.mark.parametrize(
     "names, average, positive",
     [
