@@ -54,11 +54,8 @@ def check_regular(path: str) -> os.stat_result:
 def digest_of_file(path: str) -> str:
     """Raises ValueError unless it is a regular file: reading others might not end."""
     check_regular(path)
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parts_of_split(folder: str, split: str, combine: bool) -> Iterator[str]:

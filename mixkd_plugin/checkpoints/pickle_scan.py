@@ -16,9 +16,8 @@ SIZE = 10 * OPERATIONS
 # The operations that torch's weights-only unpickler knows, by what they do to the stack.
 _ATOMS = frozenset((
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE",
-    "SHORT_BINSTRING", "LONG1",
+    "SHORT_BINSTRING", "LONG1", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET",
 ))  # fmt: skip
-_NEW = frozenset(("EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"))
 _TAKEN = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
 _ADDED = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
 _ADDED_TO_MARK = frozenset(("APPENDS", "SETITEMS"))
@@ -55,8 +54,6 @@ def scan(pickle: Union[bytes, BinaryIO], allowed: Collection[str]) -> None:
             stack.append(memo[argument])
         elif name in _PUT:
             memo[argument] = stack[-1]
-        elif name in _NEW:
-            stack.append([1, 1])
         elif name == "GLOBAL":
             _check_name(argument, allowed)
             stack.append([1, 1])

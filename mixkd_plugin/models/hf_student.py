@@ -11,7 +11,7 @@ from .hf_folder import read_folder
 from .hf_network import config_of, plain_config, read_config
 from .hf_parts import layer_lists
 from .mixkd_hf import MixKDHFModel
-from .select_layers import select_layers
+from .select_layers import keep_layers, select_layers
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _initialise(model: MixKDHFModel, dictionary: Dictionary, head: str, num_clas
     layers = _layers(args, deep.config)
     if layers is not None:
         for name in layer_lists(deep, deep.config.num_hidden_layers)[:1]:
-            state = _keep_layers(state, f"network.{name}.", layers)
+            state = keep_layers(state, f"network.{name}.", layers)
     expected, prefix = model.state_dict(), f"classification_heads.{head}."
     of_head = {name for name in expected if name.startswith(prefix)}
     fits = found.has_head and all(state[n].shape == expected[n].shape for n in of_head)
@@ -106,14 +106,3 @@ def _initialise(model: MixKDHFModel, dictionary: Dictionary, head: str, num_clas
         *("0, 1, ..." if layers is None else layers, args.hf_model),
         *("its" if fits else "a new", num_classes),
     )
-
-
-def _keep_layers(state: Dict[str, Any], prefix: str, layers: list) -> Dict[str, Any]:
-    """The weights with those of the chosen layers, in their new places, alone."""
-    kept = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    for place, layer in enumerate(layers):
-        old = f"{prefix}{layer}."
-        for name, value in state.items():
-            if name.startswith(old):
-                kept[f"{prefix}{place}.{name[len(old) :]}"] = value
-    return kept

@@ -1,6 +1,6 @@
 """Which layers of a deep encoder a shallow student begins from."""
 
-from typing import List
+from typing import Any, Dict, List
 
 INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
 
@@ -39,3 +39,18 @@ def select_layers(
             f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
         )
     return layers
+
+
+def keep_layers(state: Dict[str, Any], prefix: str, layers: List[int]) -> Dict[str, Any]:
+    """The weights without the layers that are not chosen; the others are in their new places.
+
+    Args:
+        prefix: of the layers' names, up to their number, such as ``encoder.layers.``
+    """
+    kept = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    for place, layer in enumerate(layers):
+        old = f"{prefix}{layer}."
+        for name, value in state.items():
+            if name.startswith(old):
+                kept[f"{prefix}{place}.{name[len(old) :]}"] = value
+    return kept

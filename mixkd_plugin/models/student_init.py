@@ -1,9 +1,8 @@
 """Initialise a student from a deeper checkpoint, of the same width or wider."""
 
 import logging
-import re
 from argparse import Namespace
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Sequence
 
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
@@ -19,7 +18,7 @@ from .mixkd_roberta import MixKDRobertaModel
 from .narrow import SIZES, check_narrow, narrow
 from .rebuild import model_class, random_states_kept
 from .roberta_settings import roberta_settings
-from .select_layers import select_layers
+from .select_layers import keep_layers, select_layers
 from .size_guard import no_larger_than
 
 logger = logging.getLogger(__name__)
@@ -38,8 +37,6 @@ WORDS = tuple(
     f"encoder.{name}"
     for name in ("sentence_encoder.embed_tokens.weight", "lm_head.weight", "lm_head.bias")
 )
-
-_LAYER = re.compile(r"(.*\.sentence_encoder\.layers\.)(\d+)(\..*)")
 
 
 def initialise_student(model, path: str, spec: str) -> bool:
@@ -83,7 +80,7 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> bool
     theirs = roberta_settings(kind, settings, source, dictionary.pad())
     layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
     source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
-    state = _keep_layers(source, layers)
+    state = keep_layers(source, "encoder.sentence_encoder.layers.", layers)
     widths = theirs.encoder_embed_dim, model.args.encoder_embed_dim
     if widths[0] < widths[1]:
         raise ValueError(
@@ -216,16 +213,3 @@ def _agree_on_token_types(model, state: Dict[str, Tensor], theirs: int, path: st
     elif theirs < ours:
         state.update({n: zeros_like(w) for n, w in model.state_dict().items() if n.endswith(TABLE)})
         logger.info("%s has one token type: the student's two begin as zeros, equal to it", path)
-
-
-def _keep_layers(source: Dict[str, Tensor], layers: List[int]) -> Dict[str, Tensor]:
-    kept = {}
-    for name, value in source.items():
-        match = _LAYER.match(name)
-        if match is None:
-            kept[name] = value
-            continue
-        for student_layer, layer in enumerate(layers):
-            if int(match[2]) == layer:
-                kept[f"{match[1]}{student_layer}{match[3]}"] = value
-    return kept

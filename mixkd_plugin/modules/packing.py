@@ -3,6 +3,7 @@
 Letters in shape comments: B clean examples, R sequences, N tokens of all, P tokens of partners.
 """
 
+from itertools import groupby
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -74,7 +75,7 @@ def pack(
         positions=(mask.cumsum(dim=1) - 1).flatten()[where],
         starts=lengths.cumsum(dim=0) - lengths,
         inverse_permutation=torch.argsort(order),
-        groups=_runs(lengths.tolist()),
+        groups=[(len([*rows]), length) for length, rows in groupby(lengths.tolist())],
         second=second,
     )
     if mix is None:
@@ -96,11 +97,3 @@ def pack(
         partner_weight=(1 - lam).expand_as(mask).flatten()[of_partners].unsqueeze(1),
         partner_second=partner_second,
     )
-
-
-def _runs(lengths: List[int]) -> List[Tuple[int, int]]:
-    runs: List[Tuple[int, int]] = []
-    for length in lengths:
-        count = runs.pop()[0] if runs and runs[-1][1] == length else 0
-        runs.append((count + 1, length))
-    return runs

@@ -175,16 +175,13 @@ def _is_abandoned(path: str) -> bool:
     """Whether an unfinished file is abandoned: its process has ended, or it is old."""
     owner, _, host = path[: -len(UNFINISHED)].rpartition("@")
     pid = owner.rpartition("-")[2]
-    if not pid.isdecimal():  # not a name of ours
-        return True
-    if time.time() - os.path.getmtime(path) > ABANDONED_AFTER:
+    # the first: not a name of ours
+    if not pid.isdecimal() or time.time() - os.path.getmtime(path) > ABANDONED_AFTER:
         return True
     if host != socket.gethostname():
         return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # of another user
-        return False
+    except OSError as error:  # another one: the process is of another user
+        return isinstance(error, ProcessLookupError)
     return False

@@ -190,13 +190,11 @@ def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     folder, reads = folder_of(path), expected.reads
     ours = None if expected.labels is None else class_names(expected.labels)
     order = expected.order or ours
-    with _named(path, expected) if folder is not None else contextlib.nullcontext():
-        if folder is None:
-            state = read_state(path)
-        else:
-            state = read_as_checkpoint(folder, reads.dictionary, expected.head, order)
-    cfg = state["cfg"]
+    state = read_state(path) if folder is None else None
     with _named(path, expected):
+        if state is None:
+            state = read_as_checkpoint(folder, reads.dictionary, expected.head, order)
+        cfg = state["cfg"]
         model_class(cfg["model"])
         checks.check_kind(cfg, ours is None, expected.multi_label)
         outputs.check_head(state["model"], expected.head, expected.num_classes)

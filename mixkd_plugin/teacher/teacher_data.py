@@ -44,19 +44,8 @@ class Layout(NamedTuple):
     max_positions: int
 
 
-def read_layout(files: TeacherFiles) -> Layout:
-    """The layout of all teachers, on every rank, from their checkpoints.
-
-    Raises:
-        ValueError: on every rank, if a checkpoint lacks it, or two differ.
-    """
-    with distributed.one_reader(files.read_by) as group:
-        with distributed.raise_on_all_ranks():
-            layout = _agreed(files.paths) if group.is_source else None
-        return group.broadcast(layout)
-
-
 def _agreed(paths: Sequence[str]) -> Layout:
+    """The layout of all teachers; raises ValueError if a checkpoint lacks it, or two differ."""
     layouts = {path: _layout_of(path) for path in paths}
     if len({layout[:2] for layout in layouts.values()}) > 1:
         found = "; ".join(
@@ -148,7 +137,10 @@ class TeacherData:
         Raises:
             ValueError: on every rank.
         """
-        layout = read_layout(files)
+        with distributed.one_reader(files.read_by) as group:
+            with distributed.raise_on_all_ranks():
+                layout = _agreed(files.paths) if group.is_source else None
+            layout = group.broadcast(layout)
         with distributed.raise_on_all_ranks():
             data = cls(cfg, layout, labels)
         known = fingerprint(data.reads.dictionary, data._labels)

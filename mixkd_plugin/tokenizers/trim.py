@@ -15,7 +15,7 @@ The texts are compared, whatever the model. Any other text falls apart into smal
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from fairseq.data import Dictionary
 
@@ -27,18 +27,10 @@ from .pieces import Vocabulary, rebuilt
 BATCH = 1000  # texts that are compared in one call
 
 
-class Trimmed(NamedTuple):
-    """
-    tokenizer: its symbols are those of the full one
-    dictionary: the words of the full dictionary that it has, in their order
-    """
-
-    tokenizer: Tokenizer
-    dictionary: Dictionary
-
-
-def trim_vocabulary(full: Tokenizer, dictionary: Dictionary, texts: Sequence[str]) -> Trimmed:
-    """The tokenizer and dictionary for ``texts``.
+def trim_vocabulary(
+    full: Tokenizer, dictionary: Dictionary, texts: Sequence[str]
+) -> Tuple[Tokenizer, Dictionary]:
+    """The tokenizer for ``texts``, with symbols of the full one, and its words in their order.
 
     Args:
         dictionary: of the model that the full tokenizer belongs to
@@ -73,17 +65,16 @@ def trim_vocabulary(full: Tokenizer, dictionary: Dictionary, texts: Sequence[str
         kept |= more
     small = small._replace(truncation_side=full.truncation_side)
     symbols = {*small.symbols.values()}
-    return Trimmed(small, dictionary_of([word for word in dictionary.symbols if word in symbols]))
+    return small, dictionary_of([word for word in dictionary.symbols if word in symbols])
 
 
-def write_trimmed(trimmed: Trimmed, folder: str, longest: int) -> None:
+def write_trimmed(tokenizer: Tokenizer, dictionary: Dictionary, folder: str, longest: int) -> None:
     """Write a folder for `--tokenizer hf:FOLDER`, which AutoTokenizer reads, too.
 
     Args:
         longest: tokens to which transformers cuts a text, if it is asked to
     """
     os.makedirs(folder)
-    tokenizer, dictionary = trimmed
     tokenizer.library.save(os.path.join(folder, "tokenizer.json"))
     names = {role: _token(tokenizer, symbol) for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
     types = 1 + max(tokenizer.library.encode("a", "a").type_ids)

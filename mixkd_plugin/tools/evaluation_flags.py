@@ -52,11 +52,5 @@ def paths_of(args: argparse.Namespace) -> dict[str, str]:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`evaluation.evaluation`."""
-    return {
-        "split": args.split,
-        "batch_size": args.batch_size,
-        "rounds": args.rounds,
-        "teacher_data": args.teacher_data,
-        "head": args.classification_head_name,
-        "labels": args.labels,
-    }
+    names = ("split", "batch_size", "rounds", "teacher_data", "labels")
+    return {name: getattr(args, name) for name in names} | {"head": args.classification_head_name}

@@ -113,7 +113,7 @@ def test_heads_of_one_output(tmp_path, transformers, capsys):
 )
 def test_names_in_a_list(tmp_path, transformers, labels, names):
     make(tmp_path, transformers, id2label=labels)
-    assert import_encoder(str(tmp_path / "hf"), str(tmp_path / "out")).labels == names
+    assert import_encoder(str(tmp_path / "hf"), str(tmp_path / "out")).head.names == names
     saved = Dictionary.load(str(tmp_path / "out" / "label" / "dict.txt"))
     assert saved.symbols[saved.nspecial :] == names
 
@@ -128,7 +128,7 @@ def test_names_that_are_not_those_of_the_outputs(tmp_path, transformers, labels)
     make(tmp_path, transformers, id2label=labels)
     refused(tmp_path, "id2label", "--labels")
     done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), labels=["c", "d"])
-    assert done.labels == ["c", "d"]
+    assert done.head.names == ["c", "d"]
 
 
 def test_the_declared_names_in_another_order(tmp_path, transformers):
@@ -139,7 +139,7 @@ def test_the_declared_names_in_another_order(tmp_path, transformers):
     for i, (names, labels) in enumerate([(["NEG", "POS"], ["neg", "pos"]), ([0, 1], ["1", "0"])]):
         make(tmp_path, transformers, id2label=names)
         out = str(tmp_path / f"out{i}")
-        assert import_encoder(str(tmp_path / "hf"), out, labels=labels).labels == labels
+        assert import_encoder(str(tmp_path / "hf"), out, labels=labels).head.names == labels
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers,
     assert torch.cat(logits).std(dim=0).min() > 1e-2, "the texts make no difference"
 
     classes = Dictionary.load(str(out / "label" / "dict.txt")).symbols[4:]
-    assert classes == ["not_entailed", "entailed", "neutral"] == done.labels
+    assert classes == ["not_entailed", "entailed", "neutral"] == done.head.names
     if kind in ("roberta", "xlm-roberta", "camembert"):  # serves without this plugin
         state = torch.load(out / "model.pt", map_location="cpu", weights_only=False)
         assert state["args"].arch == "roberta"

@@ -69,18 +69,18 @@ def test_given_texts_are_cut_as_before_and_others_are_never_lost(full):
 
 
 def test_the_folder_is_a_tokenizer_of_its_own(full, tmp_path, transformers):
-    trimmed = trim_vocabulary(full, full.words, GIVEN)
-    write_trimmed(trimmed, str(tmp_path / "small"), 77)
+    small, dictionary = trim_vocabulary(full, full.words, GIVEN)
+    write_trimmed(small, dictionary, str(tmp_path / "small"), 77)
     again = build_tokenizer(f"hf:{tmp_path / 'small'}")
-    assert again.symbols == trimmed.tokenizer.symbols and again.separators == full.separators
-    assert_cut_as_before(trimmed.tokenizer, again, ALL)
+    assert again.symbols == small.symbols and again.separators == full.separators
+    assert_cut_as_before(small, again, ALL)
     words = Dictionary.load(str(tmp_path / "small" / "dict.txt"))
-    assert words.symbols == trimmed.dictionary.symbols
+    assert words.symbols == dictionary.symbols
     auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "small")
     assert auto.model_max_length == 77
     found, wanted = auto(*GIVEN[:2])["input_ids"], full.library.encode(*GIVEN[:2])
     assert [again.symbols[i] for i in found] == [full.symbols[i] for i in wanted.ids]
-    assert trimmed.tokenizer.library.encode(*GIVEN[:2]).type_ids == wanted.type_ids
+    assert small.library.encode(*GIVEN[:2]).type_ids == wanted.type_ids
 
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -131,7 +131,7 @@ def test_a_word_in_which_wordpiece_got_stuck_stays_unknown(tmp_path):
     small, dictionary = trim_vocabulary(full, symbols, texts)
     assert_cut_as_before(full, small, texts)
     assert "abc" in dictionary.indices and "abcb" not in dictionary.indices
-    assert "abc" not in trim_vocabulary(full, symbols, texts[:1]).dictionary.indices
+    assert "abc" not in trim_vocabulary(full, symbols, texts[:1])[1].indices
 
 
 def test_the_score_of_unknown_characters_stays():

@@ -2,14 +2,13 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ...checkpoints.configured import read_configured
 from ...checkpoints.hf_weights import files_of
-from ...checkpoints.outputs import heads_of
+from ...checkpoints.outputs import heads_of, names_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
 from ...names import join_names
@@ -41,7 +40,8 @@ ONLY_IMPORTED = {  # flags, and what the families can be
 class Source(NamedTuple):
     """
     path: Hugging Face folder, or checkpoint
-    kind: how it is read, FAIRSEQ, or as :func:`kind_of` says
+    kind: how it is read: FAIRSEQ; IMPORTED into fairseq's RoBERTa, which computes no padding and
+        has all exports; or AS_IT_IS, by transformers
     outputs: 0: an encoder without a head
     names: its own of the outputs
     longest: tokens of its longest text; 0 for a checkpoint
@@ -57,13 +57,6 @@ class Source(NamedTuple):
     multi_label: bool = False
 
 
-def kind_of(folder: str) -> str:
-    """How the model of a Hugging Face folder is read: into fairseq's RoBERTa, which computes no
-    padding and has all exports, where it can be; else by transformers, as it is."""
-    kind = read_json_if_there(os.path.join(folder, "config.json")).get("model_type")
-    return IMPORTED if isinstance(kind, str) and kind in FAMILIES else AS_IT_IS
-
-
 def find_teacher(args: argparse.Namespace) -> Source:
     """Raises ValueError where it cannot be read."""
     given = args.encoder or args.teacher
@@ -72,7 +65,8 @@ def find_teacher(args: argparse.Namespace) -> Source:
             return _fairseq_source(given)
         folder = find_source(given)
         files_of(folder)
-        kind, raw = kind_of(folder), read_json_if_there(os.path.join(folder, "config.json"))
+        raw = read_json_if_there(os.path.join(folder, "config.json"))
+        kind = IMPORTED if str(raw.get("model_type")) in FAMILIES else AS_IT_IS
         for flag, what in ONLY_IMPORTED.items():
             if kind == AS_IT_IS and getattr(args, flag):
                 raise ValueError(
@@ -102,13 +96,10 @@ def _fairseq_source(path: str) -> Source:
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
     if HEAD not in heads:
         raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
-    folders = (task.get("data") or "", os.path.dirname(path))
-    files = [Path(folder, "label", "dict.txt") for folder in folders]
-    found = [file.read_text(encoding="utf-8") for file in files if file.is_file()][:1]
-    names = [line.split()[0] for text in found for line in text.splitlines() if line.strip()]
     several = bool(boolean(task, "multi_label"))
     regression = not several and (boolean(task, "regression_target") or heads[HEAD] == 1)
-    names = None if regression else names[: heads[HEAD]] or None
+    found = None if regression else names_of(path, state, ())[1]
+    names = found[: heads[HEAD]] if found else None
     outputs = 1 if regression else heads[HEAD]
     return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
 

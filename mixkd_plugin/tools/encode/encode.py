@@ -91,10 +91,9 @@ def encode(
     flags = train_flags(source, targets, tokenizer, unlabelled)
     if trim:
         texts = [text for example in examples["train"] for text in example.texts]
-        trimmed = trim_vocabulary(tokenizer, symbols, texts)
-        print(f"vocabulary: {len(trimmed.dictionary)} of {len(symbols)} symbols")
-        tokenizer, symbols = trimmed
-        made = symbols
+        tokenizer, made = trim_vocabulary(tokenizer, symbols, texts)
+        print(f"vocabulary: {len(made)} of {len(symbols)} symbols")
+        symbols = made
 
     out = os.path.realpath(out)
     with work_folder(os.path.dirname(out), ".encode-") as data:
@@ -106,7 +105,7 @@ def encode(
             else:  # a copy: what fairseq saves lacks flags such as #fairseq:overwrite
                 shutil.copyfile(dictionary, path)
         if trim:
-            write_trimmed(trimmed, os.path.join(data, TRIMMED), max_tokens)
+            write_trimmed(tokenizer, made, os.path.join(data, TRIMMED), max_tokens)
         symbols.add_symbol(MASK)  # as fairseq's task does when it reads the data
         for split, of_split in examples.items():
             title = source.title(split)

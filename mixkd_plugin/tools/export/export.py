@@ -95,9 +95,7 @@ def export(
         inputs = ({"net_input": {"src_tokens": row[None]}} for row in rows)
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
-        if max_length is not None and max_length > longest:
-            raise ValueError(f"--max-length must be at most {longest}, got {max_length}")
-        write_tokenizer(exported, work, max_length or longest)
+        write_tokenizer(exported, work, longest)
         labels = None if task.cfg.regression_target else class_names(task.label_dictionary)
         FORMATS[to].write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)

@@ -49,11 +49,6 @@ class Imported(NamedTuple):
     types: int  # token types
     difference: Difference
 
-    @property
-    def labels(self) -> Optional[List[str]]:
-        """Names of the classes; None without a head, or for regression."""
-        return self.head.names if self.head else None
-
 
 def import_encoder(
     source: str,
