@@ -12,6 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from ..errors import in_short
 from ..fingerprints import check_regular, fingerprint
 from .settings import boolean, integer, shown
 
@@ -180,8 +181,7 @@ def load_dictionary(path: str) -> Dictionary:
     try:
         return Dictionary.load(path)
     except Exception as error:  # the file may be of another program
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} must be a dictionary of fairseq: {reason}") from error
+        raise ValueError(f"{path} must be a dictionary of fairseq: {in_short(error)}") from error
 
 
 def _check_symbols(path: str, theirs: Dictionary, ours: Dictionary) -> None:

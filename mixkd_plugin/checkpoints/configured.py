@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from ..errors import in_short
 from ..fingerprints import check_regular
 from .checks import check_special_tokens
 from .safe_load import read_checkpoint
@@ -121,8 +122,7 @@ def sentence_task(
         full.task = OmegaConf.merge(OmegaConf.structured(dataclass()), values)
         plain = OmegaConf.to_container(full.task, resolve=True, enum_to_str=True)
     except (OmegaConfBaseException, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SettingsError(f"its settings do not fit --task {name}: {reason}") from error
+        raise SettingsError(f"its settings do not fit --task {name}: {in_short(error)}") from error
     task = kind.setup_task(OmegaConf.create(plain), from_checkpoint=True)
     check_special_tokens(task.cfg, task.source_dictionary)
     return task

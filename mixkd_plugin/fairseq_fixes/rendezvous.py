@@ -18,6 +18,8 @@ from omegaconf import DictConfig
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
+from ..errors import in_short
+
 
 def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
     """``init(cfg)``, fairseq's ``distributed_init``, after a rendezvous in torch's store.
@@ -58,11 +60,10 @@ def distributed_init(init: Callable[[DictConfig], int], cfg: DictConfig) -> int:
         if torch.cuda.is_available():  # as fairseq does where it initialises itself
             dist.all_reduce(torch.zeros(1).cuda())
     except (RuntimeError, OSError) as error:  # torch's own kinds are RuntimeErrors
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"--distributed-init-method {method}: rank {rank} did not meet all {world_size} ranks "
-            f"in {limit.total_seconds():g} seconds (--rendezvous-timeout; {reason}): start every "
-            f"rank with {mine}, and give the address of rank 0 as each rank sees it"
+            f"in {limit.total_seconds():g} seconds (--rendezvous-timeout; {in_short(error)}): "
+            f"start every rank with {mine}, and give the address of rank 0 as each rank sees it"
         ) from error
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Distributed is already initialized")

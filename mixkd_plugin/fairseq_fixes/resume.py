@@ -18,6 +18,7 @@ from typing import Any, Callable
 from fairseq.logging import metrics
 
 from ..checkpoints.recovery import FINETUNE, Origin, settings_of_run
+from ..errors import in_short
 from .best_score import reset_best_score, restore_patience
 
 logger = logging.getLogger(__name__)
@@ -89,8 +90,7 @@ def load_named_checkpoint(
         here = settings_of_run(trainer.cfg)
         differ = [f"{f} is {v} there and {here[f]} here" for f, v in there.items() if v != here[f]]
         cause = error.__context__ or error
-        reason = " ".join(str(cause).split())[:200]
-        what = " and ".join(differ) or f"{type(cause).__name__}: {reason}"
+        what = " and ".join(differ) or f"{type(cause).__name__}: {in_short(cause)}"
         raise ValueError(
             f"{'--restore-file' if origin is None else origin.flag}: {filename} does not fit this "
             f"run ({what}): give the same flags; or, for another optimizer or schedule, "

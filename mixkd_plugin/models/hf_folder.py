@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.hf_weights import files_of, read_weights
 from ..checkpoints.settings import SettingsError, shown_names
+from ..errors import in_short
 from ..fingerprints import fingerprint
 from ..interop import quiet
 from ..tokenizers.hf_symbols import HFSymbols, read_symbols
@@ -156,8 +157,7 @@ def _load(folder: str, config: Any, encoder_only: bool) -> Tuple[nn.Module, bool
     except SettingsError as error:
         raise ValueError("config.json must fit the weights, got a far larger model") from error
     except Exception as error:  # of transformers and torch, for values that do not fit
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"transformers cannot read its weights: {reason}") from error
+        raise ValueError(f"transformers cannot read its weights: {in_short(error)}") from error
     wrong = {
         "the weights lack": info["missing_keys"],
         "config.json must fit the shape of": [key[0] for key in info["mismatched_keys"]],
@@ -203,7 +203,7 @@ def _check_logits(model: MixKDHFModel, head: str, probes, wanted: List[Tensor]) 
             found = model.encode_rows(head, tokens, None, True)
             difference = (found - logits).abs().max().item()
         except Exception as error:
-            difference = " ".join(str(error).split())[:160]
+            difference = in_short(error)
         bound = TOLERANCE * max(1.0, logits.abs().max().item())
         if isinstance(difference, str) or not difference <= bound:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any, Dict, Type
 from torch import nn
 
 from ..checkpoints.settings import SettingsError, harmless, shown
+from ..errors import in_short
 from ..interop import library, quiet
 from ..tokenizers.library import read_json_if_there
 
@@ -73,7 +74,7 @@ def config_of(values: Dict[str, Any]) -> Any:
             config.output_hidden_states = config.output_attentions = False
             config.chunk_size_feed_forward = 0
     except Exception as error:  # transformers checks values with errors of any kind
-        raise ValueError(f"transformers cannot read it: {_short(error)}") from error
+        raise ValueError(f"transformers cannot read it: {in_short(error)}") from error
     layers = getattr(config, "num_hidden_layers", 1)
     if type(layers) is not int or not 0 < layers <= MOST_LAYERS:
         raise ValueError(f"num_hidden_layers must be 1 to {MOST_LAYERS}, got {shown(layers)}")
@@ -156,13 +157,9 @@ def build_network(config: Any) -> nn.Module:
     except SettingsError:
         raise
     except Exception as error:
-        raise ValueError(f"transformers cannot build it: {_short(error)}") from error
+        raise ValueError(f"transformers cannot build it: {in_short(error)}") from error
 
 
 def attention_of(kind: Type[nn.Module]) -> str:
     """The implementation of attention, equal on every machine."""
     return "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..checkpoints.settings import Section, SettingsError, harmless, shown
+from ..errors import in_short
 from .hf_network import checked_config
 from .mixkd_hf import MixKDHFModel
 from .mixkd_roberta import MixKDRobertaModel
@@ -95,8 +96,9 @@ def build(
     except SettingsError:
         raise
     except Exception as error:  # of fairseq, torch or the user's package
-        reason = " ".join(str(error).split())[:300]  # it may be very long
-        raise ValueError(f"it cannot be built ({type(error).__name__}: {reason})") from error
+        raise ValueError(
+            f"it cannot be built ({type(error).__name__}: {in_short(error)})"
+        ) from error
     for name, value in model.state_dict().items():
         if name.startswith(prefix) and name not in given:
             raise ValueError(f"its classification head {head!r} has no {name[len(prefix) :]}")
@@ -137,8 +139,9 @@ def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):
     try:
         return OmegaConf.merge(known, given)
     except (OmegaConfBaseException, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SettingsError(f"its settings do not fit {dataclass.__name__}: {reason}") from error
+        raise SettingsError(
+            f"its settings do not fit {dataclass.__name__}: {in_short(error)}"
+        ) from error
 
 
 def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:

@@ -13,6 +13,7 @@ from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.outputs import heads_of
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
+from ..errors import in_short
 from ..modules.token_types import TABLE
 from .mixkd_roberta import MixKDRobertaModel
 from .narrow import SIZES, check_narrow, narrow
@@ -157,8 +158,7 @@ def _narrowed(
                 _check_numbers(name, state[name])
             wide.load_state_dict(state)
     except RuntimeError as error:  # torch's, of names and shapes
-        reason = " ".join(str(error).split())
-        raise ValueError(f"its weights do not fit its settings ({reason:.300})") from error
+        raise ValueError(f"its weights do not fit its settings ({in_short(error)})") from error
     weights, share = narrow(wide, model.args)
     logger.info(
         "student narrowed from %d to %d: principal components with %.1f%% of hidden states",

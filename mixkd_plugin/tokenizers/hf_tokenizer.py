@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
+from ..errors import in_short
 from ..interop import library, quiet
 from ..modules.token_types import in_second_text
 from .dictionary import dictionary_of, names_of_rows
@@ -57,9 +58,10 @@ def load_tokenizer(folder: str, config: Any = None) -> Any:
             folder, config=config, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # of several libraries
-        reason = " ".join(str(error).split())[:300]
         kind = f" of class {named}" if named else ""
-        raise ValueError(f"transformers cannot read the tokenizer{kind}: {reason}") from error
+        raise ValueError(
+            f"transformers cannot read the tokenizer{kind}: {in_short(error)}"
+        ) from error
     if not tokenizer.is_fast:
         raise ValueError(
             "tokenizer_class must be a fast tokenizer (tokenizer.json), got "

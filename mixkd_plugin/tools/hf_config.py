@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
+from ..errors import in_short
 from ..interop import library
 from ..tokenizers.library import read_json_if_there
 
@@ -178,8 +179,7 @@ def parse_config(raw: dict[str, Any]) -> EncoderConfig:
     try:
         theirs = mapping[model_type].from_dict({k: v for k, v in raw.items() if k not in of_head})
     except Exception as error:  # transformers checks them with errors of any kind
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"transformers cannot read it: {reason}") from error
+        raise ValueError(f"transformers cannot read it: {in_short(error)}") from error
 
     def number(name: str, low: float, high: float, kinds: Any = (int, float)) -> Any:
         name = family.keys.get(name, name)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...errors import in_short
 from ...models.hf_network import classifier_of, config_of, plain_config
 from ...models.hf_parts import embeddings_of, names_of_parts
 from ...models.mixkd_hf import MixKDHFModel
@@ -45,9 +46,8 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
     try:
         served.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"a {type(served).__name__} cannot have this tokenizer or head: {reason}"
+            f"a {type(served).__name__} cannot have this tokenizer or head: {in_short(error)}"
         ) from error
     return served.float()
 

@@ -22,6 +22,7 @@ import torch
 
 from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
+from ...errors import in_short
 from ...interop import quiet
 from ...tokenizers import hf_tokenizer
 from ...tokenizers.dictionary import dictionary_of, write_dictionary
@@ -131,8 +132,9 @@ def _readable(what: str):
     try:
         yield
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{what} cannot be read: {type(error).__name__}: {reason}") from error
+        raise ValueError(
+            f"{what} cannot be read: {type(error).__name__}: {in_short(error)}"
+        ) from error
 
 
 def checkpoint(
