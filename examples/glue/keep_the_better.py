@@ -3,8 +3,9 @@
     python examples/glue/keep_the_better.py --out OUT --arms KD,splice-only
 
 For each run of a study of which both checkpoints are there (`mixkd study ... keep=all`), the dev
-set is split in two halves, 100 times. The student that is better on one half is kept, and scored on
-the other: a score on texts that chose nothing. The table has the means over halves and seeds.
+set is split in two, 100 times. The student that is better on one part is kept, and scored on the
+other: a score on texts that chose nothing. The table has the means over splits and seeds. The last
+line is the mean over cells; its interval is Student's t over seeds that have all cells.
 """
 
 import argparse
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 
 from mixkd_plugin.tools.evaluation import evaluation, quality
 from mixkd_plugin.tools.results import GOLD, read_results
 from mixkd_plugin.tools.scoring import Loaded
 
-HALVES = 100
+SPLITS = 100
 
 
 def score(one: Loaded, outputs: Tensor, targets: Tensor) -> float:
@@ -30,29 +32,31 @@ def score(one: Loaded, outputs: Tensor, targets: Tensor) -> float:
 
 
 def kept(
-    outputs: list[Tensor], targets: Tensor, score: Callable[[Tensor, Tensor], float]
+    outputs: list[Tensor], targets: Tensor, score: Callable[[Tensor, Tensor], float], share: float
 ) -> tuple[list[float], float]:
-    """Mean scores on half of a dev set: of each model, of the one that is better on the other
-    half; and how often that is the second, in percent."""
+    """Mean scores on a part of a dev set: of each model, of the one that is better on the rest, a
+    ``share`` of it; and how often that is the second, in percent."""
     generator, total = torch.Generator().manual_seed(0), torch.zeros(len(outputs) + 1)
     second = 0
-    for _ in range(HALVES):
+    chosen = round(share * len(targets))
+    for _ in range(SPLITS):
         order = torch.randperm(len(targets), generator=generator)
         choose, test = (
-            [score(each[part], targets[part]) for each in outputs] for part in order.chunk(2)
+            [score(each[part], targets[part]) for each in outputs]
+            for part in (order[:chosen], order[chosen:])
         )
         best = choose.index(max(choose))
         total += torch.tensor([*test, test[best]])
         second += best == 1
-    return (total / HALVES).tolist(), 100 * second / HALVES
+    return (total / SPLITS).tolist(), 100 * second / SPLITS
 
 
-def of_run(data: Path, paths: dict[str, str]) -> dict[str, float]:
+def of_run(data: Path, paths: dict[str, str], choose: float) -> dict[str, float]:
     """The row of two checkpoints, by their arms."""
     first, second = paths
     found = evaluation(str(data), paths, first)
     outputs = [found.outputs(found.loaded[arm].logits, found.batches[arm]) for arm in paths]
-    values, share = kept(outputs, found.targets, partial(score, found.loaded[first]))
+    values, share = kept(outputs, found.targets, partial(score, found.loaded[first]), choose)
     return {**dict(zip([*paths, "kept"], values, strict=True)), f"{second} kept, %": share}
 
 
@@ -63,7 +67,10 @@ def main(argv=None) -> None:
     add("--arms", default="KD,splice-only", help="two arms; of equals the first is kept")
     add("--student", default="3-layer")
     add("--variant", default="recipe")
+    add("--share", type=float, default=0.5, help="of the dev set, that chooses")
     args = parser.parse_args(argv)
+    if not 0 < args.share < 1:
+        raise SystemExit(f"--share must be above 0 and below 1, got {args.share:g}")
     arms, rows = args.arms.split(","), []
     results = args.out / "results.jsonl"
     if not results.exists():
@@ -74,18 +81,23 @@ def main(argv=None) -> None:
         folders = {arm: args.out / "runs" / run._replace(arm=arm).folder for arm in arms}
         paths = {arm: str(folder / "checkpoint_last.pt") for arm, folder in folders.items()}
         if all(map(os.path.exists, paths.values())):
-            row = of_run(args.out / "data" / GOLD / run.task, paths)
-            rows.append({"cell": f"{run.task}, {100 * run.fraction:g}%", **row})
+            row = of_run(args.out / "data" / GOLD / run.task, paths, args.share)
+            rows.append({"cell": f"{run.task}, {100 * run.fraction:g}%", "seed": run.seed, **row})
     if not rows:
         raise SystemExit(
             f"--out must have checkpoints of {args.arms}, got none: keep=all keeps them"
         )
     table = pd.DataFrame(rows)
-    cells = table.groupby("cell").mean(numeric_only=True)
+    gain = f"kept minus {arms[0]}"
+    table[gain] = table["kept"] - table[arms[0]]
+    cells = table.groupby("cell").mean().drop(columns="seed")
     cells.insert(0, "seeds", table.groupby("cell").size().astype(float))
     cells.loc["mean"] = cells.mean()
-    cells[f"kept minus {arms[0]}"] = cells["kept"] - cells[arms[0]]
     print(cells.round(1).to_markdown())
+    by_seed = table.pivot(index="seed", columns="cell", values=gain).dropna().mean(axis=1)
+    if len(by_seed) > 1:
+        low, high = stats.t.interval(0.95, len(by_seed) - 1, by_seed.mean(), stats.sem(by_seed))
+        print(f"\n{gain}, {len(by_seed)} seeds: {by_seed.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The choice of the better of two students, on halves of a dev set."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import keep_the_better
 import pytest
 import torch
+from scipy import stats
 from torch.nn.functional import one_hot
 
 from mixkd_plugin.tools.results import Run
@@ -29,11 +31,18 @@ def logits(right: float, targets: torch.Tensor) -> torch.Tensor:
 def test_the_better_half_chooses():
     targets = torch.arange(600) % 3
     values, second = keep_the_better.kept(
-        [logits(0.5, targets), logits(0.8, targets)], targets, score
+        [logits(0.5, targets), logits(0.8, targets)], targets, score, 0.5
     )
     assert values == pytest.approx([50, 80, 80], abs=1) and second == 100
-    values, second = keep_the_better.kept([logits(0.5, targets)] * 2, targets, score)
+    values, second = keep_the_better.kept([logits(0.5, targets)] * 2, targets, score, 0.5)
     assert values[0] == values[2] and second == 0  # of equals the first
+
+
+def test_few_texts_choose_worse():
+    targets = torch.arange(600) % 3
+    models = [logits(0.5, targets), logits(0.6, targets)]
+    few, half = (keep_the_better.kept(models, targets, score, share)[1] for share in (0.01, 0.5))
+    assert 40 < few < 80 < half
 
 
 def test_what_chose_is_not_scored():
@@ -41,7 +50,7 @@ def test_what_chose_is_not_scored():
     targets = torch.arange(400) % 3
     first = logits(0.5, targets)
     second = logits(0.5, targets.flip(0)).flip(0)
-    values, _ = keep_the_better.kept([first, second], targets, score)
+    values, _ = keep_the_better.kept([first, second], targets, score, 0.5)
     assert values[0] == pytest.approx(50, abs=1) and values[2] < 49.5
 
 
@@ -54,8 +63,8 @@ def test_correlation():
 
 def test_the_table(tmp_path, monkeypatch, capsys):
     lines = []
-    for seed in (1, 2):
-        for arm in ("KD", "mine")[: 3 - seed]:  # the second seed has one checkpoint
+    for seed in (1, 2, 3):
+        for arm in ("KD", "mine")[: 1 + seed % 2]:  # the second seed has one checkpoint
             run = Run("T", 0.02, seed, "3-layer", arm, "gold", "recipe")
             folder = tmp_path / "runs" / run.folder
             folder.mkdir(parents=True)
@@ -67,7 +76,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
 
     def evaluation(data, paths, teacher):
         assert data == str(tmp_path / "data/gold/T") and teacher == "KD"
-        shares = {"KD": 0.5, "mine": 0.8}
+        shares = {"KD": 0.5, "mine": 0.8 if "seed1" in paths["KD"] else 0.7}
         return SimpleNamespace(
             loaded={arm: loaded(shares[arm]) for arm in paths},
             batches=dict.fromkeys(paths),
@@ -77,9 +86,13 @@ def test_the_table(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(keep_the_better, "evaluation", evaluation)
     keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,mine"])
-    row = capsys.readouterr().out.splitlines()[2].split("|")
-    assert [cell.strip() for cell in row[1:3]] == ["T, 2%", "1"]
-    assert [float(cell) for cell in row[3:8]] == pytest.approx([50, 80, 80, 100, 30], abs=1)
+    lines = capsys.readouterr().out.splitlines()
+    row = lines[2].split("|")
+    assert [cell.strip() for cell in row[1:3]] == ["T, 2%", "2"]
+    assert [float(cell) for cell in row[3:8]] == pytest.approx([50, 75, 75, 100, 25], abs=1)
+    mean, low, high = map(float, re.findall(r"[+-][\d.]+", lines[-1]))
+    wanted = 25, *stats.t.interval(0.95, 1, 25, 5)  # 30 and 20
+    assert (mean, low, high) == pytest.approx(wanted, abs=3)
     with pytest.raises(SystemExit, match=f"--out must be the folder .* got {tmp_path}/none: no"):
         keep_the_better.main(["--out", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="--out must have checkpoints of KD,other, got none"):
