@@ -19,16 +19,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from mixkd_plugin.tools.evaluation import evaluation, quality
+from mixkd_plugin.tools.evaluation import REPORTS, evaluation, quality
 from mixkd_plugin.tools.results import GOLD, read_results
 from mixkd_plugin.tools.scoring import Loaded
 
 SPLITS = 100
 
 
-def score(one: Loaded, outputs: Tensor, targets: Tensor) -> float:
-    """The task's first metric, in percent."""
-    return next(iter(quality(one, outputs, targets, set()).values()))
+def score(one: Loaded, metric: str | None, outputs: Tensor, targets: Tensor) -> float:
+    """A metric in percent; None: the task's first."""
+    found = quality(one, outputs, targets, {*REPORTS} if metric else set())
+    return found[metric or next(iter(found))]
 
 
 def kept(
@@ -51,12 +52,15 @@ def kept(
     return (total / SPLITS).tolist(), 100 * second / SPLITS
 
 
-def of_run(data: Path, paths: dict[str, str], choose: float) -> dict[str, float]:
+def of_run(
+    data: Path, paths: dict[str, str], choose: float, metric: str | None
+) -> dict[str, float]:
     """The row of two checkpoints, by their arms."""
     first, second = paths
     found = evaluation(str(data), paths, first)
     outputs = [found.outputs(found.loaded[arm].logits, found.batches[arm]) for arm in paths]
-    values, share = kept(outputs, found.targets, partial(score, found.loaded[first]), choose)
+    measure = partial(score, found.loaded[first], metric)
+    values, share = kept(outputs, found.targets, measure, choose)
     return {**dict(zip([*paths, "kept"], values, strict=True)), f"{second} kept, %": share}
 
 
@@ -67,6 +71,7 @@ def main(argv=None) -> None:
     add("--arms", default="KD,splice-only", help="two arms; of equals the first is kept")
     add("--student", default="3-layer")
     add("--variant", default="recipe")
+    add("--metric", help="accuracy, f1, mcc, pearson or spearman (default: the task's first)")
     add("--share", type=float, default=0.5, help="of the dev set, that chooses")
     args = parser.parse_args(argv)
     if not 0 < args.share < 1:
@@ -81,7 +86,7 @@ def main(argv=None) -> None:
         folders = {arm: args.out / "runs" / run._replace(arm=arm).folder for arm in arms}
         paths = {arm: str(folder / "checkpoint_last.pt") for arm, folder in folders.items()}
         if all(map(os.path.exists, paths.values())):
-            row = of_run(args.out / "data" / GOLD / run.task, paths, args.share)
+            row = of_run(args.out / "data" / GOLD / run.task, paths, args.share, args.metric)
             rows.append({"cell": f"{run.task}, {100 * run.fraction:g}%", "seed": run.seed, **row})
     if not rows:
         raise SystemExit(

@@ -19,7 +19,7 @@ def loaded(logits=None, **task):
 
 
 def score(outputs, targets):
-    return keep_the_better.score(loaded(), outputs, targets)
+    return keep_the_better.score(loaded(), None, outputs, targets)
 
 
 def logits(right: float, targets: torch.Tensor) -> torch.Tensor:
@@ -57,8 +57,8 @@ def test_what_chose_is_not_scored():
 def test_correlation():
     x = torch.randn(50, 1, generator=torch.Generator().manual_seed(2))
     regression = loaded(num_classes=1, regression_target=True)
-    assert keep_the_better.score(regression, 3 * x, x) == pytest.approx(100)
-    assert keep_the_better.score(regression, -x, x) == pytest.approx(-100)
+    assert keep_the_better.score(regression, None, 3 * x, x) == pytest.approx(100)
+    assert keep_the_better.score(regression, None, -x, x) == pytest.approx(-100)
 
 
 def test_the_table(tmp_path, monkeypatch, capsys):

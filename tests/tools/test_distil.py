@@ -13,6 +13,7 @@ import torch
 import toy
 import yaml
 from distilled import QUICK, distil, served_equals_fairseq
+from sklearn.metrics import f1_score
 
 from mixkd_plugin.tools.distil import main, steps
 
@@ -70,8 +71,13 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, mon
     more = tmp_path / "more.csv"
     more.write_text("premise,hypothesis\nthe soup,was cold\nx,the soup\n")
     out = tmp_path / "out"
-    figures = distil(case, out, "--unlabelled", more, "--recipe", "splice")
-    assert figures["recipe"] == "splice"
+    figures = distil(case, out, "--unlabelled", more, "--recipe", "splice", "--metric", "f1")
+    assert figures["recipe"] == "splice" and figures["metric"] == "f1"
+    right = [said[its] for its in case.answers]
+    wanted = 100 * f1_score(case.labels, right, average="macro")  # of the teacher
+    assert figures["teacher"] == pytest.approx(wanted)
+    (run,) = figures["runs"]
+    assert figures["student"] == pytest.approx(run["score"], abs=0.051)
     assert list(json.loads((out / "config.json").read_text())["id2label"].values()) == said
     served_equals_fairseq(out, transformers, [("the soup", "was cold"), ("x", "numbers and x")])
     assert "--unlabelled-examples allow" in (out / "work" / "data" / "train_flags.txt").read_text()

@@ -60,6 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several with a "
         f"teacher the better is kept; {AUTO} (default): {','.join(best_recipes(False))}, with "
         f"--trim-vocabulary {','.join(best_recipes(True))}")  # fmt: skip
+    add("--metric", choices=("accuracy", "f1", "micro_f1", "macro_f1"),
+        help="chooses checkpoint and recipe on the dev set: accuracy (default) or f1, the macro F1 "
+        "(of two classes with one named 1: its F1); with several labels for a text micro_f1 "
+        "(default) or macro_f1")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
     add(

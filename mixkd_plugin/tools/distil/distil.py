@@ -14,7 +14,7 @@ from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
 from .data import Data, label_columns, read_data, write_tables
-from .plan import Plan, apply_plan, fit_budget, make_plan, save_plan, show_plan
+from .plan import Plan, apply_plan, fit_budget, make_plan, metrics_of, save_plan, show_plan
 from .recipes import RECIPES
 from .report import Report
 from .source import Source, find_teacher, labels_of
@@ -51,9 +51,8 @@ def run_steps(
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens)
-    metric = metric_of(data)
     teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
-    trainer = Trainer(steps, taught, encoded, plan, metric, args.flags)
+    trainer, checked = Trainer(steps, taught, encoded, plan, args.flags), metrics_of(data)[0]
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
     if teacher.folder is not None:
         notes.append(
@@ -61,8 +60,8 @@ def run_steps(
             "computed, too, and nothing is exported to ONNX"
         )
     if not encoder:
-        score = score_teacher(steps, taught, teacher, metric)
-        notes.append(check_teacher(args, data, metric, score))
+        score = score_teacher(steps, taught, teacher, checked)
+        notes.append(check_teacher(args, data, checked, score))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
     dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
@@ -71,27 +70,20 @@ def run_steps(
     if args.dry_run:
         return 0
     if encoder:
-        teacher, score = trainer.teacher(teacher)
-        check_teacher(args, data, metric, score)
+        teacher, score = trainer.teacher(teacher, checked)
+        check_teacher(args, data, checked, score)
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
-    report = Report(steps, plan, data, teacher, taught, encoded, named, metric)
+    report = Report(steps, plan, data, teacher, taught, encoded, named)
     result = report.write(runs, keep(runs))
     print(result.text, flush=True)
     if args.min_retention is not None and result.retained < args.min_retention:
         steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
         return 1
     return 0
-
-
-def metric_of(data: Data) -> str:
-    """By which checkpoints and students are chosen, of evaluation.QUALITY."""
-    if data.classes is None:
-        return "pearson"
-    return "micro_f1" if data.multi_label else "accuracy"
 
 
 def encode_texts(

@@ -63,6 +63,13 @@ class Plan(NamedTuple):
         return (START_SECONDS + work * seconds) / 60
 
 
+def metrics_of(data: Data) -> tuple[str, ...]:
+    """By which checkpoints and students can be chosen, of evaluation.QUALITY; the default first."""
+    if data.classes is None:
+        return ("pearson",)
+    return ("micro_f1", "macro_f1") if data.multi_label else ("accuracy", "f1")
+
+
 def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
     """All settings; ``tokens``: of the examples, before any is cut."""
     sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
@@ -92,6 +99,12 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
     both = " and ".join(best_recipes(plan.trim_vocabulary))
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
+    metrics = metrics_of(data)
+    choose("metric", metrics[0], "chooses checkpoint and recipe on the dev set")
+    if plan.metric not in metrics:
+        raise ValueError(
+            f"--metric must be {' or '.join(metrics)} for these labels, got {plan.metric}"
+        )
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")
     choose("lr", rate(plan.width), f"for a width of {plan.width}")

@@ -13,7 +13,7 @@ from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
 from .data import Data
-from .plan import Plan
+from .plan import Plan, metrics_of
 from .recipes import RECIPES
 from .steps import Steps, has_libraries
 from .teacher import Teacher
@@ -35,7 +35,6 @@ class Report(NamedTuple):
     data: the texts
     taught, encoded: their data folders for teacher and student
     names: of the classes; none for a regression
-    metric: by which students are chosen
     """
 
     steps: Steps
@@ -45,16 +44,15 @@ class Report(NamedTuple):
     taught: Path
     encoded: Path
     names: list[str]
-    metric: str
 
     def write(self, runs: list[Run], best: Run) -> Result:
         """Everything in --out but the work folder."""
         after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
         self.export(best, after)
         rows = self.measure(best, after)
-        taught, student = (rows[f"{n}, {FAIRSEQ}"][self.metric] for n in (TEACHER, best.title))
+        taught, student = (rows[f"{n}, {FAIRSEQ}"][self.plan.metric] for n in (TEACHER, best.title))
         figures = {
-            "metric": self.metric,
+            "metric": self.plan.metric,
             "teacher": taught,
             "student": student,
             "recipe": best.recipe,
@@ -151,7 +149,8 @@ class Report(NamedTuple):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Of the table, the first one by which students are chosen."""
-        return ("micro_f1", "macro_f1") if self.data.multi_label else (self.metric,)
+        first, others = self.plan.metric, metrics_of(self.data)
+        return (first, *(name for name in others if name != first and first != "accuracy"))
 
     def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
         rows = figures["models"]

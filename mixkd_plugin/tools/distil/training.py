@@ -21,6 +21,7 @@ from .teacher import Teacher
 
 TRIAL_UPDATES, TRIAL_INTERVAL = 6, 2
 KEPT = "best.pt"  # of a run
+REPORTS = {"pearson": "--report-pearson-and-spearman", "f1": "--report-acc-and-f1"}
 
 
 class Run(NamedTuple):
@@ -37,7 +38,6 @@ class Run(NamedTuple):
 class Trainer(NamedTuple):
     """
     data, student_data: data folders of teacher and student, who may have a vocabulary of its own
-    metric: by which the best checkpoint is chosen
     extra: the user's flags for every student
     """
 
@@ -45,12 +45,11 @@ class Trainer(NamedTuple):
     data: Path
     student_data: Path
     plan: Plan
-    metric: str
     extra: list[str]
 
     def flags(self, recipe: Recipe, data: Path, model: list, seed: int, folder: Path) -> list:
         plan = self.plan
-        report = ["--report-pearson-and-spearman"] if self.metric == "pearson" else []
+        report = [REPORTS[plan.metric]] if plan.metric in REPORTS else []
         of_data = (data / "train_flags.txt").read_text().split()
         device = ["--cpu"] if plan.cpu else []
         return [
@@ -71,7 +70,7 @@ class Trainer(NamedTuple):
             "--validate-interval", 1000000, "--validate-interval-updates", every,
             "--save-interval", 1000000, "--save-interval-updates", every,
             "--keep-interval-updates", 1, "--no-epoch-checkpoints",
-            "--best-checkpoint-metric", self.metric, "--maximize-best-checkpoint-metric",
+            "--best-checkpoint-metric", self.plan.metric, "--maximize-best-checkpoint-metric",
         ]  # fmt: skip
 
     def student_flags(self, name: str, teacher: Teacher, seed: int, folder: Path) -> list:
@@ -125,14 +124,15 @@ class Trainer(NamedTuple):
         score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
         return Run(name, seed, self.folder(step) / KEPT, score)
 
-    def teacher(self, encoder: Teacher) -> tuple[Teacher, float]:
-        """The encoder, fine-tuned, and its score on the dev set, in percent."""
+    def teacher(self, encoder: Teacher, metric: str) -> tuple[Teacher, float]:
+        """The encoder, fine-tuned, and its best score of a metric on the dev set, in percent."""
         step, updates = "teacher", self.plan.teacher_updates
         folder = self.folder(step)
         words = self.tuning_flags(encoder, self.plan.seed, folder)
         words += self.schedule(updates, rate(encoder.sizes.width) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
-        score = self._run(step, text, words, updates, encoder.after)
+        self._run(step, text, words, updates, encoder.after)
+        score = best_score(self.steps.log(step), metric)
         path, after = str(folder / KEPT), (*encoder.after, step)
         if encoder.folder is not None:
             out = self.steps.work / "teacher"
@@ -156,14 +156,14 @@ class Trainer(NamedTuple):
         self.steps.note("cp", best, kept)
 
         def finish() -> float:
-            score = best_score(log, self.metric)
+            score = best_score(log, self.plan.metric)
             strip(best, kept)
             return score
 
         score = self.steps.train(step, text, words, folder, updates, after, finish)
         for file in folder.glob("checkpoint*.pt"):
             file.unlink()
-        self.steps.say(f"  {self.metric} {score:.1f} on the dev set")
+        self.steps.say(f"  {self.plan.metric} {score:.1f} on the dev set")
         return score
 
 
