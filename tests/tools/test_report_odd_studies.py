@@ -161,3 +161,12 @@ def test_baselines_on_other_data():
     assert sections.baseline_label("KD", ["FT", "KD", "KD, back-translated"]) == "KD"
     assert sections.baseline_label("KD", ["FT", "KD, back-translated"]) == "KD, back-translated"
     assert sections.baseline_label("SM", ["SM+TMKD"]) is None
+
+
+def test_an_arm_of_one_variant_alone(tmp_path):
+    """The lines of the unchanged recipe, at two fractions, lack one of the arms."""
+    lines = synthetic.study(["SST-2"], [0.01, 0.1], [1, 2], ("KD",))
+    lines += synthetic.ablated("min-updates", (800,), ("KD", "TMKD"), seeds=(1, 2))
+    text, _ = report_of(tmp_path, lines)
+    assert "TMKD" not in table_of(text, "### Quality")
+    assert "| TMKD" in section(text, "### `min-updates`")

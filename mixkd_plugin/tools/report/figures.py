@@ -175,7 +175,7 @@ def _lines(
     labels, band = _in_order(points["label"]), axes[0] == "updates"
     xs = sorted(set(points["x"]))
     if not band:
-        step = points["label"].map(labels.index).astype(float) - (len(labels) - 1) / 2
+        step = points["label"].astype(str).map(labels.index) - (len(labels) - 1) / 2
         factor, width = (xs[-1] / xs[0] if log else 1) ** (0.013 * step), 0.013 * step
         x = points["x"] * factor if log else points["x"] + width * (xs[-1] - xs[0])
         points = points.assign(x=x)
