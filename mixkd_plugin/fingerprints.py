@@ -127,7 +127,8 @@ def digests_of_imports() -> Dict[str, str]:
     """Digests of all imported modules that were not installed, which a user's code may call."""
     library = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     found = {}
-    for name, module in sorted(sys.modules.items()):
+    # a copy: while items are listed, Python may finalise an object, which may import a module
+    for name, module in sorted(sys.modules.copy().items(), key=lambda item: item[0]):
         path = getattr(module, "__file__", None) or ""
         installed = INSTALLED & {*Path(path).parts} or library & {*map(str, Path(path).parents)}
         if name.partition(".")[0] not in OTHERS and not installed and os.path.isfile(path):

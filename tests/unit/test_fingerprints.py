@@ -1,5 +1,6 @@
 """Which files are a split's, and which code is a run's: what answers and runs are told apart by."""
 
+import gc
 import shutil
 import sys
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,7 @@ from refusals import FINE_TUNE, KD, assert_matches
 from mixkd_plugin.fingerprints import (
     digest_of_package,
     digests_of_code,
+    digests_of_imports,
     digests_of_split,
     files_of_split,
 )
@@ -250,3 +252,31 @@ def test_without_a_package_of_ones_own_no_other_module_matters(helper, monkeypat
     monkeypatch.setattr(build, "digests_of_code", lambda *_: {"mixkd_plugin": "0"})
     cfg = SimpleNamespace(user_dir=str(toy.PLUGIN), teacher_cache="cache")
     assert build._digests_of_code(cfg) == {}
+
+
+def test_a_module_that_is_imported_while_all_are_listed():
+    """By what Python finalises in between, whenever it likes."""
+    made = []
+
+    class Late:
+        def __del__(self):
+            made.append(f"late_{len(made)}")
+            sys.modules[made[-1]] = ModuleType(made[-1])
+            if len(made) < 2000:
+                again()
+
+    def again():
+        late = Late()
+        late.itself = late
+
+    before, known = gc.get_threshold(), digests_of_imports()
+    try:
+        again()
+        gc.set_threshold(1, 10**6, 10**6)
+        assert digests_of_imports() == known
+    finally:
+        gc.set_threshold(*before)
+        Late.__del__ = lambda self: None
+        for name in made:
+            del sys.modules[name]
+    assert made
