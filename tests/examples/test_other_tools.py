@@ -1,6 +1,9 @@
 """Other tools on a cell of a study: what they are given, and the line that they add."""
 
 import json
+import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import other_tools
 import pytest
@@ -72,3 +75,20 @@ def test_the_student_begins_with_the_teachers_layers(teacher, transformers):
     tokens = torch.tensor([[5, 6, 7]])
     before = model(tokens, output_hidden_states=True).hidden_states[1]
     assert torch.equal(student.eval()(tokens, output_hidden_states=True).hidden_states[1], before)
+
+
+@pytest.mark.parametrize(
+    ("deep", "wanted"), [(6, [0, 2, 4, 6]), (12, [0, 4, 8, 12]), (5, [0, 1, 3, 5])]
+)
+def test_textbrewer_is_given_evenly_spread_states(monkeypatch, deep, wanted):
+    """The embeddings' for the embeddings', the last layer's for the last."""
+    fake = MagicMock()
+    monkeypatch.setitem(sys.modules, "textbrewer", fake)
+    models = [torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)]
+    for model in models:
+        model.config = SimpleNamespace(num_hidden_layers=deep)
+    args = SimpleNamespace(bf16=False, rows=2, updates=3, lr=0.1)
+    other_tools.train_with_textbrewer(*models, [1, 2], None, args)
+    matches = fake.DistillationConfig.call_args.kwargs["intermediate_matches"]
+    assert [match["layer_T"] for match in matches] == wanted
+    assert [match["layer_S"] for match in matches] == [0, 1, 2, 3]
