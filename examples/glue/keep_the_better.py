@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mixkd_plugin.tools.evaluation import REPORTS, evaluation, quality
+from mixkd_plugin.tools.report.tables import paired_difference
 from mixkd_plugin.tools.results import GOLD, read_results
 from mixkd_plugin.tools.scoring import Loaded
 
@@ -99,10 +99,12 @@ def main(argv=None) -> None:
     cells.insert(0, "seeds", table.groupby("cell").size().astype(float))
     cells.loc["mean"] = cells.mean()
     print(cells.round(1).to_markdown())
-    by_seed = table.pivot(index="seed", columns="cell", values=gain).dropna().mean(axis=1)
+    all_cells = table.groupby("seed").filter(lambda its: len(its) == table["cell"].nunique())
+    by_seed = all_cells.groupby("seed")[["kept", arms[0]]].mean()
     if len(by_seed) > 1:
-        low, high = stats.t.interval(0.95, len(by_seed) - 1, by_seed.mean(), stats.sem(by_seed))
-        print(f"\n{gain}, {len(by_seed)} seeds: {by_seed.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
+        found = paired_difference(by_seed["kept"], by_seed[arms[0]])
+        interval = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+        print(f"\n{gain}, {found.n} seeds: {interval}")
 
 
 if __name__ == "__main__":

