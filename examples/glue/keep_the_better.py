@@ -29,6 +29,8 @@ SPLITS = 100
 def score(one: Loaded, metric: str | None, outputs: Tensor, targets: Tensor) -> float:
     """A metric in percent; None: the task's first."""
     found = quality(one, outputs, targets, {*REPORTS} if metric else set())
+    if metric and metric not in found:
+        raise SystemExit(f"--metric must be one of {', '.join(found)}, got {metric}")
     return found[metric or next(iter(found))]
 
 

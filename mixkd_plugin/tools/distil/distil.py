@@ -36,6 +36,11 @@ def distil(args: argparse.Namespace) -> int:
     source = find_teacher(args)
     regression = source.regression if source.outputs else None
     data = read_data(args, regression, source.multi_label)
+    metrics = metrics_of(data)
+    if args.metric not in (None, *metrics):
+        raise ValueError(
+            f"--metric must be {' or '.join(metrics)} for these labels, got {args.metric}"
+        )
     matched = labels_of(source, data, args.labels, check=not args.allow_weak_teacher)
     with locked(out / LOCK, wait=False) as free:
         if not free:
