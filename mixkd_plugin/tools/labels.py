@@ -55,6 +55,7 @@ def match_labels(
     theirs: Sequence[str],
     given: str | None,
     confusion: Callable[[], np.ndarray],
+    unless: str | None = None,
 ) -> Matched:
     """The data's label of each of a classifier's outputs.
 
@@ -63,6 +64,7 @@ def match_labels(
         theirs: the classifier's names of its outputs
         given: the value of --labels
         confusion: counts (classes, outputs) of its predictions on labelled texts
+        unless: when ``given`` is not compared with the predictions; None: here
 
     Raises:
         ValueError: with both lists and --labels, where it is not clear.
@@ -74,6 +76,13 @@ def match_labels(
         if len(order) != outputs or not {*classes} <= {*order}:
             raise ValueError(
                 f"--labels must be {outputs} names, the data's among them, got {given}: {lists}"
+            )
+        checked = unless is not None and len(classes) == outputs
+        found = order_by_counts(classes, confusion()) if checked else None
+        if found not in (None, order):
+            raise ValueError(
+                f"--labels must be the order of the classifier's outputs, got {given}: its "
+                f"predictions say {join_names(found)}; {unless} takes it as given"
             )
         return Matched(order, [f"labels by --labels: {_shown(theirs, order)}"])
     alike = {likeness(name): i for i, name in enumerate(theirs)}

@@ -12,7 +12,7 @@ from mixkd_plugin.tools.export.export import load
 from mixkd_plugin.tools.export.texts import fairseq_row
 from mixkd_plugin.tools.remembered import named_tokenizer
 
-QUICK = ("--recipe", "kd", "--updates", "4", "--layers", "2", "--cpu")
+QUICK = ("--recipe", "kd", "--updates", "4", "--layers", "2", "--cpu", "--precision", "fp32")
 
 
 def train_here(monkeypatch):

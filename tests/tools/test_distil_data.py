@@ -5,10 +5,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from mixkd_plugin.tools.distil import build_parser
 from mixkd_plugin.tools.distil.data import read_data
-from mixkd_plugin.tools.distil.plan import Plan, apply_plan, fit_budget, save_plan
+from mixkd_plugin.tools.distil.plan import (
+    Plan,
+    apply_plan,
+    fastest_precision,
+    fit_budget,
+    save_plan,
+)
 from mixkd_plugin.tools.distil.training import best_score
 from mixkd_plugin.tools.labels import match_labels
 from mixkd_plugin.tools.texts.columns import find_columns
@@ -116,14 +123,14 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
 
 
-def matched(classes, declared, counts=None, given=None):
+def matched(classes, declared, counts=None, given=None, unless=None):
     theirs = declared or [f"LABEL_{i}" for i in range(len(counts))]
 
     def confusion():
         assert counts is not None, "the teacher was asked"
         return np.array(counts)
 
-    return match_labels(classes, theirs, given, confusion).order
+    return match_labels(classes, theirs, given, confusion, unless).order
 
 
 def test_labels_are_matched_by_their_names():
@@ -131,6 +138,15 @@ def test_labels_are_matched_by_their_names():
     assert matched(["negative", "positive"], ["POSITIVE", "NEGATIVE"]) == ["positive", "negative"]
     assert matched(["no", "yes"], ["yes", "no", "maybe"]) == ["yes", "no", ""]
     assert matched(["a", "b"], ["x", "y"], given="b,a") == ["b", "a"]
+
+
+def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():
+    of_b_a, unclear = [[3, 40], [30, 5]], [[9, 8], [1, 7]]
+    for counts in (of_b_a, unclear):
+        assert matched(["a", "b"], None, counts, "b,a", "--flag") == ["b", "a"]
+    assert matched(["a", "b"], ["x", "y", "z"], None, "b,c,a", "--flag") == ["b", "c", "a"]
+    with pytest.raises(ValueError, match="--labels .* got a,b: .* say b,a; --flag"):
+        matched(["a", "b"], None, of_b_a, "a,b", "--flag")
 
 
 def test_unnamed_labels_are_matched_by_the_teachers_answers():
@@ -173,6 +189,15 @@ def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at
     assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
     with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
         fit_budget(planned(), flags(minutes=1), None, 1.0)
+
+
+@pytest.mark.parametrize("amx, precision", [(True, "bf16"), (False, "fp32")])
+def test_precision_of_a_cpu(monkeypatch, amx, precision):
+    known = {"avx512_bf16": True, "amx_bf16": amx}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert fastest_precision(gpu=False) == precision
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.6
+    assert fastest_precision(gpu=False) == "fp32"
 
 
 def test_recipes_are_one_or_several():

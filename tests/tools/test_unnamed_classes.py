@@ -90,6 +90,14 @@ def test_an_import_that_is_not_clear(tmp_path, made, transformers):
     assert "--text" in message and "--dev" in message
 
 
+def test_an_import_whose_labels_the_predictions_contradict(tmp_path, made, transformers):
+    words = [made.case.teacher, "--out", tmp_path / "t", "--labels=neg,pos"]
+    message = error_of(import_hf, *words, "--dev", made.case.dev)
+    assert message.count("--labels") == 2 and "got neg,pos" in message and "say pos,neg" in message
+    assert not (tmp_path / "t").exists()
+    import_hf([str(word) for word in words])  # as given
+
+
 def test_compare_finds_and_shows_the_order(tmp_path, made, taught, transformers, caplog):
     path, data = taught
     words = [data, f"teacher={path}", "--out", tmp_path / "out", "--rounds", 1]

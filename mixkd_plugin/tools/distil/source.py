@@ -11,7 +11,6 @@ from ...checkpoints.hf_weights import files_of
 from ...checkpoints.outputs import heads_of, names_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
-from ...names import join_names
 from ...tokenizers.library import read_json_if_there
 from ..cli import named
 from ..export.texts import spread
@@ -19,15 +18,7 @@ from ..hf_config import FAMILIES, read_config
 from ..import_hf.head import HEADLESS
 from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
-from ..labels import (
-    ASKED,
-    Matched,
-    count_predictions,
-    is_unnamed,
-    match_labels,
-    order_by_counts,
-    read_outputs,
-)
+from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
@@ -143,13 +134,6 @@ def labels_of(source: Source, data: Data, given: str | None, check: bool = True)
         )
 
     names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
+    unless = "--allow-weak-teacher" if check and source.kind != FAIRSEQ else None
     with named("--teacher", source.path):
-        matched = match_labels(data.classes, names, given, confusion)
-        if given and check and source.kind != FAIRSEQ and len(data.classes) == source.outputs:
-            found = order_by_counts(data.classes, confusion())
-            if found not in (None, matched.order):
-                raise ValueError(
-                    f"--labels must be the order of the teacher's outputs, got {given}: its "
-                    f"predictions say {join_names(found)}; --allow-weak-teacher takes it as given"
-                )
-    return matched
+        return match_labels(data.classes, names, given, confusion, unless)

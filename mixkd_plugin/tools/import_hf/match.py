@@ -37,5 +37,5 @@ def match_table(
         longest = read_config(folder).longest
         return count_predictions(folder, longest, asked, classes, len(names))
 
-    order, notes = match_labels(classes, names, given, confusion)
+    order, notes = match_labels(classes, names, given, confusion, "--labels without --dev")
     return Matched([ours or theirs for ours, theirs in zip(order, names)], notes)
