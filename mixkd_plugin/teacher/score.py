@@ -15,12 +15,20 @@ logger = logging.getLogger(__name__)
 EXAMPLES = 2000  # at most, of a split
 
 
+WORST_R2 = -50.0  # in percent; of outputs on another scale than the labels it is below
+
+
 class Score(NamedTuple):
-    """In percent; ``largest``: of the best constant answer, 0 for a regression."""
+    """In percent.
+
+    largest: of the best constant answer, 0 for a regression
+    r2: of a regression, see :func:`scores.r_squared`
+    """
 
     metric: str
     value: float
     largest: float
+    r2: Optional[float] = None
 
 
 def log_score(
@@ -65,8 +73,8 @@ def score_of(
         return None
     logits, targets = logits[labelled], targets[labelled]
     if regression:
-        values = scores.correlation_values(logits, targets)
-        return Score("pearson", 100 * scores.pearson(values.double().numpy()), 0.0)
+        values = scores.correlation_values(logits, targets).double().numpy()
+        return Score("pearson", 100 * scores.pearson(values), 0.0, 100 * scores.r_squared(values))
     predictions = scores.predict(logits, multi_label)
     largest = 100 * scores.best_constant(targets, multi_label)
     if multi_label:
@@ -84,6 +92,12 @@ def weakness(score: Score, where: str, labels: str, length: str) -> str:
         labels, length: the flags of the labels' order and of the longest text
     """
     least = scores.least_learned(score.largest)
+    if score.value >= least and score.r2 is not None and score.r2 < WORST_R2:
+        return (
+            f"must have outputs on the scale of the labels, got a squared error on {where} of "
+            f"{1 - score.r2 / 100:.1f} times the labels' variance: scale the labels as in its "
+            "training (`mixkd encode --glue` divides those of STS-B by 5)"
+        )
     if score.value >= least:
         return ""
     return (

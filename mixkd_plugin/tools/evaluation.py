@@ -37,6 +37,7 @@ QUALITY = {
     "mcc": ("MCC, %", "{:.1f}"),
     "pearson": ("Pearson, %", "{:.1f}"),
     "spearman": ("Spearman, %", "{:.1f}"),
+    "r2": ("R², %", "{:.1f}"),
     "agreement": ("agreement with the teacher, %", "{:.1f}"),
     "correlation": ("Pearson with the teacher, %", "{:.1f}"),
 }
@@ -174,7 +175,7 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
     """The task's metrics in percent, the one to plot first; ``reports``: keys of REPORTS."""
     classes = one.task.cfg.num_classes
     if one.task.cfg.regression_target:
-        kinds = {"pearson": scores.pearson, "spearman": scores.spearman}
+        kinds = {"pearson": scores.pearson, "spearman": scores.spearman, "r2": scores.r_squared}
         targets = targets.view(-1, classes)
         return {name: _correlation(kind, outputs, targets) for name, kind in kinds.items()}
     predictions = scores.predict(outputs, one.multi_label)

@@ -146,7 +146,8 @@ def count_predictions(
     counts = np.zeros((len(classes), outputs), int)
     with quiet(), torch.no_grad():
         tokenizer = load_tokenizer(folder)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        auto = transformers.AutoModelForSequenceClassification
+        model = auto.from_pretrained(folder).float().eval()
         longest = min(tokenizer.model_max_length, longest)
         for start in range(0, len(examples), 32):
             batch = examples[start : start + 32]

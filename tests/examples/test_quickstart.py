@@ -106,7 +106,7 @@ def test_run_goes_through_and_resumes(tmp_path, venv, monkeypatch):
         "bert", source, transformers, "Model", tokenizer=tokenizer, num_hidden_layers=3,
         max_position_embeddings=99,
     )  # fmt: skip
-    short = ("--glue", "glue", "--task", "SST-2", "--encoder", source, "--fraction", 0.5,
+    short = ("--glue=glue", "--task", "SST-2", "--encoder", source, "--fraction", 0.5,
              "--updates", 2, "--teacher-updates", 2, "--allow-weak-teacher", "--layers", 2,
              "--cpu", "--", "--mixup-alpha", 0.5)  # fmt: skip
     code, text = quickstart(venv, out, *short)

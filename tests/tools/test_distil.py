@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import classifiers
@@ -54,6 +55,13 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, traine
     assert not list((out / "work").rglob("checkpoint*.pt"))
 
     trained.clear()  # the same command again: nothing is trained
+    (out / "report" / "report.md").unlink()
+    (out / "onnx").mkdir()  # of an earlier student
+    with monkeypatch.context() as patch:
+        patch.setattr("mixkd_plugin.tools.export.main", lambda _: sys.exit("--min-agreement"))
+        with pytest.raises(SystemExit, match="--int8: --min-agreement.*all else in .* is complete"):
+            distil(case, out, "--fine-tuned-too", "--seeds", 2, "--int8")
+    assert (out / "report" / "report.md").exists() and not (out / "onnx").exists()
     again = distil(case, out, "--fine-tuned-too", "--seeds", 2)
     assert trained == [] and again["runs"] == figures["runs"]
     with pytest.raises(SystemExit) as end:  # the plan of the other, and another learning rate

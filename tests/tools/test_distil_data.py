@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixkd_plugin.tools.distil import build_parser
-from mixkd_plugin.tools.distil.data import read_data
+from mixkd_plugin.tools.distil.data import Data, read_data, write_tables
 from mixkd_plugin.tools.distil.plan import (
     Plan,
     apply_plan,
@@ -16,9 +16,11 @@ from mixkd_plugin.tools.distil.plan import (
     fit_budget,
     save_plan,
 )
+from mixkd_plugin.tools.distil.source import FAIRSEQ, Source, labels_of
 from mixkd_plugin.tools.distil.training import best_score
 from mixkd_plugin.tools.labels import match_labels
 from mixkd_plugin.tools.texts.columns import find_columns
+from mixkd_plugin.tools.texts.reading import Columns
 
 
 def table(path, header, rows):
@@ -49,6 +51,7 @@ def test_columns_are_found_by_name(tmp_path, header, texts, label):
         (["a", "b", "label"], "--text"),
         (["review", "tweet", "label"], "--text"),
         (["text", "x", "y"], "--label"),
+        (["Text", "TEXT", "label"], "--text"),
         (["text", "stars", "topic"], "--label"),
     ],
 )
@@ -58,6 +61,23 @@ def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag)
         find_columns(path, None, None)
     found = find_columns(path, header[0], header[-1])
     assert found[:2] == ((header[0],), (header[-1],))
+
+
+@pytest.mark.parametrize(
+    "header, texts",
+    [
+        (["question", "title", "answer", "passage"], ("question", "passage")),
+        (["question", "answer"], ("question",)),
+        (["answer", "review", "Query"], None),
+    ],
+)
+def test_the_label_is_never_a_text(tmp_path, header, texts):
+    path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
+    if texts is None:
+        with pytest.raises(ValueError, match="--text"):
+            find_columns(path, None, "answer")
+    else:
+        assert find_columns(path, None, "answer")[:2] == (texts, ("answer",))
 
 
 def flags(**given):
@@ -123,6 +143,88 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
 
 
+def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
+    rows = [[f"t {i}", ("none", "hate", "NA")[i % 3]] for i in range(9)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train, dev=train, labels="none,hate,NA"), None)
+    assert {*data.classes} == {"none", "hate", "NA"} and data.without == 0 and len(data.dev) == 9
+    assert not any("WARNING: labels" in note for note in data.notes)
+    rows[1][1], rows[2][1] = "love", "hate"
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train), None)
+    assert data.classes == ("hate", "love") and data.without == 5
+    assert any("--labels" in note and "5 of them" in note for note in data.notes)
+
+
+def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):
+    rows = [["a", "x"], ["b", "y"], ["c"], ["d", ""]]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    given = {"train": train, "dev": train}
+    with pytest.raises(ValueError, match="line 4: 1 fields .*--skip-bad-lines"):
+        read_data(flags(**given), None)
+    data = read_data(flags(**given, skip_bad_lines=True), None)
+    assert [e.texts[0] for e in data.train] == ["a", "b", "d"] and len(data.dev) == 2
+
+
+def test_files_of_texts_without_labels(tmp_path):
+    train = table(tmp_path / "t.csv", ["text", "label"], [["a", "x"], ["b", "y"]])
+
+    def read(name, content):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        given = flags(train=train, dev=train, unlabelled=[str(tmp_path / name)])
+        return [e.texts[0] for e in read_data(given, None).train[2:]]
+
+    assert read("M.CSV", 'id,text\n1,"c, d"\n') == ["c, d"]
+    assert read("m.txt", "one\u2028line\n\n  \nb\n") == ["one\u2028line", "b"]
+    assert read("of_another_name.tsv", "id\treview\n1\tc\n") == ["c"]
+    for name, content, said in (
+        ("m.json", '{"text": "c"}', "--unlabelled must be a file of"),
+        ("m.jsonl", '{"text": "c", "title": "t"}\n{"text": null, "title": "u"}', "line 2: text"),
+        ("m.csv", "text,id\nc\n", "line 2"),
+        ("n.txt", "\n \n", "is empty"),
+        ("n.csv", "", "is empty"),
+    ):
+        with pytest.raises(ValueError, match=f"--unlabelled .*{name}.*{said}|{said}.*{name}"):
+            read(name, content)
+    given = flags(train=train, dev=train, unlabelled=[str(tmp_path / "m.txt")])
+    (tmp_path / "m.txt").write_text("a\n")
+    dev = table(tmp_path / "d.csv", ["text", "label"], [["c", "x"], ["d", "y"]])
+    assert not any("dev texts" in n for n in read_data(flags(train=train, dev=dev), None).notes)
+    (tmp_path / "m.txt").write_text("d\n")
+    notes = read_data(flags(train=train, dev=dev, unlabelled=given.unlabelled), None).notes
+    assert any("1 of the 2 dev texts" in note for note in notes)
+
+
+def test_the_scores_of_glue_are_on_the_scale_of_the_teacher(tmp_path):
+    folder = tmp_path / "STS-B"
+    folder.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (folder / name).write_text("sentence1\tsentence2\tscore\na\tb\t5.0\nc\td\t1.25\n")
+    (tmp_path / "teacher.pt").touch()
+    given = {"glue": str(folder), "task": "STS-B"}
+    ours = read_data(flags(**given, teacher=str(tmp_path / "teacher.pt")), True)
+    assert [e.label for e in ours.train] == ["1.0", "0.25"]
+    theirs = read_data(flags(**given, teacher=str(tmp_path)), True)
+    assert [e.label for e in theirs.dev] == ["5.0", "1.25"]
+
+
+def test_a_class_that_no_text_has(tmp_path):
+    """The table for `encode` has a column for each output of the teacher."""
+    rows = [[str(i), "x|y" if i % 2 else "x"] for i in range(6)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train, dev=train, multi_label=True), None)
+    paths = write_tables(data, ["y", "x", "z"], ["y", "x", "z"], tmp_path / "texts")
+    first, second = (json.loads(line) for line in paths["dev"].read_text().splitlines()[:2])
+    assert [first[f"label{i}"] for i in range(3)] == ["0", "1", "0"]
+    assert [second[f"label{i}"] for i in range(3)] == ["1", "1", "0"]
+
+
+def test_a_fairseq_teacher_of_the_same_classes_is_not_asked():
+    data = Data([], [], ("0", "1"), Columns(("text",), ("label",)), [])
+    source = Source("t.pt", FAIRSEQ, 2, ["0", "1"], False, 0)
+    assert labels_of(source, data, None).order == ["0", "1"]
+
+
 def matched(classes, declared, counts=None, given=None, unless=None):
     theirs = declared or [f"LABEL_{i}" for i in range(len(counts))]
 
@@ -153,6 +255,9 @@ def test_unnamed_labels_are_matched_by_the_teachers_answers():
     assert matched(["neg", "pos"], None, [[3, 40], [30, 5]]) == ["pos", "neg"]
     assert matched(["0", "1"], ["NEGATIVE", "POSITIVE"], [[30, 2], [1, 9]]) == ["0", "1"]
     assert matched(["0", "1"], ["POSITIVE", "NEGATIVE"], [[3, 20], [10, 1]]) == ["1", "0"]
+    twelve = [str(i) for i in range(12)]
+    assert matched(twelve, None, np.eye(12) * 9) == twelve
+    assert matched(twelve, None, np.ones((12, 12))) == twelve
     three = [[0, 9, 1], [1, 2, 9], [9, 1, 1]]
     assert matched(["a", "b", "c"], None, three) == ["c", "a", "b"]
     assert matched(["0", "1"], None, [[5, 5], [5, 5]]) == ["0", "1"]  # a weak teacher of numbers

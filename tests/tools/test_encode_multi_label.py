@@ -38,10 +38,15 @@ def test_a_column_of_names(tmp_path, wordpiece, separator, suffix):
 
 
 def test_a_list_in_json(tmp_path, wordpiece):
-    rows = [("a b c", ["joy", "anger"]), ("b", []), ("c", ["very sad"]), ("a", "joy"), ("b", None)]
+    rows = [("a b c", ["joy", "anger"]), ("b", []), ("c", ["very sad"]), ("a", "joy")]
     data = written(tmp_path, "t.jsonl", ["text", "label"], rows, wordpiece)
     assert classes(data) == ["anger", "joy", "very_sad"]
-    assert lines(data) == ["1 1 0", "0 0 0", "0 0 1", "0 1 0", "0 0 0"]
+    assert lines(data) == ["1 1 0", "0 0 0", "0 0 1", "0 1 0"]
+    null = write(tmp_path / "null.jsonl", ["text", "label"], [*rows, ("b", None)])
+    given = flags_of(null, tmp_path / "t.jsonl", wordpiece, tmp_path / "null")
+    assert "line 5: label must be given" in refused(*given, "--multi-label")
+    encode(*given, "--multi-label", "--unlabelled")
+    assert lines(tmp_path / "null")[-1] == "nan nan nan"
     for i, wrong in enumerate((["joy|anger"], [1, 0, 1], [True], [["joy"]], [0.0, 1.0])):
         path = write(tmp_path / "w.jsonl", ["text", "label"], [("a", ["x", "y"]), ("b", wrong)])
         given = flags_of(path, path, wordpiece, tmp_path / f"{i}")

@@ -58,6 +58,19 @@ def test_a_regressions_is_the_correlation(tmp_path, regression, regression_teach
     assert float(value) == pytest.approx(wanted, abs=0.051)
 
 
+@pytest.mark.parametrize("scale, shift, weak", [(1, 0, False), (0.2, 0, True), (5, 0, True),
+                                                (1, 0.5, False), (1, 9, True)])  # fmt: skip
+def test_a_regression_on_another_scale(scale, shift, weak):
+    generator = torch.Generator().manual_seed(1)
+    targets = 5 * torch.rand(200, 2, generator=generator)
+    logits = targets + torch.randn(200, 2, generator=generator)
+    found = score.score_of(scale * logits + shift, targets, regression=True, multi_label=False)
+    theirs = sklearn.metrics.r2_score(targets.numpy(), (scale * logits + shift).numpy())
+    assert found.r2 == pytest.approx(100 * theirs, rel=1e-4) and found.value > 75
+    reason = score.weakness(found, "split", "--labels", "--length")
+    assert bool(reason) == weak and (not weak or "scale" in reason)
+
+
 def test_several_labels_are_scored_by_f1():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(50, 3, generator=generator)

@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         "package or hub name, which is fine-tuned as the teacher first")  # fmt: skip
     add("--tokenizer", metavar="KIND:PATH", help="of a fairseq checkpoint (default: hf:ITS FOLDER)")
     add("--labels", metavar="A,B,...", help="the data's labels in the order of the teacher's "
-        "outputs (default: matched by their names)")  # fmt: skip
+        "outputs (default: by their names, where none, NA and the like mean no label)")  # fmt: skip
     add("--allow-weak-teacher", action="store_true",
         help="go on with a teacher that is hardly better than the largest class")  # fmt: skip
 
@@ -42,7 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="labels are numbers (default: if some have a fraction, or the teacher has "
         "one output)")  # fmt: skip
     add("--unlabelled", metavar="FILE", action="append", help="more texts, without labels, on "
-        "which the teacher predicts: a table, or a text on each line; may be repeated")  # fmt: skip
+        "which the teacher predicts: a table, or a .txt with a text on each line; may be "
+        "repeated")  # fmt: skip
+    add("--skip-bad-lines", action="store_true", default=None, help="leave out lines with "
+        "missing fields, and texts of --dev without a label")  # fmt: skip
 
     add = parser.add_argument_group("student").add_argument
     add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")

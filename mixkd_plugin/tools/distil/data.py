@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import torch
 
-from ...names import join_names
+from ...names import join_names, split_names
 from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
 from ..output import atomic_write
-from ..texts.columns import find_columns
+from ..texts.columns import find_columns, header_of
 from ..texts.examples import (
     NO_CLASS,
     NO_SCORE,
@@ -23,9 +23,11 @@ from ..texts.examples import (
     Targets,
     check_classes,
     find_classes,
+    missing_words,
+    one_line,
     read_examples,
 )
-from ..texts.files import format_of, read_rows
+from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
 from ..texts.reading import Columns, read_table
 
@@ -78,11 +80,15 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
     Raises:
         ValueError: with file and line, for what cannot be used.
     """
-    train, dev, columns, classes, notes = args.train, args.dev, None, None, []
+    train, dev, columns, maximum, notes = args.train, args.dev, None, None, []
+    classes = check_classes(split_names(args.labels), "--labels") if args.labels else None
+    skip = bool(args.skip_bad_lines)
     if args.glue:
         source = glue_source(args.glue, args.task)
         train, dev, columns = source.files["train"], source.files["valid"], source.columns
         classes, multi_label = source.targets.classes, False
+        if args.teacher and Path(args.teacher).is_file():  # it learned from what `encode` writes
+            maximum = source.targets.maximum
     with named("--glue" if args.glue else "--train", train):
         if not args.glue:
             columns = find_columns(train, args.text, args.label)
@@ -99,9 +105,11 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
                 "--regression must be given with one column of numbers, got several labels in "
                 f"{join_names(columns.labels)}"
             )
-        table = read_table(train, columns)
+        table = read_table(train, columns, skip_bad_lines=skip)
         if multi_label:
-            names = find_classes(table, columns.separator) if columns.separator else columns.labels
+            names = columns.labels
+            if columns.separator:
+                names = classes or find_classes(table, columns.separator)
             targets = Targets(
                 check_classes(names, "--label"), multi_label=True, separator=columns.separator
             )
@@ -110,8 +118,14 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
                 given = [fields[table.labels[0]].strip() for _, fields in table.lines]
                 regression = _have_fractions(given)
             regression = regression or bool(args.regression)
-            targets = Targets(None) if regression else Targets(classes or find_classes(table))
+            if regression:
+                targets = Targets(None, maximum)
+            else:
+                targets = Targets(classes or find_classes(table))
         examples = read_examples(table, targets, unlabelled=True)
+        words = missing_words(table, table.labels, targets.classes or ())
+        if words:
+            notes.append(f"WARNING: labels: {words}, read as no label; --labels can name a class")
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
@@ -121,10 +135,16 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
         with named("--glue" if args.glue else "--dev", dev):
-            held_out = read_examples(read_table(dev, columns), targets)
+            held_out = read_table(dev, columns, skip_bad_lines=skip)
+            held_out = read_examples(held_out, targets, skip_missing=skip)
     else:
         examples, held_out = hold_out(examples, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
+    for path in args.unlabelled or ():
+        with named("--unlabelled", path):
+            found = read_unlabelled(path, columns, targets)
+        notes.append(f"{len(found)} texts without labels from {path}")
+        examples += found
     seen = {e.texts for e in examples}
     both = sum(e.texts in seen for e in held_out)
     if both:
@@ -132,11 +152,6 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
-    for path in args.unlabelled or ():
-        with named("--unlabelled", path):
-            found = read_unlabelled(path, columns, targets)
-        notes.append(f"{len(found)} texts without labels from {path}")
-        examples += found
     return Data(examples, held_out, targets.classes, columns, notes, multi_label)
 
 
@@ -176,29 +191,25 @@ def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], lis
 
 
 def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Example]:
-    """Texts of a table with the same columns of text, or of a text file's lines."""
-    none = targets.no_label(1)
-    if not path.endswith((".csv", ".tsv", ".jsonl")):
-        if len(columns.texts) > 1:
-            raise ValueError(f"--unlabelled must be a table for pairs, got {path}")
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} must be UTF-8: {error}") from error
-        found = [Example((line,), none, i) for i, line in enumerate(lines, 1) if line.strip()]
-        if not found:
-            raise ValueError(f"{path} is empty")
-        return found
-    try:
-        table = read_table(path, Columns(columns.texts, ()))
-    except ValueError:
-        table = read_table(path, find_columns(path, None, None, labelled=False))
-    if len(table.texts) != len(columns.texts):
-        raise ValueError(f"--unlabelled must have {len(columns.texts)} columns of text, got {path}")
-    return [
-        Example(tuple(" ".join(fields[c].splitlines()) for c in table.texts), none, number)
-        for number, fields in table.lines
-    ]
+    """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
+    kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
+    if kind not in (*FORMATS, "txt"):
+        raise ValueError(f"--unlabelled must be a file of {ALLOWED} or txt, got {path}")
+    if kind == "txt":
+        columns = Columns((0,), ())
+    elif not {*columns.texts} <= {*header_of(path)}:
+        columns = find_columns(path, None, None, labelled=False)
+    table = read_table(path, columns._replace(labels=()), kind)
+    if len(table.texts) != count:
+        raise ValueError(f"--unlabelled must have {count} columns of text, got {path}")
+    none, lines = targets.no_label(1), []
+    for number, fields in table.lines:
+        texts = tuple(one_line(fields[c]) for c in table.texts)
+        if any(text.strip() for text in texts):
+            lines.append(Example(texts, none, number))
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    return lines
 
 
 def label_columns(data: Data, outputs: int) -> list[str]:
@@ -218,7 +229,8 @@ def write_tables(
     folder.mkdir(parents=True, exist_ok=True)
     paths, of_class = {}, dict(zip(order, names))
     columns = label_columns(data, len(order))
-    places = [data.classes.index(c) if c else None for c in order] if data.multi_label else []
+    known = {name: place for place, name in enumerate(data.classes or ())}
+    places = [known.get(name) for name in order]
     for split, examples in (("train", data.train), ("dev", data.dev)):
         lines = []
         for example in examples:

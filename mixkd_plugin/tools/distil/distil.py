@@ -65,8 +65,8 @@ def run_steps(
             "computed, too, and nothing is exported to ONNX"
         )
     if not encoder:
-        score = score_teacher(steps, taught, teacher, checked)
-        notes.append(check_teacher(args, data, checked, score))
+        score = score_teacher(steps, taught, teacher, checked, data.constant)
+        notes.append(check_teacher(args, score))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
     dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
@@ -75,16 +75,17 @@ def run_steps(
     if args.dry_run:
         return 0
     if encoder:
-        teacher, score = trainer.teacher(teacher, checked)
-        check_teacher(args, data, checked, score)
+        teacher, found = trainer.teacher(teacher, checked)
+        check_teacher(args, Score(checked, found, data.constant))
     runs = [
         trainer.student(name, teacher, seed, len(data.train))
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
-    report = Report(steps, plan, data, teacher, taught, encoded, named)
-    result = report.write(runs, keep(runs))
+    report = Report(steps, plan, data, teacher, taught, encoded, named, runs, keep(runs))
+    result = report.write()
     print(result.text, flush=True)
+    report.export_onnx()
     if args.min_retention is not None and result.retained < args.min_retention:
         steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
         return 1
@@ -165,24 +166,27 @@ def check_out(out: Path, force: bool) -> None:
         )
 
 
-def score_teacher(steps: Steps, encoded: Path, teacher: Teacher, metric: str) -> float:
-    """On the dev set, in percent."""
+def score_teacher(
+    steps: Steps, encoded: Path, teacher: Teacher, metric: str, constant: float
+) -> Score:
+    """On the dev set."""
     folder = steps.work / "teacher_score"
     words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
     words += [f"--labels={teacher.labels}"] if teacher.labels else []
     steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
-    return json.loads((folder / "compare.json").read_text())["models"]["teacher"][metric]
+    found = json.loads((folder / "compare.json").read_text())["models"]["teacher"]
+    return Score(metric, found[metric], constant, found.get("r2"))
 
 
-def check_teacher(args: argparse.Namespace, data: Data, metric: str, found: float) -> str:
+def check_teacher(args: argparse.Namespace, score: Score) -> str:
     """A sentence with the teacher's score.
 
     Raises:
         ValueError: if it is hardly better than no model.
     """
-    reason = weakness(Score(metric, found, data.constant), "the dev set", "--labels", "--length")
+    reason = weakness(score, "the dev set", "--labels", "--length")
     if reason and not args.allow_weak_teacher:
         flag = "--encoder" if args.encoder else "--teacher"
         cure = "more --teacher-updates, or " if args.encoder else ""
         raise ValueError(f"{flag} {reason}; {cure}--allow-weak-teacher goes on")
-    return f"the teacher's {metric} on the dev set is {found:.1f}"
+    return f"the teacher's {score.metric} on the dev set is {score.value:.1f}"

@@ -35,6 +35,7 @@ class Report(NamedTuple):
     data: the texts
     taught, encoded: their data folders for teacher and student
     names: of the classes; none for a regression
+    best: of the runs, the student
     """
 
     steps: Steps
@@ -44,12 +45,15 @@ class Report(NamedTuple):
     taught: Path
     encoded: Path
     names: list[str]
+    runs: list[Run]
+    best: Run
 
-    def write(self, runs: list[Run], best: Run) -> Result:
-        """Everything in --out but the work folder."""
-        after = [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in runs)]
-        self.export(best, after)
-        rows = self.measure(best, after)
+    def write(self) -> Result:
+        """Everything in --out but onnx/ and the work folder."""
+        best = self.best
+        self.export("hf", self.steps.out)
+        copy(best.checkpoint, self.steps.out / "checkpoint.pt")
+        rows = self.measure()
         taught, student = (rows[f"{n}, {FAIRSEQ}"][self.plan.metric] for n in (TEACHER, best.title))
         figures = {
             "metric": self.plan.metric,
@@ -57,48 +61,63 @@ class Report(NamedTuple):
             "student": student,
             "recipe": best.recipe,
             "retained": student / taught if taught > 0 else 0.0,
-            "runs": [{key: getattr(run, key) for key in COPIED} for run in runs],
+            "runs": [{key: getattr(run, key) for key in COPIED} for run in self.runs],
             "models": rows,
-            **({self.of_class: self.by_class(best)} if self.names else {}),
+            **({self.of_class: self.by_class()} if self.names else {}),
             "plan": self.plan.values,
         }
         out, folder = self.steps.out, self.steps.out / "report"
         folder.mkdir(exist_ok=True)
-        text = self.markdown(figures, runs, best)
+        text = self.markdown(figures)
         atomic_write(folder / "report.json", json.dumps(figures, indent=2))
         atomic_write(folder / "report.md", text)
-        atomic_write(out / "README.md", self.card(text, best))
+        atomic_write(out / "README.md", self.card(text))
         title, first = "Quality and latency", f"{TEACHER}, {FAIRSEQ}"
         plot_quality(rows, first, title, str(folder / "report.png"), x="p50")
         return Result(text, figures["retained"])
 
-    def export(self, best: Run, after: list[str]) -> None:
-        """--out as a Hugging Face folder, checkpoint.pt, and onnx/."""
-        work, out, plan = self.steps.work, self.steps.out, self.plan
-        targets = {"hf": out}
-        if plan.onnx or plan.int8:
-            targets["onnx-int8" if plan.int8 else "onnx"] = out / "onnx"
-        for form, target in targets.items():
-            folder = work / "exports" / form
-            words = [
-                "export", best.checkpoint, "--to", form, "--data", self.encoded, "--out", folder,
-            ]  # fmt: skip
-            text = f"Exporting the student to {form}"
-            self.steps.tool(f"export-{form}", text, words, folder, after)
-            for file in sorted(folder.iterdir()):
-                if file.name != "config.json":
-                    copy(file, target / file.name)
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if self.names:  # fairseq's have no blanks
-                config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
-                config["label2id"] = {name: i for i, name in enumerate(self.names)}
-            atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
-        copy(best.checkpoint, out / "checkpoint.pt")
+    @property
+    def after(self) -> list[str]:
+        """The steps before."""
+        return [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in self.runs)]
 
-    def measure(self, best: Run, after: list[str]) -> dict[str, dict[str, Any]]:
+    def export(self, form: str, target: Path) -> None:
+        """A folder of Hugging Face, or with an ONNX model."""
+        folder, student = self.steps.work / "exports" / form, self.best.checkpoint
+        words = ["export", student, "--to", form, "--data", self.encoded, "--out", folder]
+        text = f"Exporting the student to {form}"
+        self.steps.tool(f"export-{form}", text, words, folder, self.after)
+        for file in sorted(folder.iterdir()):
+            if file.name != "config.json":
+                copy(file, target / file.name)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if self.names:  # fairseq's have no blanks
+            config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
+            config["label2id"] = {name: i for i, name in enumerate(self.names)}
+        atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+
+    def export_onnx(self) -> None:
+        """--out/onnx, if it is asked for; never an earlier student's.
+
+        Raises:
+            ValueError: if it differs too much from the student.
+        """
+        target, int8 = self.steps.out / "onnx", self.plan.int8
+        shutil.rmtree(target, ignore_errors=True)
+        if not (int8 or self.plan.onnx):
+            return
+        try:
+            self.export("onnx-int8" if int8 else "onnx", target)
+        except ValueError as error:
+            raise ValueError(
+                f"--{'int8' if int8 else 'onnx'}: {error}; `mixkd export` takes such flags, and "
+                f"all else in {self.steps.out} is complete"
+            ) from error
+
+    def measure(self) -> dict[str, dict[str, Any]]:
         """The measures of `serving_report`, by model and format."""
         folder = self.steps.work / "serving"
-        paths = {TEACHER: self.teacher.path, best.title: best.checkpoint}
+        paths = {TEACHER: self.teacher.path, self.best.title: self.best.checkpoint}
         onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
             "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
@@ -107,7 +126,7 @@ class Report(NamedTuple):
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
         words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
-        self.steps.tool("serving", "Measuring quality and speed", words, folder, after)
+        self.steps.tool("serving", "Measuring quality and speed", words, folder, self.after)
         return json.loads((folder / "serving.json").read_text())["models"]
 
     @property
@@ -115,10 +134,10 @@ class Report(NamedTuple):
         """What is measured of each class."""
         return "f1" if self.data.multi_label else "recall"
 
-    def by_class(self, best: Run) -> dict[str, dict[str, float]]:
+    def by_class(self) -> dict[str, dict[str, float]]:
         """The recall, or with several labels the F1, of each class that the dev set has, in
         percent, of teacher and student."""
-        paths = {TEACHER: self.teacher.path, "student": str(best.checkpoint)}
+        paths = {TEACHER: self.teacher.path, "student": str(self.best.checkpoint)}
         ours = evaluation(
             str(self.encoded), paths, TEACHER, teacher_data=str(self.taught),
             labels=self.teacher.labels,
@@ -153,16 +172,16 @@ class Report(NamedTuple):
         others = () if first == "accuracy" else metrics_of(self.data)  # no F1 without its report
         return tuple(dict.fromkeys((first, *others)))
 
-    def markdown(self, figures: dict[str, Any], runs: list[Run], best: Run) -> str:
+    def markdown(self, figures: dict[str, Any]) -> str:
         rows = figures["models"]
         shown, *also = (QUALITY[key][0] for key in self.metrics)
         scores: dict[str, list[float]] = {}
-        for run in runs:
+        for run in self.runs:
             scores.setdefault(run.title, []).append(run.score)
         kind = {"recall": "recall", "f1": "F1"}[self.of_class]
         by_class = figures.get(self.of_class, {}).items()
         parts = [
-            f"The student ({best.title}, {self.shape}) has {figures['student']:.1f}, "
+            f"The student ({self.best.title}, {self.shape}) has {figures['student']:.1f}, "
             f"the teacher {figures['teacher']:.1f} ({shown}): {figures['retained']:.1%} retained.",
             table(
                 ["model", shown, *also, "MB", "latency p50, ms", "texts a second"],
@@ -184,7 +203,7 @@ class Report(NamedTuple):
         ]  # fmt: skip
         return "\n\n".join(filter(None, parts)) + "\n"
 
-    def card(self, text: str, best: Run) -> str:
+    def card(self, text: str) -> str:
         """README.md of the student."""
         example = '{"text": "...", "text_pair": "..."}' if self.data.pairs else '"..."'
         several = ""
@@ -207,7 +226,7 @@ print(classify({example}))
 ```
 
 Texts of more than {self.plan.length} tokens are cut, as in training.{several}
-It learnt from: {RECIPES[best.recipe].about}.
+It learnt from: {RECIPES[self.best.recipe].about}.
 `commands.sh` has every command that made it, `plan.yaml` its settings, `checkpoint.pt` is the
 fairseq checkpoint.
 """

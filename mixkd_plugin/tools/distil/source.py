@@ -122,6 +122,8 @@ def labels_of(source: Source, data: Data, given: str | None, check: bool = True)
         )
     if data.classes is None:
         return Matched([], [])
+    if source.kind == FAIRSEQ and given is None and [*data.classes] == source.names:
+        return Matched(source.names, [])
 
     def confusion() -> np.ndarray:
         if source.kind == FAIRSEQ:

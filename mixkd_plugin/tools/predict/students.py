@@ -1,7 +1,6 @@
 """Classifiers that `predict` can read: a checkpoint of fairseq, a Hugging Face folder, ONNX."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
 from ..remembered import named_tokenizer
 from ..scoring import load_trained
-from ..texts.examples import Texts
+from ..texts.examples import Texts, one_line
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
 Row = Any  # the tokens of a text or a pair: what ``logits`` takes
@@ -116,7 +115,7 @@ def of_fairseq(
                 f"trained on, got {len(texts[0])}"
             )
         # as in training, where a line holds a text
-        columns = ([re.sub("\r\n|\r|\n", " ", text) for text in column] for column in zip(*texts))
+        columns = ([*map(one_line, column)] for column in zip(*texts))
         pieces = zip(*map(tokenizer.encode_batch, columns))
         rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
         return [(row, len(row), cut) for row, cut in rows]
@@ -171,6 +170,9 @@ def _of_folder(
     """By the tokenizer and the settings of a folder of transformers."""
     auto = library("transformers").AutoTokenizer
     tokenizer = auto.from_pretrained(folder, **LOCAL)
+    if not tokenizer.is_fast:
+        kind = type(tokenizer).__name__
+        raise ValueError(f"STUDENT must have a fast tokenizer, got a {kind} in {folder}")
     positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     family = FAMILIES.get(config.model_type)
     if family is not None and family.positions_follow_pad:
@@ -180,7 +182,7 @@ def _of_folder(
     longest = max_length or min(tokenizer.model_max_length, positions)
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
-        columns = [list(column) for column in zip(*texts)]
+        columns = ([*map(one_line, column)] for column in zip(*texts))
         found = tokenizer(*columns, truncation=True, max_length=longest)
         cut = [bool(one.overflowing) for one in found.encodings]
         rows = [{name: found[name][i] for name in found} for i in range(len(texts))]

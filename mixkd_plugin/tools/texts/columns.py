@@ -22,12 +22,17 @@ SURE = 2  # leading names of TEXTS and LABELS, which win over others in the tabl
 
 def find_columns(path: str, text: str | None, label: str | None, labelled: bool = True) -> Columns:
     """The columns of a file, see :func:`choose_columns`."""
+    return choose_columns(path, header_of(path), text, label, labelled)
+
+
+def header_of(path: str) -> list[str]:
+    """The first line of a table, or the names in its first object."""
     first = next(read_rows(path, format_of(path)), None)
     if first is None:
         raise ValueError(f"{path} is empty")
     if isinstance(first[1], str):
         raise ValueError(f"{path}, line {first[0]}: {first[1]}")
-    return choose_columns(path, list(first[1]), text, label, labelled)
+    return list(first[1])
 
 
 def choose_columns(
@@ -38,7 +43,10 @@ def choose_columns(
     Raises:
         ValueError: with the table's columns, where none or several names are known.
     """
-    names = {name.strip().casefold(): name for name in header}
+    spelt: dict[str, set[str]] = {}
+    for name in header:
+        spelt.setdefault(name.strip().casefold(), set()).add(name)
+    names = {key: its.pop() for key, its in spelt.items() if len(its) == 1}  # else not clear
     if label:
         labels = [label] if label in header else split_names(label)
     else:
@@ -57,12 +65,12 @@ def choose_columns(
 
 
 def _find_texts(names: dict[str, str], labels: Sequence[str]) -> list[str]:
+    names = {key: name for key, name in names.items() if name not in labels}
     for pair in PAIRS:
         if names.keys() >= {*pair}:
             return [names[name] for name in pair]
     found = _surest([names[n] for n in TEXTS if n in names], TEXTS)
-    others = [name for name in names.values() if name not in labels]
-    return found or (others if len(others) == 1 else [])
+    return found or ([*names.values()] if len(names) == 1 else [])
 
 
 def _surest(found: list[str], known: Sequence[str]) -> list[str]:

@@ -50,11 +50,16 @@ def read_examples(
         if skip_missing and _lacks(labels, targets) and not (unlabelled and _lacks_all(labels)):
             continue
         label = parse_label(labels, targets, table.where(number), unlabelled)
-        texts = tuple(re.sub("\r\n|\r|\n", " ", fields[c]) for c in table.texts)
+        texts = tuple(one_line(fields[c]) for c in table.texts)
         examples.append(Example(texts, label, number))
     if not examples:
         raise ValueError(f"{table.path}: no example has a label")
     return examples
+
+
+def one_line(text: str) -> str:
+    """A text as a line of the data folder holds it."""
+    return re.sub("\r\n|\r|\n", " ", text)
 
 
 def _lacks(fields: Sequence[str], targets: Targets) -> bool:

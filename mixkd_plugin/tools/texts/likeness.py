@@ -10,6 +10,7 @@ from typing import Iterable, Sequence
 from ...names import join_names
 
 LONGEST_FLAG = 400  # characters in an error
+LONGEST_NUMBER = 40  # digits that are written out
 # missing values as written by pandas and other programs
 MISSING = {
     *("nan", "-nan", "np.nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "pd.na"),
@@ -60,7 +61,8 @@ def likeness(label: str) -> str:
     number = {"true": "1", "false": "0"}.get(number, number)
     if NUMBER.fullmatch(number):
         with contextlib.suppress(ArithmeticError):  # an exponent out of range
-            return str((Decimal(number) + 0).normalize())
+            value = (Decimal(number) + 0).normalize()
+            return format(value, "f") if abs(value.adjusted()) < LONGEST_NUMBER else str(value)
     return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
 
 

@@ -147,7 +147,7 @@ def _picked(record: Row, columns: Columns) -> Row:
         if value is None:
             if len(fields) < texts:
                 return f'{key} is null or NaN, a missing value; an empty text is ""'
-            value = ""
+            value = "null" if columns.separator else ""  # an empty list is a text with no class
         elif isinstance(value, (list, dict)) or value in (math.inf, -math.inf):
             return f"{key} must be text, a finite number, true, false or null, got {kind_of(value)}"
         text = value if isinstance(value, str) else json.dumps(value)
