@@ -165,12 +165,16 @@ def warn_not_found(path: str, what: str) -> None:
 
 
 def find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
-    """A dictionary in the checkpoint's own data folder, or beside it, in this order."""
+    """A dictionary in the checkpoint's own data folder, or beside it, in this order.
+
+    A relative folder comes last: here it may be another one of the same name.
+    """
     return next(_found(path, state, *names), None)
 
 
 def _found(path: str, state: Dict[str, Any], *names: str) -> Iterator[str]:
-    folders = [state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))]
+    data, beside = state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))
+    folders = [data, beside] if data and os.path.isabs(data) else [beside, data]
     paths = (os.path.join(folder, name) for folder in folders if folder for name in names)
     return filter(os.path.isfile, paths)
 

@@ -1,6 +1,6 @@
 """The outputs of a classification head: how many, which classes they are, and their order."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -85,6 +85,36 @@ def check_names(
             f"its labels differ from the data's: {where} {theirs!r:.2000}, here {ours!r:.2000}: "
             f"{cure}"
         )
+
+
+class StudentHead(NamedTuple):
+    """The classification head that a run trains.
+
+    classes: of the data, in the order of the outputs; None for a regression
+    order: those of the checkpoint's outputs, as the user gave them (--teacher-labels)
+    """
+
+    name: str
+    classes: Optional[List[str]] = None
+    order: Optional[List[str]] = None
+
+    def take(self, weights: Dict[str, Tensor], theirs: Optional[Sequence[str]]) -> bool:
+        """Change the weights of a head of ``theirs`` in place: it has our order, or it is removed.
+
+        Returns whether it stays. It is removed if it is of other classes. Numbers declare no order.
+        """
+        theirs, ours = self.order or theirs, self.classes
+        if ours is None or theirs is None or ours == [str(i) for i in range(len(theirs))]:
+            return True
+        named = {name.casefold(): name for name in ours}
+        renamed = [named.get(name.casefold(), name) for name in theirs]
+        every = heads_of(weights).get(self.name) == len(ours)
+        if renamed == ours or (every and sorted(renamed) == sorted(ours)):
+            put_in_order(weights, self.name, renamed, ours)
+            return True
+        for name in [n for n in weights if n.startswith(f"classification_heads.{self.name}.")]:
+            del weights[name]
+        return False
 
 
 def put_in_order(weights: Dict[str, Tensor], head: str, order: Sequence[str], ours: Sequence[str]):

@@ -260,7 +260,10 @@ def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
 
 
 _OF_NETWORK = "--hf-model's "
-_OF_ENCODER = ("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES)
+_OF_ENCODER = (
+    *("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES),
+    "--untie-weights-roberta",
+)
 _OF_TEXTS = ("--init-token", "--separator-token")
 _OF_HEAD_AND_TEXTS = (
     *("--pooler-activation-fn", "--num-classes", "--classification-head-name", "--multi-label"),

@@ -136,8 +136,10 @@ def _collect(name: str, values: List[Tensor]):
 
 def _accumulate(name: str, counts: Tensor):
     """Add counts to the meter ``name``; return a function that reads their sums."""
-    metrics.log_scalar(name, counts.double().cpu())
-    return lambda m: m[name].sum.numpy()
+    counts = counts.double().cpu()
+    metrics.log_scalar(name, counts)
+    none = torch.zeros_like(counts)  # the sum of an epoch without an update is the number 0
+    return lambda m: (m[name].sum + none).numpy()
 
 
 def _log_percent(name: str, score) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import os
 import time
 from contextvars import ContextVar
@@ -27,17 +28,24 @@ PAUSES = (2.5, 2.5)  # seconds between attempts to write a checkpoint, as fairse
 _saving: ContextVar[bool] = ContextVar("saving a run of our tasks", default=False)
 
 
-def save_checkpoint(save: Callable[..., Any], cfg: Any, trainer: Any, *args: Any, **kwargs: Any):
+def save_checkpoint(
+    save: Callable[..., Any], cfg: Any, trainer: Any, epoch_itr: Any, val_loss: float | None
+):
     """`checkpoint_utils.save_checkpoint`; if it fails on the first rank, it fails on all.
+
+    A score of nan, such as the correlation with equal predictions, is none: fairseq would compare
+    later scores with it, and the best checkpoint could be any.
 
     Raises:
         OSError: if the checkpoint cannot be written; existing files are not changed
     """
     note_patience(trainer)
+    if val_loss is not None and math.isnan(val_loss):
+        val_loss = None
     with distributed.raise_on_all_ranks():
         token = _saving.set(True)
         try:
-            return save(cfg, trainer, *args, **kwargs)
+            return save(cfg, trainer, epoch_itr, val_loss)
         finally:
             _saving.reset(token)
 

@@ -11,6 +11,7 @@ It acts where a run of our tasks begins, resumes or is saved. It sets or deletes
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from typing import Any, Callable, Iterator
 
@@ -49,6 +50,8 @@ def note_patience(trainer: Any) -> None:
     """Put the counts of --patience and --lr-patience into the task's state, to be saved."""
     state = trainer.task.state
     for counter in _counters():
+        if math.isnan(getattr(counter, "best", None) or 0.0):
+            del counter.best  # no later score would be better
         if hasattr(counter, "best"):
             value = {"best": float(counter.best), "num_runs": counter.num_runs}
             state.merge_state_dict({"patience": value})

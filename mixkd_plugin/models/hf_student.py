@@ -6,6 +6,7 @@ from typing import Any, Dict, Optional
 from fairseq.data import Dictionary
 
 from ..checkpoints.checks import is_finite
+from ..checkpoints.outputs import StudentHead
 from ..checkpoints.settings import shown_names
 from .hf_folder import read_folder
 from .hf_network import config_of, plain_config, read_config
@@ -62,9 +63,9 @@ def _layers(args, config: Any) -> Optional[list]:
 
 
 def initialise_hf_student(
-    model: MixKDHFModel, dictionary: Dictionary, head: str, num_classes: int
+    model: MixKDHFModel, dictionary: Dictionary, head: StudentHead, num_classes: int
 ) -> None:
-    """Load embeddings, chosen layers and, where shapes agree, the head of ``--hf-model``.
+    """Load embeddings, chosen layers and, where classes agree, the head of ``--hf-model``.
 
     Raises:
         ValueError: if the folder cannot be used, or its vocabulary is not the data's.
@@ -77,18 +78,21 @@ def initialise_hf_student(
         raise ValueError(str(error) if named else f"--hf-model {args.hf_model}: {error}") from error
 
 
-def _initialise(model: MixKDHFModel, dictionary: Dictionary, head: str, num_classes: int) -> None:
+def _initialise(
+    model: MixKDHFModel, dictionary: Dictionary, head: StudentHead, num_classes: int
+) -> None:
     args = model.args
-    found = read_folder(args.hf_model, dictionary, head, encoder_only=True)
+    found = read_folder(args.hf_model, dictionary, head.name, encoder_only=True)
     deep, state = found.model.network, dict(found.model.state_dict())
     layers = _layers(args, deep.config)
     if layers is not None:
         for name in layer_lists(deep, deep.config.num_hidden_layers)[:1]:
             state = keep_layers(state, f"network.{name}.", layers)
-    expected, prefix = model.state_dict(), f"classification_heads.{head}."
+    expected, prefix = model.state_dict(), f"classification_heads.{head.name}."
     of_head = {name for name in expected if name.startswith(prefix)}
     fits = found.has_head and all(state[n].shape == expected[n].shape for n in of_head)
-    if not fits:
+    if not (fits and head.take(state, found.names)):
+        fits = False
         state.update({name: expected[name] for name in of_head})
     differ = [n for n in {*state, *expected} if n not in state or n not in expected]
     differ += [n for n in expected if n in state and state[n].shape != expected[n].shape]

@@ -2,7 +2,7 @@
 
 import logging
 from argparse import Namespace
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
@@ -11,7 +11,7 @@ from torch import Tensor, zeros_like
 
 from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
-from ..checkpoints.outputs import heads_of
+from ..checkpoints.outputs import StudentHead, heads_of, names_of
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..errors import in_short
 from ..modules.token_types import TABLE
@@ -40,7 +40,7 @@ WORDS = tuple(
 )
 
 
-def initialise_student(model, path: str, spec: str) -> bool:
+def initialise_student(model, path: str, spec: str, head: Optional[StudentHead] = None) -> bool:
     """Load embeddings, chosen layers and, where shapes agree, heads of ``path`` into ``model``.
 
     Return whether the checkpoint is wider, so that the weights were computed (:mod:`.narrow`).
@@ -49,6 +49,7 @@ def initialise_student(model, path: str, spec: str) -> bool:
         model: a fairseq RoBERTa with its classification head registered
         path: a fairseq checkpoint; loading it cannot run code
         spec: see :func:`select_layers`
+        head: the one to train, with its classes; None: they are not compared
 
     Raises:
         ValueError: if the file cannot be read, or layers, width, heads, activation or
@@ -64,13 +65,15 @@ def initialise_student(model, path: str, spec: str) -> bool:
     except ValueError as error:
         raise ValueError(f"--student-init-path: {error}") from error
     try:
-        return _initialise(model, checkpoint, path, spec)
+        return _initialise(model, checkpoint, path, spec, head)
     except ValueError as error:
         named = str(error).startswith("--")
         raise ValueError(str(error) if named else f"--student-init-path {path}: {error}") from error
 
 
-def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> bool:
+def _initialise(
+    model, checkpoint: Dict[str, Any], path: str, spec: str, head: Optional[StudentHead]
+) -> bool:
     source, dictionary = checkpoint["model"], model.encoder.dictionary
     settings = {"encoder_attention_heads": model.args.encoder_attention_heads}
     settings.update(checkpoint["cfg"]["model"])
@@ -81,6 +84,9 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> bool
     theirs = roberta_settings(kind, settings, source, dictionary.pad())
     layers = select_layers(spec, theirs.encoder_layers, len(model.encoder.sentence_encoder.layers))
     source = {k.replace("decoder.", "encoder.", 1): v for k, v in source.items()}  # RoBERTa of 2019
+    names = None if head is None else names_of(path, checkpoint, head.classes)[1]
+    if head is not None and not head.take(source, names):
+        logger.warning("--student-init-path %s: a new head, its classes are %s", path, names)
     state = keep_layers(source, "encoder.sentence_encoder.layers.", layers)
     widths = theirs.encoder_embed_dim, model.args.encoder_embed_dim
     if widths[0] < widths[1]:
@@ -104,6 +110,8 @@ def _initialise(model, checkpoint: Dict[str, Any], path: str, spec: str) -> bool
         source = _narrowed(model, state, source, theirs, path)
         state.update(source)
     _agree_on_token_types(model, state, safe_getattr(theirs, "token_types", 1), path)
+    if not model.args.untie_weights_roberta:  # one parameter of two names
+        state["encoder.lm_head.weight"] = state["encoder.sentence_encoder.embed_tokens.weight"]
 
     expected = model.state_dict()
     for name, value in expected.items():

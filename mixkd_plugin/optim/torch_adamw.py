@@ -46,6 +46,12 @@ class TorchAdamW(FairseqOptimizer):
             "weight_decay": self.cfg.weight_decay,
         }
 
+    def step(self, closure=None, scale=1.0, groups=None):
+        for parameter, state in self._optimizer.state.items():
+            if not torch.is_tensor(state["step"]):  # fairscale's FSDP makes a number of it
+                state["step"] = torch.tensor(float(state["step"]), device=parameter.device)
+        super().step(closure, scale, groups)
+
     @property
     def supports_flat_params(self) -> bool:
         return True

@@ -1,20 +1,24 @@
 """The checkpoints that a run begins from, checked before its student is built."""
 
+import os
 from typing import Any, Dict, Optional
 
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 
 from ..checkpoints import recovery
-from ..checkpoints.hf_weights import digest_of_folder
+from ..checkpoints.hf_weights import digest_of_folder, folder_of
+from ..checkpoints.outputs import StudentHead
 from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
 from ..distributed import check_equal, of_first_rank, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
-from ..fingerprints import digest_of_file
+from ..fingerprints import class_names, digest_of_file
 from ..models.hf_student import initialise_hf_student
 from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel
 from ..models.student_init import initialise_student
+from ..teacher.build import teacher_order
+from ..teacher.files import split_paths
 
 
 def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]:
@@ -51,7 +55,9 @@ def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> No
         recovery.check_settings(origin, ours, continues(cfg, origin))
 
 
-def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> None:
+def begin_student(
+    cfg, model: MixKDRobertaModel, labels: Optional[Dictionary], origin: Optional[Origin]
+) -> None:
     """Initialise a new run's student; a resumed run does not need the file.
 
     Raises:
@@ -67,7 +73,8 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
     _check_only_one(cfg, path, origin)
     if origin is None:
         with raise_on_all_ranks():
-            narrowed = initialise_student(model, path, model.args.student_init_layers)
+            head = _head(cfg, path, labels)
+            narrowed = initialise_student(model, path, model.args.student_init_layers, head)
             digest = digest_of_file(path)[:16] if world_size() > 1 else None
         check_equal({f"the content of --student-init-path {path}": digest})
         if narrowed:  # hosts may round differently
@@ -75,7 +82,11 @@ def begin_student(cfg, model: MixKDRobertaModel, origin: Optional[Origin]) -> No
 
 
 def begin_hf_student(
-    cfg, model: MixKDHFModel, dictionary: Dictionary, origin: Optional[Origin]
+    cfg,
+    model: MixKDHFModel,
+    dictionary: Dictionary,
+    labels: Optional[Dictionary],
+    origin: Optional[Origin],
 ) -> None:
     """Initialise a new run's student from --hf-model; a resumed one has its checkpoint's weights.
 
@@ -86,9 +97,18 @@ def begin_hf_student(
         return
     folder = model.args.hf_model
     with raise_on_all_ranks():
-        initialise_hf_student(model, dictionary, cfg.classification_head_name, cfg.num_classes)
+        initialise_hf_student(model, dictionary, _head(cfg, folder, labels), cfg.num_classes)
         digest = digest_of_folder(folder)[:16] if world_size() > 1 else None
     check_equal({f"the content of --hf-model {folder}": digest})
+
+
+def _head(cfg, path: str, labels: Optional[Dictionary]) -> StudentHead:
+    """The head to train, with the order of that in ``path`` if it is a teacher's."""
+    classes = None if labels is None else class_names(labels)
+    teachers = [] if cfg.teacher_labels is None else split_paths(cfg.teacher_path)
+    known = {os.path.realpath(folder_of(teacher) or teacher) for teacher in teachers}
+    order = teacher_order(cfg.teacher_labels, labels) if os.path.realpath(path) in known else None
+    return StudentHead(cfg.classification_head_name, classes, order)
 
 
 def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> None:

@@ -36,7 +36,9 @@ class WithOwnIterators(SentencePredictionTask):
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
         iterator = super().get_batch_iterator(dataset, **kwargs)
-        check_wrapper(dataset, kwargs.get("epoch", split.epoch))
+        epoch = kwargs.get("epoch", split.epoch)
+        dataset.set_epoch(epoch)  # fairseq does not for an iterator that it has
+        check_wrapper(dataset, epoch)
         self._num_workers = kwargs.get("num_workers", 0)
         if trains:
             self._take_over(iterator, split, kwargs.get("num_shards", 1))

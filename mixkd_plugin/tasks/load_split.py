@@ -121,7 +121,7 @@ def _check_second_texts(data: str, split: str) -> None:
 
 def _token_mixer(cfg, dictionary: Dictionary) -> Optional[TokenMixer]:
     """Makes the mixes that are texts; None without such kinds."""
-    special = {dictionary.eos(), cfg.init_token, cfg.separator_token} - {None}
+    special = {dictionary.bos(), dictionary.eos(), cfg.init_token, cfg.separator_token} - {None}
     mixer = TokenMixer(str(cfg.mixup_kind).split(":"), sorted(special), dictionary.pad())
     return mixer if mixer.is_text.any() else None
 

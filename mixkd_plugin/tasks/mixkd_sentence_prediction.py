@@ -149,9 +149,9 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         if isinstance(model, MixKDRobertaModel):
             model.leave_language_model_head_out()
             self._left_out = model.left_out()
-            begin_student(self.cfg, model, self.origin)
+            begin_student(self.cfg, model, self._classes, self.origin)
         elif isinstance(model, MixKDHFModel):
-            begin_hf_student(self.cfg, model, self.dictionary, self.origin)
+            begin_hf_student(self.cfg, model, self.dictionary, self._classes, self.origin)
         self._token_types = number_of_types(model)
         check_settings(self.cfg, model, self.origin)
         return model

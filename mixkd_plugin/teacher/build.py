@@ -61,7 +61,7 @@ class TeacherSetup:
             reads = TeacherInput(cfg.data, self._dictionary, cfg.init_token, cfg.separator_token)
         required = TeacherRequirements(
             reads, labels, cfg.classification_head_name, cfg.num_classes, longest, cfg.multi_label,
-            _order(cfg.teacher_labels, labels),
+            teacher_order(cfg.teacher_labels, labels),
         )  # fmt: skip
         device = next(student.parameters()).device
         dtype = _dtype(cfg, device)
@@ -108,7 +108,7 @@ class TeacherSetup:
         return logits
 
 
-def _order(given: Optional[str], labels: Optional[Dictionary]) -> Optional[List[str]]:
+def teacher_order(given: Optional[str], labels: Optional[Dictionary]) -> Optional[List[str]]:
     """The classes of --teacher-labels."""
     order = None if given is None else split_names(given)
     classes = [] if labels is None else class_names(labels)

@@ -211,6 +211,13 @@ def test_a_wrapper_that_changes_the_examples_is_refused(
     assert "\n" not in str(error.value)
 
 
+def test_a_plain_wrapper_goes_on(tmp_path, classification, monkeypatch):
+    """Without mixes and an order by length fairseq has one iterator for all epochs."""
+    wrapped_by(monkeypatch, BaseWrapperDataset)
+    more = ["--sm-weight", 0, "--tmkd-weight", 0, "--batch-by-length", "off", "--max-epoch", 3]
+    inprocess.run_training(flags(classification, tmp_path, *more))
+
+
 class NoWrapper(FairseqDataset):
     def __init__(self, dataset):
         self.dataset = dataset

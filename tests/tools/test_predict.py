@@ -197,6 +197,24 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, capsys, transformers):
     assert "STUDENT must be a classifier with all weights" in said and "classifier." in said
 
 
+def test_a_line_break_is_a_blank_as_in_training(tmp_path, capsys, transformers):
+    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
+    texts = tmp_path / "a.csv"
+    texts.write_text('text\n"the soup\nwas cold"\nthe soup was cold\nthe soupwas cold\n')
+    first, second, other = predicted(capsys, tmp_path / "bpe", texts)[0]
+    assert first == second != other
+
+
+def test_a_slow_tokenizer_is_refused(tmp_path, capsys, transformers):
+    folder = tmp_path / "canine"
+    config = transformers.CanineConfig(**hf_models.SIZES, num_hash_buckets=64)
+    transformers.CanineForSequenceClassification(config).save_pretrained(folder)
+    transformers.CanineTokenizer().save_pretrained(folder)
+    (tmp_path / "a.txt").write_text("the soup\n")
+    said = refused(capsys, folder, tmp_path / "a.txt")
+    assert "STUDENT must have a fast tokenizer, got a CanineTokenizer" in said
+
+
 def test_refusals(tmp_path, capsys, student, folders):
     table = write_table(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("x,y,z\n1,2,3\n")

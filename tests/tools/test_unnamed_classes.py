@@ -1,6 +1,7 @@
 """A classifier with LABEL_0 and LABEL_1, and texts with neg and pos: whose output is whose."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,14 @@ def test_an_import_gets_the_names_of_a_table(tmp_path, made, transformers, capsy
     assert printed.splitlines()[-1].endswith(f"--tokenizer hf:{tmp_path / 't'} --labels=pos,neg")
     written = (tmp_path / "t" / "label" / "dict.txt").read_text().split()
     assert written[::2] == SAID
+
+
+def test_a_classifier_in_bfloat16(tmp_path, made, transformers, capsys):
+    shutil.copytree(made.case.teacher, tmp_path / "half")
+    auto = transformers.AutoModelForSequenceClassification
+    auto.from_pretrained(tmp_path / "half").bfloat16().save_pretrained(tmp_path / "half")
+    import_hf([str(tmp_path / "half"), "--out", str(tmp_path / "t"), "--dev", str(made.case.dev)])
+    assert "LABEL_0 is pos, LABEL_1 is neg" in capsys.readouterr().out
 
 
 def test_an_import_that_is_not_clear(tmp_path, made, transformers):

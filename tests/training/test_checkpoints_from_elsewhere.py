@@ -210,6 +210,17 @@ def test_other_classes_are_shown_with_the_cure(tmp_path, classification, teacher
     assert str(names) in message and "['0', '1']" in message and "--labels" in message
 
 
+def test_a_relative_folder_of_another_place(tmp_path, monkeypatch, classification, teacher):
+    """Here it is the student's own data; what is beside the checkpoint counts."""
+    toy.copy_data(classification, tmp_path / "data")
+    (tmp_path / "teacher" / "label").mkdir(parents=True)
+    (tmp_path / "teacher" / "label" / "dict.txt").write_text("1 1\n0 1\n")
+    path = of_data(tmp_path / "teacher" / "t.pt", teacher, "data")
+    monkeypatch.chdir(tmp_path)
+    message = refusal("data", tmp_path / "s", *KD, "--teacher-path", path)
+    assert "['1', '0']" in message and "teacher/label/dict.txt" in message
+
+
 DAMAGED = [b"a b c\n", b"", b"\xff\xfe\n", b"a 1\na 1\n", b"x" * 10]
 
 

@@ -1,5 +1,7 @@
 """Mixes that are texts, in real runs: equal for any batches, workers and processes."""
 
+import shutil
+
 import inprocess
 import pytest
 import toy
@@ -79,6 +81,23 @@ def test_pairs_are_spliced_text_by_text(tmp_path, pairs, separators):
             assert batch["lam"][m] == kept / sum(map(len, expected))
             seen += 1
     assert seen == 61
+
+
+def test_a_beginning_in_the_data_is_no_word(tmp_path):
+    """fairseq-preprocess keeps <s>; without --init-token the head reads that one."""
+    data = toy.make_data(tmp_path / "data", {"train": 31, "valid": 9})
+    files = [data / "raw" / f"{split}.text" for split in ("train", "valid")]
+    for file in files:
+        file.write_text("".join(f"<s> {line}\n" for line in file.read_text().splitlines()))
+    shutil.rmtree(data / "input0")
+    toy.preprocess(data, *files, data / "raw" / "dict.txt", "input0")
+    kinds = ["--mixup-kind", "splice:span", "--tmkd-weight", 0, "--max-epoch", 1]
+    flags = toy.train_flags(data, tmp_path / "s", *kinds)
+    at = flags.index("--init-token")
+    found = []
+    inprocess.run_training([*flags[:at], *flags[at + 2 :]], lambda _, b: found.extend(b))
+    rows = [r for b in found for r in b["partner"]["net_input"]["src_tokens"].tolist()]
+    assert len(rows) == 31 and all(row[0] == 0 and row.count(0) == 1 for row in rows)
 
 
 @pytest.mark.slow

@@ -47,6 +47,16 @@ def test_meters_of_a_validation_are_in_no_checkpoint(tmp_path, data):
     ]
 
 
+def test_an_epoch_whose_updates_were_all_skipped_has_no_counts():
+    """fairseq resets meters, and an epoch of overflows adds nothing to them."""
+    fairseq_metrics.reset()
+    with fairseq_metrics.aggregate("epoch") as meters:
+        read = metrics._accumulate("_counts", torch.tensor([1, 2]))
+        assert read(meters).tolist() == [1, 2]
+    fairseq_metrics.reset_meters("epoch")
+    assert read(meters).tolist() == [0, 0]
+
+
 def test_a_splits_values_are_joined_once(monkeypatch):
     """Not once for each batch: a split of n batches would cost n * n."""
     joined = []

@@ -1,9 +1,12 @@
 """Runs that ended stay ended, and patience counts over a restart."""
 
+import math
+
 import inprocess
 import pytest
 import torch
 import toy
+from fairseq_cli import train
 from same_end import assert_same_end
 
 STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
@@ -38,6 +41,23 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 6 * 7
     log = inprocess.run_training([*flags, "--patience", 5, "--reset-meters", "--max-epoch", 7])
     assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
+
+
+def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch):
+    """A correlation with equal predictions is nan, which fairseq would keep as the best score."""
+    given, stats = iter([math.nan, 90.0, math.nan, 50.0]), train.get_valid_stats
+
+    def get_valid_stats(*args):
+        return {**stats(*args), "accuracy": next(given)}
+
+    monkeypatch.setattr(train, "get_valid_stats", get_valid_stats)
+    flags = ["--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"]
+    flags += [*STILL, "--patience", 9, "--max-epoch", 4]
+    inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    best = torch.load(tmp_path / "checkpoint_best.pt")
+    assert best["extra_state"]["val_loss"] == 90 and updates(tmp_path) == 4 * 7
+    noted = inprocess.checkpoint(tmp_path)["task_state"]["patience"]
+    assert noted == {"best": 90, "num_runs": 2}
 
 
 def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classification):

@@ -1,21 +1,7 @@
-"""Turn labelled text into a data folder for sentence prediction, as `fairseq-preprocess` does.
+"""The work of `encode`: labelled text becomes a data folder, as `fairseq-preprocess` makes one.
 
-    mixkd encode --glue DIR --task SST-2 --tokenizer wordpiece:MODEL_DIR --out DATA_DIR
-    mixkd encode --train train.csv --valid dev.csv --text question,answer --label relevant \
-        --tokenizer gpt2:MODEL_DIR --out DATA_DIR
-
-The first reads GLUE's own files: train.tsv and dev.tsv (MNLI: dev_matched.tsv, dev_mismatched.tsv).
-The second reads any files of single texts or pairs: tab-separated (.tsv, where a quotation mark is
-a character like any other), CSV (.csv) or JSON lines (.jsonl), in UTF-8. DATA_DIR gets `input0
-[input1] label` with the splits train and valid (and valid1, ...), and `train_flags.txt`, the flags
-that this data needs: `fairseq-train DATA_DIR $(cat DATA_DIR/train_flags.txt) ...`.
-`texts.json` holds a digest of each split's texts, which `--teacher-data` compares with that of the
-same texts in another vocabulary; `encoding.json` the tokenizer and the longest example.
-
-Labels are numbered in the order of glue.py or --labels, by default sorted, never by
-frequency: a label has the same index in every data folder of the task, and 0/1 labels are their own
-index. Pairs are laid out as the tokenizer does: <s> A </s> B </s>, as BERT, or
-<s> A </s> </s> B </s>, as RoBERTa. An empty text is encoded as </s> alone.
+A label has the same index in every data folder of a task: the order of glue.py or --labels, else
+sorted, never by frequency; 0/1 labels are their own index. An empty text is </s> alone.
 """
 
 import math

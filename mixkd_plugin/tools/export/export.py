@@ -1,18 +1,8 @@
-"""Export a trained student for serving without fairseq and this plugin.
+"""The work of `export`: a student for serving without fairseq and this plugin.
 
-    mixkd export CHECKPOINT --to hf|onnx|onnx-int8 --out DIR
-
-DIR gets the weights, config.json and the tokenizer (tokenizer.json, tokenizer_config.json):
-
-- hf: a RobertaForSequenceClassification, or BertForSequenceClassification with two token types, for
-  AutoModelForSequenceClassification, AutoTokenizer and pipeline("text-classification"); a student
-  of --arch mixkd_hf keeps its class, and has this format alone
-- onnx: model.onnx, input_ids (batch, length) of int64 -> logits, padded with config.json's
-  pad_token_id, both sizes free; with two token types attention_mask and token_type_ids, too
-- onnx-int8: the same with weights in int8
-
-Before DIR is written, the exported tokenizer and model are compared with fairseq's on real texts.
-Too large a difference of logits, or too few texts of the same class, is an error.
+An ONNX model takes input_ids (batch, length) of int64, padded with config.json's pad_token_id; with
+two token types attention_mask and token_type_ids, too. Before the folder is written, tokenizer and
+model are compared with fairseq's on real texts.
 """
 
 import os

@@ -1,16 +1,6 @@
-"""Import a Hugging Face encoder, with or without a classification head, as a fairseq checkpoint.
+"""The work of `import`: a Hugging Face encoder becomes a checkpoint of fairseq.
 
-    mixkd import SOURCE --out DIR [--labels NAMES] [--force]
-
-SOURCE is a local folder (config.json beside model.safetensors or pytorch_model.bin), the name of an
-installed Python package that carries such a folder, or a name on the Hugging Face hub. It supports
-BERT (MiniLM, TinyBERT), RoBERTa (DistilRoBERTa, XLM-R, CamemBERT) and DistilBERT, with any fast
-tokenizer of transformers. Settings are the folder's; its own code is never run.
-
-DIR gets model.pt, dict.txt and tokenizer.json, for `encode --tokenizer hf:DIR`. An encoder
-is for `--student-init-path DIR/model.pt` and fairseq's `--restore-file`. A classifier can
-be a `--teacher-path` without changes, or a `RobertaModel.from_pretrained`; DIR/label has its
-classes. layout.py describes the conversion, and check.py compares both.
+layout.py describes the conversion, and check.py compares both. A model's own code is never run.
 """
 
 import contextlib

@@ -1,9 +1,6 @@
-"""Turn the results of a study into tables and figures.
+"""The work of `report`: a study's results become tables and figures.
 
-    mixkd report OUT/results.jsonl --out DIR --baselines FT,KD
-
-DIR gets report.md, also printed, and figures as PNG files. Several files are read as one, in order:
-a later line of a run replaces an earlier one. A run that failed counts as missing, and is listed.
+A later line of a run replaces an earlier one. A run that failed counts as missing, and is listed.
 """
 
 import re

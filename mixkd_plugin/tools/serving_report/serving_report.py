@@ -1,13 +1,7 @@
-"""Costs of serving a teacher and its students in each format: a table and a figure.
+"""The work of `serving-report`: what a teacher and its students cost in each format.
 
-    mixkd serving-report DATA_DIR teacher=T.pt student=S.pt --out DIR
-
-Each checkpoint is exported (DIR/exports/NAME/FORMAT, compared with fairseq as `export` does) and
-measured like fairseq's own pass: size of the weights (of a checkpoint without the optimizer's
-state, of an export the file's), latency of one text (p50, p95), texts a second in batches, quality
-on the labelled split, and agreement with the teacher. DIR gets serving.md,
-serving.json and serving.png. In each round all models compute the same texts on this machine's
-CPU, so that other load slows all equally. Tokenising is not timed.
+In each round all models compute the same texts, so that other load slows all equally. Tokenising is
+not timed.
 """
 
 import math

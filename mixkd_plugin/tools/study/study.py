@@ -1,13 +1,4 @@
-"""Run a study: tasks x fractions x students x arms x data x variants x seeds, by `fairseq-train`.
-
-    mixkd study examples/glue/study.yaml --glue GLUE --out OUT --set 'tasks=[RTE]'
-
-The configuration is hydra's, with its overrides and defaults lists. Every finished run is one line
-of OUT/results.jsonl, which `mixkd report` turns into tables and figures. The
-same command resumes an interrupted study, and may run on several machines that share OUT: finished
-runs, and those that another process does, are skipped. A run that fails is reported, and the others
-continue.
-"""
+"""The work of `study`: tasks x fractions x students x arms x data x variants x seeds."""
 
 import os
 import threading

@@ -9,13 +9,14 @@ import torch
 from fairseq.data import Dictionary
 from toy import WORDS
 
+from mixkd_plugin.checkpoints.outputs import StudentHead
 from mixkd_plugin.models.hf_student import initialise_hf_student
 from mixkd_plugin.models.mixkd_hf import MixKDHFModel, architecture
 
 HEAD = "head"
 
 
-def student(folder, classes=2, words=WORDS, **flags):
+def student(folder, classes=2, words=WORDS, names=None, **flags):
     dictionary = Dictionary()
     for word in (*words, "<mask>"):
         dictionary.add_symbol(word)
@@ -23,7 +24,7 @@ def student(folder, classes=2, words=WORDS, **flags):
     architecture(args)
     model = MixKDHFModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
     model.register_classification_head(HEAD, classes)
-    initialise_hf_student(model, dictionary, HEAD, classes)
+    initialise_hf_student(model, dictionary, StudentHead(HEAD, names), classes)
     return model
 
 
@@ -75,6 +76,19 @@ def test_shared_layers_a_new_head_and_dropout(tmp_path, transformers):
     config = one.args.hf_config
     assert {v for n, v in config.items() if "dropout" in n} == {0.3}
     assert {m.p for m in one.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+def test_the_head_has_the_order_of_the_data(tmp_path, transformers):
+    named = {"id2label": {0: "pos", 1: "neg"}, "label2id": {"pos": 0, "neg": 1}}
+    theirs = hf_encoders.write_classifier("bert", tmp_path, transformers, **named).classifier
+    heads = [
+        student(tmp_path, names=names).classification_heads[HEAD].out_proj
+        for names in (["pos", "neg"], ["neg", "pos"], ["0", "1"], ["good", "bad"])
+    ]
+    for head, rows in zip(heads, ([0, 1], [1, 0], [0, 1])):
+        assert torch.equal(head.weight, theirs.weight[rows])
+        assert torch.equal(head.bias, theirs.bias[rows])
+    assert not {*heads[3].weight.flatten().tolist()} & {*theirs.weight.flatten().tolist()}
 
 
 def test_an_encoder_without_head_and_a_part_of_its_vocabulary(tmp_path, transformers):

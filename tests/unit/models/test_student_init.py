@@ -7,6 +7,7 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from tiny_models import HEAD, build
 
+from mixkd_plugin.checkpoints.outputs import StudentHead
 from mixkd_plugin.fingerprints import fingerprint
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.models.student_init import initialise_student, select_layers
@@ -146,6 +147,53 @@ def test_another_vocabulary_of_the_same_size_is_refused(tmp_path):
     other = save(source, tmp_path / "b.pt", {"fingerprint": {"vocabulary": "0" * 64}})
     with pytest.raises(ValueError, match="--student-init-path .*b.pt: its vocabulary differs"):
         initialise_student(student, other, "first")
+
+
+def test_a_tied_student_takes_the_embeddings_of_an_untied_checkpoint(tmp_path):
+    source = build(RobertaModel, 0, untie_weights_roberta=True)
+    words = source.encoder.sentence_encoder.embed_tokens.weight
+    assert not torch.equal(words, source.encoder.lm_head.weight)
+    student = build(MixKDRobertaModel, 1)
+    initialise_student(student, save(source, tmp_path / "a.pt"), "first")
+    assert student.encoder.lm_head.weight is student.encoder.sentence_encoder.embed_tokens.weight
+    assert torch.equal(student.encoder.lm_head.weight, words)
+    apart = build(MixKDRobertaModel, 1, untie_weights_roberta=True)
+    initialise_student(apart, save(source, tmp_path / "a.pt"), "first")
+    assert torch.equal(apart.encoder.lm_head.weight, source.encoder.lm_head.weight)
+
+
+@pytest.mark.parametrize(
+    "theirs, ours, order, rows",
+    [
+        ("abc", "abc", None, [0, 1, 2]),
+        ("cab", "abc", None, [1, 2, 0]),
+        ("ABC", "bac", None, [1, 0, 2]),
+        ("xyz", "abc", "cab", [1, 2, 0]),  # --teacher-labels
+        ("xyz", "012", None, [0, 1, 2]),  # numbers declare no order
+        ("xyz", "abc", None, None),
+        ("abcd", "abc", None, None),
+        ("ba", "ab", None, None),  # an output without a name
+        ("ab", "ab", None, [0, 1, 2]),
+        (None, "abc", None, [0, 1, 2]),  # not known
+        ("bac", None, None, [0, 1, 2]),  # a regression
+    ],
+)
+def test_the_head_has_the_order_of_the_data(tmp_path, theirs, ours, order, rows):
+    source, student = build(RobertaModel, 0), build(MixKDRobertaModel, 1)
+    words = fingerprint(source.encoder.dictionary, None)["vocabulary"]
+    theirs, ours, order = (names and [*names] for names in (theirs, ours, order))
+    known = {"vocabulary": words, "labels": theirs}
+    path = save(source, tmp_path / "a.pt", {"fingerprint": known} if theirs else None)
+    (before, wanted) = (m.classification_heads[HEAD] for m in (student, source))
+    own = {name: value.clone() for name, value in before.state_dict().items()}
+    initialise_student(student, path, "first", StudentHead(HEAD, ours, order))
+    after, wanted = student.classification_heads[HEAD].state_dict(), wanted.state_dict()
+    if rows is None:
+        wanted = own
+    else:
+        for name in ("out_proj.weight", "out_proj.bias"):
+            wanted[name] = wanted[name][rows]
+    torch.testing.assert_close(dict(after), dict(wanted), rtol=0, atol=0)
 
 
 def test_what_yaml_makes_of_on_is_refused():

@@ -38,6 +38,21 @@ def test_a_resumed_run_takes_rate_and_decay_from_its_flags():
     assert {**SETTINGS, "lr": 0.01}.items() <= group.items()
 
 
+def test_a_step_that_became_a_number_counts_on():
+    """fairscale's FSDP makes it one, in the live state, whenever a checkpoint is saved."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(50), torch.randn(6, 50)
+    changed, usual = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = [TorchAdamW(config(), [p]) for p in (changed, usual)]
+    for gradient in gradients:
+        for parameter, optimizer in zip((changed, usual), optimizers):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        for state in optimizers[0].optimizer.state.values():
+            state["step"] = state["step"].item()
+    assert torch.equal(changed, usual)
+
+
 @pytest.mark.parametrize("flag", ["--memory-efficient-bf16", "--memory-efficient-fp16"])
 def test_parameters_without_a_float32_copy_are_refused(tmp_path, classification, flag):
     message = refusal(classification, tmp_path, "--optimizer", "torch_adamw", flag)

@@ -1,0 +1,92 @@
+"""Add texts without labels to the training sets of a study: does a mix help where texts are free?
+
+    python examples/glue/unlabelled_pool.py --glue DATA --task 20news --out POOL --fraction 0.02
+
+POOL/0.02-1 gets the task's folder: the 2% of the training set that --train-fraction would choose,
+and then --times as many of its other examples without their labels; the dev files as they are.
+README.md has the study's command.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+if __name__ == "__main__":  # libraries warn while they are imported
+    logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
+
+import numpy as np
+
+from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.tools.encode.encode import read_splits
+from mixkd_plugin.tools.encode.sources import file_source, glue_source
+from mixkd_plugin.tools.study.tasks import files_of
+from mixkd_plugin.tools.texts.columns import find_columns
+from mixkd_plugin.tools.texts.glue import TASKS
+from mixkd_plugin.tools.texts.reading import read_table
+
+
+def source_of(folder: Path, task: str):
+    """The training file and the dev files of a task, as a study reads them."""
+    if task in TASKS:
+        return glue_source(str(folder), task)
+    train, *dev = (str(folder / name) for name in files_of(task))
+    columns = find_columns(train, None, None)
+    return file_source(train, dev, columns.texts, columns.labels)
+
+
+def add_unlabelled(folder: Path, task: str, out: Path, fraction: float, seed: int, times: float):
+    """Write ``out``; the numbers of examples with and without a label."""
+    source = source_of(folder, task)
+    targets, examples, _ = read_splits(source, skip_bad_lines=False, unlabelled=False)
+    names = targets.classes
+    classes = [0 if names is None else names.index(e.label) for e in examples["train"]]
+    # of one seed, a smaller subset is inside of a larger one
+    both = stratified_subset(np.array(classes), min(1, fraction * (1 + times)), seed)
+    labelled = set(stratified_subset(np.array(classes), fraction, seed))
+    table = read_table(source.files["train"], source.columns, source.kind)
+    lines = [list(table.lines[i][1]) for i in sorted(both, key=lambda i: (i not in labelled, i))]
+    for fields in lines[len(labelled) :]:
+        for column in table.labels:
+            fields[column] = ""
+    out.mkdir(parents=True)
+    rows = [table.header, *lines] if table.header else lines
+    (out / "train.tsv").write_text("".join("\t".join(r) + "\n" for r in rows), encoding="utf-8")
+    for name in files_of(task)[1:]:
+        shutil.copy(folder / name, out)
+    return len(labelled), len(lines) - len(labelled)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--glue", required=True, type=Path, metavar="DATA", help="folder of the tasks' folders")
+    add("--task", required=True, metavar="NAME", help="GLUE's, or a folder with train.tsv, dev.tsv")
+    add("--out", required=True, type=Path, metavar="POOL", help="gets a folder FRACTION-SEED")
+    add("--fraction", required=True, type=float, help="share with labels, as --train-fraction")
+    add("--seed", type=int, default=1, help="as --train-fraction-seed (default: %(default)s)")
+    add("--times", type=float, default=10, help="texts without a label for each with one")
+    args = parser.parse_args(argv)
+    if not 0 < args.fraction <= 1:
+        parser.error(f"--fraction must be in (0, 1], got {args.fraction}")
+    if args.times < 0:
+        parser.error(f"--times must be >= 0, got {args.times}")
+    out = args.out / f"{args.fraction:g}-{args.seed}" / args.task
+    if out.exists():
+        parser.error(f"--out must not have {out} yet; remove it")
+    try:
+        counts = add_unlabelled(
+            args.glue / args.task, args.task, out, args.fraction, args.seed, args.times
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f"unlabelled_pool: {error}")
+    print(f"{out}: {counts[0]} examples with a label, {counts[1]} without")
+
+
+if __name__ == "__main__":
+    main()
