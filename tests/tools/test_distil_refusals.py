@@ -75,7 +75,8 @@ def test_tables(case, tmp_path, name):
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
-        (["--recipe", "kd,splice", "--trim-vocabulary"], "--trim-vocabulary"),
+        (["--recipe", "kd,splice", "--trim-vocabulary"], "got splice"),
+        (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
     ],
 )
 def test_flags(case, tmp_path, flags, said):

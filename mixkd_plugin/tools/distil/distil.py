@@ -15,7 +15,7 @@ from ..locks import locked
 from ..output import check_folder
 from .data import Data, label_columns, read_data, write_tables
 from .plan import Plan, apply_plan, fit_budget, make_plan, metrics_of, save_plan, show_plan
-from .recipes import RECIPES
+from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
 from .source import Source, find_teacher, labels_of
 from .steps import Steps
@@ -140,10 +140,12 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
-    if args.trim_vocabulary and "splice" in (args.recipe or "").split(","):
+    names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False)
+    spliced = [name for name in names if RECIPES[name].splices]
+    if args.trim_vocabulary and spliced:
         raise ValueError(
-            "--recipe must be another one with --trim-vocabulary, got splice: two vocabularies "
-            "have no common places to cut a text"
+            f"--recipe must be another one with --trim-vocabulary, got {spliced[0]}: two "
+            "vocabularies have no common places to cut a text"
         )
     if args.flags and not args.flags[0].startswith("-"):
         raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")

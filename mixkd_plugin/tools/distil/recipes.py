@@ -26,6 +26,11 @@ class Recipe(NamedTuple):
         return self.kd > 0 or self.tmkd > 0
 
     @property
+    def splices(self) -> bool:
+        """Whether a mix is a text: then teacher and student need one vocabulary."""
+        return self.more == SPLICE
+
+    @property
     def rows(self) -> int:
         """Sequences that the student computes for an example."""
         return int(self.mle > 0 or self.kd > 0) + int(self.sm > 0 or self.tmkd > 0)
@@ -37,6 +42,14 @@ RECIPES = {
     "mixkd": Recipe("MixKD", "teacher on mixed examples alone", tmkd=1, more=ALPHA),
     "splice": Recipe("spliced MixKD", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
     "kd": Recipe("KD", "labels, and the teacher on the examples", mle=1, kd=1),
+    "kd+splice": Recipe(
+        "KD + spliced MixKD",
+        "labels, and the teacher on the examples and on spliced texts",
+        mle=1,
+        kd=1,
+        tmkd=1,
+        more=SPLICE,
+    ),  # fmt: skip
     "paper": Recipe("SM + TMKD", "labels, mixed labels, teacher on mixes", mle=1, sm=1, tmkd=1),
     "ft": Recipe("fine-tuned", "labels alone", mle=1),
 }
@@ -53,7 +66,7 @@ def recipes(text: str) -> str:
 
 
 def best_recipes(trimmed: bool) -> list[str]:
-    """What AUTO stands for; spliced texts need a student with the teacher's vocabulary."""
+    """What AUTO stands for."""
     return ["mixkd" if trimmed else "splice", "kd"]
 
 
