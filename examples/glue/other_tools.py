@@ -138,12 +138,12 @@ def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
         model.config.output_hidden_states = True
         model.forward = torch.autocast("cpu", torch.bfloat16, args.bf16)(model.forward)
     loader = torch.utils.data.DataLoader(
-        examples, args.rows, shuffle=True, collate_fn=collate, drop_last=False
+        examples, args.rows, shuffle=True, collate_fn=lambda some: dict(collate(some))
     )
     optimizer, schedule = optimizer_of(student, args)
     with tempfile.TemporaryDirectory() as folder:
         distiller = textbrewer.GeneralDistiller(
-            textbrewer.TrainingConfig(output_dir=folder, device="cpu"),
+            textbrewer.TrainingConfig(output_dir=folder, device="cpu", ckpt_steps=args.updates),
             textbrewer.DistillationConfig(temperature=TEMPERATURE, intermediate_matches=matches),
             teacher,
             student,

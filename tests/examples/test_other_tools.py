@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import UserDict
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -88,7 +89,11 @@ def test_textbrewer_is_given_evenly_spread_states(monkeypatch, deep, wanted):
     for model in models:
         model.config = SimpleNamespace(num_hidden_layers=deep)
     args = SimpleNamespace(bf16=False, rows=2, updates=3, lr=0.1)
-    other_tools.train_with_textbrewer(*models, [1, 2], None, args)
+    other_tools.train_with_textbrewer(*models, [1, 2], UserDict, args)
     matches = fake.DistillationConfig.call_args.kwargs["intermediate_matches"]
     assert [match["layer_T"] for match in matches] == wanted
     assert [match["layer_S"] for match in matches] == [0, 1, 2, 3]
+    # what it needs: a plain dict, and when to save
+    loader = fake.GeneralDistiller.return_value.train.call_args.args[1]
+    assert loader.collate_fn({"a": 1}) == {"a": 1} and type(loader.collate_fn({"a": 1})) is dict
+    assert fake.TrainingConfig.call_args.kwargs["ckpt_steps"] == 3
