@@ -80,6 +80,8 @@ class TeacherSetup:
             }
             if cfg.multi_label:
                 settings["multi_label"] = True
+            if reads.init_token is None:  # <s> may be in the texts: 0.2.0 spliced it as a word
+                settings["beginning"] = "special"
             if required.order is not None:
                 settings["order"] = required.order
             digests = [files.digests[path] for path in files.paths]

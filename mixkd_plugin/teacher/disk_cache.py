@@ -26,7 +26,7 @@ from ..fingerprints import digest_of_file, files_of_split
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3  # increased if the file format, or logits of the same teacher, change
+FORMAT = 2  # increased if the file format, or logits of the same teacher, change
 UNFINISHED = ".unfinished"
 ABANDONED_AFTER = 3600  # seconds
 
