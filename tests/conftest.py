@@ -185,6 +185,12 @@ def tokenizers(tmp_path_factory):
     return {kind: write_tokenizer(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
 
 
+@pytest.fixture(scope="session")
+def wordpiece(tokenizers):
+    """A value of --tokenizer."""
+    return tokenizers["wordpiece"]
+
+
 @pytest.fixture
 def transformers(monkeypatch):
     return hf_models.import_transformers(monkeypatch)
