@@ -8,7 +8,6 @@ import subprocess
 from argparse import Namespace
 from typing import NamedTuple
 
-import forked
 import hydra_recipes
 import inprocess
 import numpy as np
@@ -100,13 +99,9 @@ def test_their_rule_mixed_the_rows(student, theirs, classification):
 
 def validated(data, user_dir, folder):
     """What `fairseq-validate` says, in a process that knows no other user directory."""
-    command = [
-        "fairseq_cli.validate", data, "--user-dir", user_dir, "--cpu", "--task",
-        "mixkd_sentence_prediction", "--path", folder / "checkpoint_last.pt", "--batch-size", 16,
-    ]  # fmt: skip
-    ((code, log),) = forked.run(command)
-    assert code == 0, log
-    return log
+    checkpoint = folder / "checkpoint_last.pt"
+    flags = toy.validate_flags(data, checkpoint, "--batch-size", 16, user_dir=user_dir)
+    return toy.run_module("fairseq_cli.validate", *flags).stdout
 
 
 def test_their_student_validates_alone(student, classification):

@@ -179,6 +179,16 @@ def train(data: Path, save_dir: Path, *extra, check: bool = True, **kwargs):
     )
 
 
+def validate_flags(
+    data: Path, checkpoint: Path, *extra, user_dir: Path = PLUGIN,
+    task: str = "mixkd_sentence_prediction",
+):  # fmt: skip
+    return [
+        data, "--user-dir", user_dir, "--cpu", "--task", task, "--path", checkpoint,
+        "--log-format", "simple", "--num-workers", 0, *extra,
+    ]  # fmt: skip
+
+
 def last_values(log: str, kind: str) -> Dict[str, float]:
     """Figures of the last log line of ``kind``: train_inner, train or valid."""
     lines: List[str] = [line for line in log.splitlines() if f"| {kind} |" in line]

@@ -185,10 +185,7 @@ def test_compare_and_reports_refuse_it_too(pairs):
 def test_fairseq_validate_refuses_it_too(pairs):
     def validate(teacher, data):
         path = pairs / teacher / "model.pt"
-        return inprocess.validate(
-            pairs / data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
-            "--path", path, "--batch-size", 4, "--cpu", "--num-workers", 0,
-        )  # fmt: skip
+        return inprocess.validate(*toy.validate_flags(pairs / data, path, "--batch-size", 4))
 
     with pytest.raises(ValueError, match="--one-token-type"):
         validate("teacher", "pairs")

@@ -112,8 +112,7 @@ def test_a_student(tmp_path, transformers, folders, classification, teacher, kin
         export(str(path), str(tmp_path / "onnx"), "onnx", f"hf:{folder}")
 
     shutil.rmtree(folder)  # a trained student does not need it
-    common = ["--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu"]
-    valid = inprocess.validate(classification, *common, "--path", path, "--batch-size", 16)
+    valid = inprocess.validate(*toy.validate_flags(classification, path, "--batch-size", 16))
     reached = re.search(r"accuracy ([\d.]+)", valid)[1]
     assert float(reached) == toy.last_values(log, "valid")["accuracy"]
     of_served = accuracy_of(tmp_path / "out", classification, transformers)

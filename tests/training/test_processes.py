@@ -85,10 +85,7 @@ def test_several_processes_validate_as_one(tmp_path, request, data, flags):
     tell each other than fairseq's 16 KB."""
     data = request.getfixturevalue(data)
     inprocess.run_training(toy.train_flags(data, tmp_path, "--tmkd-weight", 0, *flags))
-    validate = [
-        data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu",
-        "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 1, "--log-format", "simple",
-    ]  # fmt: skip
+    validate = toy.validate_flags(data, tmp_path / "checkpoint_last.pt", "--batch-size", 1)
     one = toy.last_values(inprocess.validate(*validate), "valid")
     logs = toy.two_processes("fairseq_cli.validate", validate)
     del one["wps"]

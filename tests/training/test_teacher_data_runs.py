@@ -76,10 +76,7 @@ def test_a_student_outlives_the_copy(tmp_path, words):
     shutil.rmtree(copy)
     Path(path).unlink()
     student = tmp_path / "s" / "checkpoint_last.pt"
-    again = inprocess.validate(
-        words.data, "--path", student, "--user-dir", toy.PLUGIN, "--batch-size", 7,
-        "--task", "mixkd_sentence_prediction",
-    )  # fmt: skip
+    again = inprocess.validate(*toy.validate_flags(words.data, student, "--batch-size", 7))
     assert toy.last_values(again, "valid")["accuracy"] == toy.last_values(log, "valid")["accuracy"]
     hub = RobertaModel.from_pretrained(str(student.parent), student.name, str(words.data), bpe=None)
     assert hub.predict(HEAD, torch.tensor([0, 5, 6, 2])).shape == (1, 2)

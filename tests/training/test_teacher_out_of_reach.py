@@ -172,11 +172,9 @@ def test_fairseqs_own_roberta_class_serves_it(distilled, classification):
 
 
 def test_it_validates_by_the_real_command(distilled, classification):
-    log = toy.run_module(
-        "fairseq_cli.validate", classification, "--user-dir", toy.PLUGIN, "--cpu",
-        "--task", "mixkd_sentence_prediction", "--path", distilled.folder / "checkpoint_last.pt",
-        "--batch-size", 16, "--num-workers", 0, "--log-format", "simple",
-    ).stdout  # fmt: skip
+    checkpoint = distilled.folder / "checkpoint_last.pt"
+    flags = toy.validate_flags(classification, checkpoint, "--batch-size", 16)
+    log = toy.run_module("fairseq_cli.validate", *flags).stdout
     values = toy.last_values(log, "valid")
     at_the_end = toy.last_values(distilled.log, "valid")
     assert values["loss"] == at_the_end["loss"] and values["loss"] > 0

@@ -97,10 +97,7 @@ def test_a_run_and_its_resumption(tmp_path, folder):
     assert "@ 6 updates" in log
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
     student = tmp_path / "whole" / "checkpoint_last.pt"
-    log = inprocess.validate(
-        folder / "data", "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
-        "--path", student, "--batch-size", 8, "--cpu", "--num-workers", 0,
-    )  # fmt: skip
+    log = inprocess.validate(*toy.validate_flags(folder / "data", student, "--batch-size", 8))
     assert "accuracy" in log
     refusals.accepts(folder / "data", tmp_path / "next", *ARCH, *begin_from(folder, "two"),
                      *DISTIL, student)  # fmt: skip
