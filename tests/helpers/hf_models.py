@@ -107,9 +107,7 @@ def make(kind: str, folder: Path, transformers, head: str = "SequenceClassificat
             if "LayerNorm" not in name and "layer_norm" not in name:
                 parameter.add_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    settings = json.loads((folder / "config.json").read_text())
-    settings["model_type"] = kind
-    (folder / "config.json").write_text(json.dumps(settings))
+    change(folder / "config.json", model_type=kind)
     return model
 
 

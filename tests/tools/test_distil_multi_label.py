@@ -91,12 +91,12 @@ def test_refusals(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="--label-separator .* --multi-label"):
         main(["--encoder", *words[1:], "--label-separator", ";", "--label", "text"])
     path = case.teacher / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "problem_type": "single_label_classification"}))
+    before = path.read_text()
+    hf_models.change(path, problem_type="single_label_classification")
     with pytest.raises(SystemExit, match="--teacher must be .* several labels .* got .* one class"):
         main(words)
     assert not (tmp_path / "out").exists()
-    path.write_text(json.dumps(config))
+    path.write_text(before)
     rows = [json.loads(line) for line in case.dev.read_text().splitlines()]
     wrong = [{**row, "labels": rows[(i + 1) % len(rows)]["labels"]} for i, row in enumerate(rows)]
     case.dev.write_text("".join(json.dumps(row) + "\n" for row in wrong))

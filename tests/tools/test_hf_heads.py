@@ -96,11 +96,11 @@ def test_heads_of_one_output(tmp_path, transformers, capsys):
         {"problem_type": "multi_label_classification"},
     ):  # fmt: skip
         path = tmp_path / "hf" / "config.json"
-        config = json.loads(path.read_text())
-        path.write_text(json.dumps({**config, **changes}))
+        before = path.read_text()
+        hf_models.change(path, **changes)
         with pytest.raises(ValueError, match="Sigmoid|single_label|multi_label"):
             import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), force=True)
-        path.write_text(json.dumps(config))
+        path.write_text(before)
 
 
 @pytest.mark.parametrize(

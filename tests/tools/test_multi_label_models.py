@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 
 import hf_encoders
+import hf_models
 import inprocess
 import numpy as np
 import pytest
@@ -137,9 +137,7 @@ def test_folders_and_imports_are_teachers_of_their_kind(tmp_path, model):
         assert_matches(r"was trained for several labels \(--multi-label\), this run is", message)
     path = tmp_path / "one"
     toy.copy_data(root / "hf", path)
-    config = json.loads((path / "config.json").read_text())
-    config["problem_type"] = "single_label_classification"
-    (path / "config.json").write_text(json.dumps(config))
+    hf_models.change(path / "config.json", problem_type="single_label_classification")
     message = refusal(data, tmp_path / "c", *FLAGS, *KD, "--teacher-path", f"hf:{path}")
     assert_matches(r"was trained for classification .* this run is several labels", message)
 

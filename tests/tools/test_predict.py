@@ -165,9 +165,7 @@ def test_regression_is_numbers(tmp_path, capsys, transformers):
     wanted = [one["score"] for one in classify(texts)]
     assert [float(row["value"]) for row in rows] == pytest.approx(wanted, abs=1e-5)
     assert [*rows[0]] == ["value"] and "1 of them cut to 80" in said
-    path = folder / "config.json"
-    settings = json.loads(path.read_text())
-    path.write_text(json.dumps({**settings, "problem_type": "multi_label_classification"}))
+    hf_models.change(folder / "config.json", problem_type="multi_label_classification")
     rows, _ = predicted(capsys, folder, tmp_path / "a.txt")  # transformers' sigmoid of one class
     values = torch.tensor(wanted).sigmoid().tolist()
     assert [float(row["LABEL_0"]) for row in rows] == pytest.approx(values, abs=1e-5)

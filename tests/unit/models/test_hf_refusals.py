@@ -1,6 +1,5 @@
 """Hugging Face folders, and settings of checkpoints, that cannot be a teacher or a student."""
 
-import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -37,11 +36,6 @@ def bert(tmp_path_factory):
     return folder
 
 
-def edit(folder, name="config.json", **values):
-    path = folder / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
 CASES = {
     "decoder": ({"model_type": "gpt2"}, "model_type", "gpt2"),
     "decoder's layers": ({"is_decoder": True}, "is_decoder", "encoder"),
@@ -65,7 +59,7 @@ CASES = {
 def test_configurations(tmp_path, bert, case):
     values, *messages = CASES[case]
     folder = shutil.copytree(bert, tmp_path / "hf")
-    edit(folder, **values)
+    hf_models.change(folder / "config.json", **values)
     with pytest.raises(ValueError) as error:
         read_as_checkpoint(str(folder), dictionary_of(), HEAD, None)
     assert all(message in str(error.value) for message in messages), error.value
@@ -93,7 +87,9 @@ def test_files(tmp_path, bert):
     refused("model.safetensors", lambda folder: (folder / "model.safetensors").unlink())
     refused("pytorch_model.bin cannot be read", pickled)
     own_code = {"auto_map": {"AutoTokenizer": ["code.T", None]}}
-    refused("auto_map", lambda folder: edit(folder, "tokenizer_config.json", **own_code))
+    refused(
+        "auto_map", lambda folder: hf_models.change(folder / "tokenizer_config.json", **own_code)
+    )
     refused("must be a folder", shutil.rmtree)
 
 
