@@ -7,7 +7,6 @@ import subprocess
 
 import hf_encoders
 import hf_families
-import hf_models
 import pytest
 import sample
 from small_study import write_sample
@@ -95,9 +94,8 @@ def quickstart(venv, out, *arguments):
 
 
 @pytest.mark.slow
-def test_run_goes_through_and_resumes(tmp_path, venv, monkeypatch):
+def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     """All of run.sh with a small untrained encoder and a few steps."""
-    transformers = hf_models.import_transformers(monkeypatch)
     glue, source, out = tmp_path / "glue", tmp_path / "bert", tmp_path / "out"
     files = write_sample(glue, "--train", 64, "--dev", 21)
     texts = [text for text, _ in rows(files["train.tsv"])]

@@ -11,12 +11,10 @@ from mixkd_plugin.tools.distil import main
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        return classifiers.make_case(
-            tmp_path_factory.mktemp("distil") / "case", transformers, names=["neg", "pos"]
-        )
+def case(tmp_path_factory, transformers):
+    return classifiers.make_case(
+        tmp_path_factory.mktemp("distil") / "case", transformers, names=["neg", "pos"]
+    )
 
 
 @pytest.fixture(scope="module")

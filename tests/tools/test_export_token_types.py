@@ -40,10 +40,8 @@ class Imported:
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        return Imported(tmp_path_factory.mktemp("bert"), transformers)
+def imported(tmp_path_factory, transformers):
+    return Imported(tmp_path_factory.mktemp("bert"), transformers)
 
 
 @torch.no_grad()

@@ -143,12 +143,10 @@ def test_the_declared_names_in_another_order(tmp_path, transformers):
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
+def pairs(tmp_path_factory, transformers):
     """A BERT classifier, and data of pairs and of single texts in its vocabulary."""
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        folder = tmp_path_factory.mktemp("pairs")
-        hf_models.make("bert", folder / "hf", transformers)
+    folder = tmp_path_factory.mktemp("pairs")
+    hf_models.make("bert", folder / "hf", transformers)
     import_encoder(str(folder / "hf"), str(folder / "both"))
     import_encoder(str(folder / "hf"), str(folder / "accepted"), one_token_type=True)
     shutil.copytree(folder / "accepted", folder / "teacher")  # as an earlier version imported it

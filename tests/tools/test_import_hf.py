@@ -5,7 +5,6 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-import hf_models
 import pytest
 import torch
 from bert_source import (
@@ -109,8 +108,7 @@ def test_hidden_states_equal_torchs_encoder(tmp_path, weights, activation):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_hidden_states_equal_transformers(tmp_path, monkeypatch):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_hidden_states_equal_transformers(tmp_path, transformers):
     torch.manual_seed(0)
     config = {k: v for k, v in CONFIG.items() if k != "model_type"}
     model = transformers.BertForMaskedLM(transformers.BertConfig(**config))

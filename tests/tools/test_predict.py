@@ -29,14 +29,12 @@ def student(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory, student):
+def folders(tmp_path_factory, transformers, student):
     """The student's exports by format."""
     found = {}
     for form in ("hf", "onnx"):
         found[form] = str(tmp_path_factory.mktemp("exports") / form)
-        with pytest.MonkeyPatch.context() as patch:
-            hf_models.import_transformers(patch)
-            export(student.checkpoint, found[form], form)
+        export(student.checkpoint, found[form], form)
     return found
 
 

@@ -4,7 +4,6 @@ import re
 import shutil
 
 import hf_encoders
-import hf_models
 import inprocess
 import pytest
 import torch
@@ -18,13 +17,11 @@ HEAD = "sentence_classification_head"
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, transformers):
     """Classifiers of two families, and the toy task's text and labels."""
     root = tmp_path_factory.mktemp("hf")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        for kind in ("bert", "deberta-v2"):
-            hf_encoders.write_classifier(kind, root / kind, transformers)
+    for kind in ("bert", "deberta-v2"):
+        hf_encoders.write_classifier(kind, root / kind, transformers)
     return root
 
 

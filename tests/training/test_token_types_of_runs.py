@@ -26,16 +26,14 @@ DISTIL = ["--kd-weight", 1, "--tmkd-weight", 1, "--teacher-path"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, transformers):
     """A BERT's import with two types, and with one; its logits of data of pairs."""
     folder = tmp_path_factory.mktemp("types")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        model = hf_models.make("bert", folder / "hf", transformers)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
-        with torch.no_grad():
-            batches = [tokenizer(*pair, return_tensors="pt") for pair in PAIRS]
-            logits = torch.cat([model(**batch).logits for batch in batches])
+    model = hf_models.make("bert", folder / "hf", transformers)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
+    with torch.no_grad():
+        batches = [tokenizer(*pair, return_tensors="pt") for pair in PAIRS]
+        logits = torch.cat([model(**batch).logits for batch in batches])
     torch.save(logits, folder / "logits.pt")
     import_encoder(str(folder / "hf"), str(folder / "two"))
     import_encoder(str(folder / "hf"), str(folder / "one"), one_token_type=True)

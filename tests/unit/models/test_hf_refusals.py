@@ -26,13 +26,9 @@ def dictionary_of(words=WORDS):
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory):
+def bert(tmp_path_factory, transformers):
     folder = tmp_path_factory.mktemp("bert")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        hf_encoders.write_classifier(
-            "bert", folder, transformers, id2label={0: "very bad", 1: "good"}
-        )
+    hf_encoders.write_classifier("bert", folder, transformers, id2label={0: "very bad", 1: "good"})
     return folder
 
 
