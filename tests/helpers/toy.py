@@ -10,10 +10,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, Iterator, List, Sequence
 
 import forked
 import inprocess
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "mixkd_plugin"
@@ -196,6 +197,14 @@ def last_values(log: str, kind: str) -> Dict[str, float]:
         key: float(value)
         for key, value in re.findall(r"(\w+) (-?[\d.]+(?:e[+-]?\d+)?)(?= \||$)", lines[-1])
     }
+
+
+@contextlib.contextmanager
+def edited(source, path=None) -> Iterator[dict]:
+    """What a checkpoint holds, to be changed in the block; then saved as ``path`` (or itself)."""
+    state = torch.load(source, map_location="cpu", weights_only=False)
+    yield state
+    torch.save(state, path or source)
 
 
 def copy_data(source: Path, target: Path) -> Path:

@@ -150,10 +150,9 @@ def pairs(tmp_path_factory, transformers):
     import_encoder(str(folder / "hf"), str(folder / "both"))
     import_encoder(str(folder / "hf"), str(folder / "accepted"), one_token_type=True)
     shutil.copytree(folder / "accepted", folder / "teacher")  # as an earlier version imported it
-    state = torch.load(folder / "teacher" / "model.pt", weights_only=False)
-    state["extra_state"]["reads_one_text"] = True
-    state["task_state"] = {"reads_one_text": True}
-    torch.save(state, folder / "teacher" / "model.pt")
+    with toy.edited(folder / "teacher" / "model.pt") as state:
+        state["extra_state"]["reads_one_text"] = True
+        state["task_state"] = {"reads_one_text": True}
     rows = [f"{a}\t{b}\t{i % 2}\n" for i, (a, b) in enumerate(hf_models.PAIRS)]
     (folder / "t.tsv").write_text("a\tb\tlabel\n" + "".join(rows), encoding="utf-8")
     for name, columns in (("pairs", ["a", "b"]), ("single", ["a"])):

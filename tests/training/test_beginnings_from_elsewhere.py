@@ -11,11 +11,10 @@ from taught import of_data
 
 
 def student_init(tmp_path, teacher, model=None, **settings):
-    state = torch.load(teacher)
-    vars(state["cfg"]["model"]).update(settings)
-    if model is not None:
-        model(state["model"])
-    torch.save(state, tmp_path / "init.pt")
+    with toy.edited(teacher, tmp_path / "init.pt") as state:
+        vars(state["cfg"]["model"]).update(settings)
+        if model is not None:
+            model(state["model"])
     return [*FINE_TUNE, "--student-init-path", tmp_path / "init.pt"]
 
 

@@ -2,7 +2,6 @@
 
 import inprocess
 import pytest
-import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
 from slow_cases import slow
@@ -133,10 +132,9 @@ def test_regression_targets_that_are_too_large(tmp_path, regression):
 def test_a_student_that_begins_with_nan(tmp_path, classification):
     flags = [*FINE_TUNE, "--max-update", 1]
     inprocess.run_training(toy.train_flags(classification, tmp_path / "first", *flags))
-    state = inprocess.checkpoint(tmp_path / "first")
-    name = "encoder.sentence_encoder.layers.1.fc1.weight"
-    state["model"][name][0, 0] = float("nan")
-    torch.save(state, tmp_path / "nan.pt")
+    with toy.edited(tmp_path / "first" / "checkpoint_last.pt", tmp_path / "nan.pt") as state:
+        name = "encoder.sentence_encoder.layers.1.fc1.weight"
+        state["model"][name][0, 0] = float("nan")
     flags = [*FINE_TUNE, "--student-init-path", tmp_path / "nan.pt"]
     with pytest.raises(ValueError, match=rf"--student-init-path .*: its {name} is not "):
         inprocess.run_training(toy.train_flags(classification, tmp_path / "second", *flags))

@@ -123,9 +123,8 @@ def test_no_teacher_where_it_is_read(tmp_path, hosts, classification, teacher, r
 
 @pytest.mark.slow
 def test_another_teacher_on_the_second_host(tmp_path, hosts, classification, teacher):
-    state = torch.load(teacher, map_location="cpu")
-    state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
-    torch.save(state, tmp_path / "other.pt")
+    with toy.edited(teacher, tmp_path / "other.pt") as state:
+        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
     path = local_disks(tmp_path, [teacher, tmp_path / "other.pt"])
     flags = flags_of(classification, tmp_path / "s", path, 2, "--teacher-read-by", "host")
     for said in errors(*run_on_hosts(tmp_path, flags, (1, 1))):

@@ -129,9 +129,8 @@ def test_another_teacher_of_the_same_name_finds_nothing(
     path.write_bytes(teacher.read_bytes())
     run(classification, tmp_path / "a", path, "--teacher-cache", cache)
     assert loads == []  # the same content under another name
-    state = torch.load(path, map_location="cpu")
-    state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
-    torch.save(state, path)
+    with toy.edited(path) as state:
+        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
     run(classification, tmp_path / "b", path, "--teacher-cache", cache)
     assert loads and len(contents(cache)) == 5 + 5
 

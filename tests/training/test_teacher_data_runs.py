@@ -88,13 +88,12 @@ def test_a_student_outlives_the_copy(tmp_path, words):
 @pytest.fixture(scope="module")
 def short(tmp_path_factory, words):
     """A teacher that takes 9 tokens; the copy has texts of up to 26."""
-    state = torch.load(words.teacher)
-    state["cfg"]["task"]["max_positions"] = 9
-    state["cfg"]["model"].max_positions = 9
-    (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-    state["model"][name] = state["model"][name][: 9 + 2].clone()
     path = tmp_path_factory.mktemp("short") / "short.pt"
-    torch.save(state, path)
+    with toy.edited(words.teacher, path) as state:
+        state["cfg"]["task"]["max_positions"] = 9
+        state["cfg"]["model"].max_positions = 9
+        (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
+        state["model"][name] = state["model"][name][: 9 + 2].clone()
     return words._replace(teacher=path)
 
 

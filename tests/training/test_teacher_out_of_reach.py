@@ -131,19 +131,18 @@ def starts(data, path, *extra):
 
 def test_teacher_whose_data_folder_is_gone(tmp_path, classification, fine_tuned, teacher):
     for source in (fine_tuned / "checkpoint_last.pt", teacher):
-        state = torch.load(source)
-        state["cfg"]["task"]["data"] = str(tmp_path / "gone")
-        torch.save(state, tmp_path / "teacher.pt")
+        with toy.edited(source, tmp_path / "teacher.pt") as state:
+            state["cfg"]["task"]["data"] = str(tmp_path / "gone")
         starts(classification, tmp_path / "teacher.pt")
 
 
 def test_teacher_with_a_namespace_of_arguments(tmp_path, regression, regression_teacher):
     """Of a regression; tests of old layouts have others of before hydra."""
-    state = torch.load(regression_teacher)
-    cfg = state.pop("cfg")
-    flat = {**vars(cfg["model"]), **cfg["task"], "arch": "roberta", "task": "sentence_prediction"}
-    state["args"] = Namespace(**{k: v for k, v in flat.items() if k != "_name"})
-    torch.save(state, tmp_path / "teacher.pt")
+    with toy.edited(regression_teacher, tmp_path / "teacher.pt") as state:
+        cfg = state.pop("cfg")
+        flat = {**vars(cfg["model"]), **cfg["task"], "task": "sentence_prediction"}
+        flat["arch"] = "roberta"
+        state["args"] = Namespace(**{k: v for k, v in flat.items() if k != "_name"})
     starts(regression, tmp_path / "teacher.pt", "--num-classes", 1, "--regression-target")
 
 

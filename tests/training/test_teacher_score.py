@@ -99,13 +99,12 @@ def test_examples_without_a_label_are_left_out(tmp_path, teacher):
 
 
 def swapped(teacher, path):
-    state = torch.load(teacher)
-    for name in ("weight", "bias"):
-        values = state["model"][
-            f"classification_heads.sentence_classification_head.out_proj.{name}"
-        ]
-        values.copy_(values.flip(0))
-    torch.save(state, path)
+    with toy.edited(teacher, path) as state:
+        for name in ("weight", "bias"):
+            values = state["model"][
+                f"classification_heads.sentence_classification_head.out_proj.{name}"
+            ]
+            values.copy_(values.flip(0))
     return path
 
 

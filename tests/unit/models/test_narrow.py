@@ -5,6 +5,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
+import toy
 from tiny_models import HEAD, X, build
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
@@ -147,9 +148,8 @@ LAYER = "encoder.sentence_encoder.layers.0."
 def test_damaged_weights_are_refused(tmp_path, name, change, message):
     wide = build(MixKDRobertaModel, 0)
     path = save(wide, tmp_path / "wide.pt")
-    state = torch.load(path, weights_only=False)
-    value = change(state["model"].pop(name))
-    state["model"].update({} if value is None else {name: value})
-    torch.save(state, path)
+    with toy.edited(path) as state:
+        value = change(state["model"].pop(name))
+        state["model"].update({} if value is None else {name: value})
     with pytest.raises(ValueError, match=f"--student-init-path .*{message}"):
         initialise_student(student(), path, "first")
