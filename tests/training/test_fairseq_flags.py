@@ -129,17 +129,6 @@ def test_regression_targets_that_are_too_large(tmp_path, regression):
         inprocess.run_training(toy.train_flags(data, tmp_path / "run", *FINE_TUNE, *TARGETS))
 
 
-def test_a_student_that_begins_with_nan(tmp_path, classification):
-    flags = [*FINE_TUNE, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "first", *flags))
-    with toy.edited(tmp_path / "first" / "checkpoint_last.pt", tmp_path / "nan.pt") as state:
-        name = "encoder.sentence_encoder.layers.1.fc1.weight"
-        state["model"][name][0, 0] = float("nan")
-    flags = [*FINE_TUNE, "--student-init-path", tmp_path / "nan.pt"]
-    with pytest.raises(ValueError, match=rf"--student-init-path .*: its {name} is not "):
-        inprocess.run_training(toy.train_flags(classification, tmp_path / "second", *flags))
-
-
 def test_fairseqs_message_about_its_loss_scale_stays(tmp_path, classification):
     """On a CPU fairseq fails at any other overflow."""
     flags = ["--fp16", "--fp16-no-flatten-grads", "--min-loss-scale", 128, "--lr", 1e10]

@@ -124,6 +124,7 @@ def test_a_head_of_another_activation_is_refused(tmp_path):
         ("--encoder-attention-heads", 2, 4),
         ("--activation-fn", "relu", "gelu"),
         ("--encoder-normalize-before", True, False),
+        ("--no-scale-embedding", False, True),
     ],
 )
 def test_weights_that_would_compute_something_else_are_refused(tmp_path, flag, theirs, ours):
