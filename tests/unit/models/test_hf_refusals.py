@@ -8,7 +8,7 @@ import hf_encoders
 import hf_models
 import pytest
 import torch
-from fairseq.data import Dictionary
+from hf_encoders import dictionary_of
 from toy import WORDS
 
 from mixkd_plugin.checkpoints.settings import SettingsError
@@ -16,13 +16,6 @@ from mixkd_plugin.models.hf_folder import read_as_checkpoint
 from mixkd_plugin.models.rebuild import build
 
 HEAD = "head"
-
-
-def dictionary_of(words=WORDS):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
-    return dictionary
 
 
 @pytest.fixture(scope="module")

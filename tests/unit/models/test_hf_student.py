@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import hf_encoders
 import pytest
 import torch
-from fairseq.data import Dictionary
+from hf_encoders import dictionary_of
 from toy import WORDS
 
 from mixkd_plugin.checkpoints.outputs import StudentHead
@@ -17,9 +17,7 @@ HEAD = "head"
 
 
 def student(folder, classes=2, words=WORDS, names=None, **flags):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
+    dictionary = dictionary_of(words)
     args = Namespace(hf_model=folder and str(folder), **flags)
     architecture(args)
     model = MixKDHFModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
