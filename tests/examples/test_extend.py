@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import re
-import subprocess
 from argparse import Namespace
 from typing import NamedTuple
 
@@ -226,11 +224,6 @@ def test_regression_has_neither(tmp_path, regression, regression_teacher):
 
 @pytest.mark.slow
 def test_the_example_runs(tmp_path, venv):
-    environment = dict(os.environ, VENV=str(venv))
-    done = subprocess.run(
-        ["bash", ROOT / "examples" / "extend" / "run.sh", tmp_path], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    teacher, student = (float(value) for value in re.findall(r"accuracy ([\d.]+)", done.stdout))
+    _, said = toy.run_script(venv, "extend/run.sh", tmp_path)
+    teacher, student = (float(value) for value in re.findall(r"accuracy ([\d.]+)", said))
     assert teacher > 75 and student > 65

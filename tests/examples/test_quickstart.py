@@ -1,16 +1,14 @@
 """The quickstart: its sample is what its head says, and run.sh goes through and resumes."""
 
 import json
-import os
 import re
-import subprocess
 
 import hf_encoders
 import hf_families
 import pytest
 import sample
+import toy
 from small_study import write_sample
-from toy import ROOT
 
 
 def rows(text):
@@ -81,16 +79,8 @@ def test_no_word_gives_the_label_away(tmp_path):
 
 
 def quickstart(venv, out, *arguments):
-    command = ["bash", str(ROOT / "examples/quickstart/run.sh"), "--out", str(out)]
-    done = subprocess.run(
-        [*command, *map(str, arguments)],
-        env=dict(os.environ, VENV=str(venv)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=out.parent,
-    )
-    return done.returncode, done.stdout
+    words = ["--out", out, *arguments]
+    return toy.run_script(venv, "quickstart/run.sh", *words, cwd=out.parent, check=False)
 
 
 @pytest.mark.slow

@@ -126,6 +126,18 @@ def run_together(*commands: Sequence, check: bool = True):
     return results if check else list(zip(codes, results))
 
 
+def run_script(venv: Path, script: str, *arguments, cwd: Path = ROOT, check: bool = True):
+    """Run a script of examples/ in an environment; (exit code, output)."""
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / script), *map(str, arguments)], cwd=cwd, timeout=900,
+        env=dict(os.environ, VENV=str(venv), OMP_NUM_THREADS="1"), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if check and done.returncode != 0:
+        raise AssertionError(f"{script}\nexit {done.returncode}\n{done.stdout[-6000:]}")
+    return done.returncode, done.stdout
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
