@@ -17,11 +17,6 @@ NAMES = {0: "bad", 1: "good"}
 COMMAND = ["--fraction", "0.5", "--seed", "3", "--tools", "Trainer"]
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    return pytest.importorskip("transformers")
-
-
 @pytest.fixture
 def teacher(tmp_path, transformers):
     write_classifier(
