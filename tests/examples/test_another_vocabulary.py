@@ -1,7 +1,5 @@
 """A WordPiece teacher and a sentencepiece student of the same files, by the real commands."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import forked
@@ -12,8 +10,6 @@ import vocabulary
 
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source
-
-EXAMPLES = toy.ROOT / "examples"
 
 
 def write_corpus(folder: Path, sentences: int):
@@ -73,19 +69,12 @@ def test_wordpiece_teacher_and_sentencepiece_student(tmp_path):
 @pytest.mark.slow
 def test_the_example(tmp_path, venv):
     """All of run.sh, with a few updates."""
-    done = subprocess.run(
-        ["bash", str(EXAMPLES / "another_vocabulary" / "run.sh"), str(tmp_path), "10"],
-        env=dict(os.environ, VENV=str(venv)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    own, seen = (line for line in done.stdout.splitlines() if "valid on" in line)
+    _, said = toy.run_script(venv, "another_vocabulary/run.sh", tmp_path, 10)
+    own, seen = (line for line in said.splitlines() if "valid on" in line)
     accuracy = own.split("| accuracy ")[1].split()[0]
     assert f"| teacher_accuracy {accuracy} " in seen
     table = (tmp_path / "work" / "compare" / "compare.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
     assert ["teacher", f"{float(accuracy):.1f}", "100.0"] in [row[1:4] for row in rows]
     assert "student" in [row[1] for row in rows if len(row) > 1]
-    assert "film dull" in done.stdout.splitlines()[-1]
+    assert "film dull" in said.splitlines()[-1]

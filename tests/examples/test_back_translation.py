@@ -1,8 +1,6 @@
 """Back-translation from end to end: two tiny translation models, GLUE files, encode, a student."""
 
-import os
 import random
-import subprocess
 
 import back_translate
 import inprocess
@@ -11,8 +9,6 @@ import toy
 import translation
 from back_translated import COMMON, RARE, glue_of_pairs, glue_of_sentences, sentence
 from encode_files import decoded, encode_glue, write_model
-
-EXAMPLE = toy.ROOT / "examples" / "back_translation"
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +65,9 @@ def tokenizer(tmp_path_factory):
 @pytest.mark.slow
 def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, models, tokenizer):
     glue, out = glue_of_sentences(tmp_path / "SST-2"), tmp_path / "out" / "SST-2"
-    command = ["bash", EXAMPLE / "run.sh", "--glue", glue, "--task", "SST-2", "--out", out]
-    command += ["--forward", models[0], "--backward", models[1], "--labels", "none"]
-    environment = {**os.environ, "VENV": str(venv), "OMP_NUM_THREADS": "1"}
-    said = subprocess.run(
-        [str(part) for part in command], env=environment, cwd=tmp_path, text=True, timeout=300,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert said.returncode == 0, said.stdout
+    flags = ["--glue", glue, "--task", "SST-2", "--out", out, "--forward", models[0]]
+    flags += ["--backward", models[1], "--labels", "none"]
+    _, said = toy.run_script(venv, "back_translation/run.sh", *flags, cwd=tmp_path)
     before, after = lines(glue), lines(out)
     assert after[: len(before)] == before
     assert lines(out, "dev.tsv") == lines(glue, "dev.tsv")
@@ -86,7 +77,7 @@ def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, mod
     right = sum(text in wanted for text, _ in copies)
     assert right > 0.8 * len(copies)  # else the models, or their order, are wrong
     same = 60 - 1 - len(copies)
-    assert f"left out were {same} copies equal to the original and 1 with an empty" in said.stdout
+    assert f"left out were {same} copies equal to the original and 1 with an empty" in said
 
     # again, with gold labels: no model is asked
     again = tmp_path / "again"

@@ -2,7 +2,6 @@
 
 import json
 
-import hf_models
 import pytest
 from documents import DOCUMENTS, blocks
 from reader import QUICKSTART, follow, write_files
@@ -17,11 +16,10 @@ OTHERS = [p for p in DOCUMENTS if p not in (FIRST, ARMS) and any(b.mark is None 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, venv):
+def folder(tmp_path_factory, transformers, venv):
     """What a reader has after the first guide, and after the quickstart."""
     folder = tmp_path_factory.mktemp("documents")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        write_files(folder, hf_models.import_transformers(monkeypatch))
+    write_files(folder, transformers)
     follow(FIRST, folder, venv)
     work = folder / QUICKSTART
     (work / "runs" / "teacher").mkdir(parents=True)

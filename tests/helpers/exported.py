@@ -56,12 +56,12 @@ class Trained:
             )
         )  # fmt: skip
         self.checkpoint = str(folder / "student" / "checkpoint_last.pt")
-        state = torch.load(self.checkpoint, weights_only=False)
-        torch.manual_seed(0)
-        for name, tensor in state["model"].items():
-            if name.endswith("weight") and "norm" not in name:  # so that texts make a difference
-                tensor.add_(0.3 * torch.randn_like(tensor))
-        torch.save(state, self.checkpoint)
+        with toy.edited(self.checkpoint) as state:
+            torch.manual_seed(0)
+            for name, tensor in state["model"].items():
+                # so that texts make a difference
+                if name.endswith("weight") and "norm" not in name:
+                    tensor.add_(0.3 * torch.randn_like(tensor))
 
     @torch.no_grad()
     def logits(self, texts):

@@ -20,10 +20,14 @@ LOG = [
 
 
 class FakedStudy:
-    """A study of SST-2 in ``folder``, and the tools that it called since it was last asked."""
+    """A study of SST-2 in ``folder``, and the tools that it called since it was last asked.
+
+    ``commands`` are those of all of its life.
+    """
 
     def __init__(self, folder: Path, data: str):
         self.folder, self.data, self._called, self._studies = folder, data, [], {}
+        self.commands = []
         (folder / "glue" / "SST-2").mkdir(parents=True)
         for name in ("train.tsv", "dev.tsv"):
             self.write(f"glue/SST-2/{name}", "sentence\tlabel\nfine\t1\n")
@@ -62,6 +66,7 @@ class FakedStudy:
     def call(self, commands, name, command, log, env=None):
         tool, after = command[2].rpartition(".")[2], dict(zip(command, command[1:]))
         self._called.append(tool)
+        self.commands.append(command)
         with open(log, "a") as file:
             file.write(f"{name}\n")
             if tool == "train":

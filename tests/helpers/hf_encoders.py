@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.data import Dictionary
 from toy import WORDS
 
 SIZES = dict(
@@ -39,6 +40,13 @@ FAIRSEQ = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": 
 
 
 TYPED = ("bert", "electra", "albert", "deberta", "deberta-v2")  # by their tokenizers
+
+
+def dictionary_of(words=WORDS):
+    dictionary = Dictionary()
+    for word in (*words, "<mask>"):
+        dictionary.add_symbol(word)
+    return dictionary
 
 
 def write_tokenizer(

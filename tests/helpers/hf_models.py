@@ -1,11 +1,9 @@
 """Small Hugging Face models with random weights and tokenizers, saved as their users save them."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Dict
 
-import pytest
 import torch
 
 TEXTS = [
@@ -25,16 +23,6 @@ SIZES = dict(
     max_position_embeddings=80,
 )  # fmt: skip
 DISTIL_SIZES = dict(dim=24, hidden_dim=40, n_layers=3, n_heads=4, max_position_embeddings=80)
-
-
-def import_transformers(monkeypatch):
-    # fairseq asks for torchaudio, whose newest build need not fit torch; transformers tries it
-    monkeypatch.setitem(sys.modules, "torchaudio", None)
-    try:
-        import transformers
-    except Exception as error:  # an optional library, which may also be there but broken
-        pytest.skip(f"transformers cannot be imported: {error}")
-    return transformers
 
 
 def _wordpiece(folder: Path):
@@ -107,9 +95,7 @@ def make(kind: str, folder: Path, transformers, head: str = "SequenceClassificat
             if "LayerNorm" not in name and "layer_norm" not in name:
                 parameter.add_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    settings = json.loads((folder / "config.json").read_text())
-    settings["model_type"] = kind
-    (folder / "config.json").write_text(json.dumps(settings))
+    change(folder / "config.json", model_type=kind)
     return model
 
 

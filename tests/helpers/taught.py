@@ -1,7 +1,6 @@
 """Runs with a teacher, what it was asked, the files of its cache, and one of other data."""
 
 import inprocess
-import torch
 import toy
 
 BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2, "--batch-size", 40]
@@ -22,8 +21,7 @@ def contents(folder):
 
 def of_data(path, source, data):
     """A checkpoint that says it was trained on this folder, and nothing of what was there."""
-    state = torch.load(source)
-    state["cfg"]["task"]["data"] = str(data)
-    state["task_state"] = {}
-    torch.save(state, path)
+    with toy.edited(source, path) as state:
+        state["cfg"]["task"]["data"] = str(data)
+        state["task_state"] = {}
     return path

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, Iterator, List, Sequence
 
 import forked
 import inprocess
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "mixkd_plugin"
@@ -125,6 +126,18 @@ def run_together(*commands: Sequence, check: bool = True):
     return results if check else list(zip(codes, results))
 
 
+def run_script(venv: Path, script: str, *arguments, cwd: Path = ROOT, check: bool = True):
+    """Run a script of examples/ in an environment; (exit code, output)."""
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / script), *map(str, arguments)], cwd=cwd, timeout=900,
+        env=dict(os.environ, VENV=str(venv), OMP_NUM_THREADS="1"), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if check and done.returncode != 0:
+        raise AssertionError(f"{script}\nexit {done.returncode}\n{done.stdout[-6000:]}")
+    return done.returncode, done.stdout
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -179,6 +192,16 @@ def train(data: Path, save_dir: Path, *extra, check: bool = True, **kwargs):
     )
 
 
+def validate_flags(
+    data: Path, checkpoint: Path, *extra, user_dir: Path = PLUGIN,
+    task: str = "mixkd_sentence_prediction",
+):  # fmt: skip
+    return [
+        data, "--user-dir", user_dir, "--cpu", "--task", task, "--path", checkpoint,
+        "--log-format", "simple", "--num-workers", 0, *extra,
+    ]  # fmt: skip
+
+
 def last_values(log: str, kind: str) -> Dict[str, float]:
     """Figures of the last log line of ``kind``: train_inner, train or valid."""
     lines: List[str] = [line for line in log.splitlines() if f"| {kind} |" in line]
@@ -186,6 +209,14 @@ def last_values(log: str, kind: str) -> Dict[str, float]:
         key: float(value)
         for key, value in re.findall(r"(\w+) (-?[\d.]+(?:e[+-]?\d+)?)(?= \||$)", lines[-1])
     }
+
+
+@contextlib.contextmanager
+def edited(source, path=None) -> Iterator[dict]:
+    """What a checkpoint holds, to be changed in the block; then saved as ``path`` (or itself)."""
+    state = torch.load(source, map_location="cpu", weights_only=False)
+    yield state
+    torch.save(state, path or source)
 
 
 def copy_data(source: Path, target: Path) -> Path:

@@ -6,6 +6,7 @@ import shutil
 import inprocess
 import pytest
 import torch
+import toy
 from fairseq import checkpoint_utils
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
@@ -41,9 +42,8 @@ def predictions(path, data, split="valid"):
 
 def with_flags(path, copy, **criterion):
     """A copy of a checkpoint whose run asked for other metrics."""
-    state = torch.load(path, map_location="cpu")
-    state["cfg"]["criterion"].update(criterion)
-    torch.save(state, copy)
+    with toy.edited(path, copy) as state:
+        state["cfg"]["criterion"].update(criterion)
     return copy
 
 
@@ -73,10 +73,9 @@ def test_classification(tmp_path, classification, teacher, distilled):
     # of the weights in float32; the file holds the optimizer's state as well
     assert rows["S"]["megabytes"] == 4 * rows["S"]["parameters"] / 1e6
     assert rows["S"]["megabytes"] < (tmp_path / "s.pt").stat().st_size / 3e6
-    state = torch.load(student, map_location="cpu")
-    for name, weight in state["model"].items():
-        state["model"][name] = weight.clone()  # as --bf16 saves tied weights
-    torch.save(state, tmp_path / "untied.pt")
+    with toy.edited(student, tmp_path / "untied.pt") as state:
+        for name, weight in state["model"].items():
+            state["model"][name] = weight.clone()  # as --bf16 saves tied weights
     assert size_of(str(tmp_path / "untied.pt")) == size_of(str(student))
 
 
@@ -162,9 +161,8 @@ def test_metrics_are_those_that_the_data_or_any_of_them_asks_for(
 def test_single_texts_have_nothing_to_separate(tmp_path, classification, teacher, distilled):
     """fairseq's recipe for SST-2 names a separator, where ours does not."""
     student = str(distilled.folder / "checkpoint_last.pt")
-    state = torch.load(teacher, map_location="cpu")
-    state["cfg"]["task"]["separator_token"] = 2
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        state["cfg"]["task"]["separator_token"] = 2
     rows, _ = compare(
         str(classification), {"T": str(tmp_path / "t.pt"), "S": student}, "T", rounds=1
     )
@@ -187,9 +185,8 @@ def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, 
 
 def with_task(path, copy, **task):
     """A copy of a checkpoint that was trained with other flags of the task."""
-    state = torch.load(path, map_location="cpu", weights_only=False)
-    state["cfg"]["task"].update(task)
-    torch.save(state, copy)
+    with toy.edited(path, copy) as state:
+        state["cfg"]["task"].update(task)
     return str(copy)
 
 
@@ -207,11 +204,10 @@ def test_each_checkpoint_reads_texts_as_long_as_in_its_training(tmp_path, classi
 
 
 def test_texts_that_a_checkpoint_cannot_take_are_refused(tmp_path, classification, teacher):
-    state = torch.load(teacher, map_location="cpu", weights_only=False)
-    state["cfg"]["model"].max_positions = state["cfg"]["task"]["max_positions"] = 9
-    positions = "encoder.sentence_encoder.embed_positions.weight"
-    state["model"][positions] = state["model"][positions][:11].clone()
-    torch.save(state, tmp_path / "short.pt")
+    with toy.edited(teacher, tmp_path / "short.pt") as state:
+        state["cfg"]["model"].max_positions = state["cfg"]["task"]["max_positions"] = 9
+        positions = "encoder.sentence_encoder.embed_positions.weight"
+        state["model"][positions] = state["model"][positions][:11].clone()
     with pytest.raises(
         ValueError, match="--split valid must have .* 9 tokens for short, got .* 14"
     ):

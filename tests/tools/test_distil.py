@@ -8,7 +8,6 @@ import time
 
 import classifiers
 import distilled
-import hf_models
 import pytest
 import torch
 import toy
@@ -26,8 +25,7 @@ def trained(monkeypatch):
     return distilled.train_here(monkeypatch)
 
 
-def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, transformers, trained):
     case = classifiers.make_case(
         tmp_path / "case", transformers, names=["very bad", "good"], said=["Very Bad", "Good"]
     )
@@ -70,8 +68,7 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, traine
     assert end.value.code == 1 and trained == ["kd-1", "ft-1"]
 
 
-def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, transformers, trained):
     said = ["no", "perhaps", "yes"]
     case = classifiers.make_case(
         tmp_path / "case", transformers, "roberta", said=said, pairs=True, sizes=(100, 50)
@@ -92,8 +89,7 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, mon
     assert yaml.safe_load((out / "plan.yaml").read_text())["unlabelled"] == [str(more)]
 
 
-def test_regression(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_regression(tmp_path, transformers, trained):
     case = classifiers.make_case(tmp_path / "case", transformers, "distilbert", said=["score"])
     out = tmp_path / "out"
     figures = distil(case, out)
@@ -103,8 +99,7 @@ def test_regression(tmp_path, monkeypatch, trained):
     served_equals_fairseq(out, transformers, [("the soup was cold",)])
 
 
-def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_an_encoder_is_fine_tuned_first(tmp_path, transformers, trained):
     case = classifiers.make_case(tmp_path / "case", transformers, said=["neg", "pos"])
     main(["--encoder", str(case.teacher), "--train", str(case.train), "--out",
           str(tmp_path / "out"), *QUICK, "--teacher-updates", "3", "--allow-weak-teacher",
@@ -115,9 +110,8 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
 
 
 @pytest.mark.parametrize("kind", ["bert", "electra"])
-def test_a_vocabulary_of_the_students_own(tmp_path, monkeypatch, trained, kind):
+def test_a_vocabulary_of_the_students_own(tmp_path, transformers, trained, kind):
     """Of an encoder that is fine-tuned first."""
-    transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_case(tmp_path / "case", transformers, kind, said=["neg", "pos"])
     rows = case.train.read_text().splitlines()
     some = tmp_path / "train.csv"  # without some of the words
@@ -141,9 +135,8 @@ def test_a_vocabulary_of_the_students_own(tmp_path, monkeypatch, trained, kind):
 
 
 @pytest.mark.parametrize("flags", [[], ["--trim-vocabulary"]])
-def test_a_narrower_student(tmp_path, monkeypatch, trained, flags):
+def test_a_narrower_student(tmp_path, transformers, trained, flags):
     """It begins from the teacher's weights, and is served at its own width."""
-    transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_case(tmp_path / "case", transformers, names=["neg", "pos"])
     out = tmp_path / "out"
     figures = distil(case, out, "--width", 12, *flags)
@@ -158,8 +151,7 @@ def test_a_narrower_student(tmp_path, monkeypatch, trained, flags):
     assert sizes[1] < 0.5 * sizes[0] and "2 layers of width 12" in (out / "README.md").read_text()
 
 
-def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, transformers, trained):
     case = classifiers.make_case(tmp_path / "case", transformers, names=["neg", "pos"])
     whole = distil(case, tmp_path / "whole", "--recipe", "auto")
     train = steps.run_training
@@ -186,12 +178,11 @@ def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, trained):
         torch.load(o / "checkpoint.pt", weights_only=True)["model"]
         for o in (tmp_path / "whole", out)
     ]
-    assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
+    torch.testing.assert_close(*same, rtol=0, atol=0)
 
 
-def test_the_command_itself_is_killed_and_run_again(tmp_path, monkeypatch):
+def test_the_command_itself_is_killed_and_run_again(tmp_path, transformers):
     """Real processes; all formats."""
-    transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_case(tmp_path / "case", transformers, names=["neg", "pos"])
     out = tmp_path / "out"
     words = ["--teacher", case.teacher, "--train", case.train, "--dev", case.dev, "--out", out,

@@ -4,7 +4,6 @@ import json
 
 import classifiers
 import distilled
-import hf_models
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -13,9 +12,8 @@ OTHERS = ("electra", "albert", "mpnet", "deberta", "deberta-v2", "modernbert")
 
 
 @pytest.mark.parametrize("pairs, kind", [(i % 2 == 0, k) for i, k in enumerate(IMPORTED + OTHERS)])
-def test_a_family(tmp_path, monkeypatch, kind, pairs):
+def test_a_family(tmp_path, monkeypatch, transformers, kind, pairs):
     """The teacher's score is that of transformers to the last example; the student is served."""
-    transformers = hf_models.import_transformers(monkeypatch)
     trained = distilled.train_here(monkeypatch)
     case = classifiers.make_case(
         tmp_path / "case", transformers, kind, names=["bad", "good"], pairs=pairs, sizes=(20, 30)
@@ -34,9 +32,8 @@ def test_a_family(tmp_path, monkeypatch, kind, pairs):
 
 
 @pytest.mark.parametrize("kind", ["bert", "electra"])
-def test_unnamed_classes_get_the_names_of_the_data(tmp_path, monkeypatch, kind):
+def test_unnamed_classes_get_the_names_of_the_data(tmp_path, monkeypatch, transformers, kind):
     """In the order of the outputs, also where transformers computes the teacher."""
-    transformers = hf_models.import_transformers(monkeypatch)
     distilled.train_here(monkeypatch)
     said = ["pos", "neg"]
     case = classifiers.make_case(tmp_path / "case", transformers, kind, said=said, sizes=(20, 30))

@@ -6,7 +6,6 @@ import os
 import signal
 
 import classifiers
-import hf_models
 import pytest
 import torch
 import toy
@@ -23,11 +22,9 @@ SPEEDS = {"p50", "p95", "sentences_per_second"}
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        folder = tmp_path_factory.mktemp("killed") / "case"
-        return classifiers.make_case(folder, transformers, names=["neg", "pos"], sizes=(40, 24))
+def case(tmp_path_factory, transformers):
+    folder = tmp_path_factory.mktemp("killed") / "case"
+    return classifiers.make_case(folder, transformers, names=["neg", "pos"], sizes=(40, 24))
 
 
 def quality(out):

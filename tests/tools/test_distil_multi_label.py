@@ -27,9 +27,8 @@ def trained(monkeypatch):
 
 
 @pytest.mark.parametrize("form, kind", [*zip(GIVEN, ("bert", "electra", "bert"))])
-def test_labels_in_each_form(tmp_path, monkeypatch, trained, form, kind):
+def test_labels_in_each_form(tmp_path, transformers, trained, form, kind):
     """The scores are those of transformers and scikit-learn; the student is served."""
-    transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_multi_label_case(tmp_path / "case", transformers, NAMES, form, kind)
     more = tmp_path / "more.txt"
     more.write_text("the soup was cold\nx\n")
@@ -68,8 +67,7 @@ def test_labels_in_each_form(tmp_path, monkeypatch, trained, form, kind):
     assert "micro F1" in text and "macro F1" in text and "above 0.5" in text
 
 
-def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
-    transformers = hf_models.import_transformers(monkeypatch)
+def test_an_encoder_is_fine_tuned_first(tmp_path, transformers, trained):
     case = classifiers.make_multi_label_case(tmp_path / "case", transformers, NAMES, "names")
     rows = case.train.read_text().replace(";", "|")
     case.train.write_text(rows)
@@ -82,21 +80,20 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, monkeypatch, trained):
     assert [*config["id2label"].values()] == ["anger", "joy", "very_sad"]
 
 
-def test_refusals(tmp_path, monkeypatch):
+def test_refusals(tmp_path, transformers):
     """A weak teacher is one below the best constant answer; one of single classes is refused."""
-    transformers = hf_models.import_transformers(monkeypatch)
     case = classifiers.make_multi_label_case(tmp_path / "case", transformers, NAMES)
     words = ["--teacher", str(case.teacher), "--train", str(case.train), "--dev", str(case.dev),
              "--out", str(tmp_path / "out")]  # fmt: skip
     with pytest.raises(SystemExit, match="--label-separator .* --multi-label"):
         main(["--encoder", *words[1:], "--label-separator", ";", "--label", "text"])
     path = case.teacher / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "problem_type": "single_label_classification"}))
+    before = path.read_text()
+    hf_models.change(path, problem_type="single_label_classification")
     with pytest.raises(SystemExit, match="--teacher must be .* several labels .* got .* one class"):
         main(words)
     assert not (tmp_path / "out").exists()
-    path.write_text(json.dumps(config))
+    path.write_text(before)
     rows = [json.loads(line) for line in case.dev.read_text().splitlines()]
     wrong = [{**row, "labels": rows[(i + 1) % len(rows)]["labels"]} for i, row in enumerate(rows)]
     case.dev.write_text("".join(json.dumps(row) + "\n" for row in wrong))

@@ -1,6 +1,5 @@
 """What `distil` refuses, with the flag, its value and a cure, and what it leaves then: nothing."""
 
-import json
 import os
 import shutil
 
@@ -12,12 +11,10 @@ from mixkd_plugin.tools.distil import main
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        return classifiers.make_case(
-            tmp_path_factory.mktemp("distil") / "case", transformers, names=["neg", "pos"]
-        )
+def case(tmp_path_factory, transformers):
+    return classifiers.make_case(
+        tmp_path_factory.mktemp("distil") / "case", transformers, names=["neg", "pos"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +101,15 @@ def test_a_teacher_without_a_tokenizer(case, tmp_path, named):
     for path in folder.iterdir():
         if "token" in path.name or "vocab" in path.name:
             path.unlink()
-    config = json.loads((folder / "config.json").read_text())
-    names = config["id2label"] if named else {"0": "LABEL_0", "1": "LABEL_1"}
-    (folder / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    if not named:
+        hf_models.change(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
     message = refused(case._replace(teacher=folder), tmp_path / "out")
     assert f"--teacher {folder}" in message and "tokenizer.json" in message
 
 
 def test_an_encoder_is_no_teacher(case, tmp_path):
     folder = shutil.copytree(case.teacher, tmp_path / "hf")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    hf_models.change(folder / "config.json", architectures=["BertModel"])
     message = refused(case._replace(teacher=folder), tmp_path / "out")
     assert f"--teacher must be a classifier, got {folder}" in message and "--encoder" in message
 

@@ -5,12 +5,6 @@ from encode_files import classes, decoded, encode, flags_of, labelled, refused, 
 
 from mixkd_plugin.tools.texts.likeness import is_blank, likeness
 
-
-@pytest.fixture
-def wordpiece(tokenizers):
-    return tokenizers["wordpiece"]
-
-
 ALIKE = {
     "integer and decimal": [1, 0, 1.0],
     "text": ["1", "0", "1.0"],

@@ -9,12 +9,6 @@ from encode_files import classes, decoded, encode, flags_of, labelled, refused, 
 
 from mixkd_plugin.tools.texts.likeness import MISSING
 
-
-@pytest.fixture
-def wordpiece(tokenizers):
-    return tokenizers["wordpiece"]
-
-
 WORDS = [
     "nan",
     "NaN",

@@ -4,12 +4,6 @@ import re
 
 import pytest
 from encode_files import classes, encode, flags_of, refused, write
-from tiny_tokenizers import write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def wordpiece(tmp_path_factory):
-    return write_tokenizer("wordpiece", tmp_path_factory.mktemp("wordpiece"))
 
 
 def lines(data, split="train"):

@@ -2,14 +2,6 @@
 
 import pytest
 from encode_files import FEW, flags_of, refused, write
-from tiny_tokenizers import write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def wordpiece(tmp_path_factory):
-    """A value of --tokenizer."""
-    return write_tokenizer("wordpiece", tmp_path_factory.mktemp("wordpiece"))
-
 
 BAD_FILES = {
     "csv, no column": ("t.csv", "txt,label\na,x\n", "t.csv: no column text, only txt, label"),

@@ -7,6 +7,7 @@ import sys
 import hf_models
 import pytest
 import torch
+import toy
 from exported import Trained
 
 from mixkd_plugin.tools.export import main
@@ -116,18 +117,16 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
 def test_a_student_that_transformers_cannot_have(tmp_path, student, name, value, flag):
     """The settings decide what is built."""
     path = tmp_path / "other.pt"
-    state = torch.load(student.checkpoint, weights_only=False)
-    setattr(state["cfg"]["model"], name, value)
-    torch.save(state, path)
+    with toy.edited(student.checkpoint, path) as state:
+        setattr(state["cfg"]["model"], name, value)
     refused(student, tmp_path, flag, to="hf", checkpoint=str(path))
 
 
 @pytest.mark.slow
 def test_onnx_has_any_activation_of_the_head(tmp_path, student):
     pytest.importorskip("onnxruntime")
-    state = torch.load(student.checkpoint, weights_only=False)
-    state["cfg"]["model"].pooler_activation_fn = "relu"
-    torch.save(state, tmp_path / "relu.pt")
+    with toy.edited(student.checkpoint, tmp_path / "relu.pt") as state:
+        state["cfg"]["model"].pooler_activation_fn = "relu"
     export(str(tmp_path / "relu.pt"), str(tmp_path / "out"), "onnx", student.tokenizer)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import hf_models
 import pytest
 from fairseq.data import Dictionary, data_utils
 from hf_families import FAMILIES, write_family
@@ -97,8 +98,7 @@ def test_tokenizers_that_are_refused(tmp_path, transformers, message):
     if name == "modernbert":  # its tokenizer.json has another name than BERT's
         library = tmp_path / "hf" / "tokenizer.json"
         library.write_text(library.read_text().replace("[PAD]", "[PADDING]"))
-    path = tmp_path / "hf" / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    hf_models.change(tmp_path / "hf" / "tokenizer_config.json", **settings)
     if "Japanese" in str(settings):
         (tmp_path / "hf" / "vocab.txt").write_text("[UNK]\n")
     with pytest.raises(ValueError) as error:

@@ -96,11 +96,11 @@ def test_heads_of_one_output(tmp_path, transformers, capsys):
         {"problem_type": "multi_label_classification"},
     ):  # fmt: skip
         path = tmp_path / "hf" / "config.json"
-        config = json.loads(path.read_text())
-        path.write_text(json.dumps({**config, **changes}))
+        before = path.read_text()
+        hf_models.change(path, **changes)
         with pytest.raises(ValueError, match="Sigmoid|single_label|multi_label"):
             import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), force=True)
-        path.write_text(json.dumps(config))
+        path.write_text(before)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +143,16 @@ def test_the_declared_names_in_another_order(tmp_path, transformers):
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
+def pairs(tmp_path_factory, transformers):
     """A BERT classifier, and data of pairs and of single texts in its vocabulary."""
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        folder = tmp_path_factory.mktemp("pairs")
-        hf_models.make("bert", folder / "hf", transformers)
+    folder = tmp_path_factory.mktemp("pairs")
+    hf_models.make("bert", folder / "hf", transformers)
     import_encoder(str(folder / "hf"), str(folder / "both"))
     import_encoder(str(folder / "hf"), str(folder / "accepted"), one_token_type=True)
     shutil.copytree(folder / "accepted", folder / "teacher")  # as an earlier version imported it
-    state = torch.load(folder / "teacher" / "model.pt", weights_only=False)
-    state["extra_state"]["reads_one_text"] = True
-    state["task_state"] = {"reads_one_text": True}
-    torch.save(state, folder / "teacher" / "model.pt")
+    with toy.edited(folder / "teacher" / "model.pt") as state:
+        state["extra_state"]["reads_one_text"] = True
+        state["task_state"] = {"reads_one_text": True}
     rows = [f"{a}\t{b}\t{i % 2}\n" for i, (a, b) in enumerate(hf_models.PAIRS)]
     (folder / "t.tsv").write_text("a\tb\tlabel\n" + "".join(rows), encoding="utf-8")
     for name, columns in (("pairs", ["a", "b"]), ("single", ["a"])):
@@ -185,10 +182,7 @@ def test_compare_and_reports_refuse_it_too(pairs):
 def test_fairseq_validate_refuses_it_too(pairs):
     def validate(teacher, data):
         path = pairs / teacher / "model.pt"
-        return inprocess.validate(
-            pairs / data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
-            "--path", path, "--batch-size", 4, "--cpu", "--num-workers", 0,
-        )  # fmt: skip
+        return inprocess.validate(*toy.validate_flags(pairs / data, path, "--batch-size", 4))
 
     with pytest.raises(ValueError, match="--one-token-type"):
         validate("teacher", "pairs")

@@ -14,9 +14,8 @@ from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 pytestmark = pytest.mark.slow
 
 
-def fine_tuned(tmp_path, monkeypatch, kind):
+def fine_tuned(tmp_path, transformers, kind):
     """An imported classifier, and its accuracy on GLUE files that are written for it."""
-    transformers = hf_models.import_transformers(monkeypatch)
     model = hf_models.make(kind, tmp_path / "hf", transformers)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     with torch.no_grad():
@@ -46,8 +45,8 @@ def logged_accuracies(log):
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "xlm-roberta"])
-def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, monkeypatch, kind):
-    imported, accuracy = fine_tuned(tmp_path, monkeypatch, kind)
+def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, transformers, kind):
+    imported, accuracy = fine_tuned(tmp_path, transformers, kind)
     source = glue_source(str(tmp_path / "glue"), "SST-2")
     flags = encode(source, imported.tokenizer, str(tmp_path / "data"))
     log = distil(tmp_path, flags, "--teacher-path", tmp_path / "teacher" / "model.pt")
@@ -59,10 +58,9 @@ def test_the_teachers_accuracy_in_training_is_that_of_transformers(tmp_path, mon
     assert re.search(r"model.pt: its labels .* has \['1', '0'\], here \['0', '1'\]", log), log
 
 
-def test_its_student_may_have_another_vocabulary(tmp_path, monkeypatch):
+def test_its_student_may_have_another_vocabulary(tmp_path, transformers):
     """A WordPiece classifier of Hugging Face's teaches a student with XLM-R's sentencepiece."""
-    imported, accuracy = fine_tuned(tmp_path, monkeypatch, "distilbert")
-    transformers = hf_models.import_transformers(monkeypatch)
+    imported, accuracy = fine_tuned(tmp_path, transformers, "distilbert")
     hf_models.make("xlm-roberta", tmp_path / "xlm-r", transformers, head="")
     theirs = import_encoder(str(tmp_path / "xlm-r"), str(tmp_path / "encoder")).tokenizer
     source = glue_source(str(tmp_path / "glue"), "SST-2")

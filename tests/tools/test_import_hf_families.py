@@ -169,8 +169,7 @@ def test_weights_in_several_files(tmp_path, transformers):
     assert len(list((tmp_path / "hf").glob("*.safetensors"))) > 2
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "several"))
     states = [torch.load(tmp_path / f / "model.pt")["model"] for f in ("one", "several")]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -213,7 +212,7 @@ def test_the_first_names_of_layer_norms_weights(tmp_path, transformers):
     torch.save(old, tmp_path / "hf" / "pytorch_model.bin")
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
     states = [torch.load(tmp_path / f / "model.pt")["model"] for f in ("new", "old")]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["bert", *slow("roberta", "distilbert")])

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 
 import hf_encoders
+import hf_models
 import inprocess
 import numpy as np
 import pytest
@@ -26,10 +26,10 @@ MULTI = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, multi_label, transformers_once):
+def model(tmp_path_factory, multi_label, transformers):
     """A BERT of several labels, its import, and the toy texts encoded with its tokenizer."""
     root = tmp_path_factory.mktemp("several")
-    network = hf_encoders.write_classifier("bert", root / "hf", transformers_once, **MULTI)
+    network = hf_encoders.write_classifier("bert", root / "hf", transformers, **MULTI)
     main(["import", str(root / "hf"), str(root / "imported")])
     for split in ("train", "valid"):
         texts = (multi_label / "raw" / f"{split}.text").read_text().splitlines()
@@ -47,18 +47,10 @@ def model(tmp_path_factory, multi_label, transformers_once):
 
 
 @pytest.fixture(scope="module")
-def transformers_once():
-    import hf_models
-
-    with pytest.MonkeyPatch.context() as patch:
-        yield hf_models.import_transformers(patch)
-
-
-@pytest.fixture(scope="module")
-def wanted(model, transformers_once):
+def wanted(model, transformers):
     """transformers' logits of the validation texts, and the labels."""
     root, network = model
-    tokenizer = transformers_once.AutoTokenizer.from_pretrained(root / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(root / "hf")
     with open(root / "valid.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     with torch.no_grad():
@@ -87,15 +79,15 @@ def test_compare_has_the_scores_of_scikit_learn(model, wanted):
             assert row[name] == pytest.approx(100 * score, abs=1e-6), name
 
 
-def test_the_export_is_the_folder_again(tmp_path, model, wanted, transformers_once):
+def test_the_export_is_the_folder_again(tmp_path, model, wanted, transformers):
     root, _ = model
     export(f"{root}/imported/model.pt", f"{tmp_path}/out", "hf", data=f"{root}/data")
-    auto = transformers_once.AutoModelForSequenceClassification
+    auto = transformers.AutoModelForSequenceClassification
     back = auto.from_pretrained(tmp_path / "out").eval()
     assert type(back).__name__ == "BertForSequenceClassification"
     assert back.config.problem_type == MULTI["problem_type"]
     assert back.config.id2label == MULTI["id2label"]
-    tokenizer = transformers_once.AutoTokenizer.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         found = [back(**tokenizer(text, return_tensors="pt")).logits[0] for text in wanted[2]]
     torch.testing.assert_close(torch.stack(found), wanted[0], rtol=1e-4, atol=1e-4)
@@ -137,9 +129,7 @@ def test_folders_and_imports_are_teachers_of_their_kind(tmp_path, model):
         assert_matches(r"was trained for several labels \(--multi-label\), this run is", message)
     path = tmp_path / "one"
     toy.copy_data(root / "hf", path)
-    config = json.loads((path / "config.json").read_text())
-    config["problem_type"] = "single_label_classification"
-    (path / "config.json").write_text(json.dumps(config))
+    hf_models.change(path / "config.json", problem_type="single_label_classification")
     message = refusal(data, tmp_path / "c", *FLAGS, *KD, "--teacher-path", f"hf:{path}")
     assert_matches(r"was trained for classification .* this run is several labels", message)
 

@@ -51,15 +51,13 @@ def call(tool, root, words):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, transformers):
     """A classifier, its import and data, and paths that cannot be used."""
     root = tmp_path_factory.mktemp("paths")
     (root / "t.csv").write_text(TABLE)
     (root / "texts.txt").write_text("the soup\n")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        hf_models.make("bert", root / "hf", transformers)
-        call("import_hf", root, "ROOT/hf --labels b,c --out ROOT/imported")
+    hf_models.make("bert", root / "hf", transformers)
+    call("import_hf", root, "ROOT/hf --labels b,c --out ROOT/imported")
     call("encode", root, f"{ENCODE} {TOKENIZER} --train ROOT/t.csv --out ROOT/data")
     for name in ("empty", "no_weights"):
         (root / name).mkdir()

@@ -23,15 +23,10 @@ def package(tmp_path):
 
 
 def test_every_command_gets_the_package(faked, package, capsys):  # noqa: F811
-    own, seen = f"user_dir={package}", []
-    call = faked.call
-    faked.call = lambda commands, name, command, *rest: (
-        seen.append(command),
-        call(commands, name, command, *rest),
-    )
+    own = f"user_dir={package}"
     variant = f"variants=['distill-distance={package.name}']"
     assert faked.run(own, variant, "arms=[KD]") == {"done": 1}
-    for command in seen:
+    for command in faked.commands:
         if command[2].endswith(("train", "compare")):
             assert command[command.index("--user-dir") + 1] == str(package)
     (line,) = [line for line in faked.lines if line.get("arm") == "KD"]
@@ -65,14 +60,9 @@ def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(
 
 
 def test_a_student_may_begin_with_random_numbers(faked):  # noqa: F811
-    seen, call = [], faked.call
-    faked.call = lambda commands, name, command, *rest: (
-        seen.append(command),
-        call(commands, name, command, *rest),
-    )
     cnn = "+settings.students.tiny={arch: mixkd_tiny, init: scratch}"
     assert faked.run(cnn, "students=[tiny]", "arms=[KD]") == {"done": 1}
-    teacher, student = (c for c in seen if c[2].endswith("train"))
+    teacher, student = (c for c in faked.commands if c[2].endswith("train"))
     assert "--student-init-path" in teacher and "--student-init-path" not in student
 
 

@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import hf_models
 import inprocess
 import numpy as np
 import pytest
@@ -45,11 +44,10 @@ def assert_cut_as_before(full, small, texts):
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def full(request, tmp_path_factory):
+def full(request, tmp_path_factory, transformers):
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        write_family(request.param, folder, hf_models.import_transformers(patch), ALL)
-        return build_tokenizer(f"hf:{folder}")
+    write_family(request.param, folder, transformers, ALL)
+    return build_tokenizer(f"hf:{folder}")
 
 
 def test_given_texts_are_cut_as_before_and_others_are_never_lost(full):

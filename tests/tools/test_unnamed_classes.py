@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import classifiers
-import hf_models
 import inprocess
 import pytest
 import toy
@@ -28,17 +27,15 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, transformers):
     root = tmp_path_factory.mktemp("unnamed")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(10, 30))
-        import_hf([str(case.teacher), "--out", str(root / "teacher")])
-        transformers.AutoTokenizer.from_pretrained(case.teacher).save_pretrained(case.teacher)
-        for name, folder in (("data", root / "teacher"), ("folder", case.teacher)):
-            encode(["--train", str(case.train), "--valid", str(case.dev), "--text", "sentence",
-                    "--label", "label", "--tokenizer", f"hf:{folder}", "--out",
-                    str(root / name)])  # fmt: skip
+    case = classifiers.make_case(root / "case", transformers, said=SAID, sizes=(10, 30))
+    import_hf([str(case.teacher), "--out", str(root / "teacher")])
+    transformers.AutoTokenizer.from_pretrained(case.teacher).save_pretrained(case.teacher)
+    for name, folder in (("data", root / "teacher"), ("folder", case.teacher)):
+        encode(["--train", str(case.train), "--valid", str(case.dev), "--text", "sentence",
+                "--label", "label", "--tokenizer", f"hf:{folder}", "--out",
+                str(root / name)])  # fmt: skip
     right = sum(SAID[its] == said for its, said in zip(case.answers, case.labels))
     accuracy = 100 * right / len(case.labels)
     assert 75 < accuracy < 95

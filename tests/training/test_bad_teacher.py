@@ -85,11 +85,10 @@ def test_files_that_are_no_checkpoint(tmp_path, classification, teacher, write, 
 
 def edited(teacher, tmp_path, **edits):
     """A copy of the teacher's checkpoint with other parameters, by the end of their names."""
-    state = torch.load(teacher)
-    for ending, edit in edits.items():
-        (name,) = (n for n in state["model"] if n.endswith(ending.replace("__", ".")))
-        edit(state["model"][name])
-    torch.save(state, tmp_path / "edited.pt")
+    with toy.edited(teacher, tmp_path / "edited.pt") as state:
+        for ending, edit in edits.items():
+            (name,) = (n for n in state["model"] if n.endswith(ending.replace("__", ".")))
+            edit(state["model"][name])
     return tmp_path / "edited.pt"
 
 
@@ -163,9 +162,8 @@ def test_teacher_of_another_task(tmp_path, classification, other, name, settings
 def test_by_its_own_record(tmp_path, classification, other, name, settings, message, since):
     """The folder that it was trained on is gone, or by now holds the student's data."""
     _, path = other(name, **settings)
-    state = torch.load(path)
-    state["cfg"]["task"]["data"] = str(tmp_path / "gone" if since == "gone" else classification)
-    torch.save(state, tmp_path / "teacher.pt")
+    with toy.edited(path, tmp_path / "teacher.pt") as state:
+        state["cfg"]["task"]["data"] = str(tmp_path / "gone" if since == "gone" else classification)
     flags = [*KD, "--teacher-path", tmp_path / "teacher.pt"]
     assert_matches(message, refusal(classification, tmp_path / "student", *flags))
 
@@ -174,22 +172,20 @@ def test_record_counts_more_than_a_folder_made_anew(tmp_path, classification, ot
     data, path = other("like", labels=("0", "1"))
     changed = toy.copy_data(data, tmp_path / "changed")
     (changed / "label" / "dict.txt").write_text("1 1\n0 1\n")
-    state = torch.load(path)
-    state["cfg"]["task"]["data"] = str(changed)
-    torch.save(state, tmp_path / "teacher.pt")
+    with toy.edited(path, tmp_path / "teacher.pt") as state:
+        state["cfg"]["task"]["data"] = str(changed)
     accepts(classification, tmp_path / "student", *KD, "--teacher-path", tmp_path / "teacher.pt")
 
 
 def test_texts_that_are_laid_out_in_another_way(tmp_path, classification, teacher):
     """Its head would read another token than the one that it learned to read."""
     path = tmp_path / "t.pt"
-    state = torch.load(teacher, map_location="cpu")
-    state["cfg"]["task"].update(init_token=5, separator_token=7)
-    torch.save(state, path)
+    with toy.edited(teacher, path) as state:
+        state["cfg"]["task"].update(init_token=5, separator_token=7)
     message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
     assert f"--teacher-path {path}: --init-token must be 5" in message and "got 0" in message
-    state["cfg"]["task"].update(init_token=0)
-    torch.save(state, path)
+    with toy.edited(path) as state:
+        state["cfg"]["task"].update(init_token=0)
     accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)  # no text has two parts
     pairs = add_second_text(toy.copy_data(classification, tmp_path / "pairs"))
     message = refusal(pairs, tmp_path / "s", *KD, "--teacher-path", path)
@@ -210,12 +206,11 @@ def test_classification_teacher_for_regression(tmp_path, regression, other):
 
 
 def test_teacher_that_takes_shorter_texts(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["cfg"]["task"]["max_positions"] = 9
-    state["cfg"]["model"].max_positions = 9
-    (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-    state["model"][name] = state["model"][name][: 9 + 2].clone()
-    torch.save(state, tmp_path / "short.pt")
+    with toy.edited(teacher, tmp_path / "short.pt") as state:
+        state["cfg"]["task"]["max_positions"] = 9
+        state["cfg"]["model"].max_positions = 9
+        (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
+        state["model"][name] = state["model"][name][: 9 + 2].clone()
     flags = [*KD, "--teacher-path", tmp_path / "short.pt"]
     message = refusal(classification, tmp_path / "student", *flags)
     assert "it takes at most 9 tokens, the data has an example of 14" in message
@@ -223,17 +218,16 @@ def test_teacher_that_takes_shorter_texts(tmp_path, classification, teacher):
 
 
 def test_not_a_roberta(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["model"] = {k.replace("sentence_encoder", "trunk"): v for k, v in state["model"].items()}
-    torch.save(state, tmp_path / "other.pt")
+    with toy.edited(teacher, tmp_path / "other.pt") as state:
+        weights = state["model"].items()
+        state["model"] = {k.replace("sentence_encoder", "trunk"): v for k, v in weights}
     flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
     assert "it is no RoBERTa encoder" in refusal(classification, tmp_path / "student", *flags)
 
 
 def test_unknown_task_of_the_teacher(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["cfg"]["task"]["_name"] = "a_task_of_some_plugin"
-    torch.save(state, tmp_path / "other.pt")
+    with toy.edited(teacher, tmp_path / "other.pt") as state:
+        state["cfg"]["task"]["_name"] = "a_task_of_some_plugin"
     flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
     message = refusal(classification, tmp_path / "student", *flags)
     assert "other.pt: its --task must be" in message and "got 'a_task_of_some_plugin'" in message

@@ -6,7 +6,6 @@ import shutil
 import inprocess
 import numpy as np
 import pytest
-import torch
 import toy
 from ranks import refusals
 from refusals import KD, assert_matches
@@ -224,9 +223,8 @@ def test_a_teacher_of_the_students_vocabulary(tmp_path, words, teacher):
 
 
 def edited(case, path, change):
-    state = torch.load(case.teacher)
-    change(state["cfg"]["task"])
-    torch.save(state, path)
+    with toy.edited(case.teacher, path) as state:
+        change(state["cfg"]["task"])
     return path
 
 

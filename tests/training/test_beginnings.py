@@ -2,7 +2,6 @@
 
 import inprocess
 import pytest
-import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
 
@@ -115,13 +114,12 @@ def test_a_regression_of_other_targets(tmp_path):
     ],
 )
 def test_contents_that_no_run_writes(tmp_path, run, classification, where, value):
-    state = inprocess.checkpoint(run)
-    *path, last = where.split()
-    part = state
-    for name in path:
-        part = part[name] if isinstance(part, dict) else vars(part)[name]
-    (part if isinstance(part, dict) else vars(part))[last] = value
-    torch.save(state, tmp_path / "x.pt")
+    with toy.edited(run / "checkpoint_last.pt", tmp_path / "x.pt") as state:
+        *path, last = where.split()
+        part = state
+        for name in path:
+            part = part[name] if isinstance(part, dict) else vars(part)[name]
+        (part if isinstance(part, dict) else vars(part))[last] = value
     flags = [*FINE_TUNE, "--finetune-from-model", tmp_path / "x.pt"]
     assert str(tmp_path / "x.pt") in refusal(classification, tmp_path / "new", *flags)
 
@@ -207,10 +205,9 @@ def test_any_byte_of_the_zips_headers(folder, classification, place):
 @pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
 def test_a_file_with_arguments_alone(tmp_path, run, classification, flag):
     """As fairseq wrote before 0.11, and import_hf does; its epsilon comes with its weights."""
-    state = inprocess.checkpoint(run)
-    state["args"], state["cfg"] = state["cfg"]["model"], None
-    state["args"].layer_norm_eps = 1e-12
-    torch.save(state, tmp_path / "old.pt")
+    with toy.edited(run / "checkpoint_last.pt", tmp_path / "old.pt") as state:
+        state["args"], state["cfg"] = state["cfg"]["model"], None
+        state["args"].layer_norm_eps = 1e-12
     flags = [*FINE_TUNE, "--max-update", 1, flag, tmp_path / "old.pt"]
     if flag == "--restore-file":
         flags += ["--reset-optimizer", "--reset-dataloader", "--reset-meters"]

@@ -70,9 +70,8 @@ def test_a_published_teacher(tmp_path, classification, published):
 def test_a_run_with_texts_for_numbers_does_not_go_on(
     tmp_path, classification, teacher, part, name, value
 ):
-    state = torch.load(teacher)
-    state[part][name] = value
-    torch.save(state, tmp_path / "c.pt")
+    with toy.edited(teacher, tmp_path / "c.pt") as state:
+        state[part][name] = value
     message = refusal(classification, tmp_path / "s", "--restore-file", tmp_path / "c.pt")
     assert message.startswith(f"--restore-file: {tmp_path}/c.pt is damaged: its ")
 
@@ -99,13 +98,12 @@ def test_a_published_one_is_compared_and_exported(tmp_path, classification, teac
 
 def with_head(path, source, classes, **settings):
     """A copy whose head has so many outputs."""
-    state = torch.load(source)
-    prefix = f"classification_heads.{HEAD}.out_proj."
-    for kind in ("weight", "bias"):
-        rows = state["model"][prefix + kind]
-        state["model"][prefix + kind] = rows[:1].repeat(classes, *[1] * (rows.dim() - 1))
-    state["cfg"]["task"].update(settings)
-    torch.save(state, path)
+    with toy.edited(source, path) as state:
+        prefix = f"classification_heads.{HEAD}.out_proj."
+        for kind in ("weight", "bias"):
+            rows = state["model"][prefix + kind]
+            state["model"][prefix + kind] = rows[:1].repeat(classes, *[1] * (rows.dim() - 1))
+        state["cfg"]["task"].update(settings)
     return str(path)
 
 
@@ -120,9 +118,8 @@ def test_a_head_of_another_size_is_no_random_one(tmp_path, classification, teach
 
 
 def test_a_head_that_lacks_a_part_is_no_random_one(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    del state["model"][f"classification_heads.{HEAD}.dense.bias"]
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        del state["model"][f"classification_heads.{HEAD}.dense.bias"]
     with pytest.raises(ValueError, match="t.pt.*dense.bias"):
         scoring.load(str(tmp_path / "t.pt"), str(classification))
     flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
@@ -149,10 +146,9 @@ def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, mod
 
 
 def test_spectral_norm_is_named(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    weight = state["model"].pop(f"classification_heads.{HEAD}.out_proj.weight")
-    state["model"][f"classification_heads.{HEAD}.out_proj.weight_orig"] = weight
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        weight = state["model"].pop(f"classification_heads.{HEAD}.out_proj.weight")
+        state["model"][f"classification_heads.{HEAD}.out_proj.weight_orig"] = weight
     flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
     assert "--spectral-norm" in refusal(classification, tmp_path / "s", *flags)
     for load in (scoring.load, export.load):
@@ -161,17 +157,15 @@ def test_spectral_norm_is_named(tmp_path, classification, teacher):
 
 
 def test_settings_that_are_an_object_of_omegaconf(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["cfg"]["model"] = OmegaConf.create(vars(state["cfg"]["model"]))
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        state["cfg"]["model"] = OmegaConf.create(vars(state["cfg"]["model"]))
     accepts(classification, tmp_path / "s", *KD, "--teacher-path", tmp_path / "t.pt")
 
 
 def test_settings_without_a_task(tmp_path, classification, teacher):
-    state = torch.load(teacher)
-    state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "task": None})
-    state["cfg"] = None
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        state["args"] = argparse.Namespace(**{**vars(state["cfg"]["model"]), "task": None})
+        state["cfg"] = None
     with pytest.raises(ValueError, match="--task must be .*, got None"):
         scoring.load(str(tmp_path / "t.pt"), str(classification))
 

@@ -64,10 +64,7 @@ def counted(monkeypatch):
 
 
 def validate(data, checkpoint, *flags):
-    return inprocess.validate(
-        data, "--task", "mixkd_sentence_prediction", "--path", checkpoint, "--cpu",
-        "--log-format", "simple", *flags,
-    )  # fmt: skip
+    return inprocess.validate(*toy.validate_flags(data, checkpoint, *flags))
 
 
 @pytest.mark.parametrize(

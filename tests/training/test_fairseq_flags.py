@@ -2,7 +2,6 @@
 
 import inprocess
 import pytest
-import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
 from slow_cases import slow
@@ -128,18 +127,6 @@ def test_regression_targets_that_are_too_large(tmp_path, regression):
     path.write_text("1e30\n" * len(path.read_text().splitlines()))
     with pytest.raises(ValueError, match=r"update \d: .* check for very large regression targets"):
         inprocess.run_training(toy.train_flags(data, tmp_path / "run", *FINE_TUNE, *TARGETS))
-
-
-def test_a_student_that_begins_with_nan(tmp_path, classification):
-    flags = [*FINE_TUNE, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "first", *flags))
-    state = inprocess.checkpoint(tmp_path / "first")
-    name = "encoder.sentence_encoder.layers.1.fc1.weight"
-    state["model"][name][0, 0] = float("nan")
-    torch.save(state, tmp_path / "nan.pt")
-    flags = [*FINE_TUNE, "--student-init-path", tmp_path / "nan.pt"]
-    with pytest.raises(ValueError, match=rf"--student-init-path .*: its {name} is not "):
-        inprocess.run_training(toy.train_flags(classification, tmp_path / "second", *flags))
 
 
 def test_fairseqs_message_about_its_loss_scale_stays(tmp_path, classification):

@@ -17,9 +17,8 @@ def test_a_checkpoint_without_the_copy_is_resumed_with_a_warning(tmp_path, class
     """One of fairseq, or of an earlier version of ours."""
     flags = toy.train_flags(classification, tmp_path, *FLAGS, "--bf16")
     inprocess.run_training([*flags, "--max-update", 3])
-    state = inprocess.checkpoint(tmp_path)
-    del state["last_optimizer_state"][half_precision_state.KEY]
-    torch.save(state, tmp_path / "checkpoint_last.pt")
+    with toy.edited(tmp_path / "checkpoint_last.pt") as state:
+        del state["last_optimizer_state"][half_precision_state.KEY]
     log = inprocess.run_training([*flags, "--max-update", 5])
     assert "the checkpoint has no float32 copy" in log
     assert inprocess.checkpoint(tmp_path)["optimizer_history"][-1]["num_updates"] == 5

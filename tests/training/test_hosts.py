@@ -108,8 +108,7 @@ def test_two_hosts_end_like_one_process(tmp_path, hosts, classification, teacher
     for code, log in results:
         assert code == 0, log[-3000:]
     one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    for name, parameter in one.items():
-        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -124,9 +123,8 @@ def test_no_teacher_where_it_is_read(tmp_path, hosts, classification, teacher, r
 
 @pytest.mark.slow
 def test_another_teacher_on_the_second_host(tmp_path, hosts, classification, teacher):
-    state = torch.load(teacher, map_location="cpu")
-    state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
-    torch.save(state, tmp_path / "other.pt")
+    with toy.edited(teacher, tmp_path / "other.pt") as state:
+        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
     path = local_disks(tmp_path, [teacher, tmp_path / "other.pt"])
     flags = flags_of(classification, tmp_path / "s", path, 2, "--teacher-read-by", "host")
     for said in errors(*run_on_hosts(tmp_path, flags, (1, 1))):

@@ -46,13 +46,6 @@ def assert_logged(log, expected):
         assert float(logged[name]) == pytest.approx(100 * value, abs=0.051), name
 
 
-def validate(data, checkpoint, *flags):
-    return inprocess.validate(
-        data, "--task", "mixkd_sentence_prediction", "--path", checkpoint, "--cpu",
-        "--log-format", "simple", "--batch-size", 7, *flags,
-    )  # fmt: skip
-
-
 def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teacher):
     """The best checkpoint is chosen, and validated again, by the mean average precision."""
     flags = [
@@ -66,7 +59,8 @@ def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teach
     assert trained["loss"] == pytest.approx(total, abs=0.003)
     assert trained["teacher_accuracy"] > 50 and {"micro_f1", "macro_f1", "agreement"} <= {*trained}
     best = tmp_path / "student" / "checkpoint_best.pt"
-    assert_logged(validate(multi_label, best), scores(multi_label, best))
+    flags = toy.validate_flags(multi_label, best, "--batch-size", 7)
+    assert_logged(inprocess.validate(*flags), scores(multi_label, best))
 
 
 def test_unlabelled_examples_and_a_fraction(tmp_path, multi_label, several_teacher):

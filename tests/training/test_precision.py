@@ -111,11 +111,10 @@ def test_the_command_line_and_hydra_agree_on_bfloat16(tmp_path, classification):
 @pytest.fixture
 def loud(tmp_path, teacher):
     """A teacher whose parameters fit float16 and whose logits do not."""
-    state = torch.load(teacher, map_location="cpu")
-    head = "classification_heads.sentence_classification_head.out_proj"
-    state["model"][f"{head}.weight"].mul_(6e4 / state["model"][f"{head}.weight"].abs().max())
-    state["model"][f"{head}.bias"].fill_(6e4)
-    torch.save(state, tmp_path / "loud.pt")
+    with toy.edited(teacher, tmp_path / "loud.pt") as state:
+        head = "classification_heads.sentence_classification_head.out_proj"
+        state["model"][f"{head}.weight"].mul_(6e4 / state["model"][f"{head}.weight"].abs().max())
+        state["model"][f"{head}.bias"].fill_(6e4)
     return tmp_path / "loud.pt"
 
 

@@ -48,9 +48,7 @@ def test_the_parameters_of_one_process(
     logs = toy.processes(world_size, module, flags, backend=backend)
     several = inprocess.checkpoint(tmp_path)
     assert several["optimizer_history"][-1]["num_updates"] == 20
-    assert one["model"].keys() == several["model"].keys()
-    for name, parameter in one["model"].items():
-        torch.testing.assert_close(parameter, several["model"][name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one["model"], several["model"], rtol=0, atol=1e-6)
     # one rank read the teacher, the others have it all the same
     assert sum("parameters, torch.float32" in log for log in logs) == 1
     assert toy.last_values(logs[0], "valid")["agreement"] > 50
@@ -65,8 +63,7 @@ def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classificati
         logs = toy.processes(world_size, "fairseq_cli.train", flags)
         results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
     (one, logged_by_one), (two, logged_by_two) = results
-    for name, parameter in one.items():
-        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
     clocks = ("wps", "ups", "wall", "train_wall")
     for name in logged_by_one.keys() - set(clocks):
         assert logged_by_two[name] == pytest.approx(logged_by_one[name], abs=0.002), name
@@ -88,10 +85,7 @@ def test_several_processes_validate_as_one(tmp_path, request, data, flags):
     tell each other than fairseq's 16 KB."""
     data = request.getfixturevalue(data)
     inprocess.run_training(toy.train_flags(data, tmp_path, "--tmkd-weight", 0, *flags))
-    validate = [
-        data, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--cpu",
-        "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 1, "--log-format", "simple",
-    ]  # fmt: skip
+    validate = toy.validate_flags(data, tmp_path / "checkpoint_last.pt", "--batch-size", 1)
     one = toy.last_values(inprocess.validate(*validate), "valid")
     logs = toy.two_processes("fairseq_cli.validate", validate)
     del one["wps"]
@@ -172,5 +166,4 @@ def test_a_narrower_student_is_that_of_one_process(tmp_path, classification, tea
         flags = flags_of(classification, tmp_path / str(count), teacher, count, *narrower)
         toy.processes(count, "fairseq_cli.train", flags, backend="legacy_ddp")
         ends.append(inprocess.checkpoint(tmp_path / str(count))["model"])
-    for name, parameter in ends[0].items():
-        torch.testing.assert_close(parameter, ends[1][name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)

@@ -96,9 +96,8 @@ def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classif
     assert "--stop-time-hours 1e-09 was reached: the run is finished" in log
     assert updates(tmp_path / "run") == 1
     last = tmp_path / "run" / "checkpoint_last.pt"
-    state = inprocess.checkpoint(tmp_path / "run")
-    state["extra_state"]["previous_training_time"] = 36000.0
-    torch.save(state, last)
+    with toy.edited(last) as state:
+        state["extra_state"]["previous_training_time"] = 36000.0
     begun = ["--finetune-from-model", last, "--stop-time-hours", 5, "--max-update", 3]
     inprocess.run_training(flags("other", *begun))
     assert updates(tmp_path / "other") == 3
@@ -110,9 +109,8 @@ def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classif
 def test_a_file_with_few_settings(tmp_path, classification):
     run = toy.train_flags(classification, tmp_path / "run", "--tmkd-weight", 0, "--max-update", 2)
     inprocess.run_training(run)
-    state = inprocess.checkpoint(tmp_path / "run")
-    state["cfg"] = {section: state["cfg"][section] for section in ("model", "task")}
-    torch.save(state, tmp_path / "few.pt")
+    with toy.edited(tmp_path / "run" / "checkpoint_last.pt", tmp_path / "few.pt") as state:
+        state["cfg"] = {section: state["cfg"][section] for section in ("model", "task")}
     other = toy.train_flags(classification, tmp_path / "other", "--tmkd-weight", 0)
     inprocess.run_training(
         [*other, "--finetune-from-model", tmp_path / "few.pt", "--max-update", 3]

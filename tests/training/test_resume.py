@@ -184,10 +184,8 @@ def test_what_is_no_damage_is_not_called_so(folder, monkeypatch):
 def test_validating_and_loading_look_at_no_save_dir(folder, classification):
     cut(folder / "checkpoint_last.pt")
     before = {path.name for path in folder.iterdir()}
-    inprocess.validate(
-        classification, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
-        "--path", folder / "checkpoint1.pt", "--batch-size", 16, "--cpu",
-    )  # fmt: skip
+    flags = toy.validate_flags(classification, folder / "checkpoint1.pt", "--batch-size", 16)
+    inprocess.validate(*flags)
     assert {path.name for path in folder.iterdir()} == before
 
 

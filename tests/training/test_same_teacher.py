@@ -4,7 +4,6 @@ import shutil
 
 import inprocess
 import pytest
-import torch
 import toy
 from ranks import errors, refusals
 from refusals import assert_matches
@@ -28,9 +27,8 @@ def own(folder, teacher):
 
 def retrain(path):
     """The same shapes and settings, another bias."""
-    state = torch.load(path, map_location="cpu")
-    state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
-    torch.save(state, path)
+    with toy.edited(path) as state:
+        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
 
 
 @pytest.fixture(scope="module")

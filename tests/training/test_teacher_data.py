@@ -116,10 +116,8 @@ def student_logits(trainer, batch):
 @pytest.mark.slow
 def test_in_validation_too(tmp_path, words):
     """The teacher's own accuracy is what the student's run reports."""
-    own = inprocess.validate(
-        words.copy, "--path", words.teacher, "--user-dir", toy.PLUGIN, "--batch-size", 5,
-        "--task", "mixkd_sentence_prediction", "--required-batch-size-multiple", 1,
-    )  # fmt: skip
+    flags = ["--batch-size", 5, "--required-batch-size-multiple", 1]
+    own = inprocess.validate(*toy.validate_flags(words.copy, words.teacher, *flags))
     log = words.run(tmp_path, "--max-epoch", 1)
     seen = toy.last_values(log, "valid")
     assert seen["teacher_accuracy"] == toy.last_values(own, "valid")["accuracy"]

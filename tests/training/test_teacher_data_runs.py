@@ -27,8 +27,7 @@ def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
     inprocess.run_training(one)
     toy.two_processes("fairseq_cli.train", two)
     one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    for name, parameter in one.items():
-        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -77,10 +76,7 @@ def test_a_student_outlives_the_copy(tmp_path, words):
     shutil.rmtree(copy)
     Path(path).unlink()
     student = tmp_path / "s" / "checkpoint_last.pt"
-    again = inprocess.validate(
-        words.data, "--path", student, "--user-dir", toy.PLUGIN, "--batch-size", 7,
-        "--task", "mixkd_sentence_prediction",
-    )  # fmt: skip
+    again = inprocess.validate(*toy.validate_flags(words.data, student, "--batch-size", 7))
     assert toy.last_values(again, "valid")["accuracy"] == toy.last_values(log, "valid")["accuracy"]
     hub = RobertaModel.from_pretrained(str(student.parent), student.name, str(words.data), bpe=None)
     assert hub.predict(HEAD, torch.tensor([0, 5, 6, 2])).shape == (1, 2)
@@ -92,13 +88,12 @@ def test_a_student_outlives_the_copy(tmp_path, words):
 @pytest.fixture(scope="module")
 def short(tmp_path_factory, words):
     """A teacher that takes 9 tokens; the copy has texts of up to 26."""
-    state = torch.load(words.teacher)
-    state["cfg"]["task"]["max_positions"] = 9
-    state["cfg"]["model"].max_positions = 9
-    (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-    state["model"][name] = state["model"][name][: 9 + 2].clone()
     path = tmp_path_factory.mktemp("short") / "short.pt"
-    torch.save(state, path)
+    with toy.edited(words.teacher, path) as state:
+        state["cfg"]["task"]["max_positions"] = 9
+        state["cfg"]["model"].max_positions = 9
+        (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
+        state["model"][name] = state["model"][name][: 9 + 2].clone()
     return words._replace(teacher=path)
 
 

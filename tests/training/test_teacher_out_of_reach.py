@@ -131,19 +131,18 @@ def starts(data, path, *extra):
 
 def test_teacher_whose_data_folder_is_gone(tmp_path, classification, fine_tuned, teacher):
     for source in (fine_tuned / "checkpoint_last.pt", teacher):
-        state = torch.load(source)
-        state["cfg"]["task"]["data"] = str(tmp_path / "gone")
-        torch.save(state, tmp_path / "teacher.pt")
+        with toy.edited(source, tmp_path / "teacher.pt") as state:
+            state["cfg"]["task"]["data"] = str(tmp_path / "gone")
         starts(classification, tmp_path / "teacher.pt")
 
 
 def test_teacher_with_a_namespace_of_arguments(tmp_path, regression, regression_teacher):
     """Of a regression; tests of old layouts have others of before hydra."""
-    state = torch.load(regression_teacher)
-    cfg = state.pop("cfg")
-    flat = {**vars(cfg["model"]), **cfg["task"], "arch": "roberta", "task": "sentence_prediction"}
-    state["args"] = Namespace(**{k: v for k, v in flat.items() if k != "_name"})
-    torch.save(state, tmp_path / "teacher.pt")
+    with toy.edited(regression_teacher, tmp_path / "teacher.pt") as state:
+        cfg = state.pop("cfg")
+        flat = {**vars(cfg["model"]), **cfg["task"], "task": "sentence_prediction"}
+        flat["arch"] = "roberta"
+        state["args"] = Namespace(**{k: v for k, v in flat.items() if k != "_name"})
     starts(regression, tmp_path / "teacher.pt", "--num-classes", 1, "--regression-target")
 
 
@@ -172,11 +171,9 @@ def test_fairseqs_own_roberta_class_serves_it(distilled, classification):
 
 
 def test_it_validates_by_the_real_command(distilled, classification):
-    log = toy.run_module(
-        "fairseq_cli.validate", classification, "--user-dir", toy.PLUGIN, "--cpu",
-        "--task", "mixkd_sentence_prediction", "--path", distilled.folder / "checkpoint_last.pt",
-        "--batch-size", 16, "--num-workers", 0, "--log-format", "simple",
-    ).stdout  # fmt: skip
+    checkpoint = distilled.folder / "checkpoint_last.pt"
+    flags = toy.validate_flags(classification, checkpoint, "--batch-size", 16)
+    log = toy.run_module("fairseq_cli.validate", *flags).stdout
     values = toy.last_values(log, "valid")
     at_the_end = toy.last_values(distilled.log, "valid")
     assert values["loss"] == at_the_end["loss"] and values["loss"] > 0
@@ -190,5 +187,4 @@ def test_no_student_initialisation_is_repeated_when_it_loads(distilled):
     (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
         [str(distilled.folder / "checkpoint_last.pt")]
     )
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, state["model"][name])
+    torch.testing.assert_close(model.state_dict(), state["model"], rtol=0, atol=0)

@@ -26,16 +26,14 @@ DISTIL = ["--kd-weight", 1, "--tmkd-weight", 1, "--teacher-path"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, transformers):
     """A BERT's import with two types, and with one; its logits of data of pairs."""
     folder = tmp_path_factory.mktemp("types")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        model = hf_models.make("bert", folder / "hf", transformers)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
-        with torch.no_grad():
-            batches = [tokenizer(*pair, return_tensors="pt") for pair in PAIRS]
-            logits = torch.cat([model(**batch).logits for batch in batches])
+    model = hf_models.make("bert", folder / "hf", transformers)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
+    with torch.no_grad():
+        batches = [tokenizer(*pair, return_tensors="pt") for pair in PAIRS]
+        logits = torch.cat([model(**batch).logits for batch in batches])
     torch.save(logits, folder / "logits.pt")
     import_encoder(str(folder / "hf"), str(folder / "two"))
     import_encoder(str(folder / "hf"), str(folder / "one"), one_token_type=True)
@@ -97,10 +95,7 @@ def test_a_run_and_its_resumption(tmp_path, folder):
     assert "@ 6 updates" in log
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
     student = tmp_path / "whole" / "checkpoint_last.pt"
-    log = inprocess.validate(
-        folder / "data", "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction",
-        "--path", student, "--batch-size", 8, "--cpu", "--num-workers", 0,
-    )  # fmt: skip
+    log = inprocess.validate(*toy.validate_flags(folder / "data", student, "--batch-size", 8))
     assert "accuracy" in log
     refusals.accepts(folder / "data", tmp_path / "next", *ARCH, *begin_from(folder, "two"),
                      *DISTIL, student)  # fmt: skip
@@ -165,6 +160,4 @@ def test_several_processes_end_as_one(tmp_path, folder, backend):
         module = "fully_sharded_train"
     toy.processes(2, module, flags(folder, tmp_path / "two", *more), backend=backend)
     one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name, parameter in one.items():
-        torch.testing.assert_close(parameter, two[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)

@@ -31,11 +31,8 @@ def test_validation_on_the_training_split(tmp_path, partly):
     flags = [*FINE_TUNE, *ALLOW, "--max-epoch", 6, "--lr", 0.005, "--dropout", 0, "--report-mcc"]
     inprocess.run_training(toy.train_flags(partly, tmp_path, *flags))
     checkpoint = tmp_path / "checkpoint_last.pt"
-    log = inprocess.validate(
-        partly, "--user-dir", toy.PLUGIN, "--cpu", "--task", "mixkd_sentence_prediction",
-        "--path", checkpoint, "--valid-subset", "train", "--batch-size", 7, "--log-format",
-        "simple", "--num-workers", 0,
-    )  # fmt: skip
+    flags = ["--valid-subset", "train", "--batch-size", 7]
+    log = inprocess.validate(*toy.validate_flags(partly, checkpoint, *flags))
     predicted = predictions(checkpoint, partly, "train").argmax(1)[::2]
     gold = raw_labels(partly, [*LABELS, "<unk>"], "train")[::2]
     logged = dict(re.findall(r"(\w+) (-?[\d.]+)", log.splitlines()[-1]))
@@ -59,8 +56,7 @@ def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
     )
     assert "51 of 101 training examples have a label" in one
     a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "several"))
-    for name, parameter in a.items():
-        torch.testing.assert_close(parameter, b[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
     logged = [toy.last_values(log, "train") for log in (one, several[0])]
     for key in ("mle_loss", "sm_loss", "accuracy", "teacher_accuracy", "agreement"):
         assert logged[0][key] == pytest.approx(logged[1][key], abs=0.1001), key

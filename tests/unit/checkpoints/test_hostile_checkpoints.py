@@ -262,9 +262,8 @@ def test_a_dictionary_that_is_none_costs_nothing(tmp_path, classification, teach
     theirs = toy.copy_data(classification, tmp_path / "theirs")
     (theirs / "input0" / "dict.txt").unlink()
     make_sparse(theirs / "input0" / "dict.txt")
-    state = torch.load(teacher)
-    state["cfg"]["task"]["data"] = str(theirs)
-    torch.save(state, tmp_path / "t.pt")
+    with toy.edited(teacher, tmp_path / "t.pt") as state:
+        state["cfg"]["task"]["data"] = str(theirs)
     flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
     assert "too large" in refusal(classification, tmp_path / "s", *flags)
     with pytest.raises(ValueError, match="dict.txt.*too large"):

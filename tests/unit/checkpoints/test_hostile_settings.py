@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import toy
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 from refusals import KD, one_sentence, refusal
@@ -36,19 +37,18 @@ EVALUATED = (
 def hostile(path, source, marker, section, **names):
     """A checkpoint with code in the settings of a section, as ``cfg`` or as ``args``."""
     code = f"__import__('os').mkdir({str(marker)!r})"
-    state = torch.load(source)
-    state["last_optimizer_state"] = None
-    settings = {**dict.fromkeys(EVALUATED, code), **names}
-    if "_name" in names:
-        cfg = state["cfg"]
-        if section == "model":
-            cfg["model"] = argparse.Namespace(**{**vars(cfg["model"]), **settings})
+    with toy.edited(source, path) as state:
+        state["last_optimizer_state"] = None
+        settings = {**dict.fromkeys(EVALUATED, code), **names}
+        if "_name" in names:
+            cfg = state["cfg"]
+            if section == "model":
+                cfg["model"] = argparse.Namespace(**{**vars(cfg["model"]), **settings})
+            else:
+                cfg["task"] = {**cfg["task"], **settings, "data": cfg["task"]["data"]}
         else:
-            cfg["task"] = {**cfg["task"], **settings, "data": cfg["task"]["data"]}
-    else:
-        flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"], **settings}
-        state["args"], state["cfg"] = argparse.Namespace(**flat), None
-    torch.save(state, path)
+            flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"], **settings}
+            state["args"], state["cfg"] = argparse.Namespace(**flat), None
     return str(path)
 
 
@@ -103,9 +103,8 @@ MODELS = ["roberta", "roberta_base", "mixkd_roberta", "mixkd_tiny"]
 def test_which_models_are_built(tmp_path, classification, teacher, words):
     built = []
     for name in {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}:
-        state = torch.load(teacher)
-        state["cfg"]["model"]._name = name
-        torch.save(state, tmp_path / "t.pt")
+        with toy.edited(teacher, tmp_path / "t.pt") as state:
+            state["cfg"]["model"]._name = name
         try:
             scoring.load(str(tmp_path / "t.pt"), str(classification))
         except ValueError:
@@ -118,10 +117,9 @@ def test_which_models_are_built(tmp_path, classification, teacher, words):
 
 
 def changed(path, source, section, **settings):
-    state = torch.load(source)
-    model = vars(state["cfg"]["model"]) if section == "model" else state["cfg"][section]
-    model.update(settings)
-    torch.save(state, path)
+    with toy.edited(source, path) as state:
+        model = vars(state["cfg"]["model"]) if section == "model" else state["cfg"][section]
+        model.update(settings)
     return str(path)
 
 

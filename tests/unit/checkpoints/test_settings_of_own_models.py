@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+import toy
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import register_model, register_model_architecture
 from refusals import KD, accepts, one_sentence
@@ -65,12 +66,11 @@ def test_a_large_buffer_is_no_reason_to_refuse_a_model(tmp_path, classification,
 
 
 def drawn(path, source, words, **settings):
-    state = torch.load(source)
-    model = Drawn(DrawnConfig(), words.source_dictionary)
-    model.register_classification_head(HEAD, 2)
-    state["cfg"]["model"] = {"_name": "drawn", "width": 8, "note": "a", **settings}
-    state["model"] = model.state_dict()
-    torch.save(state, path)
+    with toy.edited(source, path) as state:
+        model = Drawn(DrawnConfig(), words.source_dictionary)
+        model.register_classification_head(HEAD, 2)
+        state["cfg"]["model"] = {"_name": "drawn", "width": 8, "note": "a", **settings}
+        state["model"] = model.state_dict()
     return str(path)
 
 

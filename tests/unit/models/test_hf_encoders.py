@@ -3,8 +3,7 @@
 import hf_encoders
 import pytest
 import torch
-from fairseq.data import Dictionary
-from toy import WORDS
+from hf_encoders import dictionary_of
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import encode
@@ -13,13 +12,6 @@ from mixkd_plugin.models.rebuild import build
 
 HEAD = "head"
 TEXTS = [("w1 w2 w3",), ("w4 w5 w6 w7 w8 w9",), ("w1 w2", "w3 w4 w5"), ("w9 w8 w7", "w6")]
-
-
-def dictionary_of(words=WORDS):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
-    return dictionary
 
 
 class Task:

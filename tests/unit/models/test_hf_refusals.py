@@ -1,6 +1,5 @@
 """Hugging Face folders, and settings of checkpoints, that cannot be a teacher or a student."""
 
-import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ import hf_encoders
 import hf_models
 import pytest
 import torch
-from fairseq.data import Dictionary
+from hf_encoders import dictionary_of
 from toy import WORDS
 
 from mixkd_plugin.checkpoints.settings import SettingsError
@@ -19,27 +18,11 @@ from mixkd_plugin.models.rebuild import build
 HEAD = "head"
 
 
-def dictionary_of(words=WORDS):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
-    return dictionary
-
-
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory):
+def bert(tmp_path_factory, transformers):
     folder = tmp_path_factory.mktemp("bert")
-    with pytest.MonkeyPatch.context() as patch:
-        transformers = hf_models.import_transformers(patch)
-        hf_encoders.write_classifier(
-            "bert", folder, transformers, id2label={0: "very bad", 1: "good"}
-        )
+    hf_encoders.write_classifier("bert", folder, transformers, id2label={0: "very bad", 1: "good"})
     return folder
-
-
-def edit(folder, name="config.json", **values):
-    path = folder / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
 CASES = {
@@ -65,7 +48,7 @@ CASES = {
 def test_configurations(tmp_path, bert, case):
     values, *messages = CASES[case]
     folder = shutil.copytree(bert, tmp_path / "hf")
-    edit(folder, **values)
+    hf_models.change(folder / "config.json", **values)
     with pytest.raises(ValueError) as error:
         read_as_checkpoint(str(folder), dictionary_of(), HEAD, None)
     assert all(message in str(error.value) for message in messages), error.value
@@ -93,7 +76,9 @@ def test_files(tmp_path, bert):
     refused("model.safetensors", lambda folder: (folder / "model.safetensors").unlink())
     refused("pytorch_model.bin cannot be read", pickled)
     own_code = {"auto_map": {"AutoTokenizer": ["code.T", None]}}
-    refused("auto_map", lambda folder: edit(folder, "tokenizer_config.json", **own_code))
+    refused(
+        "auto_map", lambda folder: hf_models.change(folder / "tokenizer_config.json", **own_code)
+    )
     refused("must be a folder", shutil.rmtree)
 
 

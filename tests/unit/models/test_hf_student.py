@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import hf_encoders
 import pytest
 import torch
-from fairseq.data import Dictionary
+from hf_encoders import dictionary_of
 from toy import WORDS
 
 from mixkd_plugin.checkpoints.outputs import StudentHead
@@ -17,9 +17,7 @@ HEAD = "head"
 
 
 def student(folder, classes=2, words=WORDS, names=None, **flags):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
+    dictionary = dictionary_of(words)
     args = Namespace(hf_model=folder and str(folder), **flags)
     architecture(args)
     model = MixKDHFModel.build_model(args, SimpleNamespace(source_dictionary=dictionary))
@@ -71,7 +69,7 @@ def test_shared_layers_a_new_head_and_dropout(tmp_path, transformers):
     full, one = (student(tmp_path, encoder_layers=k, classes=3, dropout=0.3) for k in (2, 1))
     assert one.network.config.num_hidden_layers == 1
     a, b = full.network.state_dict(), one.network.state_dict()
-    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert one.classification_heads[HEAD].out_proj.weight.shape == (3, 16)
     config = one.args.hf_config
     assert {v for n, v in config.items() if "dropout" in n} == {0.3}

@@ -5,6 +5,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
+import toy
 from tiny_models import HEAD, X, build
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
@@ -112,7 +113,7 @@ def test_a_head_of_other_classes_stays_the_students_own(tmp_path):
     before = {k: v.clone() for k, v in narrow.classification_heads.state_dict().items()}
     initialise_student(narrow, save(wide, tmp_path / "five.pt"), "first")
     after = narrow.classification_heads.state_dict()
-    assert all(torch.equal(after[k], before[k]) for k in before)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +148,8 @@ LAYER = "encoder.sentence_encoder.layers.0."
 def test_damaged_weights_are_refused(tmp_path, name, change, message):
     wide = build(MixKDRobertaModel, 0)
     path = save(wide, tmp_path / "wide.pt")
-    state = torch.load(path, weights_only=False)
-    value = change(state["model"].pop(name))
-    state["model"].update({} if value is None else {name: value})
-    torch.save(state, path)
+    with toy.edited(path) as state:
+        value = change(state["model"].pop(name))
+        state["model"].update({} if value is None else {name: value})
     with pytest.raises(ValueError, match=f"--student-init-path .*{message}"):
         initialise_student(student(), path, "first")

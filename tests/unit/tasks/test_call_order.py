@@ -99,14 +99,12 @@ def test_a_students_task_that_trains(tmp_path, made, classification):
 )
 def test_a_student_is_not_validated_with_a_random_head(tmp_path, classification, flags, cause):
     inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
-    command = [
-        classification, "--user-dir", toy.PLUGIN, "--task", "mixkd_sentence_prediction", "--path",
-        tmp_path / "checkpoint_last.pt", "--batch-size", 16, "--cpu", "--num-workers", 0,
-    ]  # fmt: skip
+    checkpoint = tmp_path / "checkpoint_last.pt"
+    command = toy.validate_flags(classification, checkpoint, "--batch-size", 16)
     assert "accuracy" in inprocess.validate(*command)
     with pytest.raises(ValueError, match=f"the student's checkpoint: it.* {cause}"):
         inprocess.validate(*command, *flags)
-    run = ["--finetune-from-model", command[6], *MIXUP, *flags, "--max-update", 1]
+    run = ["--finetune-from-model", checkpoint, *MIXUP, *flags, "--max-update", 1]
     inprocess.run_training(toy.train_flags(classification, tmp_path / "other", *run))  # a new head
 
 
