@@ -80,7 +80,7 @@ class TeacherSetup:
             }
             if cfg.multi_label:
                 settings["multi_label"] = True
-            if reads.init_token is None:  # <s> may be in the texts, which splices once took for a word
+            if reads.init_token is None:  # <s> may be in the texts: once a word for splices
                 settings["beginning"] = "special"
             if required.order is not None:
                 settings["order"] = required.order
