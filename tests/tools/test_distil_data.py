@@ -174,6 +174,7 @@ def test_files_of_texts_without_labels(tmp_path):
         given = flags(train=train, dev=train, unlabelled=[str(tmp_path / name)])
         return [e.texts[0] for e in read_data(given, None).train[2:]]
 
+    assert any("--unlabelled" in n for n in read_data(flags(train=train, dev=train), None).notes)
     assert read("M.CSV", 'id,text\n1,"c, d"\n') == ["c, d"]
     assert read("m.txt", "one\u2028line\n\n  \nb\n") == ["one\u2028line", "b"]
     assert read("of_another_name.tsv", "id\treview\n1\tc\n") == ["c"]
@@ -192,6 +193,7 @@ def test_files_of_texts_without_labels(tmp_path):
     assert not any("dev texts" in n for n in read_data(flags(train=train, dev=dev), None).notes)
     (tmp_path / "m.txt").write_text("d\n")
     notes = read_data(flags(train=train, dev=dev, unlabelled=given.unlabelled), None).notes
+    assert not any("--unlabelled" in note for note in notes)
     assert any("1 of the 2 dev texts" in note for note in notes)
 
 

@@ -31,6 +31,7 @@ from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
 from ..texts.reading import Columns, read_table
 
+FEW = 2000  # training texts
 HELD_OUT = 0.1  # of the training texts, where there is no --dev
 NO_LABELS = {NO_CLASS, NO_SCORE}
 FIELDS = ("text", "text2")  # of our tables
@@ -152,6 +153,8 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
+    if len(examples) < FEW and all(map(has_label, examples)):
+        notes.append("few texts: more of them without labels (--unlabelled FILE) would help most")
     return Data(examples, held_out, targets.classes, columns, notes, multi_label)
 
 
