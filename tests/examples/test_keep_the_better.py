@@ -59,7 +59,7 @@ def test_correlation():
     regression = loaded(num_classes=1, regression_target=True)
     assert keep_the_better.score(regression, None, 3 * x, x) == pytest.approx(100)
     assert keep_the_better.score(regression, None, -x, x) == pytest.approx(-100)
-    with pytest.raises(SystemExit, match="--metric must be one of pearson, spearman, got f1"):
+    with pytest.raises(SystemExit, match="--metric must be one of pearson, spearman, r2, got f1"):
         keep_the_better.score(regression, "f1", x, x)
 
 
