@@ -21,26 +21,17 @@ if __name__ == "__main__":  # libraries warn while they are imported
 import numpy as np
 
 from mixkd_plugin.data.mixup_plan import stratified_subset
+from mixkd_plugin.tools.encode.command import build_parser
 from mixkd_plugin.tools.encode.encode import read_splits
-from mixkd_plugin.tools.encode.sources import file_source, glue_source
-from mixkd_plugin.tools.study.tasks import files_of
-from mixkd_plugin.tools.texts.columns import find_columns
-from mixkd_plugin.tools.texts.glue import TASKS
+from mixkd_plugin.tools.encode.sources import source_of
+from mixkd_plugin.tools.study.tasks import files_of, source_flags
 from mixkd_plugin.tools.texts.reading import read_table
-
-
-def source_of(folder: Path, task: str):
-    """The training file and the dev files of a task, as a study reads them."""
-    if task in TASKS:
-        return glue_source(str(folder), task)
-    train, *dev = (str(folder / name) for name in files_of(task))
-    columns = find_columns(train, None, None)
-    return file_source(train, dev, columns.texts, columns.labels)
 
 
 def add_unlabelled(folder: Path, task: str, out: Path, fraction: float, seed: int, times: float):
     """Write ``out``; the numbers of examples with and without a label."""
-    source = source_of(folder, task)
+    words = [*source_flags(str(folder), task), "--tokenizer", "", "--out", ""]  # of a study
+    source = source_of(build_parser().parse_args(words))
     targets, examples, _ = read_splits(source, skip_bad_lines=False, unlabelled=False)
     names = targets.classes
     classes = [0 if names is None else names.index(e.label) for e in examples["train"]]

@@ -138,8 +138,8 @@ def _accumulate(name: str, counts: Tensor):
     """Add counts to the meter ``name``; return a function that reads their sums."""
     counts = counts.double().cpu()
     metrics.log_scalar(name, counts)
-    none = torch.zeros_like(counts)  # the sum of an epoch without an update is the number 0
-    return lambda m: (m[name].sum + none).numpy()
+    zeros = torch.zeros_like(counts)  # the sum of an epoch without an update is the number 0
+    return lambda m: (m[name].sum + zeros).numpy()
 
 
 def _log_percent(name: str, score) -> None:

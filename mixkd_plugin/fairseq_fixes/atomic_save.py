@@ -33,8 +33,8 @@ def save_checkpoint(
 ):
     """`checkpoint_utils.save_checkpoint`; if it fails on the first rank, it fails on all.
 
-    A score of nan, such as the correlation with equal predictions, is none: fairseq would compare
-    later scores with it, and the best checkpoint could be any.
+    A score of nan, such as the correlation with equal predictions, counts as no score: fairseq
+    would compare later scores with it, and the best checkpoint could be any.
 
     Raises:
         OSError: if the checkpoint cannot be written; existing files are not changed

@@ -91,8 +91,8 @@ def _initialise(
     expected, prefix = model.state_dict(), f"classification_heads.{head.name}."
     of_head = {name for name in expected if name.startswith(prefix)}
     fits = found.has_head and all(state[n].shape == expected[n].shape for n in of_head)
-    if not (fits and head.take(state, found.names)):
-        fits = False
+    fits = fits and head.take(state, found.names)
+    if not fits:
         state.update({name: expected[name] for name in of_head})
     differ = [n for n in {*state, *expected} if n not in state or n not in expected]
     differ += [n for n in expected if n in state and state[n].shape != expected[n].shape]

@@ -1,5 +1,6 @@
 """`mixkd distil` in the test process, and what its student must give when it is served."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,12 +8,17 @@ import inprocess
 import torch
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
-from mixkd_plugin.tools.distil import main, steps
+from mixkd_plugin.tools.distil import build_parser, main, steps
 from mixkd_plugin.tools.export.export import load
 from mixkd_plugin.tools.export.texts import fairseq_row
 from mixkd_plugin.tools.remembered import named_tokenizer
 
 QUICK = ("--recipe", "kd", "--updates", "4", "--layers", "2", "--cpu", "--precision", "fp32")
+
+
+def flags(**given):
+    """The arguments of a command line with these."""
+    return argparse.Namespace(**{**vars(build_parser().parse_args(["--out", "x"])), **given})
 
 
 def train_here(monkeypatch):

@@ -1,26 +1,12 @@
-"""What `distil` decides before anything is trained: columns, classes, labels, the held-out part."""
+"""The texts of `distil` before anything is trained: columns, classes, the held-out part."""
 
-import argparse
 import json
 
-import numpy as np
 import pytest
-import torch
+from distilled import flags
 
-from mixkd_plugin.tools.distil import build_parser
-from mixkd_plugin.tools.distil.data import Data, read_data, write_tables
-from mixkd_plugin.tools.distil.plan import (
-    Plan,
-    apply_plan,
-    fastest_precision,
-    fit_budget,
-    save_plan,
-)
-from mixkd_plugin.tools.distil.source import FAIRSEQ, Source, labels_of
-from mixkd_plugin.tools.distil.training import best_score
-from mixkd_plugin.tools.labels import match_labels
+from mixkd_plugin.tools.distil.data import read_data, write_tables
 from mixkd_plugin.tools.texts.columns import find_columns
-from mixkd_plugin.tools.texts.reading import Columns
 
 
 def table(path, header, rows):
@@ -78,10 +64,6 @@ def test_the_label_is_never_a_text(tmp_path, header, texts):
             find_columns(path, None, "answer")
     else:
         assert find_columns(path, None, "answer")[:2] == (texts, ("answer",))
-
-
-def flags(**given):
-    return argparse.Namespace(**{**vars(build_parser().parse_args(["--out", "x"])), **given})
 
 
 def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
@@ -219,121 +201,3 @@ def test_a_class_that_no_text_has(tmp_path):
     first, second = (json.loads(line) for line in paths["dev"].read_text().splitlines()[:2])
     assert [first[f"label{i}"] for i in range(3)] == ["0", "1", "0"]
     assert [second[f"label{i}"] for i in range(3)] == ["1", "1", "0"]
-
-
-def test_a_fairseq_teacher_of_the_same_classes_is_not_asked():
-    data = Data([], [], ("0", "1"), Columns(("text",), ("label",)), [])
-    source = Source("t.pt", FAIRSEQ, 2, ["0", "1"], False, 0)
-    assert labels_of(source, data, None).order == ["0", "1"]
-
-
-def matched(classes, declared, counts=None, given=None, unless=None):
-    theirs = declared or [f"LABEL_{i}" for i in range(len(counts))]
-
-    def confusion():
-        assert counts is not None, "the teacher was asked"
-        return np.array(counts)
-
-    return match_labels(classes, theirs, given, confusion, unless).order
-
-
-def test_labels_are_matched_by_their_names():
-    assert matched(["neg", "pos"], ["pos", "neg"]) == ["pos", "neg"]
-    assert matched(["negative", "positive"], ["POSITIVE", "NEGATIVE"]) == ["positive", "negative"]
-    assert matched(["no", "yes"], ["yes", "no", "maybe"]) == ["yes", "no", ""]
-    assert matched(["a", "b"], ["x", "y"], given="b,a") == ["b", "a"]
-
-
-def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():
-    of_b_a, unclear = [[3, 40], [30, 5]], [[9, 8], [1, 7]]
-    for counts in (of_b_a, unclear):
-        assert matched(["a", "b"], None, counts, "b,a", "--flag") == ["b", "a"]
-    assert matched(["a", "b"], ["x", "y", "z"], None, "b,c,a", "--flag") == ["b", "c", "a"]
-    with pytest.raises(ValueError, match="--labels .* got a,b: .* say b,a; --flag"):
-        matched(["a", "b"], None, of_b_a, "a,b", "--flag")
-
-
-def test_unnamed_labels_are_matched_by_the_teachers_answers():
-    assert matched(["neg", "pos"], None, [[3, 40], [30, 5]]) == ["pos", "neg"]
-    assert matched(["0", "1"], ["NEGATIVE", "POSITIVE"], [[30, 2], [1, 9]]) == ["0", "1"]
-    assert matched(["0", "1"], ["POSITIVE", "NEGATIVE"], [[3, 20], [10, 1]]) == ["1", "0"]
-    twelve = [str(i) for i in range(12)]
-    assert matched(twelve, None, np.eye(12) * 9) == twelve
-    assert matched(twelve, None, np.ones((12, 12))) == twelve
-    three = [[0, 9, 1], [1, 2, 9], [9, 1, 1]]
-    assert matched(["a", "b", "c"], None, three) == ["c", "a", "b"]
-    assert matched(["0", "1"], None, [[5, 5], [5, 5]]) == ["0", "1"]  # a weak teacher of numbers
-
-
-@pytest.mark.parametrize(
-    "classes, declared, counts, given",
-    [
-        (["neg", "pos"], None, [[10, 9], [3, 20]], None),  # not clear
-        (["neg", "pos"], None, [[20, 1], [20, 1]], None),  # one output for both
-        (["0", "1"], None, [[1, 20], [20, 1]], None),  # the numbers say otherwise
-        (["neg", "pos"], ["joy", "anger"], None, None),
-        (["neg", "neutral", "pos"], ["neg", "pos"], None, None),
-        (["neg", "pos"], ["x", "y"], None, "neg,neg,pos"),
-        (["neg", "pos"], ["x", "y"], None, "neg,negative"),
-    ],
-)
-def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, counts, given):
-    with pytest.raises(ValueError) as error:
-        matched(classes, declared, counts, given)
-    for name in ("--labels", *classes, *(declared or ["LABEL_0", "LABEL_1"])):
-        assert name in str(error.value)
-
-
-def planned(**given):
-    names = {"recipe": "auto", "fine_tuned_too": False, "trim_vocabulary": False, "batch_size": 32}
-    return Plan({**names, "seeds": 2, "layers": 3, "updates": 1000, **given}, {}, 800)
-
-
-def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
-    plan, args = planned(), flags(minutes=20)
-    assert fit_budget(planned(), flags(), None, 1.0) == pytest.approx(4 * (1000 + 100 + 12) / 60)
-    assert plan.points(1000) == 10 and plan.points(100) == 2 and plan.points(20) == 1
-    assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
-    with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
-        fit_budget(planned(), flags(minutes=1), None, 1.0)
-
-
-@pytest.mark.parametrize("amx, precision", [(True, "bf16"), (False, "fp32")])
-def test_precision_of_a_cpu(monkeypatch, amx, precision):
-    known = {"avx512_bf16": True, "amx_bf16": amx}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    assert fastest_precision(gpu=False) == precision
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.6
-    assert fastest_precision(gpu=False) == "fp32"
-
-
-def test_recipes_are_one_or_several():
-    assert planned(recipe="auto").recipes == ["splice", "kd"]
-    assert planned(recipe="auto", trim_vocabulary=True).recipes == ["mixkd", "kd"]
-    assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
-    assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
-    for wrong in ("kd,kd", "auto,kd", "other", ""):
-        with pytest.raises(SystemExit, match="2"):
-            build_parser().parse_args(["--out", "x", "--recipe", wrong])
-
-
-def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
-    given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
-    save_plan(planned(), given, tmp_path / "plan.yaml")
-    again = flags(plan=str(tmp_path / "plan.yaml"), lr=0.2)
-    apply_plan(again)
-    assert (again.lr, again.seed, again.updates, again.teacher) == (0.2, 3, 1000, "hub/name")
-    assert again.minutes is None and again.out == "x" and again.train == given.train
-    (tmp_path / "plan.yaml").write_text("no_flag: 1")
-    with pytest.raises(ValueError, match="--plan .* no_flag"):
-        apply_plan(again)
-
-
-def test_the_best_score_is_a_number(tmp_path):
-    log = tmp_path / "log"
-    point = '2026 | INFO | valid | {"epoch": 1, "valid_num_updates": "%d", "valid_pearson": "%s"}\n'
-    log.write_text(point % (1, "nan"))
-    with pytest.raises(ValueError, match="must validate with a pearson, got none"):
-        best_score(log, "pearson")
-    log.write_text(point % (1, "nan") + point % (2, "12.5") + point % (3, "8"))
-    assert best_score(log, "pearson") == 12.5

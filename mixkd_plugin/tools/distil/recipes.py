@@ -49,7 +49,7 @@ RECIPES = {
         kd=1,
         tmkd=1,
         more=SPLICE,
-    ),  # fmt: skip
+    ),
     "paper": Recipe("SM + TMKD", "labels, mixed labels, teacher on mixes", mle=1, sm=1, tmkd=1),
     "ft": Recipe("fine-tuned", "labels alone", mle=1),
 }

@@ -1,0 +1,72 @@
+"""Which label of the data is which output of the teacher, in `distil` and `import`."""
+
+import numpy as np
+import pytest
+
+from mixkd_plugin.tools.distil.data import Data
+from mixkd_plugin.tools.distil.source import FAIRSEQ, Source, labels_of
+from mixkd_plugin.tools.labels import match_labels
+from mixkd_plugin.tools.texts.reading import Columns
+
+
+def test_a_fairseq_teacher_of_the_same_classes_is_not_asked():
+    data = Data([], [], ("0", "1"), Columns(("text",), ("label",)), [])
+    source = Source("t.pt", FAIRSEQ, 2, ["0", "1"], False, 0)
+    assert labels_of(source, data, None).order == ["0", "1"]
+
+
+def matched(classes, declared, counts=None, given=None, unless=None):
+    theirs = declared or [f"LABEL_{i}" for i in range(len(counts))]
+
+    def confusion():
+        assert counts is not None, "the teacher was asked"
+        return np.array(counts)
+
+    return match_labels(classes, theirs, given, confusion, unless).order
+
+
+def test_labels_are_matched_by_their_names():
+    assert matched(["neg", "pos"], ["pos", "neg"]) == ["pos", "neg"]
+    assert matched(["negative", "positive"], ["POSITIVE", "NEGATIVE"]) == ["positive", "negative"]
+    assert matched(["no", "yes"], ["yes", "no", "maybe"]) == ["yes", "no", ""]
+    assert matched(["a", "b"], ["x", "y"], given="b,a") == ["b", "a"]
+
+
+def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():
+    of_b_a, unclear = [[3, 40], [30, 5]], [[9, 8], [1, 7]]
+    for counts in (of_b_a, unclear):
+        assert matched(["a", "b"], None, counts, "b,a", "--flag") == ["b", "a"]
+    assert matched(["a", "b"], ["x", "y", "z"], None, "b,c,a", "--flag") == ["b", "c", "a"]
+    with pytest.raises(ValueError, match="--labels .* got a,b: .* say b,a; --flag"):
+        matched(["a", "b"], None, of_b_a, "a,b", "--flag")
+
+
+def test_unnamed_labels_are_matched_by_the_teachers_answers():
+    assert matched(["neg", "pos"], None, [[3, 40], [30, 5]]) == ["pos", "neg"]
+    assert matched(["0", "1"], ["NEGATIVE", "POSITIVE"], [[30, 2], [1, 9]]) == ["0", "1"]
+    assert matched(["0", "1"], ["POSITIVE", "NEGATIVE"], [[3, 20], [10, 1]]) == ["1", "0"]
+    twelve = [str(i) for i in range(12)]
+    assert matched(twelve, None, np.eye(12) * 9) == twelve
+    assert matched(twelve, None, np.ones((12, 12))) == twelve
+    three = [[0, 9, 1], [1, 2, 9], [9, 1, 1]]
+    assert matched(["a", "b", "c"], None, three) == ["c", "a", "b"]
+    assert matched(["0", "1"], None, [[5, 5], [5, 5]]) == ["0", "1"]  # a weak teacher of numbers
+
+
+@pytest.mark.parametrize(
+    "classes, declared, counts, given",
+    [
+        (["neg", "pos"], None, [[10, 9], [3, 20]], None),  # not clear
+        (["neg", "pos"], None, [[20, 1], [20, 1]], None),  # one output for both
+        (["0", "1"], None, [[1, 20], [20, 1]], None),  # the numbers say otherwise
+        (["neg", "pos"], ["joy", "anger"], None, None),
+        (["neg", "neutral", "pos"], ["neg", "pos"], None, None),
+        (["neg", "pos"], ["x", "y"], None, "neg,neg,pos"),
+        (["neg", "pos"], ["x", "y"], None, "neg,negative"),
+    ],
+)
+def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, counts, given):
+    with pytest.raises(ValueError) as error:
+        matched(classes, declared, counts, given)
+    for name in ("--labels", *classes, *(declared or ["LABEL_0", "LABEL_1"])):
+        assert name in str(error.value)

@@ -1,0 +1,70 @@
+"""The plan of `distil`: budget, precision, recipes, and how it is given again."""
+
+import pytest
+import torch
+from distilled import flags
+
+from mixkd_plugin.tools.distil import build_parser
+from mixkd_plugin.tools.distil.plan import (
+    Plan,
+    apply_plan,
+    fastest_precision,
+    fit_budget,
+    save_plan,
+)
+from mixkd_plugin.tools.distil.training import best_score
+
+
+def planned(**given):
+    names = {"recipe": "auto", "fine_tuned_too": False, "trim_vocabulary": False, "batch_size": 32}
+    return Plan({**names, "seeds": 2, "layers": 3, "updates": 1000, **given}, {}, 800)
+
+
+def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
+    plan, args = planned(), flags(minutes=20)
+    assert fit_budget(planned(), flags(), None, 1.0) == pytest.approx(4 * (1000 + 100 + 12) / 60)
+    assert plan.points(1000) == 10 and plan.points(100) == 2 and plan.points(20) == 1
+    assert 19 < fit_budget(plan, args, None, 1.0) <= 20 and 200 < plan.updates < 300
+    with pytest.raises(ValueError, match="--minutes must be at least 2.8 for 4 runs, got 1"):
+        fit_budget(planned(), flags(minutes=1), None, 1.0)
+
+
+@pytest.mark.parametrize("amx, precision", [(True, "bf16"), (False, "fp32")])
+def test_precision_of_a_cpu(monkeypatch, amx, precision):
+    known = {"avx512_bf16": True, "amx_bf16": amx}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert fastest_precision(gpu=False) == precision
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # torch 2.6
+    assert fastest_precision(gpu=False) == "fp32"
+
+
+def test_recipes_are_one_or_several():
+    assert planned(recipe="auto").recipes == ["splice", "kd"]
+    assert planned(recipe="auto", trim_vocabulary=True).recipes == ["mixkd", "kd"]
+    assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
+    assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
+    for wrong in ("kd,kd", "auto,kd", "other", ""):
+        with pytest.raises(SystemExit, match="2"):
+            build_parser().parse_args(["--out", "x", "--recipe", wrong])
+
+
+def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
+    given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
+    save_plan(planned(), given, tmp_path / "plan.yaml")
+    again = flags(plan=str(tmp_path / "plan.yaml"), lr=0.2)
+    apply_plan(again)
+    assert (again.lr, again.seed, again.updates, again.teacher) == (0.2, 3, 1000, "hub/name")
+    assert again.minutes is None and again.out == "x" and again.train == given.train
+    (tmp_path / "plan.yaml").write_text("no_flag: 1")
+    with pytest.raises(ValueError, match="--plan .* no_flag"):
+        apply_plan(again)
+
+
+def test_the_best_score_is_a_number(tmp_path):
+    log = tmp_path / "log"
+    point = '2026 | INFO | valid | {"epoch": 1, "valid_num_updates": "%d", "valid_pearson": "%s"}\n'
+    log.write_text(point % (1, "nan"))
+    with pytest.raises(ValueError, match="must validate with a pearson, got none"):
+        best_score(log, "pearson")
+    log.write_text(point % (1, "nan") + point % (2, "12.5") + point % (3, "8"))
+    assert best_score(log, "pearson") == 12.5
