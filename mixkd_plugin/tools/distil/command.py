@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seeds", type=positive, metavar="N", help="runs of each recipe, >= 1 (default: 1)")
     add("--seed", type=positive, metavar="N", help="the first seed, >= 1 (default: 1)")
     add("--precision", choices=("fp32", "fp16", "bf16"),
-        help="(default: bf16 or fp16 on a GPU, bf16 on a CPU with AMX, else fp32)")  # fmt: skip
+        help="(default: bf16 or fp16 on a GPU; on a CPU fp32, or bf16 if faster)")  # fmt: skip
     add("--cpu", action="store_true", default=None, help="do not use a GPU")
     add("flags", nargs="*", metavar="-- FLAGS", help="flags of fairseq-train for every student")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import yaml
 from tabulate import tabulate
+from torch.utils.benchmark import Timer
 
 from ..output import atomic_write
 from .data import Data
@@ -24,6 +25,7 @@ SCORING = 0.2  # of the time of the updates, at most, for all validations
 FORWARD = 0.4  # of the time of an update, for a batch of a validation
 LEAST_UPDATES = 400
 LEAST_TIMED = 20  # updates, whatever --minutes says
+CLEARLY = 0.7  # of float32's time
 START_SECONDS = 12  # of a fairseq-train, before its first update
 PATHS = ("teacher", "encoder", "train", "dev", "glue")
 NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
@@ -123,11 +125,21 @@ def rate(width: int) -> float:
 
 
 def fastest_precision(gpu: bool) -> str:
-    """On a CPU bf16 takes a third of the time with AMX; with AVX-512 alone it can be slower."""
+    """On a CPU bf16 where its products of matrices are clearly faster: with AMX, or on AMD's Zen 4.
+
+    With AVX-512 alone it can be slower.
+    """
     if gpu:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions of torch
-    return "bf16" if capabilities.get("amx_bf16") else "fp32"
+    seconds = {dtype: seconds_of_product(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return "bf16" if seconds[torch.bfloat16] < CLEARLY * seconds[torch.float32] else "fp32"
+
+
+def seconds_of_product(dtype: torch.dtype) -> float:
+    """Of a product as in a feed-forward layer, measured."""
+    matrices = {"x": torch.ones(1024, 384, dtype=dtype), "y": torch.ones(384, 1536, dtype=dtype)}
+    timer = Timer("x @ y", globals=matrices, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=0.1).median
 
 
 def device_name(gpu: bool) -> str:

@@ -100,7 +100,7 @@ def parse_label(
                 named = f"; if that is a class: {labels_flag([*classes, word])}"
         raise ValueError(
             f"{where}: label must be given, got an empty one{detail} (--skip-bad-lines skips the "
-            f"line; --unlabelled allows it in the training file{named})"
+            f"line; `encode --unlabelled` allows it in the training file{named})"
         )
     if classes is None:
         return " ".join(_parse_number(field, targets.maximum, where) for field in fields)
