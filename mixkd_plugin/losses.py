@@ -4,7 +4,7 @@ Each returns a scalar in float32 or float64, *summed over sequences*: the caller
 sample size. R sequences, C classes or regression targets. Only the student gets gradients.
 """
 
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,17 @@ from torch import Tensor
 from .registry import Registry
 
 _IGNORED = -100  # torch's own default
+_TINY = 1e-20
 
 
 class LossWeights(NamedTuple):
-    """Weights of the four terms: L = mle L_MLE + kd L_KD + sm L_SM + tmkd L_TMKD."""
+    """Weights of the terms: L = mle L_MLE + kd L_KD + sm L_SM + tmkd L_TMKD + hidden L_HIDDEN."""
 
     mle: float = 0.0
     kd: float = 0.0
     sm: float = 0.0
     tmkd: float = 0.0
+    hidden: float = 0.0
 
     def any_positive(self, *terms: str) -> bool:
         """Whether one of these terms has a weight above 0."""
@@ -165,6 +167,37 @@ def distance(
     if multi_label and of_softmax:
         return function(_yes_and_no(student), _yes_and_no(teacher), *arguments) / student.size(-1)
     return function(student, teacher, *arguments)
+
+
+def hidden_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Distance of hidden states of each sequence, (R,): after each layer of the student, from those
+    after the teacher's layer of the same relative depth.
+
+    The squared error of a token's state, divided by the teacher's squared state, so that a weight
+    means the same for any encoder; averaged over tokens and layers (all tokens as in TinyBERT, Jiao
+    et al., 2020; of states of length 1 as in PKD, Sun et al., 2019).
+
+    Args:
+        student, teacher: states (R, T, D) after each layer, zero at padding
+
+    Raises:
+        ValueError: for another width.
+    """
+    if student[0].size(-1) != teacher[0].size(-1):
+        raise ValueError(
+            "--hidden-weight must be 0 for a student of another width than its teacher's, got "
+            f"{student[0].size(-1)} and {teacher[0].size(-1)}"
+        )
+    total = 0
+    for at, own in enumerate(student, start=1):
+        layer = max(1, round(at * len(teacher) / len(student)))
+        target = _wide(teacher[layer - 1].detach())
+        width = min(own.size(1), target.size(1))  # the rest is padding
+        own, target = _wide(own[:, :width]), target[:, :width]
+        size = target.square().sum(dim=-1)
+        error = (own - target).square().sum(dim=-1) / size.clamp(min=_TINY)
+        total = total + error.sum(dim=1) / (size > 0).sum(dim=1).clamp(min=1)
+    return total / len(student)
 
 
 def _yes_and_no(logits: Tensor) -> Tensor:

@@ -4,7 +4,9 @@
 
 POOL/0.02-1 gets the task's folder: the 2% of the training set that --train-fraction would choose,
 and then --times as many of its other examples without their labels; the dev files as they are.
-README.md has the study's command.
+With --half HALF the texts without labels are new to the teacher: HALF gets a task with a random
+half of the training set, for the study's --glue. The 2% are of this half, the others of the rest,
+drawn whatever their class is. README.md has the study's command.
 """
 
 import argparse
@@ -28,27 +30,44 @@ from mixkd_plugin.tools.study.tasks import files_of, source_flags
 from mixkd_plugin.tools.texts.reading import read_table
 
 
-def add_unlabelled(folder: Path, task: str, out: Path, fraction: float, seed: int, times: float):
-    """Write ``out``; the numbers of examples with and without a label."""
+def add_unlabelled(
+    folder: Path, task: str, out: Path, fraction: float, seed: int, times: float, half: Path | None
+) -> tuple[int, int]:
+    """Write ``out``, and ``half`` if it is not there; the examples with and without a label."""
     words = [*source_flags(str(folder), task), "--tokenizer", "", "--out", ""]  # of a study
     source = source_of(build_parser().parse_args(words))
     targets, examples, _ = read_splits(source, skip_bad_lines=False, unlabelled=False)
     names = targets.classes
-    classes = [0 if names is None else names.index(e.label) for e in examples["train"]]
-    # of one seed, a smaller subset is inside of a larger one
-    both = stratified_subset(np.array(classes), min(1, fraction * (1 + times)), seed)
-    labelled = set(stratified_subset(np.array(classes), fraction, seed))
+    classes = np.array([0 if names is None else names.index(e.label) for e in examples["train"]])
     table = read_table(source.files["train"], source.columns, source.kind)
-    lines = [list(table.lines[i][1]) for i in sorted(both, key=lambda i: (i not in labelled, i))]
-    for fields in lines[len(labelled) :]:
+    lines = [list(fields) for _, fields in table.lines]
+
+    def write(path: Path, chosen: list[list[str]]) -> None:
+        path.mkdir(parents=True)
+        rows = [table.header, *chosen] if table.header else chosen
+        text = "".join("\t".join(fields) + "\n" for fields in rows)
+        (path / "train.tsv").write_text(text, encoding="utf-8")
+        for name in files_of(task)[1:]:
+            shutil.copy(folder / name, path)
+
+    if half is None:
+        labelled = stratified_subset(classes, fraction, seed)
+        # of one seed, a smaller subset is inside of a larger one
+        both = stratified_subset(classes, min(1, fraction * (1 + times)), seed)
+        others = np.setdiff1d(both, labelled)
+    else:
+        own, rest = np.array_split(np.random.default_rng(0).permutation(len(lines)), 2)
+        own.sort()  # one half for all seeds: they share a teacher
+        labelled = own[stratified_subset(classes[own], fraction, seed)]
+        count = min(len(rest), round(times * len(labelled)))
+        others = np.sort(np.random.default_rng(seed).choice(rest, count, replace=False))
+        if not half.exists():
+            write(half, [lines[i] for i in own])
+    for i in others:
         for column in table.labels:
-            fields[column] = ""
-    out.mkdir(parents=True)
-    rows = [table.header, *lines] if table.header else lines
-    (out / "train.tsv").write_text("".join("\t".join(r) + "\n" for r in rows), encoding="utf-8")
-    for name in files_of(task)[1:]:
-        shutil.copy(folder / name, out)
-    return len(labelled), len(lines) - len(labelled)
+            lines[i][column] = ""
+    write(out, [lines[i] for i in (*labelled, *others)])
+    return len(labelled), len(others)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--out", required=True, type=Path, metavar="POOL", help="gets a folder FRACTION-SEED")
     add("--fraction", required=True, type=float, help="share with labels, as --train-fraction")
     add("--seed", type=int, default=1, help="as --train-fraction-seed (default: %(default)s)")
+    add("--half", type=Path, metavar="HALF", help="gets the task of a half, if it is not there")
     add("--times", type=float, default=10, help="texts without a label for each with one")
     args = parser.parse_args(argv)
     if not 0 < args.fraction <= 1:
@@ -72,7 +92,13 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--out must not have {out} yet; remove it")
     try:
         counts = add_unlabelled(
-            args.glue / args.task, args.task, out, args.fraction, args.seed, args.times
+            args.glue / args.task,
+            args.task,
+            out,
+            args.fraction,
+            args.seed,
+            args.times,
+            args.half and args.half / args.task,
         )
     except (OSError, ValueError) as error:
         sys.exit(f"unlabelled_pool: {error}")

@@ -48,6 +48,13 @@ class MixKDCriterionConfig(SentencePredictionConfig):
     tmkd_weight: float = field(
         default=1.0, metadata={"help": "weight, >= 0, of L_TMKD: teacher logits, mixed examples"}
     )
+    hidden_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight, >= 0, of L_HIDDEN: the teacher's hidden states, of every sequence "
+            "that the student computes; the teacher must be one, of the student's width"
+        },
+    )
     distill_distance: str = field(
         default="mse",
         metadata={

@@ -1,9 +1,9 @@
-"""The loss: four terms in one formula (MixKD, section 3; Liang et al., ICLR 2021).
+"""The loss: the terms of one formula (MixKD, section 3; Liang et al., ICLR 2021), and one more.
 
-L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD
+L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD + w_hidden L_HIDDEN
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
@@ -18,6 +18,7 @@ from ..losses import (
     binary_cross_entropy,
     cross_entropy,
     distance,
+    hidden_distance,
     labelled_rows,
     squared_error,
     zero_unless,
@@ -42,13 +43,13 @@ class Labels(NamedTuple):
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
 class MixKDCriterion(SentencePredictionCriterion):
-    """Weighted sum of the four terms, each summed over sequences; the sample size is fairseq's.
+    """Weighted sum of the terms, each summed over sequences; the sample size is fairseq's.
 
-    A mixed term is divided by the number of mixes per example, so that its weight means the
-    same for any ``--mixup-ratio``. An example without a label adds nothing to L_MLE, nor to
-    L_SM as example or partner, and counts in the sample size like any other: a batch's loss stays
-    the sum of its examples'. In evaluation the loss is L_MLE, whatever the weights: it needs no
-    teacher and compares between runs.
+    A mixed term, or the mixed part of L_HIDDEN, is divided by the number of mixes per example, so
+    that its weight means the same for any ``--mixup-ratio``. An example without a label adds
+    nothing to L_MLE, nor to L_SM as example or partner, and counts in the sample size like any
+    other: a batch's loss stays the sum of its examples'. In evaluation the loss is L_MLE, whatever
+    the weights: it needs no teacher and compares between runs.
     """
 
     def __init__(self, cfg: MixKDCriterionConfig, task):
@@ -112,12 +113,15 @@ class MixKDCriterion(SentencePredictionCriterion):
         labels, mixed_labels = self._labels(sample), None
         if mix is not None:
             mixed_labels = self._mixed_labels(labels, self._labels(sample["partner"]), mix.lam)
-        clean, mixed = self._student_logits(model, sample["net_input"], mix)
+        wants_states = training and self.weights.hidden > 0
+        clean, mixed, states = self._student_logits(model, sample["net_input"], mix, wants_states)
         logging_output = {}
         if clean is not None:
             logging_output = self._statistics(clean, sample.get("teacher_logits"), labels, training)
         extra = self.extra_terms(sample, clean, mixed) if training else {}
         losses = self._losses(sample, clean, mixed, labels, mixed_labels)
+        if wants_states and "teacher_states" in sample:
+            losses["hidden"] = self._hidden_loss(states, sample, mix)
         loss = sum(extra.values(), self._weighted_sum(losses)) if training else losses["mle"]
         losses.update(extra)
         if self.unlabelled:
@@ -154,6 +158,15 @@ class MixKDCriterion(SentencePredictionCriterion):
                 losses["tmkd"] = self._distance(mixed, partner["teacher_logits"]) / ratio
         return losses
 
+    def _hidden_loss(self, states: List[Tensor], sample: Dict[str, Any], mix: Optional[Mix]):
+        """Summed over sequences, of the student's states and the batch's ``teacher_states``."""
+        rows = hidden_distance(states, sample["teacher_states"])
+        if mix is None:
+            return rows.sum()
+        clean, mixed = mix.split_logits(rows)
+        loss = mixed.sum() * len(sample["id"]) / len(mixed)
+        return loss if clean is None else loss + clean.sum()
+
     def _weighted_sum(self, losses: Dict[str, Tensor]) -> Tensor:
         weights = {term: weight for term, weight in self.weights._asdict().items() if weight > 0}
         missing = weights.keys() - losses.keys()
@@ -177,10 +190,11 @@ class MixKDCriterion(SentencePredictionCriterion):
         return {}
 
     def _student_logits(
-        self, model, net_input, mix: Optional[Mix]
-    ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-        """Logits of the clean examples (B, C) and of the mixes (M, C); None if not computed."""
-        arguments = {}
+        self, model, net_input, mix: Optional[Mix], with_states: bool
+    ) -> Tuple[Optional[Tensor], Optional[Tensor], Optional[List[Tensor]]]:
+        """Logits of the clean examples (B, C) and of the mixes (M, C), and the hidden states of
+        both; None if not computed."""
+        arguments = {"with_states": True} if with_states else {}
         if mix is not None:
             tokens, of_model = mix.model_input(net_input["src_tokens"])
             net_input = {**net_input, "src_tokens": tokens}
@@ -188,13 +202,14 @@ class MixKDCriterion(SentencePredictionCriterion):
                 net_input["src_lengths"] = tokens.ne(mix.pad).sum(dim=1)
             else:
                 arguments["mix"] = of_model
-        logits, _ = model(
+        logits, extra = model(
             **net_input,
             features_only=True,
             classification_head_name=self.classification_head_name,
             **arguments,
         )
-        return (logits, None) if mix is None else mix.split_logits(logits)
+        clean, mixed = (logits, None) if mix is None else mix.split_logits(logits)
+        return clean, mixed, extra["states"] if with_states else None
 
     def _labels(self, sample) -> Labels:
         of_classes = not (self.regression_target or self.multi_label)

@@ -6,7 +6,7 @@ need these attributes of fairseq's ``RobertaModel``:
 ``classification_heads``. Call it inside the module that DDP or FSDP wraps, not outside.
 """
 
-from typing import Optional
+from typing import List, Optional
 
 from torch import Tensor
 
@@ -15,7 +15,14 @@ from ..modules.packed_encoder import can_pack, encode_packed
 from .mixup_model import MixupModel
 
 
-def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: bool) -> Tensor:
+def encode(
+    model,
+    head: str,
+    tokens: Tensor,
+    mix: Optional[Mix],
+    padding_free: bool,
+    states: Optional[List[Tensor]] = None,
+) -> Tensor:
     """Logits of clean and mixed sequences, (R, C): [clean; mixed], or one kind alone.
 
     Args:
@@ -24,18 +31,25 @@ def encode(model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: b
         mix: their partners; None for clean examples alone
         padding_free: skip computations that no logit depends on, if
             :mod:`mixkd_plugin.modules.packed_encoder` supports the model
+        states: gets the hidden states after each layer, (R, T, D), zero at padding
 
     fairseq's ``RobertaEncoder.forward`` silently drops token embeddings, so this calls
     ``extract_features``, which passes them on.
     """
     if isinstance(model, MixupModel):
-        return model.encode_rows(head, tokens, mix, mix is None or mix.with_clean)
+        more = () if states is None else (states,)  # a subclass may know no states
+        return model.encode_rows(head, tokens, mix, mix is None or mix.with_clean, *more)
     if padding_free and can_pack(model, head, tokens):
-        features = encode_packed(model, tokens, mix)
-    elif mix is None:
-        features, _ = model.encoder.extract_features(tokens)
+        features = encode_packed(model, tokens, mix, states)
     else:
-        embed = model.encoder.sentence_encoder.embed_tokens
-        tokens, embeddings = stack_rows(embed, tokens, mix)
-        features, _ = model.encoder.extract_features(tokens, token_embeddings=embeddings)
+        embed, options = model.encoder.sentence_encoder.embed_tokens, {}
+        if mix is not None:
+            tokens, options["token_embeddings"] = stack_rows(embed, tokens, mix)
+        if states is not None:
+            options["return_all_hiddens"] = True
+        features, extra = model.encoder.extract_features(tokens, **options)
+        if states is not None:
+            padding = tokens.eq(embed.padding_idx).unsqueeze(-1)
+            _, *of_layers = extra["inner_states"]  # (T, R, D), the first one of the embeddings
+            states += [state.transpose(0, 1).masked_fill(padding, 0) for state in of_layers]
     return model.classification_heads[head](features)  # reads only <s>

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.utils import safe_getattr
@@ -59,8 +59,17 @@ class MixKDHFModel(MixupModel):
         return cls(network, parts, words, dictionary.pad(), dictionary.eos())
 
     def features(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        return self._outputs(embeddings, mask).logits
+
+    def features_and_states(
+        self, embeddings: Tensor, mask: Tensor
+    ) -> Tuple[Tensor, Sequence[Tensor]]:
+        outputs = self._outputs(embeddings, mask, output_hidden_states=True)
+        return outputs.logits, outputs.hidden_states[1:]  # the first one of the embeddings
+
+    def _outputs(self, embeddings: Tensor, mask: Tensor, **more):
         inputs = {"inputs_embeds": embeddings, "attention_mask": mask.long()}
-        return self.network(**inputs, return_dict=True).logits
+        return self.network(**inputs, return_dict=True, **more)
 
     def max_positions(self) -> int:
         return longest_of(self.network)

@@ -194,20 +194,24 @@ class MixKDRobertaModel(roberta.RobertaModel):
         classification_head_name=None,
         mix: Optional[Mix] = None,
         with_clean: Optional[bool] = None,
+        with_states: bool = False,
         **kwargs,
     ):
         """fairseq's forward; with ``mix``, logits (R, C) of [clean; mixed] sequences in one pass.
 
-        ``with_clean`` is used instead of the mix's own.
+        ``with_clean`` is used instead of the mix's own. ``with_states``: as in ``MixupModel``.
         """
         if mix is not None and with_clean is not None:
             mix = mix._replace(with_clean=with_clean)
         logits_alone = classification_head_name is not None and not return_all_hiddens
-        if mix is None and not (self.padding_free and logits_alone):
+        if mix is None and not with_states and not (self.padding_free and logits_alone):
             return super().forward(
                 src_tokens, features_only, return_all_hiddens, classification_head_name, **kwargs
             )
-        return encode(self, classification_head_name, src_tokens, mix, self.padding_free), {}
+        states = [] if with_states else None
+        head = classification_head_name
+        logits = encode(self, head, src_tokens, mix, self.padding_free, states)
+        return logits, {"states": states} if with_states else {}
 
 
 # layers, width, feed-forward width, attention heads

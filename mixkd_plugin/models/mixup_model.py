@@ -2,7 +2,7 @@
 
 import sys
 from collections import OrderedDict
-from typing import Optional
+from typing import List, Optional, Sequence, Tuple
 
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
@@ -46,13 +46,27 @@ class MixupModel(BaseFairseqModel):
         """
         raise NotImplementedError
 
+    def features_and_states(
+        self, embeddings: Tensor, mask: Tensor
+    ) -> Tuple[Tensor, Sequence[Tensor]]:
+        """The same, and the hidden states (R, T, E') after each layer; for ``--hidden-weight``."""
+        raise ValueError(
+            f"--hidden-weight must be 0 for a {type(self).__name__}, which has no "
+            "features_and_states"
+        )
+
     def register_classification_head(self, name: str, num_classes: int) -> None:
         """Add a linear head; fairseq's task calls it with the names and classes of its flags."""
         layers = OrderedDict(out_proj=nn.Linear(self.width, num_classes))
         self.classification_heads[name] = nn.Sequential(layers)
 
     def encode_rows(
-        self, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool
+        self,
+        head: str,
+        tokens: Tensor,
+        mix: Optional[Mix],
+        with_clean: bool,
+        states: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """Logits (R, C) of the sequences that :func:`mixkd_plugin.models.encode.encode` describes.
 
@@ -64,7 +78,12 @@ class MixupModel(BaseFairseqModel):
         else:
             tokens, embeddings = stack_rows(self.embed_tokens, tokens, mix, with_clean)
         mask = tokens.ne(self.embed_tokens.padding_idx)
-        features = self.features(embeddings.masked_fill(~mask.unsqueeze(-1), 0), mask)
+        embeddings = embeddings.masked_fill(~mask.unsqueeze(-1), 0)
+        if states is None:
+            features = self.features(embeddings, mask)
+        else:
+            features, found = self.features_and_states(embeddings, mask)
+            states += [state.masked_fill(~mask.unsqueeze(-1), 0) for state in found]
         if features.shape != (len(tokens), self.width):
             raise ValueError(
                 f"{type(self).__name__}.features must have the shape (sequences, width), "
@@ -78,15 +97,21 @@ class MixupModel(BaseFairseqModel):
         classification_head_name: str,
         mix: Optional[Mix] = None,
         with_clean: Optional[bool] = None,
+        with_states: bool = False,
         **_unused,
     ):
         """(logits (R, C), {}), as for criterions of sentence prediction.
 
-        ``with_clean`` is used instead of the mix's own.
+        ``with_clean`` is used instead of the mix's own. ``with_states``: the hidden states are
+        returned, too, by this name.
         """
         if with_clean is None:
             with_clean = mix is None or mix.with_clean
-        return self.encode_rows(classification_head_name, src_tokens, mix, with_clean), {}
+        rows = classification_head_name, src_tokens, mix, with_clean
+        if not with_states:
+            return self.encode_rows(*rows), {}
+        states: List[Tensor] = []
+        return self.encode_rows(*rows, states), {"states": states}
 
     def max_positions(self) -> int:
         """Tokens of the longest text: no limit, unless a subclass overrides this."""

@@ -21,15 +21,18 @@ from torch import Tensor, nn
 from ..mixup import Mix
 from .dropout import apply_dropout
 from .packed_attention import attend
-from .packing import PackedMix, Packing, pack
+from .packing import PackedMix, Packing, pack, unpack
 
 logger = logging.getLogger(__name__)
 
 
-def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
+def encode_packed(
+    model, tokens: Tensor, mix: Optional[Mix], states: Optional[List[Tensor]] = None
+) -> Tensor:
     """Features (R, 1, D) of ``<s>``, for the model's classification head.
 
-    Equal to fairseq's up to rounding; with dropout, equal in distribution.
+    Equal to fairseq's up to rounding; with dropout, equal in distribution. ``states`` gets those
+    after each layer, (R, T, D), zero at padding: then the last layer is computed for all tokens.
     """
     encoder = model.encoder.sentence_encoder
     separator = getattr(encoder.embed_tokens, "separator", None)
@@ -38,7 +41,14 @@ def encode_packed(model, tokens: Tensor, mix: Optional[Mix]) -> Tensor:
     *inner, last = encoder.layers
     for layer in inner:
         x = _layer(layer, x, packing)
-    x = _layer(last, x, packing, first_only=True)
+        if states is not None:
+            states.append(unpack(x, packing))
+    if states is None:
+        x = _layer(last, x, packing, first_only=True)
+    else:
+        x = _layer(last, x, packing)
+        states.append(unpack(x, packing))
+        x = x.index_select(0, packing.starts)
     if encoder.layer_norm is not None:
         x = encoder.layer_norm(x)
     return x.index_select(0, packing.inverse_permutation).unsqueeze(1)

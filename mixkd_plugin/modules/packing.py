@@ -97,3 +97,12 @@ def pack(
         partner_weight=(1 - lam).expand_as(mask).flatten()[of_partners].unsqueeze(1),
         partner_second=partner_second,
     )
+
+
+def unpack(x: Tensor, packing: Packing) -> Tensor:
+    """Values (N, D) of packed tokens as (R, T, D), T being the longest sequence: 0 at padding."""
+    width = packing.groups[-1][1]
+    rows = packing.inverse_permutation.argsort()  # the input sequence of each packed one
+    places = rows[packing.positions.eq(0).cumsum(0) - 1] * width + packing.positions
+    padded = x.new_zeros(len(rows) * width, x.size(1)).index_copy(0, places, x)
+    return padded.view(len(rows), width, -1)

@@ -13,6 +13,7 @@ from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
 from ..distributed import check_equal, of_first_rank, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fingerprints import class_names, digest_of_file
+from ..losses import LossWeights
 from ..models.hf_student import initialise_hf_student
 from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import MixKDRobertaModel
@@ -128,12 +129,15 @@ def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> No
             )
 
 
-def check_student(cfg, model: BaseFairseqModel, mixing: bool) -> None:
+def check_student(cfg, model: BaseFairseqModel, weights: LossWeights) -> None:
     """Raise ValueError for an encoder and decoder (BART) if the run distils: it can only be
     fine-tuned."""
     use = None
-    if mixing and not getattr(model, "supports_mixup", False):
+    ours = getattr(model, "supports_mixup", False)
+    if weights.need_mixes and not ours:
         use = "mixed examples need"
+    elif weights.hidden > 0 and not ours:
+        use = "--hidden-weight needs"
     elif cfg.teacher_path and not isinstance(model.max_positions(), int):
         use = "--teacher-path needs"
     if use is not None:

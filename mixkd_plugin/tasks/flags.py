@@ -97,7 +97,7 @@ def check_criterion_flags(cfg, mixup_ratio: int, multi_label: bool) -> None:
     weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
     for term, weight in weights._asdict().items():
         _check(0 <= weight < math.inf, f"{term}_weight", weight, ">= 0")
-    if not weights.any_positive(*TERMS):
+    if not (weights.need_clean or weights.need_mixes):
         raise ValueError(
             "--mle-weight, --kd-weight, --sm-weight or --tmkd-weight must be > 0, got 0 for all"
         )

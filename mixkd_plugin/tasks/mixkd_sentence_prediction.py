@@ -170,11 +170,14 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         """Before the first update, and at each epoch: compute the teacher logits that are needed
         more than once. Only training loads a teacher."""
         super().begin_epoch(epoch, model)
-        check_student(self.cfg, model, self._weights.need_mixes)
+        check_student(self.cfg, model, self._weights)
         if self.teacher is None:
             self.teacher = self._set_up_teacher(model)
             self._log_teachers_score(model)
         cfg, teacher = self.cfg, self.teacher
+        if teacher is not None and self._weights.hidden > 0:
+            teacher.load()  # it computes every batch: hidden states are not kept
+            return
         if teacher is None or not self._inputs_are_deterministic:
             return
         less_than_an_epoch = 0 < cfg.max_update * max(cfg.update_freq) < self._training_batches
@@ -226,11 +229,16 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         """The teacher; None without one, if no loss needs it."""
         cfg = self.cfg
         if not cfg.teacher_path:
-            flags = self._weights.flags("kd", "tmkd")
+            flags = self._weights.flags("kd", "tmkd", "hidden")
             if flags:
                 raise ValueError(f"--teacher-path must be given for {flags}, got none")
             return None
         files = self._run_teacher.open_files()
+        if self._weights.hidden > 0 and (cfg.teacher_data is not None or len(files.paths) > 1):
+            raise ValueError(
+                f"--hidden-weight must be 0 with --teacher-data or several teachers, got "
+                f"{self._weights.hidden:g}: hidden states are of one teacher and the same tokens"
+            )
         recorded = continues(cfg, self.origin)
         files.check_recorded(self.origin.task_state.get("teachers") if recorded else None)
         self.state.merge_state_dict({"teachers": files.digests})

@@ -54,7 +54,7 @@ class WithDistillation(SentencePredictionTask):
     def complete(
         self, sample: Dict[str, Any], is_dummy_batch: bool = False
     ) -> Tuple[Dict[str, Any], Optional[Tensor]]:
-        """A training batch with its ``mix`` and the teacher logits that the loss needs.
+        """A training batch with its ``mix``, and what the loss needs of the teacher.
 
         Returns:
             the batch, and the number of sequences of which those are not finite; None without a
@@ -72,7 +72,11 @@ class WithDistillation(SentencePredictionTask):
                 "after the criterion was built"
             )
         not_finite = None
-        if self.teacher is not None:
+        if self.teacher is not None and self._weights.hidden > 0:
+            sample, not_finite = self.teacher.add_to(
+                sample, self._weights.need_clean, self._weights.need_mixes, with_states=True
+            )
+        elif self.teacher is not None:
             clean, mixed = (self._weights.any_positive(term) for term in ("kd", "tmkd"))
             add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
             sample, not_finite = add(sample, clean, mixed)

@@ -87,8 +87,13 @@ class TeacherEnsemble:
         self._padding_free = padding_free
 
     @torch.no_grad()  # not inference_mode, whose tensors no loss can use
-    def logits(self, tokens: Tensor, mix: Optional[Mix] = None) -> Tensor:
-        """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has."""
+    def logits(
+        self, tokens: Tensor, mix: Optional[Mix] = None, states: Optional[List[Tensor]] = None
+    ) -> Tensor:
+        """Logits (R, C) in float32 of the sequences that :func:`models.encode.encode` has.
+
+        ``states`` gets the hidden states of a single model.
+        """
         if mix is not None:
             tokens, mix = mix.model_input(tokens)
         total = 0
@@ -96,7 +101,7 @@ class TeacherEnsemble:
             tokens.device.type, enabled=False
         ):  # only --teacher-dtype sets the type
             for model, weight in zip(self._models, self._weights):
-                logits = encode(model, self._head, tokens, mix, self._padding_free)
+                logits = encode(model, self._head, tokens, mix, self._padding_free, states)
                 total = total + weight * logits.float()
         return total
 

@@ -8,7 +8,7 @@ Those that are needed once are computed in their step.
 
 import logging
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -93,10 +93,13 @@ class TeacherLogits:
         self._digests.clear()
 
     def add_to(
-        self, sample: Dict[str, Any], clean: bool, mixed: bool
+        self, sample: Dict[str, Any], clean: bool, mixed: bool, with_states: bool = False
     ) -> Tuple[Dict[str, Any], Tensor]:
         """A batch with ``teacher_logits`` (B, C) and ``partner.teacher_logits`` (M, C), where
         ``clean`` and ``mixed`` are true.
+
+        ``with_states``: also ``teacher_states``, the hidden states (R, T, D) of the same sequences
+        after each layer. These are never kept.
 
         Returns:
             the batch, its logits in float32, zeros if the teacher's are not finite; and the
@@ -107,16 +110,21 @@ class TeacherLogits:
         ids, split = sample["id"], sample["split"]
         of_clean = of_mixed = None
         not_finite = ids.new_zeros(())
-        if clean and split in self._clean:
+        if clean and not with_states and split in self._clean:
             of_clean = _look_up(self._clean[split], ids)
-        if mixed and sample["epoch"] in self._digests:
+        if mixed and not with_states and sample["epoch"] in self._digests:
             of_mixed = _look_up(self._mixed[self._digests[sample["epoch"]]], ids)
         need_clean, need_mixed = clean and of_clean is None, mixed and of_mixed is None
         if need_clean or need_mixed:  # one pass for both
             self.load()
             tokens, mix = self._inputs(sample, need_clean, need_mixed, ids.device)
-            logits = self.ensemble.logits(tokens, mix)
+            states: Optional[List[Tensor]] = [] if with_states else None
+            logits = self.ensemble.logits(tokens, mix, states)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
+            if with_states:  # a nan of a layer reaches the last one
+                finite &= torch.isfinite(states[-1]).flatten(1).all(dim=1, keepdim=True)
+                states = [state.masked_fill(~finite.unsqueeze(-1), 0) for state in states]
+                sample = {**sample, "teacher_states": states}
             not_finite = finite.logical_not().sum()
             logits = logits.masked_fill(~finite, 0)
             of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split_logits(logits)

@@ -55,6 +55,15 @@ from unlabelled import relabelled
         (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
         (["--kd-weight", 1], "--teacher-path must be given for --kd-weight 1 and --tmkd-weight 1"),
         (["--sm-weight", 0], "--teacher-path must be given for --tmkd-weight 1"),
+        (
+            [*FINE_TUNE, "--hidden-weight", 1],
+            "--teacher-path must be given for --hidden-weight 1",
+        ),
+        (["--hidden-weight", "nan"], "--hidden-weight .*, got nan"),
+        (
+            [*FINE_TUNE, "--mle-weight", 0, "--hidden-weight", 1],
+            "--mle-weight.* must be > 0, got 0 for all",
+        ),
     ],
 )
 def test_flags(tmp_path, classification, flags, message):

@@ -35,6 +35,22 @@ def test_fewer_weights_than_teachers(tmp_path, classification, teacher):
     assert "--teacher-weights must" in message and "each of the 2 teachers" in message
 
 
+@pytest.mark.parametrize(
+    "teachers, more, message",
+    [
+        (2, [], "--hidden-weight must be 0 with .* several teachers, got 1"),
+        (1, ["--encoder-embed-dim", 16], "--hidden-weight must be 0 .* width .* got 16 and 32"),
+    ],
+)
+def test_hidden_states_that_do_not_fit(tmp_path, classification, teacher, teachers, more, message):
+    path = ":".join([str(teacher)] * teachers)
+    flags = [*KD, "--teacher-path", path, "--hidden-weight", 1, *more]
+    with pytest.raises(ValueError) as error:
+        inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    assert_matches(message, str(error.value))
+    assert not list(tmp_path.glob("checkpoint*.pt"))
+
+
 # --- the teacher's file ---
 
 

@@ -56,6 +56,11 @@ def test_mixes_that_are_texts(tmp_path, words):
     assert_matches("--mixup-kind must be interpolate with --teacher-data .*:splice", message)
 
 
+def test_hidden_states_of_another_vocabulary(tmp_path, words):
+    message = refusal(words, tmp_path, "--hidden-weight", 2)
+    assert_matches("--hidden-weight must be 0 with --teacher-data .*, got 2", message)
+
+
 # --- what the folder lacks ---
 
 

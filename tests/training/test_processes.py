@@ -55,11 +55,12 @@ def test_the_parameters_of_one_process(
 
 
 @pytest.mark.slow
-def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher):
+@pytest.mark.parametrize("extra", [[], ["--hidden-weight", 1]], ids=["", "hidden states"])
+def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher, extra):
     """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
     results = []
     for world_size, folder in ((1, tmp_path / "one"), (2, tmp_path / "two")):
-        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7)
+        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7, *extra)
         logs = toy.processes(world_size, "fairseq_cli.train", flags)
         results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
     (one, logged_by_one), (two, logged_by_two) = results

@@ -80,7 +80,7 @@ def _variant_applies(study: Mapping[str, Any], run: Run) -> bool:
     return not any(
         (key in WEIGHTS and not _positive(plain, key))
         or (key.startswith("mixup-") and not mixes_per_example(plain))
-        or (key.startswith("distill-") and not distils)
+        or ((key.startswith("distill-") or key == "hidden-weight") and not distils)
         for key in changes_of(run.variant)
     )
 

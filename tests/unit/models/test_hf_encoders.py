@@ -52,7 +52,10 @@ def test_logits_of_texts_pairs_and_mixes(tmp_path, transformers, kind):
     assert (found - wanted).abs().max() < 1e-5
     assert wanted.std(dim=0).min() > 1e-2, "the texts make no difference"
     padded = torch.cat([tokens_of(dictionary, layout, texts, 16) for texts in TEXTS])
-    assert (encode(ours, HEAD, padded, None, True) - wanted).abs().max() < 1e-5
+    states: list = []
+    found = encode(ours, HEAD, padded, None, True, states)
+    assert (found - wanted).abs().max() < 1e-5
+    _assert_states(states, theirs, tokenizer)
 
     partners = padded.flip(0)
     lengths = [rows.ne(dictionary.pad()).sum(dim=1) for rows in (padded, partners)]
@@ -65,6 +68,18 @@ def test_logits_of_texts_pairs_and_mixes(tmp_path, transformers, kind):
         assert (mixed - _mixed(theirs, tokenizer, lam)).abs().max() < 1e-5
         narrow = Mix(partners[:, :9], mix.lam, False)
         assert (encode(ours, HEAD, padded[:, :9], narrow, True) - mixed).abs().max() < 1e-5
+
+
+def _assert_states(states, theirs, tokenizer):
+    """Those of padded TEXTS against transformers' of each text alone."""
+    for row, texts in enumerate(TEXTS):
+        batch = tokenizer(*texts, return_tensors="pt")
+        _, *wanted = theirs(**batch, output_hidden_states=True).hidden_states
+        assert len(states) == len(wanted)
+        for state, expected in zip(states, wanted):
+            length = expected.size(1)
+            assert (state[row, :length] - expected[0]).abs().max() < 1e-5
+            assert not state[row, length:].any()
 
 
 def _mixed(theirs, tokenizer, lam):
