@@ -91,6 +91,10 @@ STEP_SPECS = {
         "full MixKD and L_KD, its logits cached", f"{STEP} {BF16_TEACHER} --kd-weight 1"
     ),
     "mixkd-bf16": Spec("full MixKD in bfloat16", f"{STEP} {BF16_TEACHER}", bf16=True),
+    "kd-hidden": Spec(
+        "ours, plain distillation with hidden states",
+        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1 --hidden-weight 1",
+    ),
     "mixkd-splice": Spec(
         "full MixKD of spliced texts, bfloat16 teacher",
         f"{STEP} {BF16_TEACHER} --mixup-kind splice",

@@ -31,6 +31,7 @@ STEPS = {
 EPOCHS = {**{name: spec.what for name, spec in arms.EPOCH_SPECS.items()}, **RIVALS}
 EXTRA_RATIOS = {  # beside every arm's over fine-tuning
     "naive MixKD / full MixKD": (["naive"], ["mixkd"]),
+    "hidden states / plain distillation": (["kd-hidden"], ["kd"]),
     "spliced texts / interpolated": (["mixkd-splice"], ["mixkd"]),
     "spliced texts / plain distillation": (["mixkd-splice"], ["kd"]),
     "naive MixKD / full MixKD and L_KD": (["naive"], ["mixkd-kd"]),

@@ -44,6 +44,26 @@ def test_the_labelled_ones_are_those_of_the_other_arms(tmp_path, glue, capsys):
     assert len(rows(all_others / "train.tsv")[1]) == 100
 
 
+def test_texts_that_are_new_to_the_teacher(tmp_path, glue):
+    half = tmp_path / "half"
+    folders = [
+        make(glue, tmp_path / f"pool{times}", "--seed", 3, "--half", half, "--times", times)
+        for times in (3, 99)
+    ]
+    _, every = rows(glue / "mine" / "train.tsv")
+    header, own = rows(half / "mine" / "train.tsv")
+    assert header == "sentence\tlabel" and len({*own}) == 50 and {*own} < {*every}
+    classes = [("rare", "usual").index(label) for _, label in own]
+    labelled = [own[i] for i in stratified_subset(classes, 0.1, 3)]
+    rest = {text for text, _ in every} - {text for text, _ in own}
+    for folder, count in zip(folders, (3 * len(labelled), 50)):
+        found = rows(folder / "train.tsv")[1]
+        hidden = {text for text, label in found[len(labelled) :] if label == ""}
+        assert found[: len(labelled)] == labelled
+        assert len(hidden) == count == len(found) - len(labelled) and hidden <= rest
+    assert (half / "mine" / "dev.tsv").read_text() == (glue / "mine" / "dev.tsv").read_text()
+
+
 @pytest.mark.parametrize(
     "flags, said", [(["--fraction", "0"], "--fraction"), (["--times", "-1"], "--times")]
 )
