@@ -196,7 +196,7 @@ def test_the_command_itself_is_killed_and_run_again(tmp_path, transformers):
     assert process.returncode == 128 + signal.SIGTERM, text
     result = toy.run_module("mixkd_plugin.tools.distil", *words, timeout=900)
     assert "Importing the teacher: done before" in result.stdout
-    assert (out / "onnx" / "model.onnx").exists() and "MixKD" not in result.stdout
+    assert (out / "onnx" / "model.onnx").exists() and "splices" not in result.stdout
     models = json.loads((out / "report" / "report.json").read_text())["models"]
     assert {*models} == {f"{n}, {f}" for n in ("teacher", "KD") for f in ("fairseq", "onnx-int8")}
     served_equals_fairseq(out, transformers, [("the soup was cold",)])

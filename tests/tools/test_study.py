@@ -258,8 +258,8 @@ def documented():
     texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
     commands = [m for text in texts for m in re.findall(r"# +(mixkd study .*)", text)]
     lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
-    guides = ["glue/README.md", "glue/RESULTS.md", "compare_methods/README.md"]
-    readme = "".join((STUDY.parents[1] / g).read_text(encoding="utf-8") for g in guides)
+    guides = ["README.md", "RESULTS.md", "INTERPOLATION.md", "../compare_methods/README.md"]
+    readme = "".join((STUDY.parent / g).read_text(encoding="utf-8") for g in guides)
     lone += re.findall(r"`(?!KEY)(['\"]?\+?[\w.-]+=[^`]+)`", readme)
     variables = {}
     for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):

@@ -39,11 +39,11 @@ class Recipe(NamedTuple):
 ALPHA = ("--mixup-alpha", "1")
 SPLICE = (*ALPHA, "--mixup-kind", "splice")
 RECIPES = {
-    "mixkd": Recipe("MixKD", "teacher on mixed examples alone", tmkd=1, more=ALPHA),
-    "splice": Recipe("spliced MixKD", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
+    "mixkd": Recipe("KD on mixes", "teacher on mixed examples alone", tmkd=1, more=ALPHA),
+    "splice": Recipe("KD on splices", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
     "kd": Recipe("KD", "labels, and the teacher on the examples", mle=1, kd=1),
     "kd+splice": Recipe(
-        "KD + spliced MixKD",
+        "KD + splices",
         "labels, and the teacher on the examples and on spliced texts",
         mle=1,
         kd=1,
