@@ -14,6 +14,7 @@ class Recipe(NamedTuple):
     sm: float = 0  # labels, mixed examples
     tmkd: float = 0  # teacher, mixed examples
     more: tuple[str, ...] = ()  # flags of fairseq-train
+    with_hidden: bool = True  # whether --hidden-weight is for it
 
     @property
     def flags(self) -> list[str]:
@@ -50,8 +51,15 @@ RECIPES = {
         tmkd=1,
         more=SPLICE,
     ),
-    "paper": Recipe("SM + TMKD", "labels, mixed labels, teacher on mixes", mle=1, sm=1, tmkd=1),
-    "ft": Recipe("fine-tuned", "labels alone", mle=1),
+    "paper": Recipe(
+        "SM + TMKD",
+        "labels, mixed labels, teacher on mixes",
+        mle=1,
+        sm=1,
+        tmkd=1,
+        with_hidden=False,
+    ),
+    "ft": Recipe("fine-tuned", "labels alone", mle=1, with_hidden=False),
 }
 
 
