@@ -43,7 +43,8 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
 
 
-def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--save-interval", 2]], ids=["", "not saved"])
+def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch, more):
     """A correlation with equal predictions is nan, which fairseq would keep as the best score."""
     given, stats = iter([math.nan, 90.0, math.nan, 50.0]), train.get_valid_stats
 
@@ -52,7 +53,7 @@ def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch
 
     monkeypatch.setattr(train, "get_valid_stats", get_valid_stats)
     flags = ["--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"]
-    flags += [*STILL, "--patience", 9, "--max-epoch", 4]
+    flags += [*STILL, "--patience", 9, "--max-epoch", 4, *more]
     inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
     best = torch.load(tmp_path / "checkpoint_best.pt")
     assert best["extra_state"]["val_loss"] == 90 and updates(tmp_path) == 4 * 7
