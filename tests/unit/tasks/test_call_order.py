@@ -231,6 +231,7 @@ def test_a_dummy_batch_is_known_by_its_mark(made, trains):
     dummy = one.batches(trains).first_batch
     if not trains:
         dummy = {name: value for name, value in dummy.items() if name not in ("partner", "lam")}
+    dummy["of_no_row"] = torch.tensor(1.0)  # a user's task may add it
     one.task.begin_epoch(1, one.model)
     optimizer = build_optimizer(one.config.optimizer, list(one.model.parameters()))
     _, sample_size, output = one.task.train_step(dummy, one.model, one.criterion, optimizer, 0)
