@@ -250,5 +250,6 @@ def test_validating_on_the_training_split_takes_no_batch_of_training(made, first
     for sample in one.batches(trains=False).next_epoch_itr(shuffle=False):
         assert "dummy" not in sample
     assert one.batches() is batches or first == "valid"
+    assert len(one.task.dataset_to_epoch_iter) == 1
     seen += [i for sample in epoch for i in sample["id"].tolist()]
     assert sorted(seen) == sorted(set(seen)) and len(seen) > 90
