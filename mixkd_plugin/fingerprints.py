@@ -107,15 +107,18 @@ def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
     return hashlib.sha256(str(known).encode()).hexdigest() if known else ""
 
 
-def digests_of_code(user_dir: Optional[str], suffixes: Sequence[str] = (".py",)) -> Dict[str, str]:
+def digests_of_code(
+    user_dir: Optional[str], suffixes: Sequence[str] = (".py",), more: Iterable[Any] = ()
+) -> Dict[str, str]:
     """Digests of the packages that extend fairseq: this one, ``--user-dir``, and those with a
-    registered model, task or criterion."""
+    registered model, task or criterion, or with one of ``more`` functions."""
     from fairseq.criterions import CRITERION_REGISTRY
     from fairseq.models import MODEL_REGISTRY
     from fairseq.tasks import TASK_REGISTRY
 
     registered = [*MODEL_REGISTRY.values(), *TASK_REGISTRY.values(), *CRITERION_REGISTRY.values()]
     modules = {base.__module__ for cls in registered for base in cls.__mro__}
+    modules |= {function.__module__ for function in more}
     packages = {module.partition(".")[0] for module in (*modules, __name__)}
     packages |= {os.path.basename(os.path.abspath(user_dir))} if user_dir else set()
     packages -= {"fairseq", "torch", *sys.stdlib_module_names}

@@ -161,7 +161,7 @@ def calibration_gaps(
     Guo et al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
     """
     confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
-    bin_of_each = (confidence * bins).long().clamp(max=bins - 1)
+    bin_of_each = (confidence * bins).long().clamp(0, bins - 1)  # of nan: any integer
     gaps = confidence - (predictions == targets).float()
     gaps = gaps if rows is None else gaps.masked_fill(~rows, 0)
     return gaps.new_zeros(bins).index_add(0, bin_of_each, gaps)

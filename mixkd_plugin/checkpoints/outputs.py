@@ -87,6 +87,11 @@ def check_names(
         )
 
 
+def only_numbers(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether classes 0, 1, ... declare no order, since ``theirs`` are other names."""
+    return ours == [str(i) for i in range(len(theirs))] and sorted(theirs) != sorted(ours)
+
+
 class StudentHead(NamedTuple):
     """The classification head that a run trains.
 
@@ -101,10 +106,10 @@ class StudentHead(NamedTuple):
     def take(self, weights: Dict[str, Tensor], theirs: Optional[Sequence[str]]) -> bool:
         """Change the weights of a head of ``theirs`` in place: it has our order, or it is removed.
 
-        Returns whether it stays. It is removed if it is of other classes. Numbers declare no order.
+        Returns whether it stays. It is removed if it is of other classes.
         """
         theirs, ours = self.order or theirs, self.classes
-        if ours is None or theirs is None or ours == [str(i) for i in range(len(theirs))]:
+        if ours is None or theirs is None or only_numbers(ours, theirs):
             return True
         named = {name.casefold(): name for name in ours}
         renamed = [named.get(name.casefold(), name) for name in theirs]

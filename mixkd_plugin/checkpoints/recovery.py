@@ -137,6 +137,7 @@ def _cure(flag: str, path: str, suffix: str) -> str:
     newest = _newest_complete(os.path.dirname(path), suffix)
     if newest is None:
         return cure + "name a checkpoint with --restore-file; no other one there is complete"
+    newest = f"{newest.removesuffix(f'{suffix}.pt')}.pt"  # fairseq adds the suffix
     return cure + f"resume from the newest complete one, by --restore-file {newest} once"
 
 
@@ -193,10 +194,10 @@ def find_on_every_rank(cfg: Any) -> Origin | None:
     Raises:
         ValueError: on every rank, if :func:`find` does, or if only some ranks have the file.
     """
-    if cfg.distributed_training.use_sharded_state:
-        return None  # each rank has its own file, which fairseq handles
-    flags = cfg.checkpoint
-    where = flags.save_dir, flags.restore_file, flags.checkpoint_suffix or ""
+    flags, distribution, shard = cfg.checkpoint, cfg.distributed_training, ""
+    if distribution.use_sharded_state and distribution.ddp_backend == "fully_sharded":
+        shard = f"-shard{distributed.rank()}"  # each rank has its own file
+    where = flags.save_dir, flags.restore_file, (flags.checkpoint_suffix or "") + shard
     others = flags.continue_once, flags.finetune_from_model
     origin = None
     with distributed.raise_on_all_ranks():
@@ -204,7 +205,7 @@ def find_on_every_rank(cfg: Any) -> Origin | None:
             origin = find(*where, *others)
     flag, path = _named(*where, *others)
     # fairseq's first rank would send what it read to ranks that do not wait for it
-    name = os.path.basename(path)
+    name = os.path.basename(path).replace(f"{shard}.pt", ".pt")
     distributed.check_equal({f"{flag}: whether {name} is there": os.path.isfile(path)})
     return distributed.gather(origin)[0]
 

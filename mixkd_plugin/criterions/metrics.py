@@ -93,9 +93,11 @@ def log_f1(counts: Tensor) -> None:
     """Add a batch's :func:`scores.f1_counts`; log F1 of all so far, and its mean with accuracy."""
     total = _accumulate("_f1_counts", counts)
     _log_percent("f1", lambda m: scores.f1_score(total(m)))
-    _log_percent(
-        "acc_and_f1", lambda m: (float(m["accuracy"].avg) / 100 + scores.f1_score(total(m))) / 2
-    )
+
+    def accuracy(m):  # None in an epoch without an update
+        return float(m["accuracy"].avg or 0) / 100
+
+    _log_percent("acc_and_f1", lambda m: (accuracy(m) + scores.f1_score(total(m))) / 2)
 
 
 def log_label_f1(counts: Tensor) -> None:

@@ -5,6 +5,7 @@ L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD + w_hidden L_HIDDEN
 
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
+import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from omegaconf import OmegaConf
@@ -128,7 +129,9 @@ class MixKDCriterion(SentencePredictionCriterion):
             logging_output["nlabelled"] = sample["nlabelled"]
         # fairseq's is the number of targets; the loss of several labels is a mean over classes
         sample_size = len(labels.targets) if self.multi_label else labels.targets.numel()
-        logging_output.update({f"{term}_loss": value.data for term, value in losses.items()})
+        for term, value in losses.items():  # a term of one's own may be a number
+            value = torch.as_tensor(value, device=loss.device)
+            logging_output[f"{term}_loss"] = value.detach()
         logging_output.update(
             loss=loss.data,
             ntokens=sample["ntokens"],

@@ -46,12 +46,18 @@ def reset_best_score() -> None:
                 delattr(function, name)
 
 
-def note_patience(trainer: Any) -> None:
-    """Put the counts of --patience and --lr-patience into the task's state, to be saved."""
-    state = trainer.task.state
+def forget_nan() -> None:
+    """Forget a best score that is nan: no later one would be better."""
     for counter in _counters():
         if math.isnan(getattr(counter, "best", None) or 0.0):
-            del counter.best  # no later score would be better
+            del counter.best
+
+
+def note_patience(trainer: Any) -> None:
+    """Put the counts of --patience and --lr-patience into the task's state, to be saved."""
+    forget_nan()
+    state = trainer.task.state
+    for counter in _counters():
         if hasattr(counter, "best"):
             value = {"best": float(counter.best), "num_runs": counter.num_runs}
             state.merge_state_dict({"patience": value})

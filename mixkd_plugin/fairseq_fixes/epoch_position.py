@@ -35,10 +35,7 @@ class ResumableBatches(WithMarkedDummy):
         """
         iterator.__class__ = cls
         iterator._update_freq = update_freq
-        iterator._done_before = (
-            0,
-            0,
-        )  # (batches done in this epoch, all batches) when it was loaded
+        iterator._done_before = (0, 0)  # (epoch, its batches that were done) when it was loaded
 
     def state_dict(self) -> Dict[str, Any]:
         # Version 2 makes fairseq's trainer forget all meters at the start of an epoch, but only

@@ -49,6 +49,10 @@ _MODEL_FLAGS = {
     "spectral_norm_classification_head": (False, "fairseq cannot load what was trained with it"),
     "mha_heads_to_keep": (-1, "fairseq prunes only where it loads, and cannot resume"),
     "ffn_blocks_to_remove": (-1, "fairseq prunes only where it loads, and cannot resume"),
+    "encoder_layers_to_keep": (
+        None,
+        "fairseq prunes again wherever it loads; choose layers by --student-init-layers",
+    ),
 }
 
 

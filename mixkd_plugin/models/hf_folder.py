@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..checkpoints.hf_weights import files_of, read_weights
+from ..checkpoints.outputs import only_numbers
 from ..checkpoints.settings import SettingsError, shown_names
 from ..errors import in_short
 from ..fingerprints import fingerprint
@@ -219,8 +220,8 @@ def _class_names(config: Any) -> List[str]:
 
 
 def _are_alike(theirs: List[str], ours: List[str]) -> bool:
-    """Numbers declare no order; else the names are equal but for their case."""
-    if ours != [str(i) for i in range(len(theirs))]:
+    """Whether the names are equal but for their case, or ours declare no order."""
+    if not only_numbers(ours, theirs):
         return [n.casefold() for n in theirs] == [n.casefold() for n in ours]
     logger.info("classes %s of the data are the teacher's %s", ", ".join(ours), ", ".join(theirs))
     return True

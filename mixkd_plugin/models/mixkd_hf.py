@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.utils import safe_getattr
@@ -104,7 +104,9 @@ class MixKDHFModel(MixupModel):
 
     @classmethod
     def build_model(cls, args, task):
-        config = plain(safe_getattr(args, "hf_config", None))
+        config = safe_getattr(args, "hf_config", None)
+        if OmegaConf.is_config(config):
+            config = OmegaConf.to_container(config)
         if config is None:
             from .hf_student import student_config  # which reads folders, by this class
 
@@ -117,10 +119,6 @@ class MixKDHFModel(MixupModel):
         model = cls.from_config(config, task.source_dictionary)
         model.args = args
         return model
-
-
-def plain(value: Any) -> Optional[Dict[str, Any]]:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 @register_model_architecture("mixkd_hf", "mixkd_hf")

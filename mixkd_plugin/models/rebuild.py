@@ -166,10 +166,8 @@ def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
 
 
 def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
-    parser = (
-        argparse.ArgumentParser(  # as in fairseq: the architecture sets flags that are not given
-            add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
-        )
+    parser = argparse.ArgumentParser(  # as in fairseq: the architecture sets flags not given
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
     kind.add_args(parser)
     return {action.dest: action for action in parser._actions}

@@ -34,6 +34,8 @@ class TorchAdamW(FairseqOptimizer):
     def __init__(self, cfg: TorchAdamWConfig, params: Collection[torch.nn.Parameter]):
         super().__init__(cfg)
         self._optimizer = torch.optim.AdamW(params, fused=True, **self.optimizer_config)
+        # else fairseq's fp16 with fully sharded parameters keeps the file's state, on the CPU
+        self._optimizer.disable_mem_eff_fp16_loading_hack = True
 
     @property
     def optimizer_config(self) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def continues(cfg, origin: Optional[Origin]) -> bool:
 def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> None:
     """Raise ValueError if the student's computation would differ from the checkpoint's."""
     if origin is not None:
-        ours = recovery.settings_of_run({"model": getattr(model, "args", None), "task": cfg})
+        args = getattr(model, "args", None) or cfg._get_root().get("model")
+        ours = recovery.settings_of_run({"model": args, "task": cfg})
         recovery.check_settings(origin, ours, continues(cfg, origin))
 
 

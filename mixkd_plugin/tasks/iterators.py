@@ -35,6 +35,7 @@ class WithOwnIterators(SentencePredictionTask):
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
+            kwargs["disable_iterator_cache"] = True  # by a copy, which nobody asks for again
         iterator = super().get_batch_iterator(dataset, **kwargs)
         epoch = kwargs.get("epoch", split.epoch)
         dataset.set_epoch(epoch)  # fairseq does not for an iterator that it has

@@ -66,12 +66,12 @@ def load_split(
         dataset = load()
     except Exception as error:  # inputs are missing, damaged, or fewer than labels
         raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
+    if len(dataset) != len(targets):  # fairseq allows none at all
+        raise ValueError(
+            f"{cfg.data}/label/{split}.label must have a line for each of the {len(dataset)} "
+            f"examples, got {len(targets)}"
+        )
     if cfg.multi_label:
-        if len(dataset) != len(targets):
-            raise ValueError(
-                f"{cfg.data}/label/{split}.label must have a line for each of the {len(dataset)} "
-                f"examples, got {len(targets)}"
-            )
         dataset = WithColumn(dataset, "target", RawLabelDataset(targets.tolist()))
     draw_crops_apart(dataset)
     lengths = dataset.sizes[0]

@@ -14,6 +14,7 @@ from ..data.labels import check_separators, check_texts
 from ..data.mixup_kinds import MIXUP_KINDS
 from ..data.mixup_plan import PAIRINGS
 from ..data.wrappers import unwrapped
+from ..fairseq_fixes.best_score import forget_nan
 from ..fairseq_fixes.resume import ResumableTask
 from ..fingerprints import digests_of_code, digests_of_split, fingerprint
 from ..losses import LossWeights
@@ -204,6 +205,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         """
         super().begin_valid_epoch(epoch, model)
         metrics.reset_meters("valid")
+        forget_nan()
         if self.teacher is None or not self._inputs_are_deterministic:
             return
         for split in self._validation_splits:

@@ -132,7 +132,7 @@ class WithDistillation(SentencePredictionTask):
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
     """A batch's first example; it is its own partner if it has none."""
-    row = utils.apply_to_sample(lambda rows: rows[:1], sample)
+    row = utils.apply_to_sample(lambda rows: rows[:1] if rows.dim() else rows, sample)
     if mixing and "partner" not in row:
         lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
         row.update(partner=row.copy(), lam=lam)

@@ -134,6 +134,12 @@ def test_the_term_is_what_it_says(tmp_path, classification):
     assert sum(found) == pytest.approx(101, rel=1e-5)
 
 
+def test_the_term_is_left_out_where_no_clean_logits_are_computed(tmp_path, classification):
+    mixed = ["--mle-weight", 0, "--tmkd-weight", 0, "--max-update", 1]
+    log = inprocess.run_training(flags(classification, tmp_path, *BALANCED, *mixed))
+    assert "balanced_loss" not in log and "sm_loss" in log
+
+
 @pytest.mark.slow
 def test_their_wrapped_split_on_two_processes(tmp_path, classification, teacher):
     def command(folder, update_freq):

@@ -163,6 +163,7 @@ def test_more_labels_than_classes(tmp_path):
     "change, message",
     [
         (lambda lines: lines[:-1], "train"),
+        (lambda lines: [], "train.label must have a line for each of the 101 examples, got 0"),
         (lambda lines: None, "no labels for split 'train': .*train.label does not exist"),
         (lambda lines: [lines[0], "", *lines[2:]], "line 2: '' is not 1 finite number"),
         (lambda lines: [lines[0], "high", *lines[2:]], "line 2: 'high' is not 1 finite number"),

@@ -16,6 +16,7 @@ from mixkd_plugin.criterions.mixkd import MixKDCriterion
         ["--spectral-norm-classification-head"],
         ["--mha-heads-to-keep", 2],
         ["--ffn-blocks-to-remove", 8],
+        ["--encoder-layers-to-keep", "0,1"],
         ["--d2v2-multi"],
     ],
 )

@@ -53,8 +53,11 @@ def test_an_epoch_whose_updates_were_all_skipped_has_no_counts():
     with fairseq_metrics.aggregate("epoch") as meters:
         read = metrics._accumulate("_counts", torch.tensor([1, 2]))
         assert read(meters).tolist() == [1, 2]
+        fairseq_metrics.log_scalar("accuracy", 50.0, 2)
+        metrics.log_f1(torch.tensor([1, 2]))
     fairseq_metrics.reset_meters("epoch")
     assert read(meters).tolist() == [0, 0]
+    assert fairseq_metrics.get_smoothed_values("epoch")["acc_and_f1"] == 0
 
 
 def test_a_splits_values_are_joined_once(monkeypatch):

@@ -9,6 +9,8 @@ import toy
 from fairseq_cli import train
 from same_end import assert_same_end
 
+from mixkd_plugin.checkpoints import recovery
+
 STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
 
 
@@ -43,7 +45,8 @@ def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classificati
     assert updates(tmp_path) == 7 * 7  # who resets the meters forgets the best score, too
 
 
-def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--save-interval", 2]], ids=["", "not saved"])
+def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch, more):
     """A correlation with equal predictions is nan, which fairseq would keep as the best score."""
     given, stats = iter([math.nan, 90.0, math.nan, 50.0]), train.get_valid_stats
 
@@ -52,12 +55,40 @@ def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch
 
     monkeypatch.setattr(train, "get_valid_stats", get_valid_stats)
     flags = ["--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"]
-    flags += [*STILL, "--patience", 9, "--max-epoch", 4]
+    flags += [*STILL, "--patience", 9, "--max-epoch", 4, *more]
     inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
     best = torch.load(tmp_path / "checkpoint_best.pt")
     assert best["extra_state"]["val_loss"] == 90 and updates(tmp_path) == 4 * 7
     noted = inprocess.checkpoint(tmp_path)["task_state"]["patience"]
     assert noted == {"best": 90, "num_runs": 2}
+
+
+@pytest.mark.slow
+def test_patience_counts_over_a_restart_where_each_process_has_a_file(tmp_path, classification):
+    pytest.importorskip("fairscale")
+    flags = toy.train_flags(
+        classification, tmp_path, *STILL, "--patience", 3, "--use-sharded-state"
+    )
+    for epochs in (2, 9):
+        run = [*flags, "--max-epoch", epochs]
+        toy.processes(2, "fully_sharded_train", run, backend="fully_sharded")
+    assert updates(tmp_path, "checkpoint_last-shard1.pt") == 4 * 4
+
+
+def test_a_run_of_sharded_files_begins_from_its_own(tmp_path, classification):
+    flags = toy.train_flags(classification, tmp_path, *STILL, "--max-update", 1)
+    config = inprocess.training_config(
+        [*flags, "--ddp-backend", "fully_sharded", "--use-sharded-state"]
+    )
+    assert recovery.find_on_every_rank(config) is None
+    inprocess.run_training(flags)
+    last = (tmp_path / "checkpoint_last.pt").rename(tmp_path / "checkpoint_last-shard0.pt")
+    assert recovery.find_on_every_rank(config).path == str(last)
+    last.rename(tmp_path / "checkpoint1-shard0.pt")
+    last.write_bytes(b"cut")
+    (tmp_path / "checkpoint_best.pt").unlink()
+    with pytest.raises(ValueError, match=r"--restore-file \S+/checkpoint1.pt once"):
+        recovery.find_on_every_rank(config)
 
 
 def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classification):

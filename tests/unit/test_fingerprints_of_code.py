@@ -13,6 +13,7 @@ from ranks import at_address, errors
 from ranks import refusals as refusals_of_two
 from refusals import FINE_TUNE, KD, assert_matches
 
+from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS
 from mixkd_plugin.fingerprints import (
     digest_of_package,
     digests_of_code,
@@ -157,6 +158,16 @@ def test_answers_are_kept_by_what_a_package_imports_and_reads(package, helper):
     assert all(a != b for a, b in zip(found, found[1:]))
     assert set(found[-1]) >= {"their_mixkd", "their_helper"}
     assert not {"os", "numpy", "torch", "fairseq", "mixkd_plugin", "__main__"} & set(found[-1])
+
+
+def test_answers_to_mixes_are_kept_by_the_code_of_their_kind(package, monkeypatch):
+    __import__("their_mixkd")
+    monkeypatch.setattr(build, "digests_of_imports", dict)  # as if theirs were installed
+    cfg = SimpleNamespace(user_dir=None, teacher_cache="cache")
+    assert "their_mixkd" not in build._digests_of_code(cfg)
+    rule = sys.modules["their_mixkd.models.cnn"].CNN
+    monkeypatch.setattr(MIXUP_KINDS, "_entries", {**MIXUP_KINDS._entries, "mine": rule})
+    assert "their_mixkd" in build._digests_of_code(cfg)
 
 
 def test_without_a_package_of_ones_own_no_other_module_matters(helper, monkeypatch):

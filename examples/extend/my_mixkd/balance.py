@@ -59,6 +59,8 @@ class MyCriterion(MixKDCriterion):
 
     def extra_terms(self, sample, clean, mixed):
         """One more term, summed over rows; logged as balanced_loss."""
+        if clean is None:
+            return {}
         targets = sample["target"].view(-1)  # -1: no gold label
         losses = F.cross_entropy(clean.float(), targets, ignore_index=-1, reduction="none")
         return {"balanced": self.balanced_weight * (sample["weight"] * losses).sum()}

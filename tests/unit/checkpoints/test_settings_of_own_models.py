@@ -4,13 +4,14 @@ import argparse
 import random
 from dataclasses import dataclass
 
+import inprocess
 import numpy as np
 import pytest
 import torch
 import toy
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import register_model, register_model_architecture
-from refusals import KD, accepts, one_sentence
+from refusals import FINE_TUNE, KD, accepts, one_sentence, refusal
 from torch import nn
 
 from mixkd_plugin import MixupModel
@@ -31,6 +32,7 @@ def words(classification):
 class DrawnConfig(FairseqDataclass):
     width: int = 8
     note: str = "a"
+    encoder_attention_heads: int = 2
 
 
 @register_model("drawn", dataclass=DrawnConfig)
@@ -63,6 +65,18 @@ class Tabled(Drawn):
 def test_a_large_buffer_is_no_reason_to_refuse_a_model(tmp_path, classification, teacher, words):
     path = drawn(tmp_path / "t.pt", teacher, words, _name="tabled")
     assert scoring.load(path, str(classification)).model.table.numel() == 2048**2
+
+
+def test_a_run_of_a_model_without_args_resumes(tmp_path, classification):
+    """Its settings are those of the run's configuration."""
+    flags = [*FINE_TUNE, "--arch", "drawn"]
+    for updates in (1, 2):
+        run = toy.train_flags(classification, tmp_path, *flags, "--max-update", updates)
+        inprocess.run_training(run)
+        last = inprocess.checkpoint(tmp_path)["optimizer_history"][-1]
+        assert last["num_updates"] == updates
+    message = refusal(classification, tmp_path, *flags, "--encoder-attention-heads", 4)
+    assert "--encoder-attention-heads must be 2" in message and "got 4" in message
 
 
 def drawn(path, source, words, **settings):

@@ -86,6 +86,14 @@ def test_the_teachers_terms_use_no_label(folders, regression):
     assert torch.equal(run.loss()[0], before)
 
 
+def test_a_term_of_ones_own_may_be_a_number(folders, monkeypatch):
+    run = Run(folders[False], False, *weight_flags(WEIGHTS))
+    before = run.loss()[0]
+    monkeypatch.setattr(run.criterion, "extra_terms", lambda *_: {"mine": 0.0})
+    loss, _, logged = run.loss()
+    assert loss == before and torch.equal(logged["mine_loss"], torch.tensor(0.0))
+
+
 def test_rows_that_no_term_needs_are_not_computed(folders):
     run = Run(folders[False], False, *weight_flags((0, 0, 0, 1)))
     seen = []

@@ -59,6 +59,11 @@ def test_a_sure_and_right_model_is_calibrated():
     assert gaps.abs().sum() == 0
 
 
+def test_logits_that_are_no_numbers_have_no_calibration():
+    gaps = scores.calibration_gaps(torch.tensor([[np.nan, 0.0]]), torch.tensor([0]))
+    assert np.isnan(logged(metrics.log_ece, [(gaps, 1)])["ece"])
+
+
 def test_mcc_of_a_constant_prediction_is_zero():
     assert scores.matthews_corrcoef(np.array([[3, 0], [4, 0]])) == 0
 

@@ -1,17 +1,20 @@
 """The dataset: identity of examples, batches that hold every one, partners that are eligible."""
 
 import pickle
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from fairseq.data import BaseWrapperDataset
 from numbered_split import CLASSES, LENGTHS, Base, dataset
 
 from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_kinds import TokenMixer
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
+from mixkd_plugin.data.wrappers import check_wrapper
 from mixkd_plugin.teacher.sequences import TeacherSequences
 from mixkd_plugin.teacher.teacher_data import WithTeacherTokens
 
@@ -110,6 +113,23 @@ def test_mixes_change_with_the_epoch_also_in_a_pickled_copy():
 
 def test_an_empty_batch_stays_empty():
     assert dataset(ratio=1).collater([]) == {}
+
+
+@pytest.mark.parametrize("shown, alike", [(np.nan, True), (0.0, False)])
+def test_examples_without_a_target_may_be_wrapped(shown, alike):
+    class HalfLabelled(Base):
+        def collater(self, samples):
+            targets = [s["id"] if s["id"] % 2 else np.nan for s in samples]
+            return {**super().collater(samples), "target": torch.tensor(targets)}
+
+    class Wrapper(BaseWrapperDataset):
+        def collater(self, samples):
+            batch = super().collater(samples)
+            return {**batch, "target": batch["target"].nan_to_num(nan=shown)}
+
+    wrapped = Wrapper(MixupDataset("train", HalfLabelled(), LENGTHS))
+    with nullcontext() if alike else pytest.raises(ValueError, match="targets"):
+        check_wrapper(wrapped, epoch=1)
 
 
 def test_what_the_teacher_is_asked_goes_by_what_it_reads():

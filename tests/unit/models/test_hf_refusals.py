@@ -91,8 +91,11 @@ def test_another_vocabulary(bert):
     assert len(weights["embed_tokens.weight"]) == len(filled)
 
 
-def test_the_order_of_classes(bert):
-    """Names that differ by case alone, and numbers, are the data's; others stay the folder's."""
+def test_the_order_of_classes(tmp_path, bert):
+    """Names that differ by case alone, and numbers, are the data's; others stay the folder's.
+
+    Where the folder's are the same numbers, they declare an order."""
+    bert = shutil.copytree(bert, tmp_path / "hf")
 
     def recorded(*labels):
         state = read_as_checkpoint(str(bert), dictionary_of(), HEAD, list(labels))
@@ -102,6 +105,9 @@ def test_the_order_of_classes(bert):
         assert recorded(*labels) == list(labels)
     for labels in (("good", "very_bad"), ("bad", "good"), ("1", "0")):
         assert recorded(*labels) == ["very_bad", "good"]
+    hf_models.change(bert / "config.json", id2label={0: "1", 1: "0"})
+    for labels in (("0", "1"), ("1", "0")):
+        assert recorded(*labels) == ["1", "0"]
 
 
 def test_more_than_two_types(tmp_path, transformers):

@@ -171,6 +171,9 @@ def test_a_tied_student_takes_the_embeddings_of_an_untied_checkpoint(tmp_path):
         ("ABC", "bac", None, [1, 0, 2]),
         ("xyz", "abc", "cab", [1, 2, 0]),  # --teacher-labels
         ("xyz", "012", None, [0, 1, 2]),  # numbers declare no order
+        ("201", "012", None, [1, 2, 0]),  # but beside the same ones
+        ("012", "012", "201", [1, 2, 0]),
+        ("xyz", "012", "201", [1, 2, 0]),
         ("xyz", "abc", None, None),
         ("abcd", "abc", None, None),
         ("ba", "ab", None, None),  # an output without a name

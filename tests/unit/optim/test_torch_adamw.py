@@ -1,7 +1,10 @@
 """torch's AdamW as an optimizer of fairseq: its updates are those of fairseq's Adam."""
 
+import inprocess
 import pytest
 import torch
+import toy
+from fairseq.optim import MemoryEfficientFP16Optimizer
 from fairseq.optim.adam import Adam
 from refusals import assert_matches, refusal
 
@@ -51,6 +54,22 @@ def test_a_step_that_became_a_number_counts_on():
         for state in optimizers[0].optimizer.state.values():
             state["step"] = state["step"].item()
     assert torch.equal(changed, usual)
+
+
+def test_a_state_of_another_type_becomes_the_parameters():
+    """Beside fully sharded parameters fairseq would keep a file's state as it is, on the CPU."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.ones(2)
+    config_of_run = inprocess.training_config(toy.train_flags("unused", "unused", "--fp16"))
+    inner = TorchAdamW(config(), [parameter])
+    optimizer = MemoryEfficientFP16Optimizer(config_of_run, [], inner, allow_unsupported=True)
+    inner.step()
+    saved = optimizer.state_dict()
+    (values,) = saved["state"].values()
+    values["exp_avg"] = values["exp_avg"].double()
+    optimizer.load_state_dict(saved)
+    assert inner.optimizer.state[parameter]["exp_avg"].dtype == torch.float32
+    inner.step()
 
 
 @pytest.mark.parametrize("flag", ["--memory-efficient-bf16", "--memory-efficient-fp16"])

@@ -231,6 +231,7 @@ def test_a_dummy_batch_is_known_by_its_mark(made, trains):
     dummy = one.batches(trains).first_batch
     if not trains:
         dummy = {name: value for name, value in dummy.items() if name not in ("partner", "lam")}
+    dummy["of_no_row"] = torch.tensor(1.0)  # a user's task may add it
     one.task.begin_epoch(1, one.model)
     optimizer = build_optimizer(one.config.optimizer, list(one.model.parameters()))
     _, sample_size, output = one.task.train_step(dummy, one.model, one.criterion, optimizer, 0)
@@ -249,5 +250,6 @@ def test_validating_on_the_training_split_takes_no_batch_of_training(made, first
     for sample in one.batches(trains=False).next_epoch_itr(shuffle=False):
         assert "dummy" not in sample
     assert one.batches() is batches or first == "valid"
+    assert len(one.task.dataset_to_epoch_iter) == 1
     seen += [i for sample in epoch for i in sample["id"].tolist()]
     assert sorted(seen) == sorted(set(seen)) and len(seen) > 90
