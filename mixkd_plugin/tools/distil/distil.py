@@ -24,6 +24,7 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
+OF_TRAIN = ("dev", "text", "label", "multi_label", "label_separator", "regression")
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -140,6 +141,9 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
+    for name in OF_TRAIN:
+        if args.glue and getattr(args, name):
+            raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
     names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False)
     spliced = [name for name in names if RECIPES[name].splices]
     if args.trim_vocabulary and spliced:
