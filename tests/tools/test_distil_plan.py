@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from distilled import flags
 
 from mixkd_plugin.tools.distil import build_parser
@@ -61,6 +62,15 @@ def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
     (tmp_path / "plan.yaml").write_text("no_flag: 1")
     with pytest.raises(ValueError, match="--plan .* no_flag"):
         apply_plan(again)
+
+
+def test_a_plan_fits_any_teacher_and_machine(tmp_path):
+    """What only they decided is decided again; what was given is kept."""
+    of_both, path = {"width": 384, "cpu": True, "precision": "fp32"}, tmp_path / "plan.yaml"
+    save_plan(planned(**of_both), flags(), path)
+    assert of_both.keys().isdisjoint(yaml.safe_load(path.read_text()))
+    save_plan(planned(**of_both), flags(**of_both), path)
+    assert of_both.items() <= yaml.safe_load(path.read_text()).items()
 
 
 def test_the_best_score_is_a_number(tmp_path):

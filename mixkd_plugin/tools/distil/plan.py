@@ -29,6 +29,7 @@ CLEARLY = 0.7  # of float32's time
 START_SECONDS = 12  # of a fairseq-train, before its first update
 PATHS = ("teacher", "encoder", "train", "dev", "glue")
 NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
+IF_GIVEN = ("width", "cpu", "precision")  # else of the teacher, who may not have it, or the machine
 
 
 class Plan(NamedTuple):
@@ -193,7 +194,7 @@ def show_plan(
 
 
 def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
-    """All flags with their chosen values, for --plan."""
+    """All flags with their chosen values, for --plan on any machine."""
     known = {name: value for name, value in vars(args).items() if value not in (None, False, [])}
     for name in PATHS:
         if name in known and Path(known[name]).exists():
@@ -201,7 +202,8 @@ def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
     if known.get("unlabelled"):
         known["unlabelled"] = [str(Path(file).resolve()) for file in known["unlabelled"]]
     values = {**known, **plan.values}
-    values = {name: value for name, value in values.items() if name not in NOT_SAVED}
+    left_out = {*NOT_SAVED, *IF_GIVEN} - ({*IF_GIVEN} & {*known})
+    values = {name: value for name, value in values.items() if name not in left_out}
     atomic_write(path, yaml.safe_dump(values, sort_keys=False))
 
 
