@@ -11,6 +11,7 @@ from mixkd_plugin.tools.distil.plan import (
     apply_plan,
     fastest_precision,
     fit_budget,
+    kept_precision,
     save_plan,
     seconds_of_product,
 )
@@ -36,6 +37,19 @@ def test_precision_of_a_cpu(monkeypatch, bf16, precision):
     seconds = {torch.float32: 1, torch.bfloat16: bf16}
     monkeypatch.setattr("mixkd_plugin.tools.distil.plan.seconds_of_product", seconds.get)
     assert fastest_precision(gpu=False) == precision
+
+
+def test_the_precision_of_a_cpu_is_measured_once_for_a_distillation(tmp_path, monkeypatch):
+    found = iter(["bf16", "fp32"])
+    monkeypatch.setattr(
+        "mixkd_plugin.tools.distil.plan.fastest_precision",
+        lambda gpu: "fp16" if gpu else next(found),
+    )
+    assert [kept_precision(gpu, tmp_path) for gpu in (False, False, True)] == [
+        "bf16",
+        "bf16",
+        "fp16",
+    ]
 
 
 def test_a_product_is_measured():

@@ -56,7 +56,7 @@ def run_steps(
     tables = write_tables(data, matched.order, named, steps.work / "texts")
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
-    plan = make_plan(args, data, teacher, tokens)
+    plan = make_plan(args, data, teacher, tokens, steps.work)
     teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
     trainer, checked = Trainer(steps, taught, encoded, plan, args.flags), metrics_of(data)[0]
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)

@@ -73,8 +73,15 @@ def metrics_of(data: Data) -> tuple[str, ...]:
     return ("micro_f1", "macro_f1") if data.multi_label else ("accuracy", "f1")
 
 
-def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
-    """All settings; ``tokens``: of the examples, before any is cut."""
+def make_plan(
+    args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray, work: Path
+) -> Plan:
+    """All settings.
+
+    Args:
+        tokens: of the examples, before any is cut
+        work: folder of the distillation
+    """
     sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
 
     def choose(name: str, value: Any, why: str) -> None:
@@ -113,7 +120,7 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     choose("seeds", 1, "runs of each recipe")
     choose("seed", 1, "the first seed")
     gpu = torch.cuda.is_available() and not args.cpu
-    choose("precision", fastest_precision(gpu), f"on {device_name(gpu)}")
+    choose("precision", args.precision or kept_precision(gpu, work), f"on {device_name(gpu)}")
     plan.values.update(cpu=not gpu, onnx=bool(args.onnx), int8=bool(args.int8))
     if args.encoder:
         choose("teacher_updates", max(200, 3 * examples // rows), "3 passes, at least 200")
@@ -123,6 +130,16 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
 def rate(width: int) -> float:
     """The student's learning rate: 2e-4 for MiniLM's width, 5e-5 for BERT's."""
     return float(f"{min(5e-4, max(2e-5, 2e-4 * (384 / width) ** 2)):.1e}")
+
+
+def kept_precision(gpu: bool, work: Path) -> str:
+    """The fastest one; on a CPU as it was measured first, so that the same command goes on."""
+    if gpu:
+        return fastest_precision(gpu)
+    file = work / "precision.txt"
+    if not file.exists():
+        atomic_write(file, fastest_precision(gpu))
+    return file.read_text()
 
 
 def fastest_precision(gpu: bool) -> str:
