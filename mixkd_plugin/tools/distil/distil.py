@@ -14,7 +14,8 @@ from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
 from .data import Data, label_columns, read_data, write_tables
-from .plan import Plan, apply_plan, fit_budget, make_plan, metrics_of, save_plan, show_plan
+from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
+from .plan_file import apply_plan, save_plan
 from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
 from .source import Source, find_teacher, labels_of

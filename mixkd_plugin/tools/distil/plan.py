@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from tabulate import tabulate
 from torch.utils.benchmark import Timer
 
@@ -27,9 +26,6 @@ LEAST_UPDATES = 400
 LEAST_TIMED = 20  # updates, whatever --minutes says
 CLEARLY = 0.7  # of float32's time
 START_SECONDS = 12  # of a fairseq-train, before its first update
-PATHS = ("teacher", "encoder", "train", "dev", "glue")
-NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
-IF_GIVEN = ("width", "cpu", "precision")  # else of the teacher, who may not have it, or the machine
 
 
 class Plan(NamedTuple):
@@ -208,42 +204,3 @@ def show_plan(
     rows.append(("expected", f"{minutes:.1f} minutes of training", "measured on a few updates"))
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
     return "\n".join(["", *notes, "", table, ""])
-
-
-def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
-    """All flags with their chosen values, for --plan on any machine."""
-    known = {name: value for name, value in vars(args).items() if value not in (None, False, [])}
-    for name in PATHS:
-        if name in known and Path(known[name]).exists():
-            known[name] = str(Path(known[name]).resolve())
-    if known.get("unlabelled"):
-        known["unlabelled"] = [str(Path(file).resolve()) for file in known["unlabelled"]]
-    values = {**known, **plan.values}
-    left_out = {*NOT_SAVED, *IF_GIVEN} - ({*IF_GIVEN} & {*known})
-    values = {name: value for name, value in values.items() if name not in left_out}
-    atomic_write(path, yaml.safe_dump(values, sort_keys=False))
-
-
-def apply_plan(args: argparse.Namespace) -> None:
-    """Flags that were not given get the values of --plan.
-
-    Raises:
-        ValueError: if it is not a plan.
-    """
-    try:
-        values = yaml.safe_load(Path(args.plan).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"--plan must be the plan.yaml of an earlier run, got {args.plan}: {error}"
-        ) from error
-    unknown = {*values} - {*vars(args)} if isinstance(values, dict) else {"no settings"}
-    if unknown:
-        raise ValueError(
-            f"--plan {args.plan} must have the names of flags alone, got "
-            f"{', '.join(map(str, unknown))}"
-        )
-    if args.minutes is not None:
-        values.pop("updates", None)
-    for name, value in values.items():
-        if getattr(args, name) in (None, False, []):
-            setattr(args, name, value)
