@@ -5,7 +5,8 @@ import json
 import pytest
 from distilled import flags
 
-from mixkd_plugin.tools.distil.data import read_data, write_tables
+from mixkd_plugin.tools.distil.data import read_data
+from mixkd_plugin.tools.distil.tables import write_tables
 from mixkd_plugin.tools.texts.columns import find_columns
 
 

@@ -1,7 +1,6 @@
-"""The texts of a distillation, from the user's files; written as tables that `encode` reads."""
+"""The texts of a distillation, from the user's files."""
 
 import argparse
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,6 @@ from ...names import join_names, split_names
 from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
-from ..output import atomic_write
 from ..texts.columns import find_columns, header_of
 from ..texts.examples import (
     NO_CLASS,
@@ -34,7 +32,6 @@ from ..texts.reading import Columns, read_table
 FEW = 2000  # training texts
 HELD_OUT = 0.1  # of the training texts, where there is no --dev
 NO_LABELS = {NO_CLASS, NO_SCORE}
-FIELDS = ("text", "text2")  # of our tables
 
 
 class Data(NamedTuple):
@@ -213,39 +210,3 @@ def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Examp
     if not lines:
         raise ValueError(f"{path} is empty")
     return lines
-
-
-def label_columns(data: Data, outputs: int) -> list[str]:
-    """Of our tables: several labels have a column of 0 and 1 for each of the teacher's outputs."""
-    return [f"label{i}" for i in range(outputs)] if data.multi_label else ["label"]
-
-
-def write_tables(
-    data: Data, order: Sequence[str], names: Sequence[str], folder: Path
-) -> dict[str, Path]:
-    """train.jsonl and dev.jsonl.
-
-    Args:
-        order: the data's class of each of the teacher's outputs, "" where it has none
-        names: the teacher's names of the outputs
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths, of_class = {}, dict(zip(order, names))
-    columns = label_columns(data, len(order))
-    known = {name: place for place, name in enumerate(data.classes or ())}
-    places = [known.get(name) for name in order]
-    for split, examples in (("train", data.train), ("dev", data.dev)):
-        lines = []
-        for example in examples:
-            values = example.label.split()
-            if not has_label(example):
-                labels = [""] * len(columns)
-            elif data.multi_label:
-                labels = ["0" if place is None else values[place] for place in places]
-            else:
-                labels = [of_class.get(example.label, example.label)]
-            row = {**dict(zip(FIELDS, example.texts)), **dict(zip(columns, labels))}
-            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        paths[split] = folder / f"{split}.jsonl"
-        atomic_write(paths[split], "".join(lines))
-    return paths

@@ -13,13 +13,14 @@ from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
-from .data import Data, label_columns, read_data, write_tables
+from .data import Data, read_data
 from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
 from .plan_file import apply_plan, save_plan
 from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
 from .source import Source, find_teacher, labels_of
 from .steps import Steps
+from .tables import label_columns, write_tables
 from .teacher import Teacher, files_read, prepare, tokens_of
 from .training import Run, Trainer
 
