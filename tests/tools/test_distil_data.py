@@ -127,10 +127,10 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
 
 
 def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
-    rows = [[f"t {i}", ("none", "hate", "NA")[i % 3]] for i in range(9)]
+    rows = [[f"t {i}", ("none", "hate", "nan")[i % 3]] for i in range(9)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
-    data = read_data(flags(train=train, dev=train, labels="none,hate,NA"), None)
-    assert {*data.classes} == {"none", "hate", "NA"} and data.without == 0 and len(data.dev) == 9
+    data = read_data(flags(train=train, dev=train, labels="none,hate,nan"), None)
+    assert {*data.classes} == {"none", "hate", "nan"} and data.without == 0 and len(data.dev) == 9
     assert not any("WARNING: labels" in note for note in data.notes)
     rows[1][1], rows[2][1] = "love", "hate"
     train = table(tmp_path / "t.csv", ["text", "label"], rows)

@@ -16,7 +16,6 @@ from ..encode.sources import SEPARATOR, glue_source
 from ..texts.columns import find_columns, header_of
 from ..texts.examples import (
     NO_CLASS,
-    NO_SCORE,
     Example,
     Targets,
     check_classes,
@@ -31,7 +30,6 @@ from ..texts.reading import Columns, read_table
 
 FEW = 2000  # training texts
 HELD_OUT = 0.1  # of the training texts, where there is no --dev
-NO_LABELS = {NO_CLASS, NO_SCORE}
 
 
 class Data(NamedTuple):
@@ -41,6 +39,7 @@ class Data(NamedTuple):
     columns: Columns
     notes: list[str]  # what was decided about them, for the plan
     multi_label: bool = False  # a text has any number of the classes: 0 or 1 for each
+    no_label: str = NO_CLASS  # of an example without a label
 
     @property
     def pairs(self) -> bool:
@@ -49,7 +48,7 @@ class Data(NamedTuple):
     @property
     def without(self) -> int:
         """Training texts without a label."""
-        return sum(not has_label(e) for e in self.train)
+        return sum(e.label == self.no_label for e in self.train)
 
     @property
     def constant(self) -> float:
@@ -62,10 +61,6 @@ class Data(NamedTuple):
         else:
             targets = torch.tensor([self.classes.index(label) for label in labels])
         return 100 * best_constant(targets, self.multi_label)
-
-
-def has_label(example: Example) -> bool:
-    return example.label.split()[0] not in NO_LABELS
 
 
 def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bool = False) -> Data:
@@ -129,14 +124,15 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
         kind += ", several for a text" if multi_label else ""
         notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
-    if not any(map(has_label, examples)):
+    no_label = targets.no_label(1)
+    if all(e.label == no_label for e in examples):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
         with named("--glue" if args.glue else "--dev", dev):
             held_out = read_table(dev, columns, skip_bad_lines=skip)
             held_out = read_examples(held_out, targets, skip_missing=skip)
     else:
-        examples, held_out = hold_out(examples, args.seed or 1)
+        examples, held_out = hold_out(examples, no_label, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
     for path in args.unlabelled or ():
         with named("--unlabelled", path):
@@ -150,9 +146,9 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
-    if len(examples) < FEW and all(map(has_label, examples)):
+    if len(examples) < FEW and all(e.label != no_label for e in examples):
         notes.append("few texts: more of them without labels (--unlabelled FILE) would help most")
-    return Data(examples, held_out, targets.classes, columns, notes, multi_label)
+    return Data(examples, held_out, targets.classes, columns, notes, multi_label, no_label)
 
 
 def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
@@ -171,13 +167,15 @@ def _have_fractions(labels: Iterable[str]) -> bool:
     return all(map(NUMBER.fullmatch, labels)) and any(float(x) % 1 for x in labels)
 
 
-def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out(
+    examples: Sequence[Example], no_label: str, seed: int
+) -> tuple[list[Example], list[Example]]:
     """The rest, and a tenth of each class; those without a label stay."""
     by_class = defaultdict(list)
-    numbers = {e.label for e in examples if has_label(e)}
+    numbers = {e.label for e in examples if e.label != no_label}
     stratify = len(numbers) <= len(examples) * HELD_OUT
     for i, example in enumerate(examples):
-        if has_label(example):
+        if example.label != no_label:
             by_class[example.label if stratify else ""].append(i)
     rng, chosen = random.Random(seed), set()
     for places in by_class.values():

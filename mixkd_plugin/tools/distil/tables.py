@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..output import atomic_write
-from .data import Data, has_label
+from .data import Data
 
 FIELDS = ("text", "text2")
 
@@ -33,7 +33,7 @@ def write_tables(
         lines = []
         for example in examples:
             values = example.label.split()
-            if not has_label(example):
+            if example.label == data.no_label:
                 labels = [""] * len(columns)
             elif data.multi_label:
                 labels = ["0" if place is None else values[place] for place in places]
