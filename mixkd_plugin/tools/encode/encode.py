@@ -7,13 +7,18 @@ sorted, never by frequency; 0/1 labels are their own index. An empty text is </s
 import math
 import os
 import shutil
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from ... import fingerprints
 from ...fingerprints import digest_of_texts, write_digests
 from ...tokenizers.dictionary import write_dictionary
 from ...tokenizers.library import MASK
+from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import Tokenizer, build_tokenizer
 from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
+from .. import remembered
 from ..cli import named
 from ..output import check_folder, work_folder
 from ..remembered import write_encoding
@@ -24,6 +29,9 @@ from .command import MAX_UNKNOWN
 from .sources import Source
 
 TRIMMED = "tokenizer"  # folder in the data folder, with --trim-vocabulary
+WRITTEN = ("train_flags.txt", fingerprints.FILE, remembered.FILE)
+WRITTEN += tuple(f"{folder}/{name}" for folder in ("input[01]", "label", TRIMMED)
+                 for name in ("dict.txt", "*.bin", "*.idx", "*.label", "*.json"))  # fmt: skip
 MAX_LOST = 0.5  # share of examples with only <unk>
 MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
@@ -55,6 +63,11 @@ def encode(
         OSError: for a disk that is full or cannot be read. In both cases nothing is written.
     """
     check_data_out(out, force)
+    if Path(parse_spec(tokenizer_spec)[1]).resolve().is_relative_to(Path(out).resolve()):
+        raise ValueError(
+            f"--tokenizer must be outside of --out, which is replaced, got {tokenizer_spec}: "
+            "name another --out"
+        )
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
@@ -136,6 +149,15 @@ def check_data_out(out: str, force: bool = False) -> None:
     replaced = force and os.path.isfile(os.path.join(out, "train_flags.txt"))
     if os.path.isdir(out) and os.listdir(out) and not replaced:
         raise ValueError(f"--out must be new or empty, or with --force a data folder, got {out}")
+    files = Path(out).rglob("*") if replaced else ()
+    names = (path.relative_to(out).as_posix() for path in files if not path.is_dir())
+    for name in sorted(names):
+        hidden = "/." in f"/{name}"
+        if not hidden and not any(fnmatch(name, known) for known in WRITTEN):
+            raise ValueError(
+                f"--out must have no files but those of a data folder, got {out} with {name}: "
+                "--force replaces the folder; move the file, or name another --out"
+            )
     check_folder(out)
     check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
     if os.path.ismount(out):  # as a volume of Docker is
