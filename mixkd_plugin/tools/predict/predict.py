@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..cli import named
 from ..output import work_folder
 from ..texts.columns import choose_columns
-from ..texts.examples import Texts
+from ..texts.examples import Texts, one_line
 from ..texts.files import STDIN, format_of
 from ..texts.reading import Columns, stream_table
 from .students import Student
@@ -111,7 +111,8 @@ def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]
         for number, row in stream.rows:
             if isinstance(row, str):
                 raise ValueError(f"{path}, line {number}: {row}")
-            yield tuple(row[place] for place in stream.texts)
+            # as in training, where a line holds a text
+            yield tuple(one_line(row[place]) for place in stream.texts)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
 from ..remembered import named_tokenizer
 from ..scoring import load_trained
-from ..texts.examples import Texts, one_line
+from ..texts.examples import Texts
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
 Row = Any  # the tokens of a text or a pair: what ``logits`` takes
@@ -114,9 +114,7 @@ def of_fairseq(
                 f"--text must name {inputs} column{'s' if inputs > 1 else ''}, as {path} was "
                 f"trained on, got {len(texts[0])}"
             )
-        # as in training, where a line holds a text
-        columns = ([*map(one_line, column)] for column in zip(*texts))
-        pieces = zip(*map(tokenizer.encode_batch, columns))
+        pieces = zip(*(tokenizer.encode_batch(list(column)) for column in zip(*texts)))
         rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
         return [(row, len(row), cut) for row, cut in rows]
 
@@ -182,7 +180,7 @@ def _of_folder(
     longest = max_length or min(tokenizer.model_max_length, positions)
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
-        columns = ([*map(one_line, column)] for column in zip(*texts))
+        columns = (list(column) for column in zip(*texts))
         found = tokenizer(*columns, truncation=True, max_length=longest)
         cut = [bool(one.overflowing) for one in found.encodings]
         rows = [{name: found[name][i] for name in found} for i in range(len(texts))]
