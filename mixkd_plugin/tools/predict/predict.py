@@ -89,6 +89,10 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
     order = sorted(range(len(rows)), key=lambda i: rows[i][1])
     parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     found = torch.cat([student.logits([rows[i][0] for i in part]) for part in parts])
+    if not found.isfinite().all():
+        raise ValueError(
+            "STUDENT must give finite numbers, got nan or inf: export or train it again"
+        )
     return found[torch.tensor(order).argsort()], sum(cut for _, _, cut in rows)
 
 
