@@ -129,6 +129,16 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
 def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
     rows = [[f"t {i}", ("none", "hate", "nan")[i % 3]] for i in range(9)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    more = table(tmp_path / "more.csv", ["text", "x"], [["e", ""], ["f"]])
+    data = read_data(flags(**given, skip_bad_lines=True, unlabelled=[more]), None)
+    assert [e.texts[0] for e in data.train] == ["a", "b", "d", "e"]
+    rows = [["a", "0", "1"], ["b", "1", ""], ["c", "", ""]]  # a label of b alone is not known
+    several = table(tmp_path / "s.csv", ["text", "x", "y"], rows)
+    given = {"train": several, "dev": several, "label": "x,y"}
+    with pytest.raises(ValueError, match="line 3: label must be given"):
+        read_data(flags(**given), None)
+    data = read_data(flags(**given, skip_bad_lines=True), None)
+    assert [e.texts[0] for e in data.train] == ["a", "c"] and data.without == 1
     data = read_data(flags(train=train, dev=train, labels="none,hate,nan"), None)
     assert {*data.classes} == {"none", "hate", "nan"} and data.without == 0 and len(data.dev) == 9
     assert not any("WARNING: labels" in note for note in data.notes)

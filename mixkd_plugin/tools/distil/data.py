@@ -115,7 +115,7 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
                 targets = Targets(None, maximum)
             else:
                 targets = Targets(classes or find_classes(table))
-        examples = read_examples(table, targets, unlabelled=True)
+        examples = read_examples(table, targets, unlabelled=True, skip_missing=skip)
         words = missing_words(table, table.labels, targets.classes or ())
         if words:
             notes.append(f"WARNING: labels: {words}, read as no label; --labels can name a class")
@@ -136,7 +136,7 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
     for path in args.unlabelled or ():
         with named("--unlabelled", path):
-            found = read_unlabelled(path, columns, targets)
+            found = read_unlabelled(path, columns, targets, skip)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
     seen = {e.texts for e in examples}
@@ -188,7 +188,9 @@ def hold_out(
     return parts
 
 
-def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Example]:
+def read_unlabelled(
+    path: str, columns: Columns, targets: Targets, skip_bad_lines: bool
+) -> list[Example]:
     """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
     kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
     if kind not in (*FORMATS, "txt"):
@@ -197,7 +199,7 @@ def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Examp
         columns = Columns((0,), ())
     elif not {*columns.texts} <= {*header_of(path)}:
         columns = find_columns(path, None, None, labelled=False)
-    table = read_table(path, columns._replace(labels=()), kind)
+    table = read_table(path, columns._replace(labels=()), kind, skip_bad_lines)
     if len(table.texts) != count:
         raise ValueError(f"--unlabelled must have {count} columns of text, got {path}")
     none, lines = targets.no_label(1), []
