@@ -14,13 +14,13 @@ from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
 from ..texts.columns import find_columns, header_of
+from ..texts.doubts import doubtful_classes, doubtful_words
 from ..texts.examples import (
     NO_CLASS,
     Example,
     Targets,
     check_classes,
     find_classes,
-    missing_words,
     one_line,
     read_examples,
 )
@@ -116,9 +116,9 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             else:
                 targets = Targets(classes or find_classes(table))
         examples = read_examples(table, targets, unlabelled=True, skip_missing=skip)
-        words = missing_words(table, table.labels, targets.classes or ())
-        if words:
-            notes.append(f"WARNING: labels: {words}, read as no label; --labels can name a class")
+        doubts = [*doubtful_words(table, targets)]
+        if classes is None and targets.classes and len(columns.labels) == 1:  # they were found
+            doubts += doubtful_classes(targets.classes, len(examples))
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
@@ -129,8 +129,9 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
         with named("--glue" if args.glue else "--dev", dev):
-            held_out = read_table(dev, columns, skip_bad_lines=skip)
-            held_out = read_examples(held_out, targets, skip_missing=skip)
+            table = read_table(dev, columns, skip_bad_lines=skip)
+            held_out = read_examples(table, targets, skip_missing=skip)
+            doubts += doubtful_words(table, targets)
     else:
         examples, held_out = hold_out(examples, no_label, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
@@ -146,6 +147,7 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
+    notes += [f"WARNING: {doubt}" for doubt in doubts]
     if len(examples) < FEW and all(e.label != no_label for e in examples):
         notes.append("few texts: more of them without labels (--unlabelled FILE) would help most")
     return Data(examples, held_out, targets.classes, columns, notes, multi_label, no_label)

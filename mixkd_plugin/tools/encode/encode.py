@@ -22,7 +22,8 @@ from .. import remembered
 from ..cli import named
 from ..output import check_folder, work_folder
 from ..remembered import write_encoding
-from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
+from ..texts.doubts import doubtful_classes, doubtful_words
+from ..texts.examples import Example, Targets, find_classes, read_examples
 from ..texts.reading import read_table
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .command import MAX_UNKNOWN
@@ -33,7 +34,6 @@ WRITTEN = ("train_flags.txt", fingerprints.FILE, remembered.FILE)
 WRITTEN += tuple(f"{folder}/{name}" for folder in ("input[01]", "label", TRIMMED)
                  for name in ("dict.txt", "*.bin", "*.idx", "*.label", "*.json"))  # fmt: skip
 MAX_LOST = 0.5  # share of examples with only <unk>
-MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
 
 def encode(
@@ -215,22 +215,13 @@ def read_splits(
             may_lack = unlabelled and split == "train"
             examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])
-        words = missing_words(table, table.texts)
-        if words:
-            print(f"WARNING: {split}: texts: {words}, encoded as text: is it a missing value?")
-        words = missing_words(table, table.labels, targets.classes or ())
-        if words:
-            print(f"WARNING: {split}: labels: {words}, read as no label; --labels can name a class")
+        for doubt in doubtful_words(table, targets):
+            print(f"WARNING: {split}: {doubt}")
     if targets.classes is not None:
-        count, found = len(targets.classes), len(examples["train"])
-        if source.targets is None and count > max(found / 2, MANY_CLASSES):
-            print(
-                f"WARNING: {count} classes in {found} training examples: is --label the right "
-                "column? Numbers that are not classes need --regression"
-            )
+        if source.targets is None:
+            for doubt in doubtful_classes(targets.classes, len(examples["train"])):
+                print(f"WARNING: {doubt}")
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
-        if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
-            print("WARNING: train: labels: -1 is a class, but it often means a missing label")
         print(f"classes{' (blanks become _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 
