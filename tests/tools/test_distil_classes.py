@@ -44,3 +44,19 @@ def test_doubts_about_a_table_are_in_the_plan_unless_a_flag_answers_them(
     assert all(words in warning for words, warning in zip(wanted, warnings))
     named = read_data(flags(train=train, dev=train, labels=",".join(labels)), None).notes
     assert any("-1 is a class" in n or "40 classes in" in n for n in named) is False
+
+
+@pytest.mark.parametrize(
+    "header, labels, given",
+    [
+        (["text", "label"], ["very bad", "so  so", ""], {}),
+        (["text", "label"], ["very_bad", "so so", ""], {"labels": "very bad,so so"}),
+        (["text", "label"], ["very bad|so so", "so so", ""], {"multi_label": True}),
+        (["text", "very bad", "so so"], ["1,0", "0,1", "1,1"], {"label": "very bad,so so"}),
+    ],
+)
+def test_names_of_classes_keep_their_blanks_for_the_student(tmp_path, header, labels, given):
+    train = table(tmp_path / "t.csv", header, [["a", label] for label in labels])
+    data = read_data(flags(train=train, dev=train, skip_bad_lines=True, **given), None)
+    assert {*data.classes} == {"very_bad", "so_so"}
+    assert [data.spelling[name] for name in ("very_bad", "so_so")] == ["very bad", "so so"]

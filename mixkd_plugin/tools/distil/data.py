@@ -3,7 +3,7 @@
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,15 @@ from ..texts.examples import (
     Example,
     Targets,
     check_classes,
+    class_name,
     find_classes,
     one_line,
     read_examples,
+    split_classes,
 )
 from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
-from ..texts.reading import Columns, read_table
+from ..texts.reading import Columns, Table, read_table
 
 FEW = 2000  # training texts
 HELD_OUT = 0.1  # of the training texts, where there is no --dev
@@ -40,6 +42,7 @@ class Data(NamedTuple):
     notes: list[str]  # what was decided about them, for the plan
     multi_label: bool = False  # a text has any number of the classes: 0 or 1 for each
     no_label: str = NO_CLASS  # of an example without a label
+    spelling: Mapping[str, str] = {}  # of the classes, which have _ for blanks
 
     @property
     def pairs(self) -> bool:
@@ -124,6 +127,10 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
         kind += ", several for a text" if multi_label else ""
         notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
+    spelling = {}
+    if targets.classes is not None:
+        names = [*(split_names(args.labels) if args.labels else ()), *_names(table, columns)]
+        spelling = {class_name(name): " ".join(name.split()) for name in reversed(names)}
     no_label = targets.no_label(1)
     if all(e.label == no_label for e in examples):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
@@ -140,6 +147,7 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             found = read_unlabelled(path, columns, targets, skip)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
+    notes += [f"WARNING: {doubt}" for doubt in doubts]
     seen = {e.texts for e in examples}
     both = sum(e.texts in seen for e in held_out)
     if both:
@@ -147,10 +155,11 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
-    notes += [f"WARNING: {doubt}" for doubt in doubts]
     if len(examples) < FEW and all(e.label != no_label for e in examples):
         notes.append("few texts: more of them without labels (--unlabelled FILE) would help most")
-    return Data(examples, held_out, targets.classes, columns, notes, multi_label, no_label)
+    return Data(
+        examples, held_out, targets.classes, columns, notes, multi_label, no_label, spelling
+    )
 
 
 def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
@@ -162,6 +171,14 @@ def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
     (name,) = columns.labels
     values = (row.get(name) for _, row in read_rows(args.train, "jsonl") if isinstance(row, dict))
     return isinstance(next((value for value in values if value is not None), None), list)
+
+
+def _names(table: Table, columns: Columns) -> Iterator[str]:
+    """Of classes, as the table has them."""
+    if len(columns.labels) > 1:
+        return iter(columns.labels)
+    fields = (fields[table.labels[0]] for _, fields in table.lines)
+    return (name for field in fields for name in split_classes(field, columns.separator))
 
 
 def _have_fractions(labels: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
 from .plan_file import apply_plan, save_plan
 from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
-from .source import Source, find_teacher, labels_of
+from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
 from .tables import label_columns, write_tables
 from .teacher import Teacher, files_read, prepare, tokens_of
@@ -85,6 +85,8 @@ def run_steps(
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
+    if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
+        named = [data.spelling.get(name, name) for name in named]
     report = Report(steps, plan, data, teacher, taught, encoded, named, runs, keep(runs))
     result = report.write()
     print(result.text, flush=True)
