@@ -31,8 +31,11 @@ from .sources import Source
 
 TRIMMED = "tokenizer"  # folder in the data folder, with --trim-vocabulary
 WRITTEN = ("train_flags.txt", fingerprints.FILE, remembered.FILE)
-WRITTEN += tuple(f"{folder}/{name}" for folder in ("input[01]", "label", TRIMMED)
-                 for name in ("dict.txt", "*.bin", "*.idx", "*.label", "*.json"))  # fmt: skip
+WRITTEN += tuple(  # the log is of earlier versions
+    f"{folder}/{name}"
+    for folder in ("input[01]", "label", TRIMMED)
+    for name in ("dict.txt", "*.bin", "*.idx", "*.label", "*.json", "preprocess.log")
+)
 MAX_LOST = 0.5  # share of examples with only <unk>
 
 
