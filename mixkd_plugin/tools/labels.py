@@ -35,11 +35,22 @@ class Matched(NamedTuple):
 
 
 def read_outputs(folder: str) -> Outputs:
-    """Those of a Hugging Face classifier, by its config.json."""
-    raw = read_json_if_there(os.path.join(folder, "config.json"))
+    """Those of a Hugging Face classifier, by its config.json.
+
+    Raises:
+        ValueError: if its names are not those of the outputs 0, 1, ...
+    """
+    path = os.path.join(folder, "config.json")
+    raw = read_json_if_there(path)
     named, problem = raw.get("id2label") or {}, raw.get("problem_type")
     if isinstance(named, dict):
-        named = [named[key] for key in sorted(named, key=int)]
+        keys = [str(i) for i in range(len(named))]
+        if {*named} != {*keys}:
+            raise ValueError(
+                f"id2label must name the outputs 0 to {len(named) - 1}, got {', '.join(named)}: "
+                f"change it in {path}"
+            )
+        named = [named[key] for key in keys]
     names = [*map(str, named)] or [f"LABEL_{i}" for i in range(raw.get("num_labels", 2))]
     regression = len(names) == 1 or problem == "regression"
     return Outputs(names, regression, problem == "multi_label_classification")

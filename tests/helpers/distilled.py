@@ -21,6 +21,12 @@ def flags(**given):
     return argparse.Namespace(**{**vars(build_parser().parse_args(["--out", "x"])), **given})
 
 
+def table(path, header, rows):
+    """A file of CSV; its path."""
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
 def train_here(monkeypatch):
     """Run the `fairseq-train` of `distil` in this process; a list that gets their folders."""
     folders = []

@@ -71,7 +71,7 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, transf
 
 
 def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, transformers, trained):
-    said = ["no", "perhaps", "yes"]
+    said = ["no", "per haps", "yes"]
     case = classifiers.make_case(
         tmp_path / "case", transformers, "roberta", said=said, pairs=True, sizes=(100, 50)
     )

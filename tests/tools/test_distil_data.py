@@ -3,15 +3,11 @@
 import json
 
 import pytest
-from distilled import flags
+from distilled import flags, table
 
-from mixkd_plugin.tools.distil.data import read_data, write_tables
+from mixkd_plugin.tools.distil.data import read_data
+from mixkd_plugin.tools.distil.tables import write_tables
 from mixkd_plugin.tools.texts.columns import find_columns
-
-
-def table(path, header, rows):
-    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n", encoding="utf-8")
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +121,6 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
 
 
-def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
-    rows = [[f"t {i}", ("none", "hate", "NA")[i % 3]] for i in range(9)]
-    train = table(tmp_path / "t.csv", ["text", "label"], rows)
-    data = read_data(flags(train=train, dev=train, labels="none,hate,NA"), None)
-    assert {*data.classes} == {"none", "hate", "NA"} and data.without == 0 and len(data.dev) == 9
-    assert not any("WARNING: labels" in note for note in data.notes)
-    rows[1][1], rows[2][1] = "love", "hate"
-    train = table(tmp_path / "t.csv", ["text", "label"], rows)
-    data = read_data(flags(train=train), None)
-    assert data.classes == ("hate", "love") and data.without == 5
-    assert any("--labels" in note and "5 of them" in note for note in data.notes)
-
-
 def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):
     rows = [["a", "x"], ["b", "y"], ["c"], ["d", ""]]
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
@@ -146,6 +129,16 @@ def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):
         read_data(flags(**given), None)
     data = read_data(flags(**given, skip_bad_lines=True), None)
     assert [e.texts[0] for e in data.train] == ["a", "b", "d"] and len(data.dev) == 2
+    more = table(tmp_path / "more.csv", ["text", "x"], [["e", ""], ["f"]])
+    data = read_data(flags(**given, skip_bad_lines=True, unlabelled=[more]), None)
+    assert [e.texts[0] for e in data.train] == ["a", "b", "d", "e"]
+    rows = [["a", "0", "1"], ["b", "1", ""], ["c", "", ""]]  # a label of b alone is not known
+    several = table(tmp_path / "s.csv", ["text", "x", "y"], rows)
+    given = {"train": several, "dev": several, "label": "x,y"}
+    with pytest.raises(ValueError, match="line 3: label must be given"):
+        read_data(flags(**given), None)
+    data = read_data(flags(**given, skip_bad_lines=True), None)
+    assert [e.texts[0] for e in data.train] == ["a", "c"] and data.without == 1
 
 
 def test_files_of_texts_without_labels(tmp_path):

@@ -35,10 +35,10 @@ def test_a_family(tmp_path, monkeypatch, transformers, kind, pairs):
 def test_unnamed_classes_get_the_names_of_the_data(tmp_path, monkeypatch, transformers, kind):
     """In the order of the outputs, also where transformers computes the teacher."""
     distilled.train_here(monkeypatch)
-    said = ["pos", "neg"]
+    said = ["very good", "bad"]
     case = classifiers.make_case(tmp_path / "case", transformers, kind, said=said, sizes=(20, 30))
     figures = distilled.distil(case, tmp_path / "out", "--updates", 2, "--layers", 1)
     right = sum(label == said[its] for label, its in zip(case.labels, case.answers))
     assert figures["teacher"] == pytest.approx(100 * right / len(case.labels), abs=1e-9)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["id2label"] == {"0": "pos", "1": "neg"}
+    assert config["id2label"] == {"0": "very good", "1": "bad"}

@@ -77,7 +77,7 @@ def test_an_encoder_is_fine_tuned_first(tmp_path, transformers, trained):
     main(words)
     assert trained == ["trial", "teacher", "kd-1"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert [*config["id2label"].values()] == ["anger", "joy", "very_sad"]
+    assert [*config["id2label"].values()] == ["anger", "joy", "very sad"]
 
 
 def test_refusals(tmp_path, transformers):

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
+import yaml
 from distilled import flags
 
 from mixkd_plugin.tools.distil import build_parser
 from mixkd_plugin.tools.distil.plan import (
     Plan,
-    apply_plan,
     fastest_precision,
     fit_budget,
-    save_plan,
+    kept_precision,
     seconds_of_product,
 )
+from mixkd_plugin.tools.distil.plan_file import apply_plan, save_plan
 from mixkd_plugin.tools.distil.training import best_score
 
 
@@ -35,6 +36,19 @@ def test_precision_of_a_cpu(monkeypatch, bf16, precision):
     seconds = {torch.float32: 1, torch.bfloat16: bf16}
     monkeypatch.setattr("mixkd_plugin.tools.distil.plan.seconds_of_product", seconds.get)
     assert fastest_precision(gpu=False) == precision
+
+
+def test_the_precision_of_a_cpu_is_measured_once_for_a_distillation(tmp_path, monkeypatch):
+    found = iter(["bf16", "fp32"])
+    monkeypatch.setattr(
+        "mixkd_plugin.tools.distil.plan.fastest_precision",
+        lambda gpu: "fp16" if gpu else next(found),
+    )
+    assert [kept_precision(gpu, tmp_path) for gpu in (False, False, True)] == [
+        "bf16",
+        "bf16",
+        "fp16",
+    ]
 
 
 def test_a_product_is_measured():
@@ -61,6 +75,43 @@ def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
     (tmp_path / "plan.yaml").write_text("no_flag: 1")
     with pytest.raises(ValueError, match="--plan .* no_flag"):
         apply_plan(again)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("lr: fast", "lr must be a number, got fast"),
+        ("layers: 0", "layers must be 1 or more, got 0"),
+        ("recipe: spliced", "recipe must be auto, or of .*, got spliced"),
+        ("precision: fp8", "precision must be one of fp32, .*, got fp8"),
+        ("cpu: 1", "cpu must be true or false, got 1"),
+        ("label: no", "label must not be true or false, got False"),
+        ("unlabelled: more.txt", "unlabelled must be a list, got more.txt"),
+        ("text: [a, b]", "text must not be a list, got"),
+    ],
+)
+def test_values_of_an_edited_plan(tmp_path, line, said):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(line)
+    with pytest.raises(ValueError, match=f"--plan {plan}: {said}"):
+        apply_plan(flags(plan=str(plan)))
+
+
+def test_an_edited_plan_is_read_as_the_command_line(tmp_path):
+    plan, args = tmp_path / "plan.yaml", flags(plan=str(tmp_path / "plan.yaml"))
+    plan.write_text("{lr: 5e-5, layers: 3, labels: 0, cpu: true, flags: [--dropout, 0.2], seed: }")
+    apply_plan(args)
+    assert (args.lr, args.layers, args.labels, args.cpu, args.seed) == (5e-5, 3, "0", True, None)
+    assert args.flags == ["--dropout", "0.2"]
+
+
+def test_a_plan_fits_any_teacher_and_machine(tmp_path):
+    """What only they decided is decided again; what was given is kept."""
+    of_both, path = {"width": 384, "cpu": True, "precision": "fp32"}, tmp_path / "plan.yaml"
+    save_plan(planned(**of_both), flags(), path)
+    assert of_both.keys().isdisjoint(yaml.safe_load(path.read_text()))
+    save_plan(planned(**of_both), flags(**of_both), path)
+    assert of_both.items() <= yaml.safe_load(path.read_text()).items()
 
 
 def test_the_best_score_is_a_number(tmp_path):

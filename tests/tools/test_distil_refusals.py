@@ -82,6 +82,17 @@ def test_flags(case, tmp_path, flags, said):
     assert said in refused(case, tmp_path / "out", *flags) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "flag", ["--dev=x", "--text=x", "--label=x", "--multi-label", "--label-separator=x",
+             "--regression"],
+)  # fmt: skip
+def test_flags_of_a_table_beside_glue(case, tmp_path, flag):
+    words = ["--teacher", str(case.teacher), "--glue", str(tmp_path), "--task", "RTE", flag]
+    said = f"{flag.partition('=')[0]} must be given with --train, got --glue"
+    with pytest.raises(SystemExit, match=said):
+        main([*words, "--out", str(tmp_path / "out")])
+
+
 def test_no_onnx_and_no_width_of_what_transformers_computes(case, tmp_path):
     settings = (case.teacher / "config.json").read_text().replace('"bert"', '"electra"')
     shutil.copytree(case.teacher, tmp_path / "hf")

@@ -1,6 +1,7 @@
 """encode: what comes out of fairseq's data folder is what went into the GLUE files."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,21 @@ def test_force_replaces_a_data_folder_and_nothing_else(tmp_path, model):
     assert "--out must be new or empty" in refused(*flags, tmp_path / "data")
     encode_by_flags(*flags, tmp_path / "data", "--max-length", "8", "--force")
     assert '"max_length": 8' in (tmp_path / "data" / "encoding.json").read_text()
+    for name in ("checkpoints/checkpoint_last.pt", "tokenizer/model.pt", "label/mine.txt"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).touch()
+        said = refused(*flags, tmp_path / "data", "--force")
+        assert f"--out must have no files but those of a data folder, got {tmp_path}" in said
+        assert name in said
+        (tmp_path / "data" / name).unlink()
+    inside = shutil.copytree(model, tmp_path / "data" / "tokenizer", dirs_exist_ok=True)
+    (inside / "vocab.txt").unlink()
+    flags[flags.index("--tokenizer") + 1] = f"wordpiece:{inside}"
+    said = refused(*flags, tmp_path / "data", "--force")
+    assert (
+        f"--tokenizer must be outside of --out, which is replaced, got wordpiece:{inside}" in said
+    )
+    assert (inside / "tokenizer.json").exists()
     assert "--out must be new or empty, or with --force a data folder" in refused(
         *flags, glue, "--force"
     )

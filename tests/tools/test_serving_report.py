@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import toy
 from exported import Trained
 
 from mixkd_plugin.tools.batches import make_batches
@@ -48,6 +49,18 @@ def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
     served = sum(tensor.numel() for name, tensor in tensors if "lm_head" not in name) - 1  # version
     assert found["models"]["small, fairseq"]["parameters"] == served
     assert (out / "serving.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_export_of_classes_that_are_not_known_has_the_order_of_the_file(tmp_path, student):
+    """--labels would change that of the loaded model alone."""
+    with toy.edited(student.checkpoint, tmp_path / "s.pt") as state:
+        state["task_state"], state["cfg"]["task"]["data"] = {}, ""
+    labels = ["--labels", "not_entailment,entailment", "--formats", "fairseq,hf"]
+    with pytest.raises(SystemExit) as error:
+        main([student.data, f"small={tmp_path / 's.pt'}", "--out", str(tmp_path / "out"),
+              "--tokenizer", student.tokenizer, *labels])  # fmt: skip
+    assert f"--formats must be fairseq with --labels for {tmp_path / 's.pt'}" in str(error.value)
+    assert "got fairseq,hf" in str(error.value)
 
 
 def test_single_texts_have_no_padding(student):

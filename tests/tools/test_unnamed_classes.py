@@ -69,8 +69,11 @@ def names_all(message, flag):
 
 
 def test_an_import_gets_the_names_of_a_table(tmp_path, made, transformers, capsys):
-    import_hf([str(made.case.teacher), "--out", str(tmp_path / "t"), "--dev", str(made.case.dev)])
+    dev = tmp_path / "dev.csv"  # with a text without a label, and one without a field
+    dev.write_text(f"{made.case.dev.read_text().rstrip()}\nthe soup,\ncold\n")
+    import_hf([str(made.case.teacher), "--out", str(tmp_path / "t"), "--dev", str(dev)])
     printed = capsys.readouterr().out
+    assert f"2 lines of {dev} without a label or a field are left out" in printed
     assert "LABEL_0 is pos, LABEL_1 is neg" in printed and "predicted" in printed
     assert printed.splitlines()[-1].endswith(f"--tokenizer hf:{tmp_path / 't'} --labels=pos,neg")
     written = (tmp_path / "t" / "label" / "dict.txt").read_text().split()

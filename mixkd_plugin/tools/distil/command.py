@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         "which the teacher predicts: a table, or a .txt with a text on each line; may be "
         "repeated")  # fmt: skip
     add("--skip-bad-lines", action="store_true", default=None, help="leave out lines with "
-        "missing fields, and texts of --dev without a label")  # fmt: skip
+        "missing fields or a part of their labels, and texts of --dev without a label")  # fmt: skip
 
     add = parser.add_argument_group("student").add_argument
     add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")

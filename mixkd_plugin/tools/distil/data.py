@@ -1,10 +1,9 @@
-"""The texts of a distillation, from the user's files; written as tables that `encode` reads."""
+"""The texts of a distillation, from the user's files."""
 
 import argparse
-import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,27 +13,25 @@ from ...names import join_names, split_names
 from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
-from ..output import atomic_write
 from ..texts.columns import find_columns, header_of
+from ..texts.doubts import doubtful_classes, doubtful_words
 from ..texts.examples import (
     NO_CLASS,
-    NO_SCORE,
     Example,
     Targets,
     check_classes,
+    class_name,
     find_classes,
-    missing_words,
     one_line,
     read_examples,
+    split_classes,
 )
 from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
-from ..texts.reading import Columns, read_table
+from ..texts.reading import Columns, Table, read_table
 
 FEW = 2000  # training texts
 HELD_OUT = 0.1  # of the training texts, where there is no --dev
-NO_LABELS = {NO_CLASS, NO_SCORE}
-FIELDS = ("text", "text2")  # of our tables
 
 
 class Data(NamedTuple):
@@ -44,6 +41,8 @@ class Data(NamedTuple):
     columns: Columns
     notes: list[str]  # what was decided about them, for the plan
     multi_label: bool = False  # a text has any number of the classes: 0 or 1 for each
+    no_label: str = NO_CLASS  # of an example without a label
+    spelling: Mapping[str, str] = {}  # of the classes, which have _ for blanks
 
     @property
     def pairs(self) -> bool:
@@ -52,7 +51,7 @@ class Data(NamedTuple):
     @property
     def without(self) -> int:
         """Training texts without a label."""
-        return sum(not has_label(e) for e in self.train)
+        return sum(e.label == self.no_label for e in self.train)
 
     @property
     def constant(self) -> float:
@@ -65,10 +64,6 @@ class Data(NamedTuple):
         else:
             targets = torch.tensor([self.classes.index(label) for label in labels])
         return 100 * best_constant(targets, self.multi_label)
-
-
-def has_label(example: Example) -> bool:
-    return example.label.split()[0] not in NO_LABELS
 
 
 def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bool = False) -> Data:
@@ -123,29 +118,36 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
                 targets = Targets(None, maximum)
             else:
                 targets = Targets(classes or find_classes(table))
-        examples = read_examples(table, targets, unlabelled=True)
-        words = missing_words(table, table.labels, targets.classes or ())
-        if words:
-            notes.append(f"WARNING: labels: {words}, read as no label; --labels can name a class")
+        examples = read_examples(table, targets, unlabelled=True, skip_missing=skip)
+        doubts = [*doubtful_words(table, targets)]
+        if classes is None and targets.classes and len(columns.labels) == 1:  # they were found
+            doubts += doubtful_classes(targets.classes, len(examples))
     if not args.glue:
         shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
         kind += ", several for a text" if multi_label else ""
         notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
-    if not any(map(has_label, examples)):
+    spelling = {}
+    if targets.classes is not None:
+        names = [*(split_names(args.labels) if args.labels else ()), *_names(table, columns)]
+        spelling = {class_name(name): " ".join(name.split()) for name in reversed(names)}
+    no_label = targets.no_label(1)
+    if all(e.label == no_label for e in examples):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
     if dev:
         with named("--glue" if args.glue else "--dev", dev):
-            held_out = read_table(dev, columns, skip_bad_lines=skip)
-            held_out = read_examples(held_out, targets, skip_missing=skip)
+            table = read_table(dev, columns, skip_bad_lines=skip)
+            held_out = read_examples(table, targets, skip_missing=skip)
+            doubts += doubtful_words(table, targets)
     else:
-        examples, held_out = hold_out(examples, args.seed or 1)
+        examples, held_out = hold_out(examples, no_label, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
     for path in args.unlabelled or ():
         with named("--unlabelled", path):
-            found = read_unlabelled(path, columns, targets)
+            found = read_unlabelled(path, columns, targets, skip)
         notes.append(f"{len(found)} texts without labels from {path}")
         examples += found
+    notes += [f"WARNING: {doubt}" for doubt in doubts]
     seen = {e.texts for e in examples}
     both = sum(e.texts in seen for e in held_out)
     if both:
@@ -153,9 +155,11 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             f"WARNING: {both} of the {len(held_out)} dev texts are training texts, too: scores on "
             "them say little about new texts"
         )
-    if len(examples) < FEW and all(map(has_label, examples)):
+    if len(examples) < FEW and all(e.label != no_label for e in examples):
         notes.append("few texts: more of them without labels (--unlabelled FILE) would help most")
-    return Data(examples, held_out, targets.classes, columns, notes, multi_label)
+    return Data(
+        examples, held_out, targets.classes, columns, notes, multi_label, no_label, spelling
+    )
 
 
 def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
@@ -169,18 +173,28 @@ def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
     return isinstance(next((value for value in values if value is not None), None), list)
 
 
+def _names(table: Table, columns: Columns) -> Iterator[str]:
+    """Of classes, as the table has them."""
+    if len(columns.labels) > 1:
+        return iter(columns.labels)
+    fields = (fields[table.labels[0]] for _, fields in table.lines)
+    return (name for field in fields for name in split_classes(field, columns.separator))
+
+
 def _have_fractions(labels: Iterable[str]) -> bool:
     labels = [label for label in labels if not is_missing(label)]
     return all(map(NUMBER.fullmatch, labels)) and any(float(x) % 1 for x in labels)
 
 
-def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out(
+    examples: Sequence[Example], no_label: str, seed: int
+) -> tuple[list[Example], list[Example]]:
     """The rest, and a tenth of each class; those without a label stay."""
     by_class = defaultdict(list)
-    numbers = {e.label for e in examples if has_label(e)}
+    numbers = {e.label for e in examples if e.label != no_label}
     stratify = len(numbers) <= len(examples) * HELD_OUT
     for i, example in enumerate(examples):
-        if has_label(example):
+        if example.label != no_label:
             by_class[example.label if stratify else ""].append(i)
     rng, chosen = random.Random(seed), set()
     for places in by_class.values():
@@ -193,7 +207,9 @@ def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], lis
     return parts
 
 
-def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Example]:
+def read_unlabelled(
+    path: str, columns: Columns, targets: Targets, skip_bad_lines: bool
+) -> list[Example]:
     """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
     kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
     if kind not in (*FORMATS, "txt"):
@@ -202,7 +218,7 @@ def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Examp
         columns = Columns((0,), ())
     elif not {*columns.texts} <= {*header_of(path)}:
         columns = find_columns(path, None, None, labelled=False)
-    table = read_table(path, columns._replace(labels=()), kind)
+    table = read_table(path, columns._replace(labels=()), kind, skip_bad_lines)
     if len(table.texts) != count:
         raise ValueError(f"--unlabelled must have {count} columns of text, got {path}")
     none, lines = targets.no_label(1), []
@@ -213,39 +229,3 @@ def read_unlabelled(path: str, columns: Columns, targets: Targets) -> list[Examp
     if not lines:
         raise ValueError(f"{path} is empty")
     return lines
-
-
-def label_columns(data: Data, outputs: int) -> list[str]:
-    """Of our tables: several labels have a column of 0 and 1 for each of the teacher's outputs."""
-    return [f"label{i}" for i in range(outputs)] if data.multi_label else ["label"]
-
-
-def write_tables(
-    data: Data, order: Sequence[str], names: Sequence[str], folder: Path
-) -> dict[str, Path]:
-    """train.jsonl and dev.jsonl.
-
-    Args:
-        order: the data's class of each of the teacher's outputs, "" where it has none
-        names: the teacher's names of the outputs
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths, of_class = {}, dict(zip(order, names))
-    columns = label_columns(data, len(order))
-    known = {name: place for place, name in enumerate(data.classes or ())}
-    places = [known.get(name) for name in order]
-    for split, examples in (("train", data.train), ("dev", data.dev)):
-        lines = []
-        for example in examples:
-            values = example.label.split()
-            if not has_label(example):
-                labels = [""] * len(columns)
-            elif data.multi_label:
-                labels = ["0" if place is None else values[place] for place in places]
-            else:
-                labels = [of_class.get(example.label, example.label)]
-            row = {**dict(zip(FIELDS, example.texts)), **dict(zip(columns, labels))}
-            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        paths[split] = folder / f"{split}.jsonl"
-        atomic_write(paths[split], "".join(lines))
-    return paths

@@ -14,17 +14,20 @@ from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
 from ..output import check_folder
-from .data import Data, label_columns, read_data, write_tables
-from .plan import Plan, apply_plan, fit_budget, make_plan, metrics_of, save_plan, show_plan
+from .data import Data, read_data
+from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
+from .plan_file import apply_plan, save_plan
 from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
-from .source import Source, find_teacher, labels_of
+from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
+from .tables import label_columns, write_tables
 from .teacher import Teacher, files_read, prepare, tokens_of
 from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
+OF_TRAIN = ("dev", "text", "label", "multi_label", "label_separator", "regression")
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -56,7 +59,7 @@ def run_steps(
     tables = write_tables(data, matched.order, named, steps.work / "texts")
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
-    plan = make_plan(args, data, teacher, tokens)
+    plan = make_plan(args, data, teacher, tokens, steps.work)
     teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
     trainer, checked = Trainer(steps, taught, encoded, plan, args.flags), metrics_of(data)[0]
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
@@ -83,6 +86,8 @@ def run_steps(
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
+    if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
+        named = [data.spelling.get(name, name) for name in named]
     report = Report(steps, plan, data, teacher, taught, encoded, named, runs, keep(runs))
     result = report.write()
     print(result.text, flush=True)
@@ -141,6 +146,9 @@ def check_arguments(args: argparse.Namespace) -> None:
                          f"{'both' if args.train else 'none'}")  # fmt: skip
     if (args.glue is None) != (args.task is None):
         raise ValueError(f"--task must be given with --glue, got {args.task}")
+    for name in OF_TRAIN:
+        if args.glue and getattr(args, name):
+            raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
     names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False)
     spliced = [name for name in names if RECIPES[name].splices]
     if args.trim_vocabulary and spliced:

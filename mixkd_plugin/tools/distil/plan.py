@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from tabulate import tabulate
 from torch.utils.benchmark import Timer
 
@@ -28,8 +27,6 @@ LEAST_UPDATES = 400
 LEAST_TIMED = 20  # updates, whatever --minutes says
 CLEARLY = 0.7  # of float32's time
 START_SECONDS = 12  # of a fairseq-train, before its first update
-PATHS = ("teacher", "encoder", "train", "dev", "glue")
-NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
 
 
 class Plan(NamedTuple):
@@ -73,8 +70,15 @@ def metrics_of(data: Data) -> tuple[str, ...]:
     return ("micro_f1", "macro_f1") if data.multi_label else ("accuracy", "f1")
 
 
-def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray) -> Plan:
-    """All settings; ``tokens``: of the examples, before any is cut."""
+def make_plan(
+    args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np.ndarray, work: Path
+) -> Plan:
+    """All settings.
+
+    Args:
+        tokens: of the examples, before any is cut
+        work: folder of the distillation
+    """
     sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
 
     def choose(name: str, value: Any, why: str) -> None:
@@ -121,7 +125,7 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
     choose("seeds", 1, "runs of each recipe")
     choose("seed", 1, "the first seed")
     gpu = torch.cuda.is_available() and not args.cpu
-    choose("precision", fastest_precision(gpu), f"on {device_name(gpu)}")
+    choose("precision", args.precision or kept_precision(gpu, work), f"on {device_name(gpu)}")
     plan.values.update(cpu=not gpu, onnx=bool(args.onnx), int8=bool(args.int8))
     if args.encoder:
         choose("teacher_updates", max(200, 3 * examples // rows), "3 passes, at least 200")
@@ -131,6 +135,16 @@ def make_plan(args: argparse.Namespace, data: Data, teacher: Teacher, tokens: np
 def rate(width: int) -> float:
     """The student's learning rate: 2e-4 for MiniLM's width, 5e-5 for BERT's."""
     return float(f"{min(5e-4, max(2e-5, 2e-4 * (384 / width) ** 2)):.1e}")
+
+
+def kept_precision(gpu: bool, work: Path) -> str:
+    """The fastest one; on a CPU as it was measured first, so that the same command goes on."""
+    if gpu:
+        return fastest_precision(gpu)
+    file = work / "precision.txt"
+    if not file.exists():
+        atomic_write(file, fastest_precision(gpu))
+    return file.read_text()
 
 
 def fastest_precision(gpu: bool) -> str:
@@ -199,41 +213,3 @@ def show_plan(
     rows.append(("expected", f"{minutes:.1f} minutes of training", "measured on a few updates"))
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
     return "\n".join(["", *notes, "", table, ""])
-
-
-def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
-    """All flags with their chosen values, for --plan."""
-    known = {name: value for name, value in vars(args).items() if value not in (None, False, [])}
-    for name in PATHS:
-        if name in known and Path(known[name]).exists():
-            known[name] = str(Path(known[name]).resolve())
-    if known.get("unlabelled"):
-        known["unlabelled"] = [str(Path(file).resolve()) for file in known["unlabelled"]]
-    values = {**known, **plan.values}
-    values = {name: value for name, value in values.items() if name not in NOT_SAVED}
-    atomic_write(path, yaml.safe_dump(values, sort_keys=False))
-
-
-def apply_plan(args: argparse.Namespace) -> None:
-    """Flags that were not given get the values of --plan.
-
-    Raises:
-        ValueError: if it is not a plan.
-    """
-    try:
-        values = yaml.safe_load(Path(args.plan).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"--plan must be the plan.yaml of an earlier run, got {args.plan}: {error}"
-        ) from error
-    unknown = {*values} - {*vars(args)} if isinstance(values, dict) else {"no settings"}
-    if unknown:
-        raise ValueError(
-            f"--plan {args.plan} must have the names of flags alone, got "
-            f"{', '.join(map(str, unknown))}"
-        )
-    if args.minutes is not None:
-        values.pop("updates", None)
-    for name, value in values.items():
-        if getattr(args, name) in (None, False, []):
-            setattr(args, name, value)

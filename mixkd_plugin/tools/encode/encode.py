@@ -7,25 +7,36 @@ sorted, never by frequency; 0/1 labels are their own index. An empty text is </s
 import math
 import os
 import shutil
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from ... import fingerprints
 from ...fingerprints import digest_of_texts, write_digests
 from ...tokenizers.dictionary import write_dictionary
 from ...tokenizers.library import MASK
+from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import Tokenizer, build_tokenizer
 from ...tokenizers.trim import different_texts, trim_vocabulary, write_trimmed
+from .. import remembered
 from ..cli import named
 from ..output import check_folder, work_folder
 from ..remembered import write_encoding
-from ..texts.examples import Example, Targets, find_classes, missing_words, read_examples
+from ..texts.doubts import doubtful_classes, doubtful_words
+from ..texts.examples import Example, Targets, find_classes, read_examples
 from ..texts.reading import read_table
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .command import MAX_UNKNOWN
 from .sources import Source
 
 TRIMMED = "tokenizer"  # folder in the data folder, with --trim-vocabulary
+WRITTEN = ("train_flags.txt", fingerprints.FILE, remembered.FILE)
+WRITTEN += tuple(  # the log is of earlier versions
+    f"{folder}/{name}"
+    for folder in ("input[01]", "label", TRIMMED)
+    for name in ("dict.txt", "*.bin", "*.idx", "*.label", "*.json", "preprocess.log")
+)
 MAX_LOST = 0.5  # share of examples with only <unk>
-MANY_CLASSES = 20  # a warning above it, if there are half as many classes as examples
 
 
 def encode(
@@ -55,6 +66,11 @@ def encode(
         OSError: for a disk that is full or cannot be read. In both cases nothing is written.
     """
     check_data_out(out, force)
+    if Path(parse_spec(tokenizer_spec)[1]).resolve().is_relative_to(Path(out).resolve()):
+        raise ValueError(
+            f"--tokenizer must be outside of --out, which is replaced, got {tokenizer_spec}: "
+            "name another --out"
+        )
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
@@ -136,6 +152,15 @@ def check_data_out(out: str, force: bool = False) -> None:
     replaced = force and os.path.isfile(os.path.join(out, "train_flags.txt"))
     if os.path.isdir(out) and os.listdir(out) and not replaced:
         raise ValueError(f"--out must be new or empty, or with --force a data folder, got {out}")
+    files = Path(out).rglob("*") if replaced else ()
+    names = (path.relative_to(out).as_posix() for path in files if not path.is_dir())
+    for name in sorted(names):
+        hidden = "/." in f"/{name}"
+        if not hidden and not any(fnmatch(name, known) for known in WRITTEN):
+            raise ValueError(
+                f"--out must have no files but those of a data folder, got {out} with {name}: "
+                "--force replaces the folder; move the file, or name another --out"
+            )
     check_folder(out)
     check_folder(os.path.dirname(os.path.realpath(out)))  # where it is made, and moved from
     if os.path.ismount(out):  # as a volume of Docker is
@@ -193,22 +218,13 @@ def read_splits(
             may_lack = unlabelled and split == "train"
             examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])
-        words = missing_words(table, table.texts)
-        if words:
-            print(f"WARNING: {split}: texts: {words}, encoded as text: is it a missing value?")
-        words = missing_words(table, table.labels, targets.classes or ())
-        if words:
-            print(f"WARNING: {split}: labels: {words}, read as no label; --labels can name a class")
+        for doubt in doubtful_words(table, targets):
+            print(f"WARNING: {split}: {doubt}")
     if targets.classes is not None:
-        count, found = len(targets.classes), len(examples["train"])
-        if source.targets is None and count > max(found / 2, MANY_CLASSES):
-            print(
-                f"WARNING: {count} classes in {found} training examples: is --label the right "
-                "column? Numbers that are not classes need --regression"
-            )
+        if source.targets is None:
+            for doubt in doubtful_classes(targets.classes, len(examples["train"])):
+                print(f"WARNING: {doubt}")
         shown = ", ".join(f"{i} = {name}" for i, name in enumerate(targets.classes))
-        if source.targets is None and targets.classes[:4] == ("-1", "0", "1", "2"):
-            print("WARNING: train: labels: -1 is a class, but it often means a missing label")
         print(f"classes{' (blanks become _)' if '_' in shown else ''}: {shown}")
     return targets, examples, bad
 

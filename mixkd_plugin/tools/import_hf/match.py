@@ -25,17 +25,20 @@ def match_table(
     """
     with named("SOURCE", source):
         folder = find_source(source)
-    names, regression, multi_label = read_outputs(folder)
+        names, regression, multi_label = read_outputs(folder)
     if regression or multi_label:
         raise ValueError(f"--dev must be given for one class for each text alone, got {dev}")
     with named("--dev", dev):
-        table = read_table(dev, find_columns(dev, text, label))
+        table = read_table(dev, find_columns(dev, text, label), skip_bad_lines=True)
         classes = find_classes(table)
-        asked = spread(read_examples(table, Targets(classes)), ASKED)
+        examples = read_examples(table, Targets(classes), skip_missing=True)
+        asked = spread(examples, ASKED)
 
     def confusion():
         longest = read_config(folder).longest
         return count_predictions(folder, longest, asked, classes, len(names))
 
+    bad = table.bad + len(table.lines) - len(examples)
+    left_out = [f"{bad} lines of {dev} without a label or a field are left out"] if bad else []
     order, notes = match_labels(classes, names, given, confusion, "--labels without --dev")
-    return Matched([ours or theirs for ours, theirs in zip(order, names)], notes)
+    return Matched([ours or theirs for ours, theirs in zip(order, names)], left_out + notes)

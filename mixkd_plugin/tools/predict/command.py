@@ -78,6 +78,8 @@ def work(args: argparse.Namespace) -> None:
     from .predict import predict
     from .students import open_student
 
+    if args.out is not None and (os.path.isdir(args.out) or not os.path.basename(args.out)):
+        raise ValueError(f"--out must be a file, got the folder {args.out!r}: add a name")
     if args.out is not None and os.path.lexists(args.out) and not args.force:
         raise ValueError(f"--out must be new, got {args.out}: --force replaces it")
     import_user_dir(args.user_dir)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..cli import named
 from ..output import work_folder
 from ..texts.columns import choose_columns
-from ..texts.examples import Texts
+from ..texts.examples import Texts, one_line
 from ..texts.files import STDIN, format_of
 from ..texts.reading import Columns, stream_table
 from .students import Student
@@ -42,6 +42,9 @@ def predict(
     Raises:
         ValueError: for texts that cannot be read.
     """
+    if path != STDIN:  # a bad line near the end is found before the work
+        for _ in read_texts(path, kind, text):
+            pass
     with output(out) as file:
         write = csv.writer(file, lineterminator="\n").writerow
         names = student.classes
@@ -86,6 +89,10 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
     order = sorted(range(len(rows)), key=lambda i: rows[i][1])
     parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     found = torch.cat([student.logits([rows[i][0] for i in part]) for part in parts])
+    if not found.isfinite().all():
+        raise ValueError(
+            "STUDENT must give finite numbers, got nan or inf: export or train it again"
+        )
     return found[torch.tensor(order).argsort()], sum(cut for _, _, cut in rows)
 
 
@@ -108,7 +115,8 @@ def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]
         for number, row in stream.rows:
             if isinstance(row, str):
                 raise ValueError(f"{path}, line {number}: {row}")
-            yield tuple(row[place] for place in stream.texts)
+            # as in training, where a line holds a text
+            yield tuple(one_line(row[place]) for place in stream.texts)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 from fairseq.data import data_utils
 from torch import Tensor
 
+from ...checkpoints.checks import is_finite
 from ...fingerprints import class_names
 from ...interop import library
 from ...tokenizers.subwords import build_tokenizer
@@ -16,9 +17,10 @@ from ..export.export import longest_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
+from ..labels import read_outputs
 from ..remembered import named_tokenizer
 from ..scoring import load_trained
-from ..texts.examples import Texts, one_line
+from ..texts.examples import Texts
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}  # a model's own code is not run
 Row = Any  # the tokens of a text or a pair: what ``logits`` takes
@@ -114,9 +116,7 @@ def of_fairseq(
                 f"--text must name {inputs} column{'s' if inputs > 1 else ''}, as {path} was "
                 f"trained on, got {len(texts[0])}"
             )
-        # as in training, where a line holds a text
-        columns = ([*map(one_line, column)] for column in zip(*texts))
-        pieces = zip(*map(tokenizer.encode_batch, columns))
+        pieces = zip(*(tokenizer.encode_batch(list(column)) for column in zip(*texts)))
         rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
         return [(row, len(row), cut) for row, cut in rows]
 
@@ -133,11 +133,14 @@ def of_fairseq(
 
 def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student:
     place = device_of(device)
+    read_outputs(folder)  # which checks their names
     auto = library("transformers").AutoModelForSequenceClassification
     model, report = auto.from_pretrained(folder, output_loading_info=True, **LOCAL)
     if report["missing_keys"]:  # these would be random numbers
         lacking = sorted(report["missing_keys"])[0]
         raise ValueError(f"STUDENT must be a classifier with all weights, {folder} lacks {lacking}")
+    if not all(map(is_finite, model.parameters())):
+        raise ValueError("its weights are not all finite numbers")
     model.eval().to(place)
 
     def logits(batch: Any) -> Tensor:
@@ -151,6 +154,7 @@ def of_onnx(path: str, max_length: int | None, device: str) -> Student:
     if device not in ("auto", "cpu"):
         raise ValueError(f"--device must be cpu for ONNX, got {device}")
     session, folder = onnx_session(path), os.path.dirname(path) or "."
+    read_outputs(folder)
     config = library("transformers").AutoConfig.from_pretrained(folder, **LOCAL)
     names = [one.name for one in session.get_inputs()]
 
@@ -182,7 +186,7 @@ def _of_folder(
     longest = max_length or min(tokenizer.model_max_length, positions)
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
-        columns = ([*map(one_line, column)] for column in zip(*texts))
+        columns = (list(column) for column in zip(*texts))
         found = tokenizer(*columns, truncation=True, max_length=longest)
         cut = [bool(one.overflowing) for one in found.encodings]
         rows = [{name: found[name][i] for name in found} for i in range(len(texts))]

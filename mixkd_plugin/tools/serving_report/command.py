@@ -57,7 +57,7 @@ def work(args: argparse.Namespace) -> None:
             f"--teacher-tokenizer {args.teacher_tokenizer} needs --teacher-data, which is missing"
         )
     tokenizer = named_tokenizer(args.data, args.tokenizer)
-    of_teacher = tokenizer
+    of_teacher = None
     if args.teacher_data is not None:
         of_teacher = named_tokenizer(
             args.teacher_data, args.teacher_tokenizer, "--teacher-tokenizer"

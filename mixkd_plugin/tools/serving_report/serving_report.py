@@ -55,7 +55,14 @@ def serving_report(
     Raises:
         ValueError: if a checkpoint cannot be used or exported, or two read data differently.
     """
-    ours = evaluation(data, paths, teacher, **options)
+    ours, labels = evaluation(data, paths, teacher, **options), options.get("labels")
+    unknown = [one.path for one in ours.loaded.values() if one.names is not None and not one.names]
+    if labels and unknown and {*formats} - {FAIRSEQ}:  # an export has the outputs of the file
+        raise ValueError(
+            f"--formats must be {FAIRSEQ} with --labels for {unknown[0]}, whose classes are not "
+            f"known, got {','.join(formats)}: encode the data with --labels={labels}, and leave "
+            "the flag out here"
+        )
     tokenizers = {**dict.fromkeys(paths, tokenizer), teacher: teacher_tokenizer or tokenizer}
     models, sizes, about = {}, {}, {}
     for name in paths:

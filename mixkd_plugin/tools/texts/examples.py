@@ -148,20 +148,6 @@ def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
     return repr(value / maximum)
 
 
-def missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
-    """A warning about fields with a word for a missing value; an empty text without any."""
-    found = [
-        (number, fields[c].strip())
-        for number, fields in table.lines
-        for c in columns
-        if is_missing(fields[c]) and not is_blank(fields[c])
-    ]
-    found = [(number, word) for number, word in found if class_name(word) not in skip]
-    if not found:
-        return ""
-    return f"{len(found)} of them are a word such as {found[0][1]!r} ({table.where(found[0][0])})"
-
-
 def class_name(label: str) -> str:
     """The name in fairseq's dict.txt, whose symbols have no blanks."""
     return "_".join(label.split())

@@ -1,0 +1,62 @@
+"""The classes of `distil`'s tables: their names, missing values, and what is doubtful."""
+
+import pytest
+from distilled import flags, table
+
+from mixkd_plugin.tools.distil.data import read_data
+
+
+def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
+    rows = [[f"t {i}", ("none", "hate", "nan")[i % 3]] for i in range(9)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train, dev=train, labels="none,hate,nan"), None)
+    assert {*data.classes} == {"none", "hate", "nan"} and data.without == 0 and len(data.dev) == 9
+    assert not any("WARNING: labels" in note for note in data.notes)
+    rows[1][1], rows[2][1] = "love", "hate"
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    data = read_data(flags(train=train), None)
+    assert data.classes == ("hate", "love") and data.without == 5
+    assert any("--labels" in note and "5 of them" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    "texts, labels, said",
+    [
+        (["a", "b"], ["-1", "0", "1", "2"], ["-1 is a class"]),
+        (["a"], map(str, range(40)), ["40 classes in 40 training examples"]),
+        (
+            ["a", "None"],
+            ["x", "y"],
+            ["texts: 20 of them are a word such as 'None' ({path}, line"] * 2,
+        ),
+    ],
+)
+def test_doubts_about_a_table_are_in_the_plan_unless_a_flag_answers_them(
+    tmp_path, texts, labels, said
+):
+    labels = [*labels]
+    rows = [[texts[i % len(texts)], labels[i % len(labels)]] for i in range(40)]
+    train = table(tmp_path / "t.csv", ["text", "label"], rows)
+    wanted = [words.format(path=train) for words in said]
+    warnings = [note for note in read_data(flags(train=train, dev=train), None).notes
+                if note.startswith("WARNING") and "dev texts" not in note]  # fmt: skip
+    assert len(warnings) == len(wanted)
+    assert all(words in warning for words, warning in zip(wanted, warnings))
+    named = read_data(flags(train=train, dev=train, labels=",".join(labels)), None).notes
+    assert any("-1 is a class" in n or "40 classes in" in n for n in named) is False
+
+
+@pytest.mark.parametrize(
+    "header, labels, given",
+    [
+        (["text", "label"], ["very bad", "so  so", ""], {}),
+        (["text", "label"], ["very_bad", "so so", ""], {"labels": "very bad,so so"}),
+        (["text", "label"], ["very bad|so so", "so so", ""], {"multi_label": True}),
+        (["text", "very bad", "so so"], ["1,0", "0,1", "1,1"], {"label": "very bad,so so"}),
+    ],
+)
+def test_names_of_classes_keep_their_blanks_for_the_student(tmp_path, header, labels, given):
+    train = table(tmp_path / "t.csv", header, [["a", label] for label in labels])
+    data = read_data(flags(train=train, dev=train, skip_bad_lines=True, **given), None)
+    assert {*data.classes} == {"very_bad", "so_so"}
+    assert [data.spelling[name] for name in ("very_bad", "so_so")] == ["very bad", "so so"]
