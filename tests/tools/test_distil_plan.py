@@ -108,10 +108,15 @@ def test_an_edited_plan_is_read_as_the_command_line(tmp_path):
 def test_a_plan_fits_any_teacher_and_machine(tmp_path):
     """What only they decided is decided again; what was given is kept."""
     of_both, path = {"width": 384, "cpu": True, "precision": "fp32"}, tmp_path / "plan.yaml"
+    of_both["hidden_weight"] = 0.0  # which is a value
     save_plan(planned(**of_both), flags(), path)
     assert of_both.keys().isdisjoint(yaml.safe_load(path.read_text()))
     save_plan(planned(**of_both), flags(**of_both), path)
     assert of_both.items() <= yaml.safe_load(path.read_text()).items()
+    again = flags(plan=str(path), hidden_weight=0.0)
+    path.write_text("hidden_weight: 3")
+    apply_plan(again)
+    assert again.hidden_weight == 0
 
 
 def test_the_best_score_is_a_number(tmp_path):

@@ -12,12 +12,12 @@ from .plan import Plan
 
 PATHS = ("teacher", "encoder", "train", "dev", "glue")
 NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
-IF_GIVEN = ("width", "cpu", "precision")  # else of the teacher, who may not have it, or the machine
+IF_GIVEN = ("width", "hidden_weight", "cpu", "precision")  # else of the teacher or the machine
 
 
 def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:
     """All flags with their chosen values, for --plan on any machine."""
-    known = {name: value for name, value in vars(args).items() if value not in (None, False, [])}
+    known = {name: value for name, value in vars(args).items() if _is_given(value)}
     for name in PATHS:
         if name in known and Path(known[name]).exists():
             known[name] = str(Path(known[name]).resolve())
@@ -51,8 +51,12 @@ def apply_plan(args: argparse.Namespace) -> None:
         values.pop("updates", None)
     actions = {action.dest: action for action in build_parser()._actions}
     for name, value in values.items():
-        if value is not None and getattr(args, name) in (None, False, []):
+        if value is not None and not _is_given(getattr(args, name)):
             setattr(args, name, _read(value, actions[name], f"--plan {args.plan}: {name}"))
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != []  # 0 is
 
 
 def _read(value: Any, action: argparse.Action, where: str) -> Any:
