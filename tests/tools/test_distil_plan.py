@@ -14,7 +14,9 @@ from mixkd_plugin.tools.distil.plan import (
     seconds_of_product,
 )
 from mixkd_plugin.tools.distil.plan_file import apply_plan, save_plan
-from mixkd_plugin.tools.distil.training import best_score
+from mixkd_plugin.tools.distil.recipes import RECIPES
+from mixkd_plugin.tools.distil.teacher import Sizes, Teacher
+from mixkd_plugin.tools.distil.training import Trainer, best_score
 
 
 def planned(**given):
@@ -63,6 +65,17 @@ def test_recipes_are_one_or_several():
     for wrong in ("kd,kd", "auto,kd", "other", ""):
         with pytest.raises(SystemExit, match="2"):
             build_parser().parse_args(["--out", "x", "--recipe", wrong])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_hidden_states_are_for_recipes_without_labels(tmp_path, recipe):
+    (tmp_path / "train_flags.txt").write_text("--num-classes 2")
+    values = {"hidden_weight": 3.0, "init_layers": "spaced", "width": 24, "metric": "accuracy"}
+    plan = planned(**values, cpu=True, precision="fp32")
+    teacher = Teacher("teacher.pt", "hf:x", Sizes(6, 24, 64, 99, 24, 9, 9), ())
+    trainer = Trainer(None, tmp_path, tmp_path, plan, [])
+    words = [*map(str, trainer.student_flags(recipe, teacher, 1, tmp_path))]
+    assert ("--hidden-weight 3.0" in " ".join(words)) == (recipe in ("splice", "mixkd"))
 
 
 def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):

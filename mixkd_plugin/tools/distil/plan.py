@@ -107,8 +107,8 @@ def make_plan(
     both = " and ".join(best_recipes(plan.trim_vocabulary))
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
     same = plan.width == width and not plan.trim_vocabulary
-    choose("hidden_weight", HIDDEN_WEIGHT if same else 0.0, "of the teacher's hidden states"
-           if same else "student and teacher have not the same width and vocabulary")  # fmt: skip
+    choose("hidden_weight", HIDDEN_WEIGHT if same else 0.0, "in recipes without labels" if same
+           else "student and teacher have not the same width and vocabulary")  # fmt: skip
     if plan.hidden_weight and not same:
         raise ValueError(
             "--hidden-weight must be 0 with --trim-vocabulary or a smaller --width, got "

@@ -14,7 +14,6 @@ class Recipe(NamedTuple):
     sm: float = 0  # labels, mixed examples
     tmkd: float = 0  # teacher, mixed examples
     more: tuple[str, ...] = ()  # flags of fairseq-train
-    with_hidden: bool = True  # whether --hidden-weight is for it
 
     @property
     def flags(self) -> list[str]:
@@ -25,6 +24,10 @@ class Recipe(NamedTuple):
     @property
     def taught(self) -> bool:
         return self.kd > 0 or self.tmkd > 0
+
+    @property
+    def labels(self) -> bool:
+        return self.mle > 0 or self.sm > 0
 
     @property
     def splices(self) -> bool:
@@ -51,15 +54,8 @@ RECIPES = {
         tmkd=1,
         more=SPLICE,
     ),
-    "paper": Recipe(
-        "SM + TMKD",
-        "labels, mixed labels, teacher on mixes",
-        mle=1,
-        sm=1,
-        tmkd=1,
-        with_hidden=False,
-    ),
-    "ft": Recipe("fine-tuned", "labels alone", mle=1, with_hidden=False),
+    "paper": Recipe("SM + TMKD", "labels, mixed labels, teacher on mixes", mle=1, sm=1, tmkd=1),
+    "ft": Recipe("fine-tuned", "labels alone", mle=1),
 }
 
 
