@@ -276,7 +276,7 @@ def documented():
 @pytest.mark.parametrize("words", documented())
 def test_documented_commands_and_overrides_compose(tmp_path, monkeypatch, words):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    words = [re.sub("GLUE|DATA|DIR", str(tmp_path), w) for w in words]
+    words = [re.sub("GLUE|DATA|DIR|HALF", str(tmp_path), w) for w in words]
     args = build_parser().parse_args(words)
     given = {"glue.gold": args.glue, "out": args.out}
     config = read_study(file_of(args.study), [*args.overrides, *args.set], given)
