@@ -192,8 +192,8 @@ def hidden_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Ten
     for at, own in enumerate(student, start=1):
         layer = max(1, round(at * len(teacher) / len(student)))
         target = _wide(teacher[layer - 1].detach())
-        width = min(own.size(1), target.size(1))  # the rest is padding
-        own, target = _wide(own[:, :width]), target[:, :width]
+        length = min(own.size(1), target.size(1))  # the rest is padding
+        own, target = _wide(own[:, :length]), target[:, :length]
         size = target.square().sum(dim=-1)
         error = (own - target).square().sum(dim=-1) / size.clamp(min=_TINY)
         total = total + error.sum(dim=1) / (size > 0).sum(dim=1).clamp(min=1)
