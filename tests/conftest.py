@@ -147,10 +147,10 @@ def asked(monkeypatch):
     calls = []
     logits = TeacherEnsemble.logits
 
-    def counted(self, tokens, mix=None):
+    def counted(self, tokens, mix=None, states=None):
         mixed = 0 if mix is None else len(mix.lam)
         calls.append((len(tokens) if mix is None or mix.with_clean else 0, mixed))
-        return logits(self, tokens, mix)
+        return logits(self, tokens, mix, states)
 
     monkeypatch.setattr(TeacherEnsemble, "logits", counted)
     return calls

@@ -16,7 +16,6 @@ from toy import EVERYTHING
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionConfig
-from mixkd_plugin.tools.distil.plan import HIDDEN_WEIGHT
 from mixkd_plugin.tools.distil.recipes import RECIPES as RECIPES_OF_DISTIL
 
 
@@ -58,7 +57,7 @@ def test_every_flag_can_be_set_from_the_command_line(recipe):
 
 def test_the_student_has_the_recipe_of_distil():
     config = composed("distil_minilm", "task.data=D", "task.teacher_path=T")
-    words = [*RECIPES_OF_DISTIL["splice"].flags, "--hidden-weight", HIDDEN_WEIGHT]
+    words = RECIPES_OF_DISTIL["splice"].flags
     flags = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(0, len(words), 2)}
     found = {**config.task, **config.criterion}
     assert {flag: str(found[flag]) for flag in flags} == {

@@ -29,7 +29,6 @@ SMALL = {
 
 # The losses and mixes of `fairseq-train` without flags.
 PAPER = {
-    "criterion.hidden_weight": 0,
     "criterion.mle_weight": 1,
     "criterion.sm_weight": 1,
     "task.mixup_kind": "interpolate",

@@ -14,9 +14,7 @@ from mixkd_plugin.tools.distil.plan import (
     seconds_of_product,
 )
 from mixkd_plugin.tools.distil.plan_file import apply_plan, save_plan
-from mixkd_plugin.tools.distil.recipes import RECIPES
-from mixkd_plugin.tools.distil.teacher import Sizes, Teacher
-from mixkd_plugin.tools.distil.training import Trainer, best_score
+from mixkd_plugin.tools.distil.training import best_score
 
 
 def planned(**given):
@@ -67,17 +65,6 @@ def test_recipes_are_one_or_several():
             build_parser().parse_args(["--out", "x", "--recipe", wrong])
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_hidden_states_are_for_recipes_without_labels(tmp_path, recipe):
-    (tmp_path / "train_flags.txt").write_text("--num-classes 2")
-    values = {"hidden_weight": 3.0, "init_layers": "spaced", "width": 24, "metric": "accuracy"}
-    plan = planned(**values, cpu=True, precision="fp32")
-    teacher = Teacher("teacher.pt", "hf:x", Sizes(6, 24, 64, 99, 24, 9, 9), ())
-    trainer = Trainer(None, tmp_path, tmp_path, plan, [])
-    words = [*map(str, trainer.student_flags(recipe, teacher, 1, tmp_path))]
-    assert ("--hidden-weight 3.0" in " ".join(words)) == (recipe in ("splice", "mixkd"))
-
-
 def test_a_plan_gives_the_flags_that_are_not_given(tmp_path):
     given = flags(train=str(tmp_path / "t.csv"), teacher="hub/name", lr=0.1, seed=3, minutes=5)
     save_plan(planned(), given, tmp_path / "plan.yaml")
@@ -121,15 +108,10 @@ def test_an_edited_plan_is_read_as_the_command_line(tmp_path):
 def test_a_plan_fits_any_teacher_and_machine(tmp_path):
     """What only they decided is decided again; what was given is kept."""
     of_both, path = {"width": 384, "cpu": True, "precision": "fp32"}, tmp_path / "plan.yaml"
-    of_both["hidden_weight"] = 0.0  # which is a value
     save_plan(planned(**of_both), flags(), path)
     assert of_both.keys().isdisjoint(yaml.safe_load(path.read_text()))
     save_plan(planned(**of_both), flags(**of_both), path)
     assert of_both.items() <= yaml.safe_load(path.read_text()).items()
-    again = flags(plan=str(path), hidden_weight=0.0)
-    path.write_text("hidden_weight: 3")
-    apply_plan(again)
-    assert again.hidden_weight == 0
 
 
 def test_the_best_score_is_a_number(tmp_path):

@@ -157,7 +157,8 @@ def test_new_runs_and_other_names(folder, tmp_path):
     assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
     assert "fingerprint" in recovery.find("", str(folder / "checkpoint1.pt")).task_state
     # a part of a run, under a name of its own, is taken for that part's alone
-    part = shutil.move(folder / "checkpoint_2_9.pt", folder / "checkpoint_2_9-part1.pt")
+    part = folder / "checkpoint_2_9.pt"  # fairseq adds the suffix of --checkpoint-suffix
+    shutil.move(part, folder / "checkpoint_2_9-part1.pt")
     cut(folder / "checkpoint_last.pt")
     assert recovery.find(str(folder), recovery.DEFAULT, "-part1") is None
     shutil.copy(folder / "checkpoint_last.pt", folder / "checkpoint_last-part1.pt")

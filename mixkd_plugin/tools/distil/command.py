@@ -82,9 +82,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="budget of the students' training, > 0 (default: none)",
     )
     add("--batch-size", type=positive, metavar="N", help="sequences in an update (default: 32)")
-    add("--hidden-weight", type=float, metavar="W", help="weight, >= 0, of the teacher's hidden "
-        "states in recipes without labels, splice and mixkd (default: 10; 0 for another width or "
-        "vocabulary than the teacher's)")  # fmt: skip
     add("--lr", type=float, metavar="R", help="learning rate, > 0 (default: by the width)")
     add("--teacher-updates", type=positive, metavar="N", help="of fine-tuning --encoder (default: "
         "3 passes, at least 200)")  # fmt: skip

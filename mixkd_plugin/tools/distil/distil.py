@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -162,8 +161,6 @@ def check_arguments(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise ValueError(f"--{name} must be > 0, got {value}")
-    if args.hidden_weight is not None and not 0 <= args.hidden_weight < math.inf:
-        raise ValueError(f"--hidden-weight must be >= 0, got {args.hidden_weight}")
     if args.min_retention is not None and not 0 <= args.min_retention <= 1:
         raise ValueError(f"--min-retention must be in [0, 1], got {args.min_retention:g}")
 

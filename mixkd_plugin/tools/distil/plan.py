@@ -18,7 +18,6 @@ from .teacher import Teacher
 PERCENTILE = 99.5  # of tokens: longer examples are cut
 SHORTEST = 16
 ROWS = 32  # sequences in an update
-HIDDEN_WEIGHT = 10.0
 WARMUP = 0.06  # share of the updates
 MOST_POINTS = 10  # validations of a run
 SCORING = 0.2  # of the time of the updates, at most, for all validations
@@ -106,14 +105,6 @@ def make_plan(
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
     both = " and ".join(best_recipes(plan.trim_vocabulary))
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
-    same = plan.width == width and not plan.trim_vocabulary
-    choose("hidden_weight", HIDDEN_WEIGHT if same else 0.0, "in recipes without labels" if same
-           else "student and teacher have not the same width and vocabulary")  # fmt: skip
-    if plan.hidden_weight and not same:
-        raise ValueError(
-            "--hidden-weight must be 0 with --trim-vocabulary or a smaller --width, got "
-            f"{plan.hidden_weight:g}"
-        )
     choose("metric", metrics_of(data)[0], "chooses checkpoint and recipe on the dev set")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")

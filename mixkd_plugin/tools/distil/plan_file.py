@@ -12,7 +12,7 @@ from .plan import Plan
 
 PATHS = ("teacher", "encoder", "train", "dev", "glue")
 NOT_SAVED = ("out", "plan", "force", "dry_run", "minutes", "min_retention")
-IF_GIVEN = ("width", "hidden_weight", "cpu", "precision")  # else of the teacher or the machine
+IF_GIVEN = ("width", "cpu", "precision")  # else of the teacher, who may not have it, or the machine
 
 
 def save_plan(plan: Plan, args: argparse.Namespace, path: Path) -> None:

@@ -26,10 +26,6 @@ class Recipe(NamedTuple):
         return self.kd > 0 or self.tmkd > 0
 
     @property
-    def labels(self) -> bool:
-        return self.mle > 0 or self.sm > 0
-
-    @property
     def splices(self) -> bool:
         """Whether a mix is a text: then teacher and student need one vocabulary."""
         return self.more == SPLICE

@@ -82,7 +82,6 @@ class Trainer(NamedTuple):
             words += ["--teacher-path", teacher.path]
             words += [f"--teacher-labels={teacher.labels}"] if teacher.labels else []
             words += ["--teacher-data", self.data] if self.student_data != self.data else []
-            words += ["--hidden-weight", plan.hidden_weight] if not recipe.labels else []
         return words
 
     def trial(self, teacher: Teacher, tuned: bool) -> float:
