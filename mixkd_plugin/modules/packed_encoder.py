@@ -39,15 +39,16 @@ def encode_packed(
     packing, packed_mix = pack(tokens, encoder.padding_idx, mix, separator)
     x = _embed(encoder, packing, packed_mix)
     *inner, last = encoder.layers
+    found = []
     for layer in inner:
         x = _layer(layer, x, packing)
         if states is not None:
-            states.append(unpack(x, packing))
+            found.append(x)
     if states is None:
         x = _layer(last, x, packing, first_only=True)
     else:
         x = _layer(last, x, packing)
-        states.append(unpack(x, packing))
+        states += unpack([*found, x], packing)
         x = x.index_select(0, packing.starts)
     if encoder.layer_norm is not None:
         x = encoder.layer_norm(x)

@@ -99,10 +99,14 @@ def pack(
     )
 
 
-def unpack(x: Tensor, packing: Packing) -> Tensor:
+def unpack(values: List[Tensor], packing: Packing) -> List[Tensor]:
     """Values (N, D) of packed tokens as (R, T, D), T being the longest sequence: 0 at padding."""
     width = packing.groups[-1][1]
     rows = packing.inverse_permutation.argsort()  # the input sequence of each packed one
     places = rows[packing.positions.eq(0).cumsum(0) - 1] * width + packing.positions
-    padded = x.new_zeros(len(rows) * width, x.size(1)).index_copy(0, places, x)
-    return padded.view(len(rows), width, -1)
+    return [
+        x.new_zeros(len(rows) * width, x.size(1))
+        .index_copy(0, places, x)
+        .view(len(rows), width, -1)
+        for x in values
+    ]
