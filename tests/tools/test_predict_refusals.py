@@ -1,4 +1,4 @@
-"""What predict refuses of a model: it would be wrong without a word."""
+"""What predict refuses of a model: its predictions would be wrong, with no warning."""
 
 from types import SimpleNamespace
 

@@ -129,7 +129,7 @@ def rate(width: int) -> float:
 
 
 def kept_precision(gpu: bool, work: Path) -> str:
-    """The fastest one; on a CPU as it was measured first, so that the same command goes on."""
+    """The fastest one; on a CPU measured at the first start alone: the same command continues."""
     if gpu:
         return fastest_precision(gpu)
     file = work / "precision.txt"
