@@ -171,9 +171,7 @@ def digest_of_texts(rows: Iterable[Sequence[str]]) -> str:
 
 def write_digests(folder: str, digests: Dict[str, str]) -> None:
     """Write the digest of every split to a data folder."""
-    with open(os.path.join(folder, FILE), "w", encoding="utf-8") as f:
-        json.dump(digests, f, indent=1)
-        f.write("\n")
+    Path(folder, FILE).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
 
 
 def read_digests(folder: str) -> Dict[str, str]:

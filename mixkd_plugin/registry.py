@@ -16,8 +16,8 @@ class Registry(Generic[Entry]):
         self._flag = flag
         self._entries: Dict[str, Entry] = {}
 
-    def register(self, name: str, entry: Entry) -> None:
-        """Add an entry.
+    def register(self, name: str, entry: Entry) -> Entry:
+        """Add an entry, and return it.
 
         Raises:
             ValueError: if the name is taken.
@@ -25,6 +25,7 @@ class Registry(Generic[Entry]):
         if name in self._entries:
             raise ValueError(f"{self._flag} {name} is already registered: choose another name")
         self._entries[name] = entry
+        return entry
 
     def find(self, name: str) -> Entry:
         """The entry of a name.

@@ -12,7 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from ..errors import in_short
+from ..errors import in_short, prefixed
 from ..fingerprints import check_regular, fingerprint
 from .settings import boolean, integer, shown
 
@@ -26,10 +26,8 @@ def check_dictionaries(what: str, folder: str, regression: bool) -> None:
     """A data folder must hold its dictionaries; ``what`` names it in errors."""
     for name in ["input0/dict.txt"] + ([] if regression else ["label/dict.txt"]):
         path = os.path.join(folder, name)
-        try:
+        with prefixed(what):
             dictionary = load_dictionary(path)
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}") from error
         if len(dictionary) == dictionary.nspecial:
             raise ValueError(f"{what}: {path} has no symbol")
 

@@ -7,7 +7,7 @@ number of operations, and the depth and size of its objects (repeated references
 
 import pickletools
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from typing import Any, BinaryIO, Collection, Dict, List, Tuple, Union
+from typing import Any, BinaryIO, Collection, Dict, List, Sequence, Tuple, Union
 
 OPERATIONS = 300_000  # a model of 2,000 parameters and its Adam state have 130,000
 DEPTH = 100
@@ -24,7 +24,7 @@ _ADDED_TO_MARK = frozenset(("APPENDS", "SETITEMS"))
 _GET = frozenset(("BINGET", "LONG_BINGET"))
 _PUT = frozenset(("BINPUT", "LONG_BINPUT"))
 
-_Measures = List[int]  # depth and size of an object
+_Measures = Sequence[int]  # depth and size of an object; a list where it may grow
 
 
 class UnsafePickleError(Exception):
@@ -51,7 +51,7 @@ def scan(pickle: Union[bytes, BinaryIO], allowed: Collection[str]) -> None:
         if name in _ATOMS:
             stack.append([1, 1])
         elif name in _GET:
-            stack.append(memo[argument])
+            stack.append(tuple(memo[argument]))  # no pickler adds to it any more
         elif name in _PUT:
             memo[argument] = stack[-1]
         elif name == "GLOBAL":

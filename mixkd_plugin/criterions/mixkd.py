@@ -68,9 +68,6 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
-        self.report_mcc = cfg.report_mcc
-        self.report_acc_and_f1 = cfg.report_acc_and_f1
-        self.report_pearson_and_spearman = cfg.report_pearson_and_spearman
         self.report_average_precision = cfg.report_average_precision
         self.num_classes = task.cfg.num_classes
         self.multi_label = task.cfg.multi_label

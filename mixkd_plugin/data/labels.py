@@ -142,7 +142,7 @@ def read_values(
     if not os.path.exists(path):
         raise ValueError(f"no labels for split {split!r}: {path} does not exist")
     targets = []
-    with open(path, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 values = [float(v) for v in line.split()]

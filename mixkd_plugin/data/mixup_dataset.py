@@ -70,7 +70,6 @@ class MixupDataset(BaseWrapperDataset):
         self.ids = np.arange(len(dataset)) if indices is None else indices
         self.split_lengths = np.asarray(lengths)
         self._lengths = self.split_lengths[self.ids]
-        self._all_examples = indices is None
         self._by_length = by_length
         self._length_seed = length_seed
         self._draw_plan = draw_plan
@@ -172,12 +171,8 @@ class MixupDataset(BaseWrapperDataset):
             return np.argsort(self._lengths, kind="stable")
         if self._by_length:
             return order_by_length(self._lengths, self._length_seed, self._epoch)
-        order = self.dataset.ordered_indices()
-        if self._all_examples:
-            return order
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        return np.argsort(rank[self.ids], kind="stable")
+        rank = np.argsort(self.dataset.ordered_indices())  # of each example of the split
+        return np.argsort(rank[self.ids])
 
     def filter_indices_by_size(self, indices, max_sizes):
         """As fairseq's; an example that it leaves out is also no partner."""
@@ -196,12 +191,9 @@ class MixupDataset(BaseWrapperDataset):
         Without a limit of tokens their sizes differ by at most one: a last batch of one or two
         examples would have the weight of a full update.
         """
-        if not self._keep_every_example:
-            multiple = required_batch_size_multiple
-        elif max_tokens is None and len(indices):
+        if self._keep_every_example and max_tokens is None and len(indices):
             return np.array_split(indices, math.ceil(len(indices) / max_sentences))
-        else:
-            multiple = 1
+        multiple = 1 if self._keep_every_example else required_batch_size_multiple
         if max_tokens is not None and len(indices):
             needed = int(self.num_tokens_vec(indices).max())
             if needed > max_tokens:

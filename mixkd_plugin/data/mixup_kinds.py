@@ -5,6 +5,7 @@ clean text does. Its lam is the share of its tokens that come from the example. 
 text by text. Interpolation, the paper's kind, is done in :mod:`mixkd_plugin.mixup`.
 """
 
+from functools import partial
 from itertools import accumulate, product, zip_longest
 from operator import index
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -42,11 +43,7 @@ def register_mixup_kind(name: str):
         ValueError: if the name is taken; in training, for other results.
     """
 
-    def register(function: MixupKind) -> MixupKind:
-        MIXUP_KINDS.register(name, function)
-        return function
-
-    return register
+    return partial(MIXUP_KINDS.register, name)
 
 
 @register_mixup_kind("splice")

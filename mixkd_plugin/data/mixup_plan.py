@@ -5,6 +5,7 @@ resuming. Random numbers come from ``numpy.random.RandomState``, whose streams n
 is equal in all versions of numpy.
 """
 
+from functools import partial
 from typing import Callable, NamedTuple, Optional
 
 import numpy as np
@@ -63,11 +64,7 @@ def register_pairing(name: str):
         ValueError: if the name is taken; at the start of an epoch, for other results.
     """
 
-    def register(function: PairingRule) -> PairingRule:
-        PAIRINGS.register(name, function)
-        return function
-
-    return register
+    return partial(PAIRINGS.register, name)
 
 
 def _stream(seed: int, *key: int) -> np.random.RandomState:

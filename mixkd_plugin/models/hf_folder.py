@@ -177,12 +177,9 @@ def _load(folder: str, config: Any, encoder_only: bool) -> Tuple[nn.Module, bool
 
 def _probes(symbols: HFSymbols, rows: List[int], dictionary: Dictionary):
     """Of each probe the tokens (1, T), and transformers' own input."""
-    found = []
+    found, inverse = [], {row: index for index, row in reversed([*enumerate(rows)])}
     for texts in PROBES:
         batch = symbols.tokenizer(*texts, return_tensors="pt")
-        inverse: Dict[int, int] = {}
-        for index, row in enumerate(rows):
-            inverse.setdefault(row, index)
         tokens = [inverse.get(i, dictionary.unk()) for i in batch["input_ids"][0].tolist()]
         batch["input_ids"] = torch.tensor([[rows[token] for token in tokens]])
         found.append((torch.tensor([tokens + [dictionary.pad()] * PADDED]), batch))

@@ -11,7 +11,7 @@ from typing import Any, Dict, Type
 from torch import nn
 
 from ..checkpoints.settings import SettingsError, harmless, shown
-from ..errors import in_short
+from ..errors import in_short, prefixed
 from ..interop import library, quiet
 from ..tokenizers.library import read_json_if_there
 
@@ -40,7 +40,7 @@ def read_config(folder: str) -> Any:
     path = os.path.join(folder, "config.json")
     if not os.path.isfile(path):
         raise ValueError(f"no config.json in {folder}")
-    try:
+    with prefixed(path):
         raw = read_json_if_there(path)
         for name in ("auto_map", "quantization_config"):
             if raw.get(name):
@@ -54,8 +54,6 @@ def read_config(folder: str) -> Any:
         if type(count) is not int or not 0 < count < LARGEST:
             raise ValueError(f"num_labels must be the number of classes, got {shown(count)}")
         return config_of(raw)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def config_of(values: Dict[str, Any]) -> Any:

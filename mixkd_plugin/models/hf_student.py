@@ -8,6 +8,7 @@ from fairseq.data import Dictionary
 from ..checkpoints.checks import is_finite
 from ..checkpoints.outputs import StudentHead
 from ..checkpoints.settings import shown_names
+from ..errors import prefixed
 from .hf_folder import read_folder
 from .hf_network import config_of, plain_config, read_config
 from .hf_parts import layer_lists
@@ -28,20 +29,17 @@ def student_config(args) -> Dict[str, Any]:
         raise ValueError("--hf-model is missing: --arch mixkd_hf needs a Hugging Face folder")
     if dropout is not None and not 0 <= dropout < 1:
         raise ValueError(f"--dropout must be in [0, 1), got {dropout}")
-    try:
+    with prefixed(f"--hf-model {folder}"):
         values = plain_config(read_config(folder))
-    except ValueError as error:
-        raise ValueError(f"--hf-model {folder}: {error}") from error
     if dropout is not None:
         given = [n for n, v in values.items() if "dropout" in n and isinstance(v, (int, float))]
         values.update(dict.fromkeys(given, float(dropout)))
-    layers = _layers(args, config_of(values))
+    deep = config_of(values)
+    layers = _layers(args, deep)
     if layers is None:
         return values
-    types = values.pop("layer_types", None)
-    if types is not None:  # of attention, where layers differ in it
-        values["layer_types"] = [types[i] for i in layers]
-    deep = config_of({**values, "layer_types": types} if types is not None else values)
+    if values.get("layer_types") is not None:  # of attention, where layers differ in it
+        values["layer_types"] = [values["layer_types"][i] for i in layers]
     attribute = deep.attribute_map.get("num_hidden_layers", "num_hidden_layers")
     return plain_config(config_of({**values, attribute: len(layers)}))
 
@@ -70,12 +68,8 @@ def initialise_hf_student(
     Raises:
         ValueError: if the folder cannot be used, or its vocabulary is not the data's.
     """
-    args = model.args
-    try:
+    with prefixed(f"--hf-model {model.args.hf_model}", unless="--"):
         _initialise(model, dictionary, head, num_classes)
-    except ValueError as error:
-        named = str(error).startswith("--")
-        raise ValueError(str(error) if named else f"--hf-model {args.hf_model}: {error}") from error
 
 
 def _initialise(

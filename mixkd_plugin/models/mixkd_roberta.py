@@ -1,6 +1,7 @@
 """The student: fairseq's RoBERTa, whose forward also computes mixes."""
 
 import contextlib
+import math
 from functools import partial
 from typing import Callable, Dict, List, Optional
 
@@ -17,6 +18,7 @@ from torch.nn import Module, Parameter
 
 from ..checkpoints.outputs import check_head
 from ..checkpoints.settings import FAIRSEQ_EPS
+from ..errors import prefixed
 from ..mixup import Mix
 from ..modules.token_types import TypedEmbedding
 from .encode import encode
@@ -73,10 +75,8 @@ def needs_head(model: Module, head: str, num_classes: int) -> None:
 def _upgrade(
     upgrade: Callable, head: str, num_classes: int, state_dict: Dict[str, Tensor], name: str
 ) -> None:
-    try:
+    with prefixed("the student's checkpoint"):
         check_head(state_dict, head, num_classes)
-    except ValueError as error:
-        raise ValueError(f"the student's checkpoint: {error}") from error
     upgrade(state_dict, name)
 
 
@@ -90,22 +90,20 @@ class MixKDRobertaModel(roberta.RobertaModel):
 
     supports_mixup = True
 
-    def leave_language_model_head_out(self) -> None:
-        """Declare that it gets no gradient from a loss.
+    def leave_language_model_head_out(self) -> List[Parameter]:
+        """Declare that its parameters, the ones returned, get no gradient from a loss.
 
         torch's DistributedDataParallel would wait for it, or with --find-unused-parameters
         communicate in each step that it is absent.
         """
         embedding = self.encoder.sentence_encoder.embed_tokens.weight
-        self._ddp_params_and_buffers_to_ignore = [
-            f"encoder.lm_head.{name}"
+        left_out = {
+            f"encoder.lm_head.{name}": parameter
             for name, parameter in self.encoder.lm_head.named_parameters()
             if parameter is not embedding
-        ]
-
-    def left_out(self) -> List[Parameter]:
-        """The parameters declared as unused."""
-        return [self.get_parameter(name) for name in self._ddp_params_and_buffers_to_ignore]
+        }
+        self._ddp_params_and_buffers_to_ignore = list(left_out)
+        return list(left_out.values())
 
     @property
     def padding_free(self) -> bool:
@@ -169,6 +167,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
         return model
 
     def set_layer_norm_eps(self, value: float) -> None:
+        if not 0 < value < math.inf:
+            raise ValueError(f"--layer-norm-eps must be > 0, got {value}")
         self.args.layer_norm_eps = value  # and so in its checkpoints
         for module in self.modules():
             if hasattr(module, "normalized_shape"):  # LayerNorm, torch's or apex's

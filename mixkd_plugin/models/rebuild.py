@@ -12,8 +12,8 @@ import random
 from argparse import Namespace
 from typing import Any, Dict, Iterator, Type
 
-import numpy as np
 import torch
+from fairseq.data.data_utils import numpy_seed
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import (
     ARCH_CONFIG_REGISTRY,
@@ -176,13 +176,11 @@ def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
 @contextlib.contextmanager
 def random_states_kept() -> Iterator[None]:
     """Building a model draws equal numbers each time, and does not change training's."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]), numpy_seed(1):
         random.seed(1)
-        np.random.seed(1)
         torch.manual_seed(1)
         try:
             yield
         finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+            random.setstate(state)

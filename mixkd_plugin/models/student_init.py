@@ -13,7 +13,7 @@ from ..checkpoints.checks import is_finite, other_dictionary
 from ..checkpoints.configured import check_pretraining, read_configured
 from ..checkpoints.outputs import StudentHead, heads_of, names_of
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
-from ..errors import in_short
+from ..errors import in_short, prefixed
 from ..modules.token_types import TABLE
 from .mixkd_roberta import MixKDRobertaModel
 from .narrow import SIZES, check_narrow, narrow
@@ -60,15 +60,10 @@ def initialise_student(model, path: str, spec: str, head: Optional[StudentHead] 
             f"--student-init-path must be a checkpoint of fairseq, got {path}: make one by "
             f"`mixkd import {path[3:]}` (hf:FOLDER is for --teacher-path)"
         )
-    try:
+    with prefixed("--student-init-path"):
         checkpoint = read_configured(path)
-    except ValueError as error:
-        raise ValueError(f"--student-init-path: {error}") from error
-    try:
+    with prefixed(f"--student-init-path {path}", unless="--"):
         return _initialise(model, checkpoint, path, spec, head)
-    except ValueError as error:
-        named = str(error).startswith("--")
-        raise ValueError(str(error) if named else f"--student-init-path {path}: {error}") from error
 
 
 def _initialise(

@@ -11,25 +11,23 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..losses import DISTANCES, TERMS, LossWeights
 
 
-def _check(allowed: bool, name: str, value, rule: str) -> None:
+def _check(cfg, name: str, allowed: bool, rule: str) -> None:
     if not allowed:
-        raise ValueError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
+        raise ValueError(f"--{name.replace('_', '-')} must be {rule}, got {cfg[name]}")
 
 
 def check_task_flags(cfg) -> None:
     """Check the task's configuration; see ``MixKDSentencePredictionConfig``."""
-    classes, alpha, ratio = cfg.num_classes, cfg.mixup_alpha, cfg.mixup_ratio
     rule = ">= 1, the classes or regression targets (train_flags.txt of the data folder has it)"
-    _check(classes > 0, "num_classes", classes, rule)
+    _check(cfg, "num_classes", cfg.num_classes > 0, rule)
     rule = "> 0 (--mixup-ratio 0 turns mixing off)"
-    _check(0 < alpha < math.inf, "mixup_alpha", alpha, rule)
-    _check(ratio >= 0, "mixup_ratio", ratio, ">= 0")
+    _check(cfg, "mixup_alpha", 0 < cfg.mixup_alpha < math.inf, rule)
+    _check(cfg, "mixup_ratio", cfg.mixup_ratio >= 0, ">= 0")
     if cfg.multi_label and cfg.regression_target:
         raise ValueError("--multi-label must be given without --regression-target, got both")
-    period = cfg.mixup_period
-    _check(period >= 0, "mixup_period", period, ">= 0 epochs (0: new mixes every epoch)")
-    seconds = cfg.rendezvous_timeout
-    _check(seconds > 0, "rendezvous_timeout", seconds, "> 0 seconds")
+    _check(cfg, "mixup_period", cfg.mixup_period >= 0, ">= 0 epochs (0: new mixes every epoch)")
+    _check(cfg, "rendezvous_timeout", cfg.rendezvous_timeout > 0, "> 0 seconds")
+    _check(cfg, "train_fraction", 0 < cfg.train_fraction <= 1, "in (0, 1]")
     for name in ("teacher_labels", "teacher_weights", "teacher_data", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
             flag = name.replace("_", "-")
@@ -46,18 +44,15 @@ def check_task_flags(cfg) -> None:
             )
     if cfg.get("d2v2_multi"):
         raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
-    kinds = str(cfg.mixup_kind)
-    of_embeddings = set(kinds.split(":")) == {"interpolate"}
+    of_embeddings = set(str(cfg.mixup_kind).split(":")) == {"interpolate"}
     if cfg.teacher_data is not None:
         rule = (
             f"interpolate with --teacher-data {cfg.teacher_data}: two vocabularies have no common"
         )
-        _check(of_embeddings, "mixup_kind", kinds, f"{rule} places to cut a text")
+        _check(cfg, "mixup_kind", of_embeddings, f"{rule} places to cut a text")
     if cfg.shorten_method == "random_crop":
         rule = "interpolate with --shorten-method random_crop: its texts begin and end anywhere"
-        _check(of_embeddings, "mixup_kind", kinds, rule)
-    fraction = cfg.train_fraction
-    _check(0 < fraction <= 1, "train_fraction", fraction, "in (0, 1]")
+        _check(cfg, "mixup_kind", of_embeddings, rule)
 
 
 def take_from_criterion(cfg) -> None:
@@ -96,7 +91,7 @@ def check_criterion_flags(cfg, mixup_ratio: int, multi_label: bool) -> None:
     """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
     weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
     for term, weight in weights._asdict().items():
-        _check(0 <= weight < math.inf, f"{term}_weight", weight, ">= 0")
+        _check(cfg, f"{term}_weight", 0 <= weight < math.inf, ">= 0")
     if not (weights.need_clean or weights.need_mixes):
         raise ValueError(
             "--mle-weight, --kd-weight, --sm-weight or --tmkd-weight must be > 0, got 0 for all"
@@ -127,9 +122,9 @@ def check_distance(cfg) -> None:
     if not has_temperature:
         rule = f"1 with --distill-distance {kind}, which has no temperature"
     fits = 0 < temperature < math.inf if has_temperature else temperature == 1
-    _check(fits, "distill_temperature", temperature, rule)
+    _check(cfg, "distill_temperature", fits, rule)
     if cfg.regression_target:
-        _check(kind == "mse", "distill_distance", kind, "mse with --regression-target")
+        _check(cfg, "distill_distance", kind == "mse", "mse with --regression-target")
 
 
 # Settings that may differ between the processes of a run: ranks, hosts, paths and output. Data is

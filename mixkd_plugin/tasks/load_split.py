@@ -13,6 +13,7 @@ from ..data.mixup_dataset import MixupDataset, PlanDrawer
 from ..data.mixup_kinds import TokenMixer
 from ..data.mixup_plan import draw_plan, stratified_subset
 from ..data.wrappers import WithColumn
+from ..errors import prefixed
 from ..fairseq_fixes.random_crop import draw_crops_apart
 from ..losses import TERMS, LossWeights
 from ..teacher.teacher_data import TeacherData
@@ -62,10 +63,9 @@ def load_split(
     )
     classes = class_ids(targets)
     _check_second_texts(cfg.data, split)
-    try:
+    # inputs are missing, damaged, or fewer than labels
+    with prefixed(f"split {split!r} of {cfg.data}", Exception):
         dataset = load()
-    except Exception as error:  # inputs are missing, damaged, or fewer than labels
-        raise ValueError(f"split {split!r} of {cfg.data}: {error}") from error
     if len(dataset) != len(targets):  # fairseq allows none at all
         raise ValueError(
             f"{cfg.data}/label/{split}.label must have a line for each of the {len(dataset)} "

@@ -148,8 +148,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         self._begin_training(cfg)
         model = super().build_model(cfg)
         if isinstance(model, MixKDRobertaModel):
-            model.leave_language_model_head_out()
-            self._left_out = model.left_out()
+            self._left_out = model.leave_language_model_head_out()
             begin_student(self.cfg, model, self._classes, self.origin)
         elif isinstance(model, MixKDHFModel):
             begin_hf_student(self.cfg, model, self.dictionary, self._classes, self.origin)

@@ -7,6 +7,7 @@ digest counts as absent.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -55,7 +56,7 @@ class LogitsCache:
         self._code = code
         self._settings = {**settings, "code": code()}
         self._teachers = list(teachers)
-        self._digests: Dict[str, str] = {}
+        self._digest = functools.cache(digest_of_file)  # of the data, once a run
 
     def make_folder(self) -> None:
         """Create the folder, and remove unfinished files of killed runs.
@@ -80,12 +81,6 @@ class LogitsCache:
             raise ValueError(
                 f"--teacher-cache must be a writable folder, got {folder} ({error})"
             ) from error
-
-    def _digest(self, path: str) -> str:
-        """Digest of the data, computed at its first use in a run."""
-        if path not in self._digests:
-            self._digests[path] = digest_of_file(path)
-        return self._digests[path]
 
     def _path(self, split: str, sequences: str, combine: bool) -> str:
         texts = files_of_split(self._data, split, combine)

@@ -4,7 +4,6 @@ The task holds it as a plain object: fairseq would wrap, save, optimise and call
 module.
 """
 
-import contextlib
 import logging
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
@@ -17,6 +16,7 @@ from ..checkpoints import checks, outputs
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.hf_weights import folder_of
 from ..data.labels import check_separators
+from ..errors import prefixed
 from ..fingerprints import class_names
 from ..mixup import Mix
 from ..models.encode import encode
@@ -118,7 +118,7 @@ def parse_weights(weights: Optional[str], count: int) -> List[float]:
         values = [float(w) for w in weights.split(":")]
     except ValueError:
         values = []
-    if not values or not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) == 0:
+    if not all(v >= 0 for v in values) or not 0 < sum(values) < math.inf:
         raise ValueError(
             f"--teacher-weights must be numbers >= 0, not all 0, separated by colons, got {weights}"
         )
@@ -149,8 +149,8 @@ def load_teacher(
     for path in paths:
         with distributed.raise_on_all_ranks():
             state = _read(path, expected) if group.is_source else None
-        state = _shared(group, state)
-        with distributed.raise_on_all_ranks(), distributed.no_collectives(), _named(path, expected):
+        state, named = _shared(group, state), _prefixed(path, expected)
+        with distributed.raise_on_all_ranks(), distributed.no_collectives(), named:
             model = _build(state, expected).to(device=device, dtype=dtype)
             types = number_of_types(model)
             if group.is_source:
@@ -167,15 +167,10 @@ def load_teacher(
     return TeacherEnsemble(models, normalised, expected.head, padding_free)
 
 
-@contextlib.contextmanager
-def _named(path: str, expected: TeacherRequirements):
+def _prefixed(path: str, expected: TeacherRequirements):
     """Adds the names of the teacher and its data to errors in its context."""
-    try:
-        yield
-    except ValueError as error:
-        flag = expected.reads.flag
-        data = f" ({flag})" if flag else ""
-        raise ValueError(f"--teacher-path {path}{data}: {error}") from error
+    flag = expected.reads.flag
+    return prefixed(f"--teacher-path {path}" + (f" ({flag})" if flag else ""))
 
 
 def read_state(path: str) -> Dict[str, Any]:
@@ -184,10 +179,8 @@ def read_state(path: str) -> Dict[str, Any]:
     Raises:
         ValueError: if it cannot be read.
     """
-    try:
+    with prefixed("--teacher-path"):  # already has the path
         return read_configured(path)
-    except ValueError as error:  # already has the path
-        raise ValueError(f"--teacher-path: {error}") from error
 
 
 def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
@@ -196,7 +189,7 @@ def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
     ours = None if expected.labels is None else class_names(expected.labels)
     order = expected.order or ours
     state = read_state(path) if folder is None else None
-    with _named(path, expected):
+    with _prefixed(path, expected):
         if state is None:
             state = read_as_checkpoint(folder, reads.dictionary, expected.head, order)
         cfg = state["cfg"]
@@ -214,19 +207,12 @@ def _read(path: str, expected: TeacherRequirements) -> Dict[str, Any]:
 
 def _shared(group: distributed.BroadcastGroup, state: Optional[Dict[str, Any]]) -> Dict[str, Any]:
     """The checkpoint on every rank; on ranks that did not read it, zeros without memory."""
-    if group.process_group is None:
-        return state
-    small = shapes = None
+    small = None
     if group.is_source:
-        small = {"cfg": state["cfg"]}
-        shapes = {name: (tuple(v.shape), v.dtype) for name, v in state["model"].items()}
-    small, shapes = group.broadcast((small, shapes))
-    if group.is_source:
-        return state
-    zeros = {
-        name: torch.zeros((), dtype=dtype).expand(shape) for name, (shape, dtype) in shapes.items()
-    }
-    return {**small, "model": zeros}
+        zeros = {name: v.new_zeros(()).expand(v.shape) for name, v in state["model"].items()}
+        small = {"cfg": state["cfg"], "model": zeros}
+    small = group.broadcast(small)
+    return state if group.is_source else small
 
 
 def _build(state: Dict[str, Any], expected: TeacherRequirements) -> torch.nn.Module:

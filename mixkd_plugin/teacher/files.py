@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from .. import distributed
 from ..checkpoints.hf_weights import PREFIX, digest_of_folder, files_of, folder_of
 from ..checkpoints.safe_load import check_kind
+from ..errors import prefixed
 from ..fingerprints import digest_of_file
 
 logger = logging.getLogger(__name__)
@@ -92,12 +93,10 @@ def split_paths(teacher_path: str) -> List[str]:
 
 
 def _checked_version(path: str) -> Tuple[int, ...]:
-    try:
+    with prefixed("--teacher-path", (OSError, ValueError)):
         if folder_of(path) is None:
             check_kind(path)
         return _version(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--teacher-path: {error}") from error
 
 
 def _version(path: str) -> Tuple[int, ...]:

@@ -117,7 +117,7 @@ class TeacherLogits:
         need_clean, need_mixed = clean and of_clean is None, mixed and of_mixed is None
         if need_clean or need_mixed:  # one pass for both
             self.load()
-            tokens, mix = self._inputs(sample, need_clean, need_mixed, ids.device)
+            tokens, mix = self._inputs(sample, need_clean, need_mixed)
             states: Optional[List[Tensor]] = [] if with_states else None
             logits = self.ensemble.logits(tokens, mix, states)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
@@ -127,9 +127,8 @@ class TeacherLogits:
                 sample = {**sample, "teacher_states": states}
             not_finite = finite.logical_not().sum()
             logits = logits.masked_fill(~finite, 0)
-            of_clean_now, of_mixed_now = (logits, None) if mix is None else mix.split_logits(logits)
-            of_clean = of_clean_now if need_clean else of_clean
-            of_mixed = of_mixed_now if need_mixed else of_mixed
+            now = (logits, None) if mix is None else mix.split_logits(logits)
+            sample = _with_logits(sample, *now)
         return _with_logits(sample, of_clean, of_mixed), not_finite
 
     def add_zeros_to(
@@ -143,24 +142,20 @@ class TeacherLogits:
         return _with_logits(sample, of_clean, of_mixed), sample["id"].new_zeros(())
 
     def _inputs(
-        self, sample: Dict[str, Any], clean: bool, mixed: bool, device: torch.device
+        self, sample: Dict[str, Any], clean: bool, mixed: bool
     ) -> Tuple[Tensor, Optional[Mix]]:
         """The teacher's input of a batch: tokens (B, T), and their mix."""
-
-        def tokens(batch: Dict[str, Any]) -> Tensor:
-            return self._tokens(batch).to(device)
-
-        return tokens(sample), (Mix.of(sample, tokens, with_clean=clean) if mixed else None)
+        mix = Mix.of(sample, self._tokens, with_clean=clean) if mixed else None
+        return self._tokens(sample), mix
 
     def _tokens(self, batch: Dict[str, Any]) -> Tensor:
-        if not self._own_tokens:
-            return batch["net_input"]["src_tokens"]
-        if "teacher_tokens" not in batch:
+        if self._own_tokens and "teacher_tokens" not in batch:
             raise ValueError(
                 "--teacher-data: a batch must have teacher_tokens, got none; load each split by "
                 "this task's load_dataset, after build_model"
             )
-        return batch["teacher_tokens"]
+        tokens = batch["teacher_tokens"] if self._own_tokens else batch["net_input"]["src_tokens"]
+        return tokens.to(self._device)
 
     def _known(self, sequences: TeacherSequences) -> Tensor:
         """(n, sequences of each, C) on every rank, by position in the split; -inf for examples
@@ -216,7 +211,7 @@ class TeacherLogits:
                 logged = time.perf_counter()
                 logger.info("teacher logits: %d%% done", 100 * done // len(loader))
             mixed = "partner" in sample
-            tokens, mix = self._inputs(sample, not mixed, mixed, self._device)
+            tokens, mix = self._inputs(sample, not mixed, mixed)
             logits = self.ensemble.logits(tokens, mix)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             known[sample["id"].to(self._device)] = by_example

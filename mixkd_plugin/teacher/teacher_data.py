@@ -4,7 +4,6 @@ Order, batches and mixes are those of the student's split. The copy adds the tea
 same text to each example, in the layout of the teacher's training.
 """
 
-import contextlib
 import logging
 import os
 from argparse import Namespace
@@ -21,6 +20,7 @@ from ..checkpoints.hf_weights import folder_of
 from ..checkpoints.settings import integer
 from ..data.labels import check_texts, class_ids, read_targets
 from ..data.wrappers import WithColumn
+from ..errors import prefixed
 from ..fingerprints import (
     FILE,
     INPUTS,
@@ -62,25 +62,20 @@ def _agreed(paths: Sequence[str]) -> Layout:
 
 def _layout_of(path: str) -> Layout:
     folder = folder_of(path)
-    if folder is not None:
-        try:
+    task = read_state(path)["cfg"]["task"] if folder is None else {}
+    with prefixed(f"--teacher-path {path}"):
+        if folder is not None:
             return Layout(**layout_of(folder))
-        except ValueError as error:
-            raise ValueError(f"--teacher-path {path}: {error}") from error
-    task = read_state(path)["cfg"]["task"]
-    missing = [name for name in Layout._fields if name not in task]
-    if not missing and task["max_positions"] is None:
-        missing = ["max_positions"]
-    if missing:
-        flag = missing[0].replace("_", "-")
-        raise ValueError(
-            f"--teacher-path {path}: its task must have --{flag} for --teacher-data, got task "
-            f"{task.get('_name')} without it"
-        )
-    try:
+        missing = [name for name in Layout._fields if name not in task]
+        if not missing and task["max_positions"] is None:
+            missing = ["max_positions"]
+        if missing:
+            flag = missing[0].replace("_", "-")
+            raise ValueError(
+                f"its task must have --{flag} for --teacher-data, got task {task.get('_name')} "
+                "without it"
+            )
         return Layout(*(integer(task, name) for name in Layout._fields))
-    except ValueError as error:
-        raise ValueError(f"--teacher-path {path}: {error}") from error
 
 
 class WithTeacherTokens(WithColumn):
@@ -165,7 +160,8 @@ class TeacherData:
         Raises:
             ValueError: with ``--teacher-data``, the split and the difference.
         """
-        with self._named(split):
+        # fairseq asserts that inputs exist
+        with prefixed(f"{self._flag}: split {split!r}", (AssertionError, ValueError)):
             check_texts(self.folder, split, self._task.dictionary, combine)
             loaded = self._task.load_dataset(split, combine)
             classes = self._task.cfg.num_classes
@@ -175,13 +171,6 @@ class TeacherData:
             self._check_labels(targets, theirs)
             self._check_texts(split, combine)
         return WithTeacherTokens(dataset, loaded.defn["net_input.src_tokens"])
-
-    @contextlib.contextmanager
-    def _named(self, split: str):
-        try:
-            yield
-        except (AssertionError, ValueError) as error:  # fairseq asserts that inputs exist
-            raise ValueError(f"{self._flag}: split {split!r}: {error}") from error
 
     def _check_labels(self, ours: np.ndarray, theirs: np.ndarray) -> None:
         """Compare the labels; examples without a label in one of the copies are skipped."""

@@ -77,9 +77,7 @@ def read_symbols(folder: str, config: Any) -> HFSymbols:
     pair, special = tokenizer("a", "a"), special_tokens(tokenizer)
     special = {special[role]: symbol for role, symbol in zip(ROLES, FAIRSEQ_SPECIAL)}
     tokens = {i: token for token, i in library.get_vocab(with_added_tokens=True).items()}
-    ways = [None]
     numbers = gpt2_numbers(json.loads(library.to_str()))
-    if numbers is not None:
-        ways.append(numbers)
+    ways = [None] if numbers is None else [None, numbers]
     names = [{i: special.get(t) or symbol_of(t, way) for i, t in tokens.items()} for way in ways]
     return HFSymbols(tokenizer, names, separators, 1 + any(pair.get("token_type_ids", ())))

@@ -11,6 +11,8 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 from urllib.parse import quote
 
+from ..errors import prefixed
+
 FAIRSEQ_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # in every dictionary of our task
 # Names for these, in the same order: BERT's, and the keys of a tokenizer_config.json.
 BERT_SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
@@ -78,11 +80,9 @@ def read_json_if_there(path: str) -> Dict[str, Any]:
     """
     if not os.path.isfile(path):
         return {}
-    try:
-        with open(path, encoding="utf-8") as f:
-            content = json.load(f)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{os.path.basename(path)} is not JSON: {error}") from error
+    not_json = prefixed(f"{os.path.basename(path)} is not JSON", (ValueError, RecursionError))
+    with not_json, open(path, encoding="utf-8") as f:
+        content = json.load(f)
     if not isinstance(content, dict):
         raise ValueError(f"{os.path.basename(path)} must be an object, got {content!r:.50}")
     return content

@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any, Dict, List
 
+from ..errors import prefixed
 from .hf_tokenizer import read_folder
 from .library import (
     BERT_SPECIAL,
@@ -41,7 +42,8 @@ def build_tokenizer(spec: str) -> Tokenizer:
     """
     kind, path = parse_spec(spec)
     folder = (os.path.dirname(path) or ".") if kind == "sentencepiece" else path
-    try:
+    # each library raises another class, one Exception itself
+    with prefixed(f"--tokenizer {spec}", Exception):
         settings = read_json_if_there(os.path.join(folder, "tokenizer_config.json"))
         complete = os.path.isfile(os.path.join(folder, "tokenizer.json"))
         complete = complete and settings.get("tokenizer_class") in COMPLETE_CLASSES
@@ -53,8 +55,6 @@ def build_tokenizer(spec: str) -> Tokenizer:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)
             _check_declared(folder, settings, tokenizer.markers)
-    except Exception as error:  # each library raises another class, one Exception itself
-        raise ValueError(f"--tokenizer {spec}: {error}") from error
     side = settings.get("truncation_side", "right")
     return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"), truncation_side=side)
 

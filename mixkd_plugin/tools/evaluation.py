@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import scores
 from ..checkpoints.checks import warn_not_found
 from ..checkpoints.outputs import put_in_order
+from ..errors import prefixed
 from ..fingerprints import class_names
 from ..names import join_names
 from .batches import batches_of_all, in_order, targets_of
@@ -146,10 +147,8 @@ def _put_in_order(name: str, one: Loaded, batches: Sequence[Batch], labels: str 
         counts = scores.confusion_counts(predicted, targets.flatten(), len(classes))
         return counts.view(len(classes), -1).numpy()
 
-    try:
+    with prefixed(one.path):
         order, notes = match_labels(classes, one.names or classes, labels, confusion)
-    except ValueError as error:
-        raise ValueError(f"{one.path}: {error}") from error
     put_in_order(one.model.state_dict(), cfg.classification_head_name, order, classes)
     how, *table = notes or [f"labels by their names: {', '.join(order)}"]
     flag = f"--teacher-labels={join_names(order)}"

@@ -8,7 +8,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from ..errors import in_short
+from ..errors import in_short, prefixed
 from ..interop import library
 from ..tokenizers.library import read_json_if_there
 
@@ -158,10 +158,8 @@ def read_config(folder: str) -> EncoderConfig:
     path = os.path.join(folder, "config.json")
     if not os.path.isfile(path):
         raise ValueError(f"no config.json in {folder}")
-    try:
+    with prefixed(path):
         return parse_config(read_json_if_there(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def parse_config(raw: dict[str, Any]) -> EncoderConfig:

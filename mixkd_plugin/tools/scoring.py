@@ -20,6 +20,7 @@ from ..checkpoints.hf_weights import folder_of
 from ..checkpoints.outputs import check_names, heads_of, names_of
 from ..checkpoints.settings import boolean, integer, shown_names, text
 from ..data.labels import check_separators
+from ..errors import prefixed
 from ..fingerprints import class_names
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
@@ -96,7 +97,7 @@ def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
     folder = folder_of(path)
     if folder is None:
         return read_configured(path)
-    try:
+    with prefixed(f"{path} on {data}"):
         check_dictionaries(f"data folder {data}", data, regression=True)  # only that of the texts
         words = Dictionary.load(str(Path(data, "input0", "dict.txt")))
         words.add_symbol("<mask>")
@@ -104,8 +105,6 @@ def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
         if classes.exists():
             labels = class_names(Dictionary.load(str(classes)))
         return read_as_checkpoint(folder, words, head or DEFAULT_HEAD, labels)
-    except ValueError as error:
-        raise ValueError(f"{path} on {data}: {error}") from error
 
 
 def load_state(
@@ -113,7 +112,7 @@ def load_state(
 ) -> Loaded:
     """:func:`load`, of a checkpoint that was read already."""
     cfg, weights, own = state["cfg"], state["model"], None
-    try:
+    with prefixed(f"{path} on {data}"):
         model_class(cfg["model"])
         head, classes = _head(cfg, weights, head)
         sections = [boolean(cfg[name], "regression_target") for name in ("task", "criterion")]
@@ -138,8 +137,6 @@ def load_state(
             check_separators(data, task.source_dictionary)
         if not all(map(is_finite, model.parameters())):
             raise ValueError("its weights are not all finite numbers")
-    except ValueError as error:
-        raise ValueError(f"{path} on {data}: {error}") from error
     return Loaded(path, model, cfg, task, None if own == names else own)
 
 

@@ -45,6 +45,10 @@ from unlabelled import relabelled
             ["--distill-temperature", 2],
             "--distill-temperature .*, got 2.0",
         ),
+        *(
+            (["--layer-norm-eps", eps], f"--layer-norm-eps must be > 0, got {eps}")
+            for eps in (-1.0, 0.0, "nan", "inf")
+        ),
         (["--num-classes", 0], "--num-classes .*, got 0"),
         (["--num-classes", -1], "--num-classes .*, got -1"),
         (["--teacher-weights", "0.7:0.3"], "--teacher-weights 0.7:0.3 needs --teacher-path"),
@@ -168,6 +172,7 @@ def test_more_labels_than_classes(tmp_path):
         (lambda lines: [lines[0], "", *lines[2:]], "line 2: '' is not 1 finite number"),
         (lambda lines: [lines[0], "high", *lines[2:]], "line 2: 'high' is not 1 finite number"),
         (lambda lines: [lines[0], "nan", *lines[2:]], "line 2: 'nan' is not 1 finite number"),
+        (lambda lines: [lines[0], "\udcff", *lines[2:]], "line 2: .* is not 1 finite number"),
     ],
 )
 def test_regression_targets_that_do_not_fit(tmp_path, regression, change, message):
@@ -176,7 +181,7 @@ def test_regression_targets_that_do_not_fit(tmp_path, regression, change, messag
     lines = change(path.read_text().split("\n")[:-1])
     path.unlink()
     if lines is not None:
-        path.write_text("".join(f"{line}\n" for line in lines))
+        path.write_text("".join(f"{line}\n" for line in lines), errors="surrogateescape")
     flags = [*FINE_TUNE, "--num-classes", 1, "--regression-target"]
     assert_matches(message, refusal(data, tmp_path / "s", *flags))
 

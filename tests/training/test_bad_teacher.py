@@ -21,6 +21,7 @@ ENSEMBLE_RULE = "--teacher-weights must be numbers >= 0, not all 0, .*, got"
         ("0", f"{ENSEMBLE_RULE} 0"),
         ("heavy", f"{ENSEMBLE_RULE} heavy"),
         ("nan", f"{ENSEMBLE_RULE} nan"),
+        ("1e308:1e308", f"{ENSEMBLE_RULE} 1e308:1e308"),  # their sum is no number
         ("", f"{ENSEMBLE_RULE} "),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from fairseq.data import Dictionary, indexed_dataset
 from tqdm import tqdm
 
+from ...errors import prefixed
 from ...fingerprints import check_regular
 from ...tokenizers.subwords import Tokenizer
 from ..texts.examples import Example, Targets
@@ -69,11 +70,9 @@ def read_dictionary(path: str) -> Dictionary:
     """
     if not os.path.exists(path):
         raise ValueError(f"--dict must be the model's dict.txt, got no file {path}")
-    try:
+    with prefixed(f"--dict {path}", Exception):  # fairseq raises Exception itself, too
         check_regular(path)
         dictionary = Dictionary.load(path)
-    except Exception as error:  # fairseq raises Exception itself, too
-        raise ValueError(f"--dict {path}: {error}") from error
     if len(dictionary) == dictionary.nspecial:
         raise ValueError(f"--dict must have symbols, got an empty {path}")
     return dictionary

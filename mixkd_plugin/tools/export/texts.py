@@ -10,6 +10,7 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ...data.labels import check_texts
+from ...errors import prefixed
 from ...tokenizers.subwords import Tokenizer
 from ..encode.binarizing import truncate
 from ..texts.examples import Texts
@@ -21,12 +22,10 @@ TOO_MANY_UNKNOWN = 0.5  # share of <unk> in the texts, above which the tokenizer
 
 
 def read_texts(path: str) -> List[Texts]:
-    try:
+    with prefixed("--text"):
         texts = [
             tuple(fields) for _, fields in read_rows(path, "tsv") if any(map(str.strip, fields))
         ]
-    except ValueError as error:
-        raise ValueError(f"--text: {error}") from error
     sizes = {len(fields) for fields in texts}
     if sizes not in ({1}, {2}):
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from fairseq.data import Dictionary
 
+from ...errors import prefixed
 from ...interop import library
 from ...tokenizers.hf_tokenizer import write_settings
 from ...tokenizers.library import FAIRSEQ_SPECIAL, PADDING, ROLES, Tokenizer
@@ -56,7 +57,8 @@ def export_tokenizer(
         ValueError: for a tokenizer that `tokenizers` cannot follow.
     """
     tokenizers, symbols = library("tokenizers"), dict(trained.symbols)
-    try:
+    # the library raises nothing narrower
+    with prefixed(f"--tokenizer {spec} cannot be exported", Exception):
         if trained.library is None:
             tokenizer = _of_sentencepiece(parse_spec(spec)[1])
             vocabulary = tokenizer.get_vocab(with_added_tokens=True)
@@ -78,8 +80,6 @@ def export_tokenizer(
             pair=[*single, *(f"{piece}:{types - 1}" for piece in second)],
             special_tokens=[(n, tokenizer.token_to_id(n)) for n in {*before, *between, end}],
         )
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"--tokenizer {spec} cannot be exported: {error}") from error
     rows = [dictionary.unk()] * (1 + max(symbols))
     for index, symbol in symbols.items():
         rows[index] = dictionary.index(symbol)

@@ -12,7 +12,7 @@ import torch
 
 from ...checkpoints.hf_weights import check_files, read_weights
 from ...checkpoints.settings import FAIRSEQ_EPS
-from ...errors import in_short
+from ...errors import in_short, prefixed
 from ...interop import quiet
 from ...tokenizers import hf_tokenizer
 from ...tokenizers.dictionary import dictionary_of, write_dictionary
@@ -63,55 +63,52 @@ def import_encoder(
     folder = find_source(source)
     if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
         raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
-    with atomic_output_dir(out_dir, OWNED, force) as work:
-        try:
-            check_files(folder)
-            config = read_config(folder)
-            with _readable("the weights"):
-                weights = Weights(read_weights(folder), config, encoder_only)
-                # first: the vocabulary's size is compared with their number
-                words = weights.take(WORDS, config.vocab_size, config.hidden_size)
-                outputs = None if encoder_only else weights.outputs
-            head = None
-            if not encoder_only and is_classifier(config, outputs is not None):
-                if outputs is None:
-                    raise ValueError(f"the weights lack {config.family.head[1]}.weight")
-                head = read_head(config, outputs, labels)
-                config.theirs.num_labels = outputs
-            elif labels is not None:
-                raise ValueError(f"--labels must be absent without a head, got {','.join(labels)}")
-            with _readable("the tokenizer"), quiet():
-                theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
-                types = 1
-                if token_types(config) == 2 and not one_token_type:
-                    types = hf_tokenizer.types_of_pairs(theirs)
-                tokenizer = hf_tokenizer.write_tokenizer(
-                    theirs, folder, work, config.longest, config.vocab_size, types
-                )
-            (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
-            if config.unused_positions not in (0, padding + 1):  # counted from the symbol's index
-                raise ValueError(
-                    f"pad_token_id must be the tokenizer's, {padding}, got "
-                    f"{config.unused_positions - 1}"
-                )
-            dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
-            with _readable("the weights"):
-                outputs = head and head.outputs
-                state = convert(config, weights, words, rows, types, HEAD, outputs)
-            write_dictionary(dictionary, os.path.join(work, "dict.txt"))
-            if head is not None:  # read by fairseq's sentence_prediction
-                write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
-            if head is not None and head.names is not None:
-                write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
-            whole = checkpoint(config, state, head, tokenizer.separators, types)
-            name = HEAD if head else None
-            with quiet():
-                difference = compare_with_transformers(
-                    folder, whole, dictionary, theirs, tokenizer, rows, config, name
-                )
-            torch.save(whole, os.path.join(work, "model.pt"))
-        except ValueError as error:
-            raise ValueError(f"{folder}: {error}") from error
+    with atomic_output_dir(out_dir, OWNED, force) as work, prefixed(folder):
+        check_files(folder)
+        config = read_config(folder)
+        with _readable("the weights"):
+            weights = Weights(read_weights(folder), config, encoder_only)
+            # first: the vocabulary's size is compared with their number
+            words = weights.take(WORDS, config.vocab_size, config.hidden_size)
+            outputs = None if encoder_only else weights.outputs
+        head = None
+        if not encoder_only and is_classifier(config, outputs is not None):
+            if outputs is None:
+                raise ValueError(f"the weights lack {config.family.head[1]}.weight")
+            head = read_head(config, outputs, labels)
+            config.theirs.num_labels = outputs
+        elif labels is not None:
+            raise ValueError(f"--labels must be absent without a head, got {','.join(labels)}")
+        with _readable("the tokenizer"), quiet():
+            theirs = hf_tokenizer.load_tokenizer(folder, config.theirs)
+            types = 1
+            if token_types(config) == 2 and not one_token_type:
+                types = hf_tokenizer.types_of_pairs(theirs)
+            tokenizer = hf_tokenizer.write_tokenizer(
+                theirs, folder, work, config.longest, config.vocab_size, types
+            )
+        (padding,) = (i for i, symbol in tokenizer.symbols.items() if symbol == PADDING)
+        if config.unused_positions not in (0, padding + 1):  # counted from the symbol's index
+            raise ValueError(
+                f"pad_token_id must be the tokenizer's, {padding}, got "
+                f"{config.unused_positions - 1}"
+            )
+        dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
+        with _readable("the weights"):
+            outputs = head and head.outputs
+            state = convert(config, weights, words, rows, types, HEAD, outputs)
+        write_dictionary(dictionary, os.path.join(work, "dict.txt"))
+        if head is not None:  # read by fairseq's sentence_prediction
+            write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
+        if head is not None and head.names is not None:
+            write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
+        whole = checkpoint(config, state, head, tokenizer.separators, types)
+        name = HEAD if head else None
+        with quiet():
+            difference = compare_with_transformers(
+                folder, whole, dictionary, theirs, tokenizer, rows, config, name
+            )
+        torch.save(whole, os.path.join(work, "model.pt"))
     found = hf_tokenizer.describe(theirs, tokenizer)
     return Imported(config, f"hf:{out_dir}", head, found, types, difference)
 

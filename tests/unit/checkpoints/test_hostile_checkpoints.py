@@ -18,7 +18,7 @@ from slow_cases import slow
 from tiny_models import checkpoint
 
 from mixkd_plugin import fingerprints
-from mixkd_plugin.checkpoints import checks, configured, recovery, safe_load
+from mixkd_plugin.checkpoints import checks, configured, pickle_scan, recovery, safe_load
 
 SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 
@@ -167,6 +167,16 @@ def test_pickles_that_cost_much(tmp_path, name, kind):
     refused(path)
 
 
+def test_lists_that_are_filled_when_others_hold_them():
+    """Each of 60 holds the next one twice: to print them takes 2 ** 60 steps."""
+    empty = b"".join(b"]q" + bytes([i]) for i in range(61))
+    fill = b"".join(
+        b"h" + bytes([i]) + b"(h" + bytes([i + 1]) + b"h" + bytes([i + 1]) + b"e" for i in range(60)
+    )
+    with pytest.raises(TypeError):  # a DamagedError of the file that has it
+        pickle_scan.scan(b"\x80\x02" + empty + fill + b"h\x00.", set())
+
+
 @pytest.mark.parametrize("key", [(1, 2), 3, b"x", None, 2.5])
 def test_names_that_are_no_text(tmp_path, save, key):
     save({key: 1}, tmp_path / "x.pt")
@@ -206,6 +216,8 @@ def test_weights_that_are_none(tmp_path, model):
         dict(optimizer_history=3),
         dict(optimizer_history=[3]),
         dict(task_state=[]),
+        dict(task_state={"fingerprint": {"labels": [0, 1]}}),
+        dict(task_state={"fingerprint": {"labels": "01"}}),
         dict(extra_state=3),
     ],
 )
