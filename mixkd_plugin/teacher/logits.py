@@ -171,7 +171,7 @@ class TeacherLogits:
                     shape_of_kept = (len(ids), *shape[1:])
                     stored = self._cache.load(*key, shape_of_kept, sequences.combined)
                 if stored is not None:
-                    known[ids] = torch.from_numpy(stored).to(self._device)
+                    known[ids] = torch.tensor(stored, device=self._device)
             distributed.merge_max(known)
             if torch.isfinite(known[ids]).all():
                 return known

@@ -172,7 +172,8 @@ def test_what_is_interrupted_goes_on(tmp_path, monkeypatch, transformers, traine
     monkeypatch.setattr(steps, "run_training", train)
     trained.clear()
     figures = distil(case, out, "--recipe", "auto")
-    assert trained == ["splice-1", "kd-1"]  # the trial was done
+    assert trained == ["splice-1", "kd+hidden-1"]  # the trial was done
+    assert (out / "commands.sh").read_text().count("--hidden-weight 1 ") == 1
     assert figures["runs"] == whole["runs"]
     same = [
         torch.load(o / "checkpoint.pt", weights_only=True)["model"]

@@ -17,9 +17,9 @@ from mixkd_plugin.tools.distil.plan_file import apply_plan, save_plan
 from mixkd_plugin.tools.distil.training import best_score
 
 
-def planned(**given):
+def planned(narrower=False, **given):
     names = {"recipe": "auto", "fine_tuned_too": False, "trim_vocabulary": False, "batch_size": 32}
-    return Plan({**names, "seeds": 2, "layers": 3, "updates": 1000, **given}, {}, 800)
+    return Plan({**names, "seeds": 2, "layers": 3, "updates": 1000, **given}, {}, 800, narrower)
 
 
 def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at_most():
@@ -56,8 +56,9 @@ def test_a_product_is_measured():
 
 
 def test_recipes_are_one_or_several():
-    assert planned(recipe="auto").recipes == ["splice", "kd"]
+    assert planned(recipe="auto").recipes == ["splice", "kd+hidden"]
     assert planned(recipe="auto", trim_vocabulary=True).recipes == ["mixkd", "kd"]
+    assert planned(recipe="auto", narrower=True).recipes == ["splice", "kd"]
     assert planned(recipe="kd,splice", fine_tuned_too=True).recipes == ["kd", "splice", "ft"]
     assert planned(recipe="ft", fine_tuned_too=True).recipes == ["ft"]
     for wrong in ("kd,kd", "auto,kd", "other", ""):

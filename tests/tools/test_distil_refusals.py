@@ -74,6 +74,7 @@ def test_tables(case, tmp_path, name):
         (["--", "lr"], "--"),
         (["--recipe", "kd,splice", "--trim-vocabulary"], "got splice"),
         (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
+        (["--recipe", "kd+hidden", "--trim-vocabulary"], "got kd+hidden"),
     ],
 )
 def test_flags(case, tmp_path, flags, said):
@@ -149,6 +150,8 @@ def test_what_the_teacher_cannot_do(case, out, tmp_path):
     assert "--layers must be at most 3" in refused(case, out, "--layers", 4)
     for width in (15, 30):  # the teacher has 4 heads of 6
         assert "--width must be a multiple of 6" in refused(case, out, "--width", width)
+    message = refused(case, out, "--width", 12, "--recipe", "kd,kd+hidden")
+    assert "--recipe must be another one with --width 12, got kd+hidden" in message
     assert "--length must be at most 80" in refused(case, out, "--length", 81)
     swapped = case.train.read_text().replace(",neg", ",?").replace(",pos", ",neg")
     dev = case.dev.read_text().replace(",neg", ",?").replace(",pos", ",neg")

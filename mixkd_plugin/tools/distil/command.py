@@ -62,7 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
     each = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
     add("--recipe", type=recipes, metavar="NAME[,NAME]", help=f"{each}; of several with a "
         f"teacher the better is kept; {AUTO} (default): {','.join(best_recipes(False))}, with "
-        f"--trim-vocabulary {','.join(best_recipes(True))}")  # fmt: skip
+        f"--trim-vocabulary {','.join(best_recipes(True))}, with a smaller --width "
+        f"{','.join(best_recipes(False, narrower=True))}")  # fmt: skip
     add("--metric", choices=("accuracy", "f1", "micro_f1", "macro_f1"),
         help="chooses checkpoint and recipe on the dev set: accuracy (default) or f1, the macro F1 "
         "(of two classes with one named 1: its F1); with several labels for a text micro_f1 "

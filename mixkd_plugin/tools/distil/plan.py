@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     values: dict[str, Any]
     why: dict[str, str]
     dev: int  # texts to score on
+    narrower: bool  # than the teacher
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -43,9 +44,8 @@ class Plan(NamedTuple):
 
     @property
     def recipes(self) -> list[str]:
-        return chosen_recipes(
-            self.values["recipe"], self.values["trim_vocabulary"], self.values["fine_tuned_too"]
-        )
+        recipe, trimmed = self.values["recipe"], self.values["trim_vocabulary"]
+        return chosen_recipes(recipe, trimmed, self.narrower, self.values["fine_tuned_too"])
 
     def points(self, updates: int) -> int:
         """Validations of a run of so many updates."""
@@ -78,7 +78,8 @@ def make_plan(
         tokens: of the examples, before any is cut
         work: folder of the distillation
     """
-    sizes, plan = teacher.sizes, Plan({}, {}, len(data.dev))
+    sizes = teacher.sizes
+    plan = Plan({}, {}, len(data.dev), args.width not in (None, sizes.width))
 
     def choose(name: str, value: Any, why: str) -> None:
         given = getattr(args, name)
@@ -103,8 +104,13 @@ def make_plan(
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
-    both = " and ".join(best_recipes(plan.trim_vocabulary))
+    both = " and ".join(best_recipes(plan.trim_vocabulary, plan.narrower))
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
+    if plan.narrower and "kd+hidden" in plan.recipe.split(","):
+        raise ValueError(
+            f"--recipe must be another one with --width {plan.width}, got kd+hidden: the teacher's "
+            f"hidden states have {width}"
+        )
     choose("metric", metrics_of(data)[0], "chooses checkpoint and recipe on the dev set")
     choose("fine_tuned_too", False, "no student without the teacher")
     choose("batch_size", ROWS, "sequences in an update")

@@ -26,9 +26,9 @@ class Recipe(NamedTuple):
         return self.kd > 0 or self.tmkd > 0
 
     @property
-    def splices(self) -> bool:
-        """Whether a mix is a text: then teacher and student need one vocabulary."""
-        return self.more == SPLICE
+    def one_vocabulary(self) -> bool:
+        """Whether teacher and student must read the same tokens."""
+        return self.more in (SPLICE, HIDDEN)
 
     @property
     def rows(self) -> int:
@@ -38,10 +38,18 @@ class Recipe(NamedTuple):
 
 ALPHA = ("--mixup-alpha", "1")
 SPLICE = (*ALPHA, "--mixup-kind", "splice")
+HIDDEN = ("--hidden-weight", "1")
 RECIPES = {
     "mixkd": Recipe("KD on mixes", "teacher on mixed examples alone", tmkd=1, more=ALPHA),
     "splice": Recipe("KD on splices", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
     "kd": Recipe("KD", "labels, and the teacher on the examples", mle=1, kd=1),
+    "kd+hidden": Recipe(
+        "KD + hidden states",
+        "kd, and the teacher's hidden states",
+        mle=1,
+        kd=1,
+        more=HIDDEN,
+    ),
     "kd+splice": Recipe(
         "KD + splices",
         "labels, and the teacher on the examples and on spliced texts",
@@ -65,11 +73,15 @@ def recipes(text: str) -> str:
     return text
 
 
-def best_recipes(trimmed: bool) -> list[str]:
-    """What AUTO stands for."""
-    return ["mixkd" if trimmed else "splice", "kd"]
+def best_recipes(trimmed: bool, narrower: bool = False) -> list[str]:
+    """What AUTO stands for.
+
+    Args:
+        trimmed, narrower: whether the student's vocabulary, or its width, is not the teacher's
+    """
+    return ["mixkd" if trimmed else "splice", "kd" if trimmed or narrower else "kd+hidden"]
 
 
-def chosen_recipes(text: str, trimmed: bool, fine_tuned_too: bool) -> list[str]:
-    names = best_recipes(trimmed) if text == AUTO else text.split(",")
+def chosen_recipes(text: str, trimmed: bool, narrower: bool, fine_tuned_too: bool) -> list[str]:
+    names = best_recipes(trimmed, narrower) if text == AUTO else text.split(",")
     return names + ["ft"] * (fine_tuned_too and "ft" not in names)
