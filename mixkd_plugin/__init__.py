@@ -12,13 +12,7 @@ help and their refusals of flags wait neither for torch nor for fairseq.
 import os
 import sys
 
-__all__ = [
-    "Examples",
-    "MixupModel",
-    "register_distance",
-    "register_mixup_kind",
-    "register_pairing",
-]
+__all__ = ["Examples", "MixupModel", "register_distance", "register_mixup_kind", "register_pairing"]
 
 
 def _is_command() -> bool:

@@ -144,11 +144,7 @@ def register_distance(name: str, has_temperature: bool = False):
 
 
 def distance(
-    kind: str,
-    student: Tensor,
-    teacher: Tensor,
-    temperature: float = 1.0,
-    multi_label: bool = False,
+    kind: str, student: Tensor, teacher: Tensor, temperature: float = 1.0, multi_label: bool = False
 ) -> Tensor:
     """Distance of the student's logits from the teacher's, both (R, C).
 

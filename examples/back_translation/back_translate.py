@@ -152,7 +152,7 @@ def main(argv=None):
     args = vars(parser.parse_args(argv))
     try:
         back_translate(task_name=args.pop("task"), **args)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"back_translate: {error}")
 
 

@@ -75,8 +75,7 @@ STEP_SPECS = {
     "finetune-bf16": Spec("fairseq fine-tuning in bfloat16", FINETUNE, bf16=True),
     "ours-finetune": Spec("ours, fine-tuning alone", f"{STEP} {CLEAN}"),
     "kd": Spec(
-        "ours, plain distillation, teacher logits cached",
-        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1",
+        "ours, plain distillation, teacher logits cached", f"{STEP} {TEACHER} {CLEAN} --kd-weight 1"
     ),
     "naive": Spec(
         "naive MixKD: four passes, float32 teacher",

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from typing import Callable
 
 
@@ -14,19 +15,9 @@ def be_quiet() -> None:
 
 def in_own_process(function: Callable, *args):
     """What ``function(*args)`` returns in a new process."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.SimpleQueue()
-    process = context.Process(target=_answer, args=(answer, function, args))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{function.__name__}{args} failed in a process of its own")
-    return answer.get()
-
-
-def _answer(answer, function: Callable, args) -> None:
-    be_quiet()
-    answer.put(function(*args))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=be_quiet) as pool:
+        return pool.submit(function, *args).result()
 
 
 def resident(key: str) -> int:

@@ -1,8 +1,9 @@
 """Results as a table, as a plot and against recorded ones."""
 
 import json
-import logging
 from typing import Dict, Iterator, Tuple
+
+from mixkd_plugin.tools.plots import pyplot
 
 
 def read_recorded(path: str, shape: str, lengths: str) -> dict:
@@ -26,7 +27,7 @@ def table(results: dict) -> str:
     lines = [
         f"{settings['shape']}, lengths of {settings['lengths']} (mean {tokens['mean']:.1f}, "
         f"longest {tokens['longest']} tokens), batches of {settings['batch_size']}; "
-        f"{machine['device']}, {machine['threads']} thread(s), torch {machine['torch']}.",
+        f"{machine['device']}, {machine['threads']} thread(s), torch {machine['torch']}."
     ]
     if "padding" in tokens:
         lines[0] += f" {100 * tokens['padding']:.0f}% of the steps' random batches is padding."
@@ -77,12 +78,7 @@ def _line(cells) -> str:
 
 def plot(results: Dict, path: str) -> None:
     """Bars of every arm's ratio to fine-tuning, with least and most as whiskers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     stages = [stage for stage in ("step", "epoch") if results.get(stage)]
     counts = [len(results[stage]) for stage in stages]
     figure, panels = plt.subplots(
@@ -106,8 +102,6 @@ def plot(results: Dict, path: str) -> None:
         axes.set_xlim(0, 1.1 * max(row["ratio"][2] for row in rows))
         axes.axvline(1, color="0.3", linewidth=1, linestyle="--")
         axes.set_xlabel(f"time of a training {stage}, fairseq's fine-tuning = 1 (less is better)")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     settings, machine = results["settings"], results["machine"]
     figure.suptitle(
         f"{settings['shape']} shapes, lengths of {settings['lengths']}, batches of "

@@ -79,6 +79,8 @@ def main(argv=None) -> None:
     if not 0 < args.share < 1:
         raise SystemExit(f"--share must be above 0 and below 1, got {args.share:g}")
     arms, rows = args.arms.split(","), []
+    if len({*arms}) != 2 or len(arms) != 2:
+        raise SystemExit(f"--arms must be two arms, got {args.arms}")
     results = args.out / "results.jsonl"
     if not results.exists():
         raise SystemExit(f"--out must be the folder of a study, got {args.out}: no {results.name}")

@@ -92,14 +92,9 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--out must not have {out} yet; remove it")
     try:
         counts = add_unlabelled(
-            args.glue / args.task,
-            args.task,
-            out,
-            args.fraction,
-            args.seed,
-            args.times,
+            args.glue / args.task, args.task, out, args.fraction, args.seed, args.times,
             args.half and args.half / args.task,
-        )
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         sys.exit(f"unlabelled_pool: {error}")
     print(f"{out}: {counts[0]} examples with a label, {counts[1]} without")

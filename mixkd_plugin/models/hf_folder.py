@@ -15,13 +15,7 @@ from ..errors import in_short
 from ..fingerprints import fingerprint
 from ..interop import quiet
 from ..tokenizers.hf_symbols import HFSymbols, read_symbols
-from .hf_network import (
-    attention_of,
-    build_network,
-    classifier_of,
-    plain_config,
-    read_config,
-)
+from .hf_network import attention_of, build_network, classifier_of, plain_config, read_config
 from .hf_parts import longest_of, take_out
 from .mixkd_hf import MixKDHFModel
 from .size_guard import no_larger_than

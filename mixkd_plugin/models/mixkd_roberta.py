@@ -5,11 +5,7 @@ import math
 from functools import partial
 from typing import Callable, Dict, List, Optional
 
-from fairseq.models import (
-    MODEL_DATACLASS_REGISTRY,
-    register_model,
-    register_model_architecture,
-)
+from fairseq.models import MODEL_DATACLASS_REGISTRY, register_model, register_model_architecture
 from fairseq.models.roberta import model as roberta
 from fairseq.utils import safe_getattr
 from omegaconf import OmegaConf, open_dict

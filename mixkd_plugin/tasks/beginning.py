@@ -116,10 +116,7 @@ def _head(cfg, path: str, labels: Optional[Dictionary]) -> StudentHead:
 def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> None:
     """Raise ValueError if another flag's file would silently overwrite it."""
     run = cfg._get_root().get("checkpoint", {})
-    flags = {
-        FINETUNE: run.get("finetune_from_model"),
-        "--continue-once": run.get("continue_once"),
-    }
+    flags = {FINETUNE: run.get("finetune_from_model"), "--continue-once": run.get("continue_once")}
     if origin is not None and origin.flag == "--restore-file":
         flags["--restore-file"] = origin.path
     for flag, path in flags.items():

@@ -21,14 +21,7 @@ from ..checkpoints.settings import integer
 from ..data.labels import check_texts, class_ids, read_targets
 from ..data.wrappers import WithColumn
 from ..errors import prefixed
-from ..fingerprints import (
-    FILE,
-    INPUTS,
-    class_names,
-    fingerprint,
-    parts_of_split,
-    read_digests,
-)
+from ..fingerprints import FILE, INPUTS, class_names, fingerprint, parts_of_split, read_digests
 from ..models.hf_folder import layout_of
 from .ensemble import TeacherInput, read_state
 from .files import TeacherFiles

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from ..tokenizers.specs import TOKENIZERS
 from .output import is_full, why_full
 
 TRACEBACK = "MIXKD_TRACEBACK"  # set: errors end in a traceback
@@ -75,7 +76,7 @@ class CommandParser(argparse.ArgumentParser):
         found = parse(args, namespace)
         named = vars(found).pop("out_word", None)
         if self.names_output:
-            if (named is None) == (found.out is None):
+            if bool(named) == bool(found.out):
                 self.error(f"--out must be given {'once' if named else ''}".rstrip())
             found.out = named or found.out
         return found
@@ -157,10 +158,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-HEAD_HELP = "name of the classification head (default: the checkpoint's own)"
+def add_tokenizer(parser: argparse.ArgumentParser, data: str = "the data") -> None:
+    help = f"{'; '.join(TOKENIZERS.values())} (default: the one that encoded {data})"
+    parser.add_argument("--tokenizer", metavar="KIND:PATH", help=help)
 
 
-def add_user_dir(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that any checkpoint may need."""
+    parser.add_argument(
+        "--classification-head-name",
+        metavar="NAME",
+        help="name of the classification head (default: the checkpoint's own)",
+    )
     parser.add_argument(
         "--user-dir",
         metavar="DIR",

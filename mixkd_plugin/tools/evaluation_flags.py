@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from .cli import HEAD_HELP, add_out, add_user_dir, import_user_dir, positive
+from .cli import add_checkpoint_flags, add_out, import_user_dir, positive
 from .output import check_out
 
 
@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add("--labels", metavar="A,B,...", help="the data's labels in the order of the outputs, for "
         "checkpoints whose classes have other names (default: matched by names, or by their "
         "predictions)")  # fmt: skip
-    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
-    add_user_dir(parser)
+    add_checkpoint_flags(parser)
 
 
 def paths_of(args: argparse.Namespace) -> dict[str, str]:

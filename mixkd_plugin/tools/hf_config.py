@@ -108,7 +108,7 @@ ACTIVATIONS = {
 }
 # Permitted values in config.json; None: absent.
 ALLOWED = {
-    "hidden_act": tuple(ACTIVATIONS),
+    "hidden_act": (None, *ACTIVATIONS),
     "position_embedding_type": (None, "absolute"),
     "is_decoder": (None, False),
     "add_cross_attention": (None, False),
@@ -169,7 +169,7 @@ def parse_config(raw: dict[str, Any]) -> EncoderConfig:
     family = FAMILIES[model_type]
     for name, values in ALLOWED.items():
         key = family.keys.get(name, name)
-        if raw.get(key) not in (values if name != "hidden_act" else (None, *values)):
+        if raw.get(key) not in values:
             allowed = ", ".join(str(v) for v in values if v or v is False) or "absent"
             raise ValueError(f"{key} must be {allowed}, got {raw[key]!r}")
     of_head = ("id2label", "label2id", "num_labels", "problem_type")  # head.py reads them

@@ -52,8 +52,9 @@ def read_outputs(folder: str) -> Outputs:
             )
         named = [named[key] for key in keys]
     names = [*map(str, named)] or [f"LABEL_{i}" for i in range(raw.get("num_labels", 2))]
-    regression = len(names) == 1 or problem == "regression"
-    return Outputs(names, regression, problem == "multi_label_classification")
+    several = problem == "multi_label_classification"
+    regression = not several and (len(names) == 1 or problem == "regression")
+    return Outputs(names, regression, several)
 
 
 def is_unnamed(names: Sequence[str]) -> bool:

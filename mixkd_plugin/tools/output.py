@@ -118,11 +118,8 @@ def _remove_folder(folder: Path) -> None:
 
 def _missing_folders(folder: str) -> list[str]:
     """``folder`` and its parents that do not exist, the deepest first."""
-    missing = []
-    while not os.path.lexists(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    return missing
+    path = Path(folder)
+    return [str(p) for p in (path, *path.parents) if not os.path.lexists(p)]
 
 
 def _remove(folder: str, name: str) -> None:

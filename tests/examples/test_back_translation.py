@@ -135,3 +135,10 @@ def test_several_translations_of_a_text_are_refused_and_nothing_is_written(tmp_p
         back_translate.back_translate(str(glue), "SST-2", str(tmp_path / "out"), forward, models[1])
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "out.work").glob("*.txt"))  # so another run would ask again
+
+
+def test_an_output_that_is_a_file(tmp_path, models, capsys):
+    (tmp_path / "out").touch()
+    words = ["--glue", tmp_path, "--task", "SST-2", "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit, match="back_translate: .*out"):
+        back_translate.main([*map(str, words), "--forward", models[0], "--backward", models[1]])

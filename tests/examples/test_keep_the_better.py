@@ -97,5 +97,8 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     assert (mean, low, high) == pytest.approx(wanted, abs=3)
     with pytest.raises(SystemExit, match=f"--out must be the folder .* got {tmp_path}/none: no"):
         keep_the_better.main(["--out", str(tmp_path / "none")])
+    for arms in ("KD", "KD,KD", "KD,a,b"):
+        with pytest.raises(SystemExit, match=f"--arms must be two arms, got {arms}"):
+            keep_the_better.main(["--out", str(tmp_path), "--arms", arms])
     with pytest.raises(SystemExit, match="--out must have checkpoints of KD,other, got none"):
         keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,other"])

@@ -83,7 +83,7 @@ def test_outputs_have_one_rule(tmp_path, capsys):
     for words in (["a", "b"], ["a", "--out", "b"], ["a", "--to", "x", "b"], ["--out=b", "a"]):
         args = parser.parse_args(words)
         assert (args.source, args.out) == ("a", "b") and "out_word" not in args
-    for words in (["a"], ["a", "b", "--out", "c"], ["a", "b", "c"]):
+    for words in (["a"], ["a", "b", "--out", "c"], ["a", "b", "c"], ["a", "--out", ""]):
         with pytest.raises(SystemExit, match="2"):
             parser.parse_args(words)
     parser = command_parser("name", "It does something.")

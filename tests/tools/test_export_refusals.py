@@ -130,6 +130,13 @@ def test_onnx_has_any_activation_of_the_head(tmp_path, student):
     export(str(tmp_path / "relu.pt"), str(tmp_path / "out"), "onnx", student.tokenizer)
 
 
+@pytest.mark.parametrize("flag", ["--min-agreement", "--tolerance"])
+def test_bounds_are_numbers(tmp_path, flag):
+    for value in ("nan", "-1"):
+        with pytest.raises(SystemExit, match=rf"{flag} must be in \[0, .*, got {value}"):
+            main(["x.pt", str(tmp_path / "out"), "--to", "hf", f"{flag}={value}"])
+
+
 @pytest.mark.parametrize("to", ["torchscript", "pdf"])
 def test_other_formats_are_named(tmp_path, student, to, capsys):
     arguments = [student.checkpoint, str(tmp_path / "out"), "--to", to]

@@ -124,6 +124,8 @@ def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, f
     (tmp_path / "a.txt").write_text("the soup\n\ncold", newline="\n")  # the second one is empty
     rows, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt")
     assert len(rows) == 3
+    shutil.copy(tmp_path / "a.txt", tmp_path / "a.TXT")
+    assert predicted(capsys, folders["hf"], tmp_path / "a.TXT")[0] == rows
     with open(tmp_path / "a.txt") as file:
         monkeypatch.setattr(sys, "stdin", file)
         assert predicted(capsys, folders["hf"], "-")[0] == rows
@@ -167,6 +169,9 @@ def test_regression_is_numbers(tmp_path, capsys, transformers):
     rows, _ = predicted(capsys, folder, tmp_path / "a.txt")  # transformers' sigmoid of one class
     values = torch.tensor(wanted).sigmoid().tolist()
     assert [float(row["LABEL_0"]) for row in rows] == pytest.approx(values, abs=1e-5)
+    hf_models.change(folder / "config.json", id2label={"0": 7})  # a number: transformers keeps it
+    rows, _ = predicted(capsys, folder, tmp_path / "a.txt")
+    assert [row["label"] for row in rows] == ["7" if v > 0.5 else "" for v in values]
 
 
 def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, folders):

@@ -77,7 +77,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
                 "it as --encoder, which is fine-tuned as the teacher"
             )
         names, regression, several = read_outputs(folder)
-        own, regression = None if is_unnamed(names) else names, regression and not several
+        own = None if is_unnamed(names) else names
         return Source(folder, kind, len(names), own, regression, longest, several)
 
 

@@ -183,11 +183,11 @@ def run_training(command: Sequence[str], log: Path, updates: int, text: str) -> 
         raise error
 
 
-def has_space(folder: Path, size: int = 1 << 20) -> bool:
-    """Whether a file of so many bytes can be written; without it a command's error is lost."""
+def has_space(folder: Path) -> bool:
+    """Whether a megabyte can be written; without it a command's error is lost."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"\0" * size)
+            file.write(b"\0" * (1 << 20))
     except OSError as error:
         return not is_full(error)
     return True

@@ -121,18 +121,10 @@ def work(args: argparse.Namespace) -> None:
 
     try:
         flags = encode(
-            source_of(args),
-            args.tokenizer,
-            args.out,
-            args.dict,
-            args.max_length,
-            args.skip_bad_lines,
-            args.unlabelled,
-            args.workers,
-            args.max_unknown,
-            args.trim_vocabulary,
-            args.force,
-        )
+            source_of(args), args.tokenizer, args.out, args.dict, args.max_length,
+            args.skip_bad_lines, args.unlabelled, args.workers, args.max_unknown,
+            args.trim_vocabulary, args.force,
+        )  # fmt: skip
     except OSError as error:
         if error.errno not in FULL:
             raise

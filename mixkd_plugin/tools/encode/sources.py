@@ -108,29 +108,23 @@ def file_source(
             if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
                 raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
         columns = Columns(_positions("--text", texts), _positions("--label", labels))
-    if regression:
-        if classes is not None:
-            raise ValueError(
-                f"--labels must be absent with --regression, got {join_names(classes)}"
-            )
-        targets = Targets(None)
-    elif multi_label and len(labels) > 1:
-        names = check_classes(labels if classes is None else classes, "--labels")
-        if len(names) != len(labels):
-            raise ValueError(
-                f"--labels must name the {len(labels)} columns of --label, got {join_names(names)}"
-            )
-        targets = Targets(names, multi_label=True)
-    elif multi_label:
-        names = None if classes is None else check_classes(classes, "--labels")
-        split = [name for name in names or () if separator in name]
-        if split:
-            raise ValueError(
-                f"--label-separator must not be in a class, got {separator} and {split[0]}"
-            )
-        targets = names and Targets(names, multi_label=True, separator=separator)
-    else:
-        targets = Targets(check_classes(classes, "--labels")) if classes is not None else None
+    if regression and classes is not None:
+        raise ValueError(f"--labels must be absent with --regression, got {join_names(classes)}")
+    if multi_label and len(labels) > 1 and classes is None:
+        classes = labels
+    names = None if classes is None else check_classes(classes, "--labels")
+    if multi_label and len(labels) > 1 and len(names) != len(labels):
+        raise ValueError(
+            f"--labels must name the {len(labels)} columns of --label, got {join_names(names)}"
+        )
+    split = [name for name in names or () if separator and separator in name]
+    if split:
+        raise ValueError(
+            f"--label-separator must not be in a class, got {separator} and {split[0]}"
+        )
+    targets = None
+    if regression or names is not None:
+        targets = Targets(names, multi_label=multi_label, separator=separator)
     return Source(files, columns, targets, kind, separator=separator)
 
 

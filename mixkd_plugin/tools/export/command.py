@@ -7,11 +7,10 @@ import argparse
 import math
 import os
 
-from ...tokenizers.specs import TOKENIZERS
 from ..cli import (
-    HEAD_HELP,
+    add_checkpoint_flags,
     add_out,
-    add_user_dir,
+    add_tokenizer,
     command_parser,
     import_user_dir,
     positive,
@@ -29,11 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("checkpoint", metavar="CHECKPOINT", help="a student, such as student/checkpoint_last.pt")
     add_out(parser, "folder to write", word=True)
     add("--to", required=True, choices=FORMATS, help="format of the result")
-    add(
-        "--tokenizer",
-        metavar="KIND:PATH",
-        help=f"{'; '.join(TOKENIZERS.values())} (default: the one that encoded the data)",
-    )
+    add_tokenizer(parser)
     add("--data", metavar="DIR", help="data folder (default: the one of training)")
     add("--text", metavar="FILE", help="texts for the comparison (default: the data's split valid)")
     add(
@@ -52,14 +47,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tokens to which texts are cut (default: as the data was encoded)",
     )
-    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
-    add_user_dir(parser)
+    add_checkpoint_flags(parser)
     return parser
 
 
 def work(args: argparse.Namespace) -> None:
     from .export import export
 
+    for name, most in (("tolerance", math.inf), ("min_agreement", 1)):
+        value = vars(args)[name]
+        if value is not None and not 0 <= value <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be in [0, {most}], got {value:g}")
     check_out(args.out, args.force)
     import_user_dir(args.user_dir)
     parity = export(

@@ -106,11 +106,8 @@ def _of_sentencepiece(path: str) -> Any:
         proto.ParseFromString(file.read())
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise ValueError(f"{path}: only a unigram model can be exported")
-    usable = (
-        proto.SentencePiece.NORMAL,
-        proto.SentencePiece.USER_DEFINED,
-        proto.SentencePiece.BYTE,
-    )
+    kinds = proto.SentencePiece
+    usable = (kinds.NORMAL, kinds.USER_DEFINED, kinds.BYTE)
     lowest = min(piece.score for piece in proto.pieces if piece.type in usable)
     vocabulary = [
         (p.piece, p.score)

@@ -98,13 +98,13 @@ def value(action: argparse.Action) -> str:
     """What a flag takes, and its default."""
     if action.nargs == 0:
         return "" if not action.default else " (on by default)"
-    what = "" if action.type is None else getattr(action.type, "__name__", "").strip("<>")
+    what = "" if action.type is None else getattr(action.type, "__name__", "")
     if action.choices and len(action.choices) <= 6:
         what = "|".join(map(str, action.choices))
     shown = action.default
     told = "(default" in (action.help or "") or shown in (None, "", argparse.SUPPRESS)
     default = "" if told else f" (default: {shown})"
-    return f" {what if what.isprintable() and what != 'lambda' else ''}".rstrip() + default
+    return f" {'' if what == '<lambda>' else what}".rstrip() + default
 
 
 def described(action: argparse.Action) -> str:

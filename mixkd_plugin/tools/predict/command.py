@@ -8,10 +8,9 @@ with a probability above 1/2, with | between.
 import argparse
 import os
 
-from ...tokenizers.specs import TOKENIZERS
 from ..cli import (
-    HEAD_HELP,
-    add_user_dir,
+    add_checkpoint_flags,
+    add_tokenizer,
     command_parser,
     import_user_dir,
     named,
@@ -64,13 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("for a checkpoint of fairseq")
     add = group.add_argument
     add("--data", metavar="DIR", help="its data folder (default: the one of training)")
-    add(
-        "--tokenizer",
-        metavar="KIND:PATH",
-        help=f"{'; '.join(TOKENIZERS.values())} (default: the one that encoded the data)",
-    )
-    add("--classification-head-name", metavar="NAME", help=HEAD_HELP)
-    add_user_dir(group)
+    add_tokenizer(group)
+    add_checkpoint_flags(group)
     return parser
 
 

@@ -99,7 +99,7 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
 def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]:
     """The texts of a file, line by line."""
     with named("TEXTS", path):
-        plain = path == STDIN or path.endswith(".txt")
+        plain = path == STDIN or path.lower().endswith(".txt")
         kind = kind or ("txt" if plain else format_of(path))
         if kind == "txt" and text is not None:
             raise ValueError(f"--text must be left out with a text on each line, got {text}")

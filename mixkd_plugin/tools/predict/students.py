@@ -17,7 +17,7 @@ from ..export.export import longest_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
-from ..labels import read_outputs
+from ..labels import Outputs, read_outputs
 from ..remembered import named_tokenizer
 from ..scoring import load_trained
 from ..texts.examples import Texts
@@ -133,7 +133,7 @@ def of_fairseq(
 
 def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student:
     place = device_of(device)
-    read_outputs(folder)  # which checks their names
+    outputs = read_outputs(folder)
     auto = library("transformers").AutoModelForSequenceClassification
     model, report = auto.from_pretrained(folder, output_loading_info=True, **LOCAL)
     if report["missing_keys"]:  # these would be random numbers
@@ -147,14 +147,14 @@ def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student
         with torch.no_grad():
             return model(**batch.to(place)).logits.float().cpu()
 
-    return _of_folder(folder, model.config, logits, max_length)
+    return _of_folder(folder, model.config, outputs, logits, max_length)
 
 
 def of_onnx(path: str, max_length: int | None, device: str) -> Student:
     if device not in ("auto", "cpu"):
         raise ValueError(f"--device must be cpu for ONNX, got {device}")
     session, folder = onnx_session(path), os.path.dirname(path) or "."
-    read_outputs(folder)
+    outputs = read_outputs(folder)
     config = library("transformers").AutoConfig.from_pretrained(folder, **LOCAL)
     names = [one.name for one in session.get_inputs()]
 
@@ -165,11 +165,15 @@ def of_onnx(path: str, max_length: int | None, device: str) -> Student:
         found = session.run(None, {name: batch[name].numpy() for name in names})
         return torch.from_numpy(found[0]).float()
 
-    return _of_folder(folder, config, logits, max_length)
+    return _of_folder(folder, config, outputs, logits, max_length)
 
 
 def _of_folder(
-    folder: str, config: Any, logits: Callable[[Any], Tensor], max_length: int | None
+    folder: str,
+    config: Any,
+    outputs: Outputs,
+    logits: Callable[[Any], Tensor],
+    max_length: int | None,
 ) -> Student:
     """By the tokenizer and the settings of a folder of transformers."""
     auto = library("transformers").AutoTokenizer
@@ -195,7 +199,5 @@ def _of_folder(
     def padded(rows: Sequence[Row]) -> Tensor:
         return logits(tokenizer.pad(list(rows), return_tensors="pt"))
 
-    several = config.problem_type == "multi_label_classification"
-    regression = config.problem_type == "regression" or (config.num_labels == 1 and not several)
-    classes = None if regression else [config.id2label[i] for i in range(config.num_labels)]
-    return Student(classes, config.num_labels, longest, encode, padded, several)
+    classes, several = None if outputs.regression else outputs.names, outputs.multi_label
+    return Student(classes, len(outputs.names), longest, encode, padded, several)

@@ -11,15 +11,7 @@ import seaborn as sns
 
 from ..plots import pyplot
 from .sections import pairs_with_baseline, with_recipe
-from .tables import (
-    GAPS,
-    OF_TEACHER,
-    RECIPE,
-    at_the_end,
-    during,
-    paired_difference,
-    pooled_by_arm,
-)
+from .tables import GAPS, OF_TEACHER, RECIPE, at_the_end, during, paired_difference, pooled_by_arm
 
 MARKERS = "osD^vPX*p<>h"  # distinguish the arms like their colours
 BARS = "mean over seeds; bars are ± one standard error, shifted sideways"

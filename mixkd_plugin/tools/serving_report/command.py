@@ -7,8 +7,7 @@ import argparse
 import os
 from typing import Any
 
-from ...tokenizers.specs import TOKENIZERS
-from ..cli import command_parser, run_cli
+from ..cli import add_tokenizer, command_parser, run_cli
 from ..evaluation_flags import add_arguments, options_of, paths_of
 from ..export.formats import FORMATS
 from ..remembered import named_tokenizer
@@ -21,11 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser("serving-report", __doc__, EXAMPLE)
     add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
     add = parser.add_argument
-    add(
-        "--tokenizer",
-        metavar="KIND:PATH",
-        help=f"{'; '.join(TOKENIZERS.values())} (default: the one that encoded DATA_DIR)",
-    )
+    add_tokenizer(parser, "DATA_DIR")
     add(
         "--teacher-tokenizer",
         metavar="KIND:PATH",

@@ -11,13 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from fairseq.models.roberta import RobertaModel
 
-from ..evaluation import (
-    QUALITY,
-    Logits,
-    Rows,
-    evaluation,
-    seconds_in_turns,
-)
+from ..evaluation import QUALITY, Logits, Rows, evaluation, seconds_in_turns
 from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..plots import pyplot
@@ -78,14 +72,12 @@ def serving_report(
             about[label] = {"name": name, "format": form}
     name_of = {label: one["name"] for label, one in about.items()}
     texts = {name: singles(batches) for name, batches in ours.batches.items()}
-    warm = texts[teacher][:WARM_TEXTS]
-    seconds = seconds_in_turns(models, {
-        label: [[t] for its in [texts[name]] for t in its[: len(warm)] + its]
-        for label, name in name_of.items()
-    })  # fmt: skip
+    warm = min(WARM_TEXTS, len(texts[teacher]))
+    work = {label: [[t] for t in texts[n][:warm] + texts[n]] for label, n in name_of.items()}
+    seconds = seconds_in_turns(models, work)
     rows = ours.measure(models, name_of)
     for label, row in rows.items():
-        milliseconds = 1000 * np.array(seconds[label][len(warm) :])
+        milliseconds = 1000 * np.array(seconds[label][warm:])
         p50, p95 = np.percentile(milliseconds, [50, 95], method="inverted_cdf")
         parameters = parameters_of(ours.loaded[name_of[label]])
         row.update(parameters=parameters, megabytes=sizes[label], p50=p50, p95=p95, **about[label])

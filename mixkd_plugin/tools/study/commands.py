@@ -84,8 +84,7 @@ def portable(command: list[str], names: Mapping[str, str]) -> str:
     names: the replacement of each path and of the paths in it
     """
     _, _, module, *words = command
-    words = [{"fairseq_cli.train": "fairseq-train"}.get(module, f"python -m {module}"), *words]
-    start, *words = words
+    start = "fairseq-train" if module == "fairseq_cli.train" else f"python -m {module}"
     for path, name in {**names, str(PLUGIN): "mixkd_plugin"}.items():
         known = re.compile(rf"(?<![\w.-]){re.escape(path)}(?=/|$)")
         words = [known.sub(name, word) for word in words]

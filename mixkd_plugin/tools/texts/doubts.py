@@ -1,6 +1,6 @@
 """Warnings about values of a table that may mean something else."""
 
-from typing import Iterator, List, Sequence
+from typing import Iterator, Sequence
 
 from .examples import Targets, class_name
 from .likeness import is_blank, is_missing
@@ -19,17 +19,15 @@ def doubtful_words(table: Table, targets: Targets) -> Iterator[str]:
         yield f"labels: {words}, read as no label; --labels can name a class"
 
 
-def doubtful_classes(classes: Sequence[str], examples: int) -> List[str]:
+def doubtful_classes(classes: Sequence[str], examples: int) -> Iterator[str]:
     """About the classes that were found in so many training examples."""
-    found = []
     if len(classes) > max(examples / 2, MANY_CLASSES):
-        found.append(
+        yield (
             f"{len(classes)} classes in {examples} training examples: is --label the right "
             "column? Numbers that are not classes need --regression"
         )
     if tuple(classes[:4]) == ("-1", "0", "1", "2"):
-        found.append("train: labels: -1 is a class, but it often means a missing label")
-    return found
+        yield "train: labels: -1 is a class, but it often means a missing label"
 
 
 def _missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
@@ -38,9 +36,8 @@ def _missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = (
         (number, fields[c].strip())
         for number, fields in table.lines
         for c in columns
-        if is_missing(fields[c]) and not is_blank(fields[c])
+        if is_missing(fields[c]) and not is_blank(fields[c]) and class_name(fields[c]) not in skip
     ]
-    found = [(number, word) for number, word in found if class_name(word) not in skip]
     if not found:
         return ""
     return f"{len(found)} of them are a word such as {found[0][1]!r} ({table.where(found[0][0])})"
