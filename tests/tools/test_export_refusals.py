@@ -83,7 +83,7 @@ def test_files_may_not_grow(tmp_path, student, size):
 def test_bounds_of_the_comparison():
     """1e-4 where weights are float32; in int8 a share of the logits' range."""
     wanted = torch.tensor([[2.0, -1.0], [-3.0, 1.0]])
-    for to, bound in {"hf": 1e-4, "onnx": 1e-4, "onnx-int8": 1.0}.items():
+    for to, bound in {"hf": 1e-4, "onnx": 1e-4, "onnx-int8": 5.0}.items():
         parity = check_parity(wanted, wanted + 0.9 * bound, to, None, True)
         assert parity.difference == pytest.approx(0.9 * bound, rel=1e-3) and parity.agreement == 1
         with pytest.raises(ValueError, match="--tolerance must be"):
