@@ -164,3 +164,7 @@ def validate(*arguments) -> str:
 
 def checkpoint(folder: Path, name: str = "checkpoint_last.pt") -> dict:
     return torch.load(folder / name, map_location="cpu")
+
+
+def updates(folder: Path, name: str = "checkpoint_last.pt") -> int:
+    return checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]

@@ -125,11 +125,6 @@ def test_an_encoder_is_no_teacher(case, tmp_path):
     assert f"--teacher must be a classifier, got {folder}" in message and "--encoder" in message
 
 
-def test_a_folder_with_files_of_others(case, tmp_path):
-    write(tmp_path / "mine.txt", "mine")
-    assert "--force" in refused(case, tmp_path) and [*tmp_path.iterdir()] == [tmp_path / "mine.txt"]
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(case, tmp_path):
     tmp_path.chmod(0o500)

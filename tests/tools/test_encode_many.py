@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 
 import forked
 import inprocess
@@ -134,43 +133,6 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, tokenizers, many, number
             signal.signal(n, handler)
     assert error.value.code == 128 + number
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_the_command_ends_by_a_signal_and_removes_what_a_killed_one_left(
-    tmp_path, tokenizers, many
-):
-    text = tmp_path / "t.tsv"  # more than is cut up before a signal arrives
-    rows = "".join(f"{' '.join(TEXT)}\t{i % 2}\n" for i in range(60000))
-    text.write_text(f"text\tlabel\n{rows}")
-    out = tmp_path / "out"
-
-    def start(name):
-        """The command, once its work folder is there."""
-        args = flags_of(text, text, tokenizers["gpt2"], out / name)
-        known = set(out.glob(".encode-*/"))
-        process = subprocess.Popen(
-            cwd=toy.ROOT, **toy.command_of("mixkd_plugin.tools.encode", args)
-        )
-        while process.poll() is None and not set(out.glob(".encode-*/")) - known:
-            time.sleep(0.02)
-        assert process.poll() is None, process.communicate()
-        return process
-
-    killed = start("killed")
-    killed.kill()
-    killed.communicate()
-    (left,) = out.glob(".encode-*/")
-    running = start("running")
-    (its,) = out.glob(".encode-*/")
-    assert its != left
-    encode(*flags_of(many, many, tokenizers["gpt2"], out / "other"))
-    assert its.is_dir()
-    running.terminate()
-    said = running.communicate(timeout=60)[0]
-    assert running.returncode == 143 and "Traceback" not in said
-    assert said.splitlines()[-1] == "encode: ended by SIGTERM"
-    assert [path.name for path in out.iterdir()] == ["other"]
 
 
 @pytest.mark.slow

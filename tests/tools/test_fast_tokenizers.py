@@ -87,6 +87,7 @@ REFUSED = {
          "subword_tokenizer_type": "character"},
     ),
     "pad_token must be a token": ("modernbert", {"pad_token": None}),
+    "split_special_tokens must be false": ("bert", {"split_special_tokens": True}),
     "sep_token must be a token of its own": ("modernbert", {"pad_token": "[SEP]"}),
 }  # fmt: skip
 

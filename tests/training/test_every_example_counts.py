@@ -87,19 +87,6 @@ def test_classification_over_all_n(splits, trained, counted, n, limits):
     assert_logged(log, classification_scores(data, TEXTS, trained[0]))
 
 
-def test_a_head_of_another_size_is_refused(tmp_path, splits):
-    """fairseq's own student, too, for which fairseq would take a random head."""
-    data = splits(60, labels=TEXTS)
-    flags = [*FINE_TUNE, *toy.SIZE, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(data, tmp_path, *flags, "--num-classes", len(TEXTS)))
-    checkpoint = tmp_path / "checkpoint_last.pt"
-    classes = ["--batch-size", 16, "--num-classes", len(TEXTS)]
-    assert "valid" in validate(data, checkpoint, *classes)
-    classes[-1] += 1
-    with pytest.raises(ValueError, match=f"has {len(TEXTS)} classes, --num-classes is"):
-        validate(data, checkpoint, *classes)
-
-
 def test_figures_of_training_are_those_of_the_last_checkpoint(splits, trained):
     checkpoint, log = trained
     assert_logged(log, classification_scores(splits(101, labels=TEXTS), TEXTS, checkpoint))

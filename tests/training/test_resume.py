@@ -216,17 +216,6 @@ def test_without_the_optimizers_state_nothing_is_written_over(tmp_path, classifi
     assert inprocess.checkpoint(tmp_path)["optimizer_history"][-1]["num_updates"] == 8
 
 
-def test_a_resumed_run_needs_no_file_that_it_began_from(tmp_path, classification, teacher):
-    origin = shutil.copy(teacher, tmp_path / "origin.pt")
-    shape = ["--encoder-layers", 2, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64]
-    shape += ["--encoder-attention-heads", 4, "--student-init-path", origin]
-    run = flags(classification, tmp_path / "run", *shape)
-    inprocess.run_training([*run, "--max-update", 3])
-    (tmp_path / "origin.pt").unlink()
-    inprocess.run_training([*run, "--max-update", 5])
-    assert inprocess.checkpoint(tmp_path / "run")["optimizer_history"][-1]["num_updates"] == 5
-
-
 def test_runs_of_one_process_have_best_scores_of_their_own(tmp_path, classification):
     """A sweep by hydra's launcher; fairseq keeps them on its functions."""
     checkpoint_utils.save_checkpoint.best = -1.0  # no loss is that good
