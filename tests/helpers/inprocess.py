@@ -123,6 +123,20 @@ def run_config(config, watcher: Callable[[Trainer, list], None] = lambda *_: Non
     return log.text
 
 
+def run_until(updates: int, flags) -> None:
+    """``fairseq-train FLAGS``, interrupted when so many updates were done."""
+
+    def stop(trainer, _):
+        if trainer.get_num_updates() == updates:
+            raise KeyboardInterrupt
+
+    try:
+        run_training(flags, stop)
+    except KeyboardInterrupt:
+        return
+    raise AssertionError(f"it ended before {updates} updates")
+
+
 class ReachedFirstUpdateError(Exception):
     """Training got past all checks."""
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import inprocess
 import pytest
+import taught
 import torch
 import toy
 from fairseq import checkpoint_utils
-from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
@@ -28,24 +28,12 @@ HEAD = "sentence_classification_head"
 def published(tmp_path_factory, teacher):
     """As roberta.large.mnli: names of 2019, the head mnli, and no head's name in its settings."""
     state = torch.load(teacher)
-    old = {
-        k.replace("encoder.", "decoder.", 1)
-        .replace("layernorm_embedding", "emb_layer_norm")
-        .replace(HEAD, "mnli"): v
-        for k, v in state["model"].items()
-    }
-    for i in range(3):
-        layer = f"decoder.sentence_encoder.layers.{i}.self_attn."
-        for kind in ("weight", "bias"):
-            parts = [old.pop(f"{layer}{x}_proj.{kind}") for x in "qkv"]
-            old[f"{layer}in_proj_{kind}"] = torch.cat(parts)
-    flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"]}
-    flat = {k: v for k, v in flat.items() if k not in ("_name", "classification_head_name")}
-    flat.update(arch="roberta_base", task="sentence_prediction")
-    args = argparse.Namespace(**flat)
-    meters = {"train_loss": AverageMeter(), "wps": TimeMeter(), "wall": StopwatchMeter()}
+    weights = taught.names_of_2019(state["model"])
+    names = {name.replace(HEAD, "mnli"): weight for name, weight in weights.items()}
+    saved = taught.published(state, names)
+    del saved["args"].classification_head_name
     path = tmp_path_factory.mktemp("published") / "model.pt"
-    torch.save({"args": args, "model": old, "extra_state": {"train_meters": meters}}, path)
+    torch.save(saved, path)
     return path
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from fairseq_cli import train
+from inprocess import updates
 from same_end import assert_same_end
 
 from mixkd_plugin.checkpoints import recovery
@@ -14,23 +15,10 @@ from mixkd_plugin.checkpoints import recovery
 STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
 
 
-def updates(folder, name="checkpoint_last.pt"):
-    return inprocess.checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]
-
-
-def stop_at(number):
-    def stop(trainer, _):
-        if trainer.get_num_updates() == number:
-            raise KeyboardInterrupt
-
-    return stop
-
-
 def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classification):
     """Seven updates an epoch; the second, third and fourth validations are no better."""
     flags = toy.train_flags(classification, tmp_path, *STILL, "--patience", 3)
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(flags, stop_at(15))
+    inprocess.run_until(15, flags)
     log = inprocess.run_training(flags)
     assert "early stop since valid performance hasn't improved for last 3 runs" in log
     assert updates(tmp_path) == 4 * 7
@@ -98,8 +86,7 @@ def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classificati
     inprocess.run_training(toy.train_flags(classification, tmp_path / "straight", *flags))
     parts = toy.train_flags(classification, tmp_path / "parts", *flags)
     for done in (3, 9):  # after epochs 1 and 3
-        with pytest.raises(KeyboardInterrupt):
-            inprocess.run_training(parts, stop_at(done))
+        inprocess.run_until(done, parts)
     inprocess.run_training(parts)
     assert_same_end(tmp_path / "straight", tmp_path / "parts")
     state = inprocess.checkpoint(tmp_path / "parts")

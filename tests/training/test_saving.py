@@ -12,6 +12,7 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
+from inprocess import updates
 from same_end import assert_same_end
 from slow_cases import slow
 
@@ -37,10 +38,6 @@ def straight(tmp_path_factory, classification):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(atomic_save, "PAUSES", (0, 0))
-
-
-def updates(folder, name="checkpoint_last.pt"):
-    return inprocess.checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]
 
 
 def cut(real, name, when):

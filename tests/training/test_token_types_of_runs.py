@@ -83,14 +83,8 @@ def test_a_run_and_its_resumption(tmp_path, folder):
     number, table = trained(tmp_path / "whole")
     began = torch.load(folder / "two" / "model.pt", weights_only=False)["model"][TYPES]
     assert number == 2 and ((table - began).abs().amax(dim=1) > 1e-4).all()
-
-    def stop(trainer, _):
-        if trainer.get_num_updates() == 7:
-            raise KeyboardInterrupt
-
     parts = flags(folder, tmp_path / "parts", *more)
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(parts, stop)
+    inprocess.run_until(7, parts)
     log = inprocess.run_training(parts)
     assert "@ 6 updates" in log
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
