@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import jobs
@@ -93,9 +92,8 @@ class FakedStudy:
             Path(command[-1], "model.pt").write_text("encoder")
 
 
-@pytest.fixture
-def faked(tmp_path, monkeypatch, classification):
-    study = FakedStudy(tmp_path / "work", str(classification))
+def fake(folder, data, monkeypatch):
+    study = FakedStudy(folder, str(data))
     monkeypatch.setattr(Commands, "call", lambda commands, *args: study.call(commands, *args))
     size = {"layers": 3, "parameters": 2, "bytes": 8}
     monkeypatch.setattr(jobs, "size_of", lambda path: size)

@@ -32,3 +32,11 @@ def one_sentence(call):
     with pytest.raises(ValueError) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def error_of(main, *words):
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert isinstance(end.value.code, str) and "\n" not in end.value.code, end.value.code
+    return end.value.code

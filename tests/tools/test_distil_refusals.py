@@ -6,6 +6,7 @@ import shutil
 import classifiers
 import hf_models
 import pytest
+from refusals import error_of
 
 from mixkd_plugin.tools.distil import main
 
@@ -25,11 +26,10 @@ def out(tmp_path_factory):
 
 def refused(case, out, *flags, train=None):
     given = {"--teacher": case.teacher, "--train": train or case.train, "--dev": case.dev}
-    words = [str(w) for pair in given.items() if pair[1] for w in pair]
-    with pytest.raises(SystemExit) as end:
-        main([*words, "--out", str(out), *map(str, flags)])
-    assert isinstance(end.value.code, str) and "unexpected" not in end.value.code, end.value.code
-    return end.value.code
+    words = [word for pair in given.items() if pair[1] for word in pair]
+    message = error_of(main, *words, "--out", out, *flags)
+    assert "unexpected" not in message
+    return message
 
 
 def write(path, text):

@@ -20,11 +20,6 @@ def trained(request, tmp_path_factory):
     return Trained(tmp_path_factory.mktemp(request.param), request.param)
 
 
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
-
-
 SERVER = """
 import json, sys
 for name in ("fairseq", "mixkd_plugin", "torchaudio"):  # the last may be broken where fairseq is

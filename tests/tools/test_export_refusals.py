@@ -8,16 +8,10 @@ import hf_models
 import pytest
 import torch
 import toy
-from exported import Trained
 
 from mixkd_plugin.tools.export import main
 from mixkd_plugin.tools.export.export import export
 from mixkd_plugin.tools.export.parity import check_parity
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
 
 
 def refused(student, tmp_path, message, to="hf", **changes):

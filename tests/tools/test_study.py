@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 import torch
+from refusals import error_of
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import build_parser, main, plan
@@ -144,9 +145,8 @@ def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples,
     ],
 )
 def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):
-    with pytest.raises(SystemExit) as refused:
-        main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
-    assert message in str(refused.value)
+    words = [STUDY, f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override]
+    assert message in error_of(main, *words)
     assert not (tmp_path / "out").exists()
 
 

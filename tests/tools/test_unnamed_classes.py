@@ -9,7 +9,7 @@ import classifiers
 import inprocess
 import pytest
 import toy
-from refusals import KD, refusal
+from refusals import KD, error_of, refusal
 
 from mixkd_plugin.tools.compare import main as compare
 from mixkd_plugin.tools.encode import main as encode
@@ -47,13 +47,6 @@ def taught(request, made):
     """Path and data of a teacher."""
     of_folder = f"hf:{made.case.teacher}", made.folder
     return (made.teacher, made.data) if request.param == "import" else of_folder
-
-
-def error_of(main, *words):
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    assert isinstance(end.value.code, str) and "\n" not in end.value.code
-    return end.value.code
 
 
 def vague(made, path):
