@@ -47,17 +47,9 @@ def test_a_mask_in_a_text_is_encoded(tmp_path, transformers):
 
 def test_symbols_are_never_shared():
     tokens = [
-        "a b",
-        "a%20b",
-        "escaped:a%20b",
-        "<s>",
-        "",
-        "\u3000",
-        "7",
-        "Ġ",
-        "a\rb",
+        "a b", "a%20b", "escaped:a%20b", "<s>", "", "\u3000", "7", "Ġ", "a\rb",
         "#fairseq:overwrite",
-    ]
+    ]  # fmt: skip
     symbols = [symbol_of(token, {"Ġ": 7}) for token in tokens]
     assert len({*symbols}) == len(tokens)
     assert not any(symbol != "".join(symbol.split()) or not symbol for symbol in symbols)
