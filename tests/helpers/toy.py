@@ -144,6 +144,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def joined(address: str, world_size: int, rank: int, backend: str = "gloo") -> list:
+    """Flags of one of several processes, none of which fairseq starts."""
+    return [
+        "--distributed-world-size", world_size, "--distributed-rank", rank, "--device-id", 0,
+        "--distributed-init-method", address, "--distributed-no-spawn", "--distributed-backend",
+        backend,
+    ]  # fmt: skip
+
+
 def processes(
     count: int, module: str, *arguments: Sequence, backend: str = "legacy_ddp", check: bool = True
 ):
@@ -153,16 +162,11 @@ def processes(
     ``check`` (exit code, what it printed).
     """
     address = f"tcp://127.0.0.1:{free_port()}"
-    together = [
-        "--distributed-world-size", count, "--device-id", 0, "--distributed-init-method", address,
-        "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
-    ]  # fmt: skip
-    results = forked.run(
-        *(
-            (module, *arguments[rank % len(arguments)], *together, "--distributed-rank", rank)
-            for rank in range(count)
-        )
-    )
+    commands = []
+    for rank in range(count):
+        together = [*joined(address, count, rank), "--ddp-backend", backend]
+        commands.append((module, *arguments[rank % len(arguments)], *together))
+    results = forked.run(*commands)
     if not check:
         return results
     if any(code for code, _ in results):
