@@ -4,6 +4,7 @@ import hf_models
 import inprocess
 import torch
 import toy
+from encode_files import write_glue
 from fairseq.data import Dictionary
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
@@ -38,15 +39,9 @@ class Trained:
             dictionary.add_symbol(symbol)
         dictionary.save(str(tokenizers / "dict.txt"))
         self.unknown = {p for text in NEW_TEXTS for p in pieces(text)} - {*dictionary.symbols}
-        glue = folder / "glue"
-        glue.mkdir()
-        rows = [
-            "\t".join((*pair, ("entailment", "not_entailment")[i % 2])) + "\n"
-            for i, pair in enumerate(hf_models.PAIRS)
-        ]
-        for name in ("train.tsv", "dev.tsv"):
-            text = "sentence1\tsentence2\tlabel\n" + "".join(rows)
-            (glue / name).write_text(text, encoding="utf-8")
+        names = ("entailment", "not_entailment")
+        rows = [(*pair, names[i % 2]) for i, pair in enumerate(hf_models.PAIRS)]
+        glue = write_glue(folder / "glue", ["sentence1", "sentence2", "label"], rows)
         self.data = str(folder / "data")
         flags = encode(glue_source(str(glue), "RTE"), self.tokenizer, self.data, max_tokens=60)
         inprocess.run_training(

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from encode_files import write_glue
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import jobs
@@ -27,9 +28,7 @@ class FakedStudy:
     def __init__(self, folder: Path, data: str):
         self.folder, self.data, self._called, self._studies = folder, data, [], {}
         self.commands = []
-        (folder / "glue" / "SST-2").mkdir(parents=True)
-        for name in ("train.tsv", "dev.tsv"):
-            self.write(f"glue/SST-2/{name}", "sentence\tlabel\nfine\t1\n")
+        write_glue(folder / "glue" / "SST-2", ["sentence", "label"], [("fine", "1")])
         (folder / "source").mkdir()
         self.write("source/vocab.txt", "fine")
 
