@@ -96,8 +96,6 @@ class Distilled(NamedTuple):
 
     folder: Path
     log: str
-    flags: list
-    teachers: list  # files, which are there no more
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +115,7 @@ def distilled(tmp_path_factory, classification, teacher):
     log = toy.train(classification, folder / "student", *flags).stdout
     for path in (*teachers, began_from):
         Path(path).unlink()
-    return Distilled(folder / "student", log, flags, teachers)
+    return Distilled(folder / "student", log)
 
 
 class TwoProcesses(NamedTuple):

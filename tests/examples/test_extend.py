@@ -114,9 +114,7 @@ def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, class
     assert alone["accuracy"] == toy.last_values(log, "valid")["accuracy"]
 
 
-@pytest.mark.parametrize(
-    "backend", ["pytorch_ddp", pytest.param("legacy_ddp", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["pytorch_ddp", "legacy_ddp"])
 @pytest.mark.slow
 def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teacher, backend):
     def flags(folder, update_freq):

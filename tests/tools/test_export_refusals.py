@@ -1,6 +1,5 @@
 """export: what is refused, and what the comparison allows; nothing is left behind."""
 
-import resource
 import shutil
 import sys
 
@@ -8,6 +7,7 @@ import hf_models
 import pytest
 import torch
 import toy
+from refusals import small_files
 
 from mixkd_plugin.tools.export import main
 from mixkd_plugin.tools.export.export import export
@@ -66,12 +66,8 @@ def test_damaged_texts(tmp_path, student):
 @pytest.mark.parametrize("size", [500, 50_000], ids=["tokenizer", "model"])
 def test_files_may_not_grow(tmp_path, student, size):
     """As on a full disk; the library that writes the tokenizer raises no OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
+    with small_files(size):
         refused(student, tmp_path, f"{tmp_path / 'out'} cannot be written: ")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_bounds_of_the_comparison():

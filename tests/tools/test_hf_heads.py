@@ -80,7 +80,6 @@ def test_what_is_undeclared_or_unknown_is_refused(tmp_path, transformers):
     refused(tmp_path, "the weights lack classifier.weight")
 
 
-ONE = {"id2label": {"0": "LABEL_0"}}
 SIGMOID = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
 OLD_SIGMOID = {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}
 

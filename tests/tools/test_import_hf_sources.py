@@ -1,12 +1,10 @@
 """import_hf: sources of every family that cannot be followed; files of others, a full disk."""
 
-import subprocess
-import sys
-
 import hf_models
 import pytest
-import toy
+from refusals import error_of, small_files
 
+from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
@@ -31,22 +29,11 @@ def test_a_tokenizer_lacks_a_file(tmp_path, transformers):
     refused(tmp_path, "both")
 
 
-@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path, transformers):
-    """The system refuses to write more than 50 kB to a file."""
     hf_models.make("distilbert", tmp_path / "hf", transformers)
-    limit = (
-        "import resource, runpy, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))\n"
-        "sys.argv[0] = 'import_hf'\n"
-        "runpy.run_module('mixkd_plugin.tools.import_hf', run_name='__main__')\n"
-    )
-    command = [sys.executable, "-c", limit, tmp_path / "hf", tmp_path / "out"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=toy.ROOT)
-    assert run.returncode == 1 and "out cannot be written" in run.stderr, run.stderr
-    assert "Traceback" not in run.stderr
-    assert not (tmp_path / "out").exists()
+    with small_files(50_000):
+        said = error_of(main, tmp_path / "hf", tmp_path / "out")
+    assert "out cannot be written" in said and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

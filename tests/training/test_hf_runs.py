@@ -13,7 +13,6 @@ from mixkd_plugin.tools.compare.compare import compare
 from mixkd_plugin.tools.export.export import export
 
 pytestmark = pytest.mark.slow
-HEAD = "sentence_classification_head"
 
 
 @pytest.fixture(scope="module")

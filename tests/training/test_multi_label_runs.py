@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import toy
 from refusals import FINE_TUNE, KD, assert_matches, refusal
-from scores import predictions, raw_targets
+from scores import assert_logged, predictions, raw_targets
 from several_labels import FLAGS, write
 from slow_cases import slow
 from unlabelled import ALLOW
@@ -38,12 +38,6 @@ def scores(data, checkpoint):
         "mean_average_precision": sklearn.metrics.average_precision_score(gold, logits),
         **f1,
     }
-
-
-def assert_logged(log, expected):
-    logged = dict(re.findall(r"(\w+) (-?[\d.]+)", log.splitlines()[-1]))
-    for name, value in expected.items():
-        assert float(logged[name]) == pytest.approx(100 * value, abs=0.051), name
 
 
 def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teacher):

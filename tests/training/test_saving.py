@@ -1,7 +1,7 @@
 """A checkpoint file is complete or unchanged, whatever happens while it is written."""
 
+import contextlib
 import os
-import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +13,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from inprocess import updates
+from refusals import small_files
 from same_end import assert_same_end
 from slow_cases import slow
 
@@ -155,18 +156,13 @@ def assert_survives(folder, classification, straight, flags, make_room, failed):
 
 
 def test_files_may_not_grow(tmp_path, classification, straight):
-    """As far as a process without rights can get to a full disk: a limit on the size of files."""
     flags = toy.train_flags(classification, tmp_path, *SAVES)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     save = checkpoint_utils.save_checkpoint
 
     def limited(cfg, trainer, *args):
-        if trainer.get_num_updates() == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-        try:
+        fourth = trainer.get_num_updates() == 4
+        with small_files(200_000) if fourth else contextlib.nullcontext():
             return save(cfg, trainer, *args)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint_utils, "save_checkpoint", limited)

@@ -101,9 +101,7 @@ def test_examples_without_a_label_are_left_out(tmp_path, teacher):
 def swapped(teacher, path):
     with toy.edited(teacher, path) as state:
         for name in ("weight", "bias"):
-            values = state["model"][
-                f"classification_heads.sentence_classification_head.out_proj.{name}"
-            ]
+            values = state["model"][f"{HEAD}.{name}"]
             values.copy_(values.flip(0))
     return path
 

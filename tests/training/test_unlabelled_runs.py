@@ -1,7 +1,5 @@
 """Runs on data of which some examples have no gold label, and what is refused."""
 
-import re
-
 import inprocess
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import toy
 from encode_files import decoded, encode_glue, write_glue, write_model
 from refusals import FINE_TUNE, accepts, assert_matches, refusal
 from same_end import assert_same_end
-from scores import predictions, raw_labels
+from scores import assert_logged, predictions, raw_labels
 from unlabelled import ALLOW, NONE, relabelled, without
 
 from mixkd_plugin.data.mixup_plan import stratified_subset
@@ -35,13 +33,10 @@ def test_validation_on_the_training_split(tmp_path, partly):
     log = inprocess.validate(*toy.validate_flags(partly, checkpoint, *flags))
     predicted = predictions(checkpoint, partly, "train").argmax(1)[::2]
     gold = raw_labels(partly, [*LABELS, "<unk>"], "train")[::2]
-    logged = dict(re.findall(r"(\w+) (-?[\d.]+)", log.splitlines()[-1]))
     expected = {"accuracy": np.mean(predicted == gold), "mcc": np.corrcoef(predicted, gold)[0, 1]}
-    for name, value in expected.items():
-        assert float(logged[name]) == pytest.approx(100 * value, abs=0.051)
+    assert_logged(log, expected, "train")
 
 
-@pytest.mark.slow
 def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
     flags = [
         *ALLOW, "--kd-weight", 1, "--dropout", 0, "--attention-dropout", 0, "--batch-size", 4,
