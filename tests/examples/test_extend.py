@@ -109,7 +109,7 @@ def test_their_student_validates_alone(student, classification):
 
 def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, classification, teacher):
     flags = [*THEIRS, "--teacher-path", teacher, "--max-epoch", 1]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    log = toy.fit(classification, tmp_path, *flags)
     alone = toy.last_values(validated(classification, PLUGIN, tmp_path), "valid")
     assert alone["accuracy"] == toy.last_values(log, "valid")["accuracy"]
 
@@ -137,7 +137,7 @@ def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teac
 def test_their_encoder_teaches_ours(tmp_path, classification, student, theirs):
     path = student.folder / "checkpoint_last.pt"
     flags = ["--kd-weight", 1, "--teacher-path", path, "--max-epoch", 1]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    log = toy.fit(classification, tmp_path, *flags)
     taught = toy.last_values(log, "valid")
     assert taught["teacher_accuracy"] == toy.last_values(student.log, "valid")["accuracy"]
     assert "tmkd_loss" in toy.last_values(log, "train")

@@ -1,7 +1,6 @@
 """A student to export, and texts that it has not seen."""
 
 import hf_models
-import inprocess
 import torch
 import toy
 from encode_files import write_glue
@@ -44,11 +43,9 @@ class Trained:
         glue = write_glue(folder / "glue", ["sentence1", "sentence2", "label"], rows)
         self.data = str(folder / "data")
         flags = encode(glue_source(str(glue), "RTE"), self.tokenizer, self.data, max_tokens=60)
-        inprocess.run_training(
-            toy.train_flags(
-                self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight",
-                0, "--max-epoch", 3, "--lr", 0.01, "--layer-norm-eps", 1e-6,
-            )
+        toy.fit(
+            self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight", 0,
+            "--max-epoch", 3, "--lr", 0.01, "--layer-norm-eps", 1e-6,
         )  # fmt: skip
         self.checkpoint = str(folder / "student" / "checkpoint_last.pt")
         with toy.edited(self.checkpoint) as state:

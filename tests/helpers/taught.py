@@ -3,7 +3,6 @@
 import argparse
 import re
 
-import inprocess
 import numpy as np
 import torch
 import toy
@@ -13,8 +12,7 @@ BASE = ["--kd-weight", 1, "--max-epoch", 3, "--mixup-ratio", 2, "--batch-size", 
 
 
 def run(data, folder, teacher, *flags, watcher=lambda *_: None):
-    flags = toy.train_flags(data, folder, *BASE, "--teacher-path", teacher, *flags)
-    return inprocess.run_training(flags, watcher)
+    return toy.fit(data, folder, *BASE, "--teacher-path", teacher, *flags, watcher=watcher)
 
 
 def totals(asked):

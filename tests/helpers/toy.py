@@ -190,6 +190,11 @@ def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_
     ]  # fmt: skip
 
 
+def fit(data: Path, save_dir: Path, *extra, watcher=lambda *_: None, **kwargs) -> str:
+    """``fairseq-train`` in this process; its log."""
+    return inprocess.run_training(train_flags(data, save_dir, *extra, **kwargs), watcher)
+
+
 def train(data: Path, save_dir: Path, *extra, check: bool = True, **kwargs):
     return run_module(
         "fairseq_cli.train", *train_flags(data, save_dir, *extra, **kwargs), check=check

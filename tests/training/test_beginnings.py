@@ -12,8 +12,7 @@ from mixkd_plugin.checkpoints import recovery
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, classification):
     folder = tmp_path_factory.mktemp("run")
-    flags = toy.train_flags(classification, folder, *FINE_TUNE, "--max-update", 3)
-    inprocess.run_training(flags)
+    toy.fit(classification, folder, *FINE_TUNE, "--max-update", 3)
     return folder
 
 
@@ -91,7 +90,7 @@ def test_equal_shapes_that_would_compute_otherwise(
 def test_a_regression_of_other_targets(tmp_path):
     data = toy.make_data(tmp_path / "data", {"train": 20, "valid": 8}, targets=2)
     flags = [*FINE_TUNE, "--regression-target", "--num-classes", 2]
-    inprocess.run_training(toy.train_flags(data, tmp_path / "run", *flags, "--max-epoch", 1))
+    toy.fit(data, tmp_path / "run", *flags, "--max-epoch", 1)
     data = toy.make_data(tmp_path / "one", {"train": 20, "valid": 8}, targets=1)
     flags[-1] = 1
     text = refusal(data, tmp_path / "run", *flags)
@@ -168,7 +167,7 @@ def test_another_vocabulary(tmp_path, folder, classification, flag):
 def test_a_new_run_may_have_other_labels(tmp_path, run, classification, flags):
     data = turned(classification, tmp_path / "data", "label")
     flags = [*FINE_TUNE, *flags, run / "checkpoint_last.pt", "--max-update", 4]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "new", *flags))
+    log = toy.fit(data, tmp_path / "new", *flags)
     (warning,) = [line for line in log.splitlines() if line.startswith("WARNING | mixkd")]
     assert "was trained with the labels 0, 1, the data folder has 1, 0" in warning
 
@@ -206,7 +205,7 @@ def test_a_file_with_arguments_alone(tmp_path, run, classification, flag):
     if flag == "--restore-file":
         flags += ["--reset-optimizer", "--reset-dataloader", "--reset-meters"]
         flags += ["--reset-lr-scheduler"]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "new", *flags))
+    toy.fit(classification, tmp_path / "new", *flags)
     assert inprocess.checkpoint(tmp_path / "new")["cfg"]["model"].layer_norm_eps == 1e-12
 
 

@@ -4,7 +4,6 @@ import argparse
 import shutil
 from pathlib import Path
 
-import inprocess
 import pytest
 import taught
 import torch
@@ -118,9 +117,7 @@ def test_a_head_that_lacks_a_part_is_no_random_one(tmp_path, classification, tea
 def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, model):
     """It has one layer more: its logits are fairseq's, and no student begins without the layer."""
     flags = ["--arch", model, *TEACHER[2:], "--quant-noise-pq", 0.2, "--max-update", 1]
-    inprocess.run_training(
-        toy.train_flags(classification, tmp_path, *flags, task="sentence_prediction")
-    )
+    toy.fit(classification, tmp_path, *flags, task="sentence_prediction")
     path = str(tmp_path / "checkpoint_last.pt")
     loaded = scoring.load(path, str(classification))
     batch = make_batches(loaded.task, "valid", 8)[0]
@@ -177,7 +174,7 @@ def test_padding_is_no_class(tmp_path, classification, teacher, padded):
     accepts(data, tmp_path / "s", *KD, "--teacher-path", path)
     assert scoring.load(str(path), str(data)).task.cfg.num_classes == 2
     own = tmp_path / "own"  # a teacher of our task records its classes
-    inprocess.run_training(toy.train_flags(theirs, own, *FINE_TUNE, "--max-update", 1))
+    toy.fit(theirs, own, *FINE_TUNE, "--max-update", 1)
     shutil.rmtree(theirs)
     accepts(data, tmp_path / "s", *KD, "--teacher-path", own / "checkpoint_last.pt")
 

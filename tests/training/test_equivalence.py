@@ -50,8 +50,7 @@ def exact(monkeypatch):
 def run_both(ours, theirs, data, *extra, off=OFF):
     logs = {}
     for folder, task, flags in ((ours, "mixkd_sentence_prediction", off), (theirs, FAIRSEQ, SIZE)):
-        flags = toy.train_flags(data, folder, *flags, *UPDATES, *extra, task=task)
-        logs[folder] = inprocess.run_training(flags)
+        logs[folder] = toy.fit(data, folder, *flags, *UPDATES, *extra, task=task)
     return logs[ours], logs[theirs]
 
 

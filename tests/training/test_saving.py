@@ -32,7 +32,7 @@ class KilledError(BaseException):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory, classification):
     folder = tmp_path_factory.mktemp("straight")
-    inprocess.run_training(toy.train_flags(classification, folder, *SAVES))
+    toy.fit(classification, folder, *SAVES)
     return folder
 
 
@@ -227,7 +227,7 @@ def test_a_checkpoint_does_not_grow_with_every_validation(tmp_path, regression):
     """Correlations are made of every prediction; those of earlier validations are not kept."""
     flags = [*SAVES, "--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]
     flags += ["--valid-subset", "valid,train"]
-    inprocess.run_training(toy.train_flags(regression, tmp_path, *flags))
+    toy.fit(regression, tmp_path, *flags)
     for name in NAMES:
         meters = inprocess.checkpoint(tmp_path, name)["extra_state"]["metrics"]["valid"]
         kept = {key: meter["tensor"] for _, key, _, meter in meters if "tensor" in meter}

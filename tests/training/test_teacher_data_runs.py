@@ -39,7 +39,7 @@ def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     words.run(tmp_path / "warm", *flags)
     assert_same_end(tmp_path / "cold", tmp_path / "warm")
     same = ["--teacher-path", words.teacher, "--init-token", INIT, *flags]
-    inprocess.run_training(toy.train_flags(words.copy, tmp_path / "same", *same))
+    toy.fit(words.copy, tmp_path / "same", *same)
     assert loads == []
 
 

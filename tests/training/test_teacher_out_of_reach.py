@@ -23,7 +23,7 @@ def fine_tuned(tmp_path_factory, classification):
     """The student's task and model without a teacher."""
     folder = tmp_path_factory.mktemp("fine_tuned")
     flags = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0, "--train-fraction", 0.5]
-    inprocess.run_training(toy.train_flags(classification, folder, *flags))
+    toy.fit(classification, folder, *flags)
     return folder
 
 
@@ -101,7 +101,7 @@ def test_steps_leave_parameters_mode_and_dropout_alone(tmp_path, classification,
         assert torch.equal(logits(task), seen["logits"])
         seen["updates"] = trainer.get_num_updates()
 
-    student = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
+    student = toy.fit(classification, tmp_path, *flags, watcher=watch)
     assert seen["updates"] >= 12 and "teacher_accuracy" in student
 
 
@@ -117,7 +117,7 @@ def test_teacher_of_our_own_task_gives_its_own_logits(tmp_path, classification, 
         got.append(torch.equal(trainer.task.teacher.ensemble.logits(tokens), expected))
 
     flags = [*MIXED, "--teacher-path", path, "--max-epoch", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *flags), watch)
+    toy.fit(classification, tmp_path, *flags, watcher=watch)
     assert len(got) > 5 and all(got)
 
 

@@ -25,7 +25,7 @@ HEAD = "classification_heads.sentence_classification_head.out_proj"
 
 def run(data, folder, teacher, *flags):
     flags = [*KD, "--teacher-path", teacher, "--max-epoch", 1, *flags]
-    return inprocess.run_training(toy.train_flags(data, folder, *flags))
+    return toy.fit(data, folder, *flags)
 
 
 def lines(log):

@@ -27,7 +27,7 @@ def partly(tmp_path_factory):
 def test_validation_on_the_training_split(tmp_path, partly):
     """Against the labelled lines one at a time."""
     flags = [*FINE_TUNE, *ALLOW, "--max-epoch", 6, "--lr", 0.005, "--dropout", 0, "--report-mcc"]
-    inprocess.run_training(toy.train_flags(partly, tmp_path, *flags))
+    toy.fit(partly, tmp_path, *flags)
     checkpoint = tmp_path / "checkpoint_last.pt"
     flags = ["--valid-subset", "train", "--batch-size", 7]
     log = inprocess.validate(*toy.validate_flags(partly, checkpoint, *flags))
@@ -43,9 +43,7 @@ def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
         "--max-update", 10, "--max-epoch", 9, "--adam-eps", 1e-5, "--teacher-path", teacher,
         "--no-save-optimizer-state",
     ]  # fmt: skip
-    one = inprocess.run_training(
-        toy.train_flags(partly, tmp_path / "one", *flags, "--update-freq", 2)
-    )
+    one = toy.fit(partly, tmp_path / "one", *flags, "--update-freq", 2)
     several = toy.two_processes(
         "fairseq_cli.train", toy.train_flags(partly, tmp_path / "several", *flags)
     )
@@ -60,7 +58,7 @@ def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
 def test_the_flag_changes_nothing_where_all_have_labels(tmp_path, classification, teacher):
     flags = ["--kd-weight", 1, "--teacher-path", teacher, "--max-update", 6]
     for name, extra in (("refuse", []), ("allow", ALLOW)):
-        inprocess.run_training(toy.train_flags(classification, tmp_path / name, *flags, *extra))
+        toy.fit(classification, tmp_path / name, *flags, *extra)
     assert_same_end(tmp_path / "refuse", tmp_path / "allow")
 
 
@@ -69,7 +67,7 @@ def test_labels_matter_to_no_term_of_the_teacher(tmp_path, classification, partl
     flags = ["--mle-weight", 0, "--kd-weight", 1, "--sm-weight", 0, "--teacher-path", teacher]
     flags += ["--max-update", 6]
     for name, data in (("all", classification), ("half", partly)):
-        inprocess.run_training(toy.train_flags(data, tmp_path / name, *flags, *ALLOW))
+        toy.fit(data, tmp_path / name, *flags, *ALLOW)
     assert_same_end(tmp_path / "all", tmp_path / "half", but=("meters",))
 
 

@@ -90,7 +90,7 @@ def test_a_student_begins_the_same(tmp_path, classification, teacher, old):
     for path in (teacher, old):
         folder = tmp_path / str(len(begun))
         flags = [*FINE_TUNE, "--student-init-path", path, "--max-update", 1, "--lr", 0.0]
-        inprocess.run_training(toy.train_flags(classification, folder, *flags))
+        toy.fit(classification, folder, *flags)
         begun.append(inprocess.checkpoint(folder)["model"])
     torch.testing.assert_close(*begun, rtol=0, atol=0)
 

@@ -79,8 +79,7 @@ def test_training_is_the_same_without_it(tmp_path, classification):
         write(data, split, rows)
     shutil.rmtree(data / "raw")
     for folder, source in (("with", classification), ("without", data)):
-        flags = toy.train_flags(source, tmp_path / folder, "--tmkd-weight", 0, "--max-epoch", 1)
-        inprocess.run_training(flags)
+        toy.fit(source, tmp_path / folder, "--tmkd-weight", 0, "--max-epoch", 1)
     ours, theirs = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("without", "with"))
     assert_same(ours, theirs)
 
@@ -97,8 +96,7 @@ def test_targets_of_batches_are_the_classes_in_the_file(tmp_path, classification
         for batch in batches:
             seen.update(zip(batch["id"].tolist(), batch["target"].flatten().tolist()))
 
-    flags = toy.train_flags(data, tmp_path / "out", *FINE_TUNE, "--max-epoch", 1)
-    inprocess.run_training(flags, watcher)
+    toy.fit(data, tmp_path / "out", *FINE_TUNE, "--max-epoch", 1, watcher=watcher)
     assert [seen[i] for i in range(101)] == classes.tolist()
 
 

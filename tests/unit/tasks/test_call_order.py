@@ -82,7 +82,7 @@ def test_another_loss_than_the_configurations(made, expected):
 
 
 def test_a_students_task_that_trains(tmp_path, made, classification):
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+    toy.fit(classification, tmp_path, *MIXUP, "--max-update", 1)
     path = tmp_path / "checkpoint_last.pt"
     _, config, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
     late = Made(config, ("data", "model", "criterion"), task=task)
@@ -104,14 +104,14 @@ def test_a_student_is_not_validated_with_a_random_head(
     tmp_path, classification, trains, flags, cause
 ):
     """Nor fairseq's own."""
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *trains, "--max-update", 1))
+    toy.fit(classification, tmp_path, *trains, "--max-update", 1)
     checkpoint = tmp_path / "checkpoint_last.pt"
     command = toy.validate_flags(classification, checkpoint, "--batch-size", 16)
     assert "accuracy" in inprocess.validate(*command)
     with pytest.raises(ValueError, match=f"the student's checkpoint: it.* {cause}"):
         inprocess.validate(*command, *flags)
     run = ["--finetune-from-model", checkpoint, *trains, *flags, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "other", *run))  # a new head
+    toy.fit(classification, tmp_path / "other", *run)  # a new head
 
 
 class LoadsInitially(MixKDSentencePredictionTask):
