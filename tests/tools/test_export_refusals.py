@@ -34,12 +34,7 @@ def test_refusals(tmp_path, student, monkeypatch):
     other = tmp_path / "other"  # of which the student's dictionary has nothing
     other.mkdir()
     hf_models.write_byte_pairs(other)
-    refused(
-        student,
-        tmp_path,
-        "--tokenizer must be the one",
-        tokenizer_spec=f"gpt2:{other}",
-    )
+    refused(student, tmp_path, "--tokenizer must be the one", tokenizer_spec=f"gpt2:{other}")
     refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
             tokenizer_spec=f"gpt2:{other}")  # fmt: skip
     monkeypatch.setitem(sys.modules, "transformers", None)

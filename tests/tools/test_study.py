@@ -135,14 +135,8 @@ def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples,
         ("devices=[]", "devices must be auto, cpu or"),
         ("devices=[99]", "got [99]"),
         ("jobs=-1", "jobs must be >= 1, got -1"),
-        (
-            "+settings.arms.KD.init=first",
-            "init must be one of teacher, encoder, scratch",
-        ),
-        (
-            "variants=['length=64']",
-            "length must be in settings.common or settings.tasks",
-        ),
+        ("+settings.arms.KD.init=first", "init must be one of teacher, encoder, scratch"),
+        ("variants=['length=64']", "length must be in settings.common or settings.tasks"),
     ],
 )
 def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):

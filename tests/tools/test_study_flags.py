@@ -47,11 +47,7 @@ def test_every_command_gets_the_package(faked, package, capsys):
         ("user_dir=/nowhere", "user_dir must be a folder, got /nowhere"),
     ],
 )
-def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(
-    faked,
-    override,
-    message,
-):
+def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(faked, override, message):
     with pytest.raises(ValueError) as refused:
         faked.run("arms=[KD+TMKD]", override)
     assert message in str(refused.value) and "\n" not in str(refused.value)

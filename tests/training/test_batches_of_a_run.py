@@ -78,10 +78,7 @@ def test_a_whole_validation_is_by_length(tmp_path, classification, seen):
 
 @pytest.mark.parametrize(
     "terms, by_length, subsets",
-    [
-        (MIXUP, "on", "train,valid"),
-        *slow((FINE_TUNE, "off", "valid,train")),
-    ],
+    [(MIXUP, "on", "train,valid"), *slow((FINE_TUNE, "off", "valid,train"))],
 )
 def test_validating_on_the_training_split_changes_nothing(
     tmp_path, classification, seen, terms, by_length, subsets

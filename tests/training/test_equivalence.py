@@ -90,10 +90,7 @@ def test_regression_of_two_targets_and_a_split_that_fairseq_cuts(tmp_path, exact
 
 @pytest.mark.slow
 def test_the_real_commands(tmp_path, classification):
-    runs = [
-        ("ours", "mixkd_sentence_prediction", OFF),
-        ("theirs", FAIRSEQ, SIZE),
-    ]
+    runs = [("ours", "mixkd_sentence_prediction", OFF), ("theirs", FAIRSEQ, SIZE)]
     logs = toy.run_together(
         *(
             (

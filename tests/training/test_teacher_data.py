@@ -129,10 +129,7 @@ def test_in_validation_too(tmp_path, words):
 
 @pytest.mark.slow
 def test_a_copy_in_the_students_vocabulary_changes_nothing(
-    tmp_path,
-    classification,
-    teacher,
-    loads,
+    tmp_path, classification, teacher, loads
 ):
     """Not a bit, and the answers on disk are the same ones."""
     copy = toy.copy_data(classification, tmp_path / "copy")

@@ -13,11 +13,7 @@ from ranks import refusals as refusals_of_two
 from refusals import FINE_TUNE, KD, assert_matches
 
 from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS
-from mixkd_plugin.fingerprints import (
-    digest_of_package,
-    digests_of_code,
-    digests_of_imports,
-)
+from mixkd_plugin.fingerprints import digest_of_package, digests_of_code, digests_of_imports
 from mixkd_plugin.teacher import build
 
 
