@@ -230,12 +230,7 @@ def test_max_length_is_the_callers(tmp_path, capsys, student):
     short = student.logits([(" ".join(["the soup"] * 6), "was cold")]).softmax(dim=1)[0]
     pieces = len(students.build_tokenizer(student.tokenizer).encode("the soup")) * 6
     end = len(students.build_tokenizer(student.tokenizer).encode("was cold"))
-    rows, said = predicted(
-        capsys,
-        student.checkpoint,
-        table,
-        "--max-length",
-        pieces + end + 3,  # <s>, </s>, </s>
-    )
+    length = pieces + end + 3  # <s>, </s>, </s>
+    rows, said = predicted(capsys, student.checkpoint, table, "--max-length", length)
     check(rows, [dict(zip(CLASSES, short.tolist()))])
     assert "1 of them cut to" in said
