@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import forked
-import inprocess
 import pytest
 import quick_venv
 import several_labels
@@ -60,8 +59,7 @@ def multi_label(tmp_path_factory):
 
 
 def _fine_tuned(folder, data, *extra):
-    flags = toy.train_flags(data, folder, *TEACHER, *extra, task="sentence_prediction")
-    inprocess.run_training(flags)
+    toy.fit(data, folder, *TEACHER, *extra, task="sentence_prediction")
     return folder / "checkpoint_last.pt"
 
 
@@ -96,8 +94,6 @@ class Distilled(NamedTuple):
 
     folder: Path
     log: str
-    flags: list
-    teachers: list  # files, which are there no more
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +103,7 @@ def distilled(tmp_path_factory, classification, teacher):
     folder = tmp_path_factory.mktemp("distilled")
     own, began_from = folder / "own_teacher", folder / "began_from.pt"
     flags = ["--mle-weight", 1, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
-    inprocess.run_training(toy.train_flags(classification, own, *flags))
+    toy.fit(classification, own, *flags)
     teachers = [shutil.copy(teacher, folder / "teacher.pt"), own / "checkpoint_last.pt"]
     shutil.copy(teacher, began_from)
     flags = [
@@ -117,7 +113,7 @@ def distilled(tmp_path_factory, classification, teacher):
     log = toy.train(classification, folder / "student", *flags).stdout
     for path in (*teachers, began_from):
         Path(path).unlink()
-    return Distilled(folder / "student", log, flags, teachers)
+    return Distilled(folder / "student", log)
 
 
 class TwoProcesses(NamedTuple):

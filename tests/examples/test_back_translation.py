@@ -95,11 +95,9 @@ def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, mod
     flags = encode_glue(out, "SST-2", tokenizer, data, unlabelled=True).split()
     assert [label for _, label in decoded(data, "train")].count(-1) == len(copies)
     fine_tune = ["--sm-weight", 0, "--tmkd-weight", 0, "--max-update", 4, *flags]
-    inprocess.run_training(toy.train_flags(data, tmp_path / "teacher", *fine_tune))
+    toy.fit(data, tmp_path / "teacher", *fine_tune)
     teacher = ["--teacher-path", tmp_path / "teacher" / "checkpoint_last.pt"]
-    log = inprocess.run_training(
-        toy.train_flags(data, tmp_path / "student", "--kd-weight", 1, *teacher, *flags)
-    )
+    log = toy.fit(data, tmp_path / "student", "--kd-weight", 1, *teacher, *flags)
     assert f"60 of {60 + len(copies)} training examples have a label" in log
     figures = toy.last_values(log, "train")
     assert figures["kd_loss"] > 0 and figures["sm_loss"] > 0 and "accuracy" in figures

@@ -6,7 +6,6 @@ import re
 from argparse import Namespace
 from typing import NamedTuple
 
-import hydra_recipes
 import inprocess
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.utils import import_user_module
 from refusals import KD, assert_matches, refusal
-from same_end import assert_same
 from toy import PLUGIN, ROOT
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
@@ -111,14 +109,12 @@ def test_their_student_validates_alone(student, classification):
 
 def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, classification, teacher):
     flags = [*THEIRS, "--teacher-path", teacher, "--max-epoch", 1]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    log = toy.fit(classification, tmp_path, *flags)
     alone = toy.last_values(validated(classification, PLUGIN, tmp_path), "valid")
     assert alone["accuracy"] == toy.last_values(log, "valid")["accuracy"]
 
 
-@pytest.mark.parametrize(
-    "backend", ["pytorch_ddp", pytest.param("legacy_ddp", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["pytorch_ddp", "legacy_ddp"])
 @pytest.mark.slow
 def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teacher, backend):
     def flags(folder, update_freq):
@@ -141,7 +137,7 @@ def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teac
 def test_their_encoder_teaches_ours(tmp_path, classification, student, theirs):
     path = student.folder / "checkpoint_last.pt"
     flags = ["--kd-weight", 1, "--teacher-path", path, "--max-epoch", 1]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    log = toy.fit(classification, tmp_path, *flags)
     taught = toy.last_values(log, "valid")
     assert taught["teacher_accuracy"] == toy.last_values(student.log, "valid")["accuracy"]
     assert "tmkd_loss" in toy.last_values(log, "train")
@@ -153,37 +149,6 @@ def test_their_teacher_is_checked(tmp_path, student, theirs):
     )  # fmt: skip
     flags = [*KD, "--teacher-path", student.folder / "checkpoint_last.pt"]
     assert_matches("vocabulary has 45 types, .* has 46", refusal(data, tmp_path / "s", *flags))
-
-
-# --- by fairseq-hydra-train ---
-
-
-@pytest.mark.usefixtures("own_logging")
-@pytest.mark.slow
-def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
-    schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2, "--clip-norm", 1]
-    schedule += ["--total-num-update", 4, "--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01]
-    flags = [*THEIRS, *schedule, "--teacher-path", teacher, "--max-update", 4]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
-    given = {
-        **hydra_recipes.SMALL,
-        **hydra_recipes.PAPER,
-        "common.user_dir": MINE,
-        "hydra.run.dir": tmp_path / "hydra",
-        "task.data": classification,
-        "task.teacher_path": teacher,
-        "task.mixup_pairing": "other-label",
-        "task.mixup_ratio": 2,
-        "task.train_fraction": 1,
-        "model.student_init_path": "null",
-        "criterion.distill_distance": "cosine",
-        "criterion.kd_weight": 1,
-        "optimization.lr": [0.002],
-        "optimization.max_update": 4,
-    }
-    hydra_recipes.train("distil_minilm", *hydra_recipes.overrides(given))
-    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
-    assert_same(hydra["model"], cli["model"])
 
 
 # --- what cannot be meant ---

@@ -5,7 +5,6 @@ import sys
 import textwrap
 from argparse import Namespace
 
-import forked
 import hydra_recipes
 import inprocess
 import numpy as np
@@ -52,35 +51,35 @@ def size(folder):
     return {name: tuple(v.shape) for name, v in inprocess.checkpoint(folder)["model"].items()}
 
 
-def given(data, folder, architecture):
-    return hydra_recipes.overrides({
-        **hydra_recipes.SMALL,
-        **hydra_recipes.PAPER,
-        "common.user_dir": MINE,
-        "hydra.run.dir": folder,
-        "task.data": data,
-        "task.train_fraction": 1,
-        "model._name": architecture,
-        "model.student_init_path": "null",
-        "criterion.sm_weight": 0,
-        "criterion.tmkd_weight": 0,
-        "optimization.lr": [0.002],
-        "optimization.max_update": 1,
-    })  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_logging")
-def test_their_architecture_is_the_same_from_the_command_line_and_from_hydra(
-    tmp_path, classification
-):
+def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classification, teacher):
+    """Of their architecture, distance and pairing rule."""
     schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2, "--clip-norm", 1]
-    schedule += ["--total-num-update", 1, "--max-update", 1, "--weight-decay", 0.01]
-    schedule += ["--adam-betas", "(0.9, 0.98)", "--sm-weight", 0, "--tmkd-weight", 0]
+    schedule += ["--total-num-update", 4, "--max-update", 4, "--weight-decay", 0.01]
+    schedule += ["--adam-betas", "(0.9, 0.98)", "--distill-distance", "cosine", "--kd-weight", 1]
+    schedule += ["--mixup-pairing", "other-label", "--mixup-ratio", 2, "--teacher-path", teacher]
     inprocess.run_training(
         flags(classification, tmp_path / "cli", "--arch", "my_roberta", *schedule)
     )
-    hydra_recipes.train("distil_minilm", *given(classification, tmp_path / "hydra", "my_roberta"))
+    given = hydra_recipes.overrides({
+        **hydra_recipes.SMALL,
+        **hydra_recipes.PAPER,
+        "common.user_dir": MINE,
+        "hydra.run.dir": tmp_path / "hydra",
+        "task.data": classification,
+        "task.teacher_path": teacher,
+        "task.mixup_pairing": "other-label",
+        "task.mixup_ratio": 2,
+        "task.train_fraction": 1,
+        "model._name": "my_roberta",
+        "model.student_init_path": "null",
+        "criterion.distill_distance": "cosine",
+        "criterion.kd_weight": 1,
+        "optimization.lr": [0.002],
+        "optimization.max_update": 4,
+    })  # fmt: skip
+    hydra_recipes.train("distil_minilm", *given)
     assert size(tmp_path / "cli")["encoder.sentence_encoder.layers.2.fc1.weight"] == (96, 48)
     cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
     assert_same(hydra["model"], cli["model"])
@@ -267,9 +266,7 @@ def test_a_model_that_extends_ours(tmp_path, classification, teacher):
     package.mkdir()
     (package / "__init__.py").write_text(textwrap.dedent(PACKAGE))
     more = ["--arch", "scaled_tiny", "--scale", 0.5, "--teacher-path", teacher, "--max-epoch", 1]
-    command = toy.train_flags(classification, tmp_path / "run", "--user-dir", package, *more)
-    ((code, log),) = forked.run(["fairseq_cli.train", *command])
-    assert code == 0 and "tmkd_loss" in log, log
+    log = toy.train(classification, tmp_path / "run", "--user-dir", package, *more).stdout
     assert math.isfinite(toy.last_values(log, "train")["tmkd_loss"])
     sys.path.insert(0, str(tmp_path))
     try:

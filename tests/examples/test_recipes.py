@@ -76,7 +76,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
     flags += ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 2]
     flags += ["--max-update", 6, "--total-num-update", 6, "--required-batch-size-multiple", 1]
     flags += ["--adam-betas", "(0.9, 0.98)", "--weight-decay", 0.01, "--clip-norm", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "cli", *flags))
+    toy.fit(classification, tmp_path / "cli", *flags)
     given = {
         "hydra.run.dir": tmp_path / "hydra",
         "task.data": classification,

@@ -34,12 +34,8 @@ def flags_of(name: str, data: Path, folder: Path, device: str, extra) -> list:
     else:
         flags.remove("--cpu")
     if name == "fully sharded":  # a group of one process
-        flags += [
-            "--distributed-world-size", 1, "--distributed-rank", 0, "--device-id", 0,
-            "--distributed-no-spawn", "--distributed-backend",
-            "gloo" if device == "cpu" else "nccl",
-            "--distributed-init-method", f"tcp://127.0.0.1:{toy.free_port()}",
-        ]  # fmt: skip
+        backend = "gloo" if device == "cpu" else "nccl"
+        flags += toy.joined(f"tcp://127.0.0.1:{toy.free_port()}", 1, 0, backend)
     return flags
 
 

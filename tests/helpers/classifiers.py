@@ -1,7 +1,5 @@
 """Small Hugging Face classifiers, and tables of texts with the labels that they mostly give."""
 
-import csv
-import json
 import random
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +9,7 @@ import hf_families
 import hf_models
 import pytest
 import torch
+from encode_files import write
 
 from mixkd_plugin.models.hf_parts import names_of_parts
 
@@ -21,7 +20,6 @@ ERRORS = 0.15  # share of labels that differ from the classifier's
 class Case(NamedTuple):
     """A classifier, and train.csv and dev.csv for it."""
 
-    folder: Path
     teacher: Path
     train: Path
     dev: Path
@@ -79,11 +77,10 @@ def make_case(
     paths = {}
     columns = ["premise", "hypothesis", "label"] if pairs else ["sentence", "label"]
     for name, part in (("train", rows[: sizes[0]]), ("dev", rows[sizes[0] : sum(sizes)])):
-        paths[name] = folder / f"{name}.csv"
-        with open(paths[name], "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([columns, *([*t, label] for t, label, _ in part)])
+        lines = [(*texts, label) for texts, label, _ in part]
+        paths[name] = write(folder / f"{name}.csv", columns, lines)
     dev = rows[sizes[0] : sum(sizes)]
-    return Case(folder, folder / "hf", *paths.values(), [r[2] for r in dev], [r[1] for r in dev])
+    return Case(folder / "hf", *paths.values(), [r[2] for r in dev], [r[1] for r in dev])
 
 
 def make_multi_label_case(
@@ -121,17 +118,14 @@ def make_multi_label_case(
         rows = list(zip(texts[part], labels[part]))
         paths[split] = folder / f"{split}.{'jsonl' if form == 'list' else 'csv'}"
         if form == "list":
-            lines = (json.dumps({"text": t, "labels": its}) + "\n" for (t,), its in rows)
-            paths[split].write_text("".join(lines))
-            continue
-        if form == "columns":
-            table = [["text", *names], *([t, *(int(n in i) for n in names)] for (t,), i in rows)]
+            table = ["text", "labels"], [(text, its) for (text,), its in rows]
+        elif form == "columns":
+            table = ["text", *names], [(t, *(int(n in i) for n in names)) for (t,), i in rows]
         else:
-            table = [["text", "label"], *([t, ";".join(its)] for (t,), its in rows)]
-        with open(paths[split], "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(table)
+            table = ["text", "label"], [(text, ";".join(its)) for (text,), its in rows]
+        write(paths[split], *table)
     dev = slice(sizes[0], None)
-    return Case(folder, folder / "hf", *paths.values(), logits[dev], labels[dev])
+    return Case(folder / "hf", *paths.values(), logits[dev], labels[dev])
 
 
 def make_equally_frequent(folder: Path, logits: torch.Tensor, transformers) -> torch.Tensor:

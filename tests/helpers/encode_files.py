@@ -11,7 +11,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode import main
-from mixkd_plugin.tools.encode.sources import glue_source
+from mixkd_plugin.tools.encode.sources import file_source, glue_source
 
 WORDS = [
     "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",
@@ -74,6 +74,13 @@ def write(path, columns, rows, encoding="utf-8"):
         writer.writerows([*([columns] if columns else []), *rows])
     path.write_bytes(file.getvalue().encode(encoding))
     return path
+
+
+def encode_table(path, rows, tokenizer, out, texts=("a", "b"), **options):
+    """Write rows of texts and a label to a file, and encode that; the flags that it prints."""
+    write(path, [*texts, "label"], rows)
+    source = file_source(str(path), [str(path)], [*texts], ["label"])
+    return command.encode(source, tokenizer, str(out), **options)
 
 
 def flags_of(train, valid, tokenizer, out, text="text", label="label"):

@@ -1,9 +1,9 @@
 """A student to export, and texts that it has not seen."""
 
 import hf_models
-import inprocess
 import torch
 import toy
+from encode_files import write_glue
 from fairseq.data import Dictionary
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
@@ -38,22 +38,14 @@ class Trained:
             dictionary.add_symbol(symbol)
         dictionary.save(str(tokenizers / "dict.txt"))
         self.unknown = {p for text in NEW_TEXTS for p in pieces(text)} - {*dictionary.symbols}
-        glue = folder / "glue"
-        glue.mkdir()
-        rows = [
-            "\t".join((*pair, ("entailment", "not_entailment")[i % 2])) + "\n"
-            for i, pair in enumerate(hf_models.PAIRS)
-        ]
-        for name in ("train.tsv", "dev.tsv"):
-            text = "sentence1\tsentence2\tlabel\n" + "".join(rows)
-            (glue / name).write_text(text, encoding="utf-8")
+        names = ("entailment", "not_entailment")
+        rows = [(*pair, names[i % 2]) for i, pair in enumerate(hf_models.PAIRS)]
+        glue = write_glue(folder / "glue", ["sentence1", "sentence2", "label"], rows)
         self.data = str(folder / "data")
         flags = encode(glue_source(str(glue), "RTE"), self.tokenizer, self.data, max_tokens=60)
-        inprocess.run_training(
-            toy.train_flags(
-                self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight",
-                0, "--max-epoch", 3, "--lr", 0.01, "--layer-norm-eps", 1e-6,
-            )
+        toy.fit(
+            self.data, folder / "student", *flags.split(), "--sm-weight", 0, "--tmkd-weight", 0,
+            "--max-epoch", 3, "--lr", 0.01, "--layer-norm-eps", 1e-6,
         )  # fmt: skip
         self.checkpoint = str(folder / "student" / "checkpoint_last.pt")
         with toy.edited(self.checkpoint) as state:

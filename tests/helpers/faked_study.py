@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
+from encode_files import write_glue
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import jobs
@@ -28,9 +28,7 @@ class FakedStudy:
     def __init__(self, folder: Path, data: str):
         self.folder, self.data, self._called, self._studies = folder, data, [], {}
         self.commands = []
-        (folder / "glue" / "SST-2").mkdir(parents=True)
-        for name in ("train.tsv", "dev.tsv"):
-            self.write(f"glue/SST-2/{name}", "sentence\tlabel\nfine\t1\n")
+        write_glue(folder / "glue" / "SST-2", ["sentence", "label"], [("fine", "1")])
         (folder / "source").mkdir()
         self.write("source/vocab.txt", "fine")
 
@@ -93,9 +91,8 @@ class FakedStudy:
             Path(command[-1], "model.pt").write_text("encoder")
 
 
-@pytest.fixture
-def faked(tmp_path, monkeypatch, classification):
-    study = FakedStudy(tmp_path / "work", str(classification))
+def fake(folder, data, monkeypatch):
+    study = FakedStudy(folder, str(data))
     monkeypatch.setattr(Commands, "call", lambda commands, *args: study.call(commands, *args))
     size = {"layers": 3, "parameters": 2, "bytes": 8}
     monkeypatch.setattr(jobs, "size_of", lambda path: size)

@@ -123,6 +123,20 @@ def run_config(config, watcher: Callable[[Trainer, list], None] = lambda *_: Non
     return log.text
 
 
+def run_until(updates: int, flags) -> None:
+    """``fairseq-train FLAGS``, interrupted when so many updates were done."""
+
+    def stop(trainer, _):
+        if trainer.get_num_updates() == updates:
+            raise KeyboardInterrupt
+
+    try:
+        run_training(flags, stop)
+    except KeyboardInterrupt:
+        return
+    raise AssertionError(f"it ended before {updates} updates")
+
+
 class ReachedFirstUpdateError(Exception):
     """Training got past all checks."""
 
@@ -164,3 +178,7 @@ def validate(*arguments) -> str:
 
 def checkpoint(folder: Path, name: str = "checkpoint_last.pt") -> dict:
     return torch.load(folder / name, map_location="cpu")
+
+
+def updates(folder: Path, name: str = "checkpoint_last.pt") -> int:
+    return checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]

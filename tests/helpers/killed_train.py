@@ -16,10 +16,10 @@ import re
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import fairseq_cli.train
+import forked
 import torch
 
 import mixkd_plugin  # noqa: F401
@@ -39,20 +39,12 @@ def start(flags, log: Path) -> int:
     pid = os.fork()
     if pid:
         return pid
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        file = os.open(log, os.O_WRONLY)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        sys.argv = ["fairseq-train", *flags]
-        fairseq_cli.train.cli_main()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+    os.setpgid(0, 0)
+    file = os.open(log, os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = ["fairseq-train", *flags]
+    forked.end_as(fairseq_cli.train.cli_main)
 
 
 def ended(pid: int, log: Path) -> bool:

@@ -30,11 +30,7 @@ def refusals(tmp_path, data, flags, other_flags=None, other_data=None, count=2):
 
 
 def at_address(address, rank, *flags):
-    return [
-        "fairseq_cli.train", *flags, "--device-id", 0,
-        "--distributed-world-size", 2, "--distributed-rank", rank, "--distributed-no-spawn",
-        "--distributed-backend", "gloo", "--distributed-init-method", address,
-    ]  # fmt: skip
+    return ["fairseq_cli.train", *flags, *toy.joined(address, 2, rank)]
 
 
 # The same 26 batches an epoch, 4 of them an update: the last update of an epoch has 2 of 4, so that

@@ -1,6 +1,8 @@
 """What every test of bad input does."""
 
+import contextlib
 import re
+import resource
 
 import inprocess
 import pytest
@@ -32,3 +34,22 @@ def one_sentence(call):
     with pytest.raises(ValueError) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def error_of(main, *words):
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert isinstance(end.value.code, str) and "\n" not in end.value.code, end.value.code
+    return end.value.code
+
+
+@contextlib.contextmanager
+def small_files(size):
+    """No file of this process gets larger: as far as one without rights can get to a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -144,6 +144,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def joined(address: str, world_size: int, rank: int, backend: str = "gloo") -> list:
+    """Flags of one of several processes, none of which fairseq starts."""
+    return [
+        "--distributed-world-size", world_size, "--distributed-rank", rank, "--device-id", 0,
+        "--distributed-init-method", address, "--distributed-no-spawn", "--distributed-backend",
+        backend,
+    ]  # fmt: skip
+
+
 def processes(
     count: int, module: str, *arguments: Sequence, backend: str = "legacy_ddp", check: bool = True
 ):
@@ -153,16 +162,11 @@ def processes(
     ``check`` (exit code, what it printed).
     """
     address = f"tcp://127.0.0.1:{free_port()}"
-    together = [
-        "--distributed-world-size", count, "--device-id", 0, "--distributed-init-method", address,
-        "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
-    ]  # fmt: skip
-    results = forked.run(
-        *(
-            (module, *arguments[rank % len(arguments)], *together, "--distributed-rank", rank)
-            for rank in range(count)
-        )
-    )
+    commands = []
+    for rank in range(count):
+        together = [*joined(address, count, rank), "--ddp-backend", backend]
+        commands.append((module, *arguments[rank % len(arguments)], *together))
+    results = forked.run(*commands)
     if not check:
         return results
     if any(code for code, _ in results):
@@ -184,6 +188,11 @@ def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_
         "--save-dir", save_dir, "--log-format", "simple", "--log-interval", 1,
         "--num-workers", 0, "--no-epoch-checkpoints", *extra,
     ]  # fmt: skip
+
+
+def fit(data: Path, save_dir: Path, *extra, watcher=lambda *_: None, **kwargs) -> str:
+    """``fairseq-train`` in this process; its log."""
+    return inprocess.run_training(train_flags(data, save_dir, *extra, **kwargs), watcher)
 
 
 def train(data: Path, save_dir: Path, *extra, check: bool = True, **kwargs):

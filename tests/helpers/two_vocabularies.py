@@ -70,7 +70,5 @@ def make_case(folder, data, size, flags=(), teacher_flags=()):
     """``size``: flags of the teacher's; the other flags are of the student and of the teacher."""
     copy = teachers_copy(data, folder / "copy")
     teacher_flags = [*size, "--init-token", INIT, *teacher_flags]
-    inprocess.run_training(
-        toy.train_flags(copy, folder / "teacher", *teacher_flags, task="sentence_prediction")
-    )
+    toy.fit(copy, folder / "teacher", *teacher_flags, task="sentence_prediction")
     return Case(data, copy, folder / "teacher" / "checkpoint_last.pt", list(flags))

@@ -10,6 +10,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 import forked
 import pytest
 import toy
+from refusals import error_of
 from tiny_tokenizers import write_tokenizer
 from toy import ROOT
 
@@ -110,9 +111,7 @@ def test_outputs_have_one_rule(tmp_path, capsys):
 )  # fmt: skip
 def test_a_folder_with_files_is_refused_by_every_command_before_its_work(tmp_path, words):
     (tmp_path / "earlier.md").write_text("earlier")
-    with pytest.raises(SystemExit) as end:
-        main([*words, "--out", str(tmp_path)])
-    said = str(end.value.code)
+    said = error_of(main, *words, "--out", tmp_path)
     assert "--out must be new or empty" in said and "--force" in said and str(tmp_path) in said
     assert [path.name for path in tmp_path.iterdir()] == ["earlier.md"]
 
@@ -244,8 +243,7 @@ def test_a_package_that_cannot_be_imported_is_one_sentence(tmp_path):
 @pytest.mark.slow
 def test_a_student_of_another_package_is_compared(tmp_path, classification, teacher):
     flags = ["--user-dir", MINE, "--arch", "my_cnn", "--tmkd-weight", 0, "--max-update", 2]
-    train = ["fairseq_cli.train", *toy.train_flags(classification, tmp_path / "cnn", *flags)]
-    assert forked.run(train)[0][0] == 0
+    toy.train(classification, tmp_path / "cnn", *flags)
     student = f"cnn={tmp_path / 'cnn' / 'checkpoint_last.pt'}"
     command = ["mixkd_plugin.tools.compare", classification, f"teacher={teacher}", student]
     command += ["--rounds", 1, "--out"]

@@ -48,6 +48,7 @@ def test_a_command_that_is_told_to_end(tmp_path, number, code):
     process.send_signal(number)
     log = process.communicate(timeout=60)[0]
     assert process.returncode == code, log
+    assert log.splitlines()[-1] == f"waiting: ended by {number.name}"
     assert "Traceback" not in log and not (tmp_path / "held").exists()
 
 

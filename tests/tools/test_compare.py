@@ -8,6 +8,7 @@ import pytest
 import torch
 import toy
 from fairseq import checkpoint_utils
+from refusals import error_of
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
@@ -241,9 +242,8 @@ def test_command(tmp_path, classification, teacher, distilled, capsys):
 
 def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, capsys):
     def refuse(message, *arguments):
-        with pytest.raises(SystemExit) as error:
-            main([str(classification), *map(str, arguments), "--out", str(tmp_path / "out")])
-        assert message in str(error.value)
+        said = error_of(main, classification, *arguments, "--out", tmp_path / "out")
+        assert message in said
         assert not (tmp_path / "out").exists()
 
     with pytest.raises(SystemExit, match=r"DATA_DIR none: none/input0/dict.txt does not exist"):

@@ -7,7 +7,6 @@ import sys
 import time
 
 import classifiers
-import distilled
 import pytest
 import torch
 import toy
@@ -18,11 +17,6 @@ from sklearn.metrics import f1_score
 from mixkd_plugin.tools.distil import main, steps
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    return distilled.train_here(monkeypatch)
 
 
 def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, transformers, trained):

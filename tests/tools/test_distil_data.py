@@ -4,6 +4,7 @@ import json
 
 import pytest
 from distilled import flags, table
+from encode_files import write_glue
 
 from mixkd_plugin.tools.distil.data import read_data
 from mixkd_plugin.tools.distil.tables import write_tables
@@ -173,10 +174,8 @@ def test_files_of_texts_without_labels(tmp_path):
 
 
 def test_the_scores_of_glue_are_on_the_scale_of_the_teacher(tmp_path):
-    folder = tmp_path / "STS-B"
-    folder.mkdir()
-    for name in ("train.tsv", "dev.tsv"):
-        (folder / name).write_text("sentence1\tsentence2\tscore\na\tb\t5.0\nc\td\t1.25\n")
+    rows = [("a", "b", "5.0"), ("c", "d", "1.25")]
+    folder = write_glue(tmp_path / "STS-B", ["sentence1", "sentence2", "score"], rows)
     (tmp_path / "teacher.pt").touch()
     given = {"glue": str(folder), "task": "STS-B"}
     ours = read_data(flags(**given, teacher=str(tmp_path / "teacher.pt")), True)

@@ -21,11 +21,6 @@ GIVEN = {  # flags of each form of the labels
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    return distilled.train_here(monkeypatch)
-
-
 @pytest.mark.parametrize("form, kind", [*zip(GIVEN, ("bert", "electra", "bert"))])
 def test_labels_in_each_form(tmp_path, transformers, trained, form, kind):
     """The scores are those of transformers and scikit-learn; the student is served."""

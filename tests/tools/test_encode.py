@@ -18,11 +18,6 @@ from mixkd_plugin.tools.texts.reading import read_table
 GLUE = Path(os.environ.get("GLUE_DIR", Path(__file__).resolve().parents[3] / "shared" / "glue"))
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
-
-
 def test_single_sentences(tmp_path, model):
     """Quotes, a byte-order mark, carriage returns, an empty text, accents; index equals label."""
     rows = [

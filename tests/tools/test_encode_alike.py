@@ -84,23 +84,7 @@ def test_numbers_are_in_their_order(tmp_path, wordpiece):
 
 def test_likeness_is_no_more_than_it_should_be():
     apart = [
-        "1",
-        "-1",
-        "10",
-        "0.1",
-        "yes",
-        "no",
-        "+",
-        "-",
-        "B",
-        "B-",
-        "B+",
-        "a b",
-        "ab",
-        "1e999999999",
-        "1-2",
-        "12",
-        "neg",
-        "",
-    ]
+        "1", "-1", "10", "0.1", "yes", "no", "+", "-", "B", "B-", "B+", "a b", "ab", "1e999999999",
+        "1-2", "12", "neg", "",
+    ]  # fmt: skip
     assert len({likeness(label) for label in apart}) == len(apart)

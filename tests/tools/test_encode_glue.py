@@ -3,17 +3,11 @@
 import shutil
 
 import pytest
-from encode_files import decoded, encode_glue, refused, write_glue, write_model
+from encode_files import decoded, encode_glue, refused, write_glue
 from encode_files import encode as encode_by_flags
 
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
-
 
 SST2, RTE = ["sentence", "label"], ["sentence1", "sentence2", "label"]
 REFUSALS = {

@@ -10,26 +10,9 @@ from encode_files import classes, decoded, encode, flags_of, labelled, refused, 
 from mixkd_plugin.tools.texts.likeness import MISSING
 
 WORDS = [
-    "nan",
-    "NaN",
-    "None",
-    "null",
-    "NULL",
-    "N/A",
-    "<NA>",
-    "NaT",
-    "1.#QNAN",
-    "?",
-    "\\N",
-    "(null)",
-    "#DIV/0!",
-    "-",
-    "\u2014",
-    "",
-    " ",
-    "\u200b",
-    "\ufeff",
-]
+    "nan", "NaN", "None", "null", "NULL", "N/A", "<NA>", "NaT", "1.#QNAN", "?", "\\N", "(null)",
+    "#DIV/0!", "-", "\u2014", "", " ", "\u200b", "\ufeff",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])

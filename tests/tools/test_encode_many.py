@@ -4,18 +4,16 @@ import contextlib
 import fcntl
 import os
 import pty
-import resource
 import signal
 import struct
 import subprocess
 import termios
-import time
 
-import forked
 import inprocess
 import pytest
 import toy
 from encode_files import FEW, decoded, encode, files_of, flags_of, refused, write
+from refusals import small_files
 from slow_cases import slow
 from tiny_tokenizers import KINDS, TEXT
 
@@ -34,12 +32,6 @@ ROWS = [
 def many(tmp_path_factory):
     path = tmp_path_factory.mktemp("many") / "many.csv"
     return write(path, ["text", "label", "score"], ROWS)
-
-
-def run_command(*args, **kwargs):
-    return subprocess.run(
-        **{**toy.command_of("mixkd_plugin.tools.encode", args), "cwd": toy.ROOT, **kwargs}
-    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,9 +63,8 @@ def test_the_folder_is_the_one_that_fairseq_preprocess_makes(tmp_path, tokenizer
 def test_any_number_of_threads_writes_the_same_bytes(tmp_path, tokenizers, many, kind):
     for workers in (1, 3):
         flags = flags_of(many, many, tokenizers[kind], tmp_path / str(workers))
-        module = "mixkd_plugin.tools.encode"
-        ((code, said),) = forked.run((module, *flags, "--workers", workers, "--max-tokens", 20))
-        assert code == 0, said
+        more = ["--workers", workers, "--max-tokens", 20]
+        toy.run_module("mixkd_plugin.tools.encode", *flags, *more)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "3")
     assert len(decoded(tmp_path / "3")) == len(ROWS)
 
@@ -101,7 +92,7 @@ def test_the_command_shows_a_bar_on_a_terminal_alone(tmp_path, tokenizers, many)
         return flags_of(many, many, tokenizers["wordpiece"], tmp_path / name)
 
     shown = on_a_terminal(*flags("terminal"))
-    piped = run_command(*flags("pipe")).stdout
+    piped = toy.run_module("mixkd_plugin.tools.encode", *flags("pipe")).stdout
     assert "train: 100%" in shown and "2345/2345 [" in shown
     assert "2345/" not in piped
     for said in (shown, piped):
@@ -136,55 +127,12 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, tokenizers, many, number
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_the_command_ends_by_a_signal_and_removes_what_a_killed_one_left(
-    tmp_path, tokenizers, many
-):
-    text = tmp_path / "t.tsv"  # more than is cut up before a signal arrives
-    rows = "".join(f"{' '.join(TEXT)}\t{i % 2}\n" for i in range(60000))
-    text.write_text(f"text\tlabel\n{rows}")
-    out = tmp_path / "out"
-
-    def start(name):
-        """The command, once its work folder is there."""
-        args = flags_of(text, text, tokenizers["gpt2"], out / name)
-        known = set(out.glob(".encode-*/"))
-        process = subprocess.Popen(
-            cwd=toy.ROOT, **toy.command_of("mixkd_plugin.tools.encode", args)
-        )
-        while process.poll() is None and not set(out.glob(".encode-*/")) - known:
-            time.sleep(0.02)
-        assert process.poll() is None, process.communicate()
-        return process
-
-    killed = start("killed")
-    killed.kill()
-    killed.communicate()
-    (left,) = out.glob(".encode-*/")
-    running = start("running")
-    (its,) = out.glob(".encode-*/")
-    assert its != left
-    encode(*flags_of(many, many, tokenizers["gpt2"], out / "other"))
-    assert its.is_dir()
-    running.terminate()
-    said = running.communicate(timeout=60)[0]
-    assert running.returncode == 143 and "Traceback" not in said
-    assert said.splitlines()[-1] == "encode: ended by SIGTERM"
-    assert [path.name for path in out.iterdir()] == ["other"]
-
-
-@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, tokenizers, many):
     folder = tmp_path / "out"
-    done = run_command(
-        *flags_of(many, many, tokenizers["wordpiece"], folder / "data"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
-    )  # fmt: skip
-    assert done.returncode == 1
-    said = f"encode: --out must be writable, got {folder / 'data'}: File too large"
-    assert done.stdout.splitlines()[-1].startswith(said)
-    assert "Traceback" not in done.stdout
-    assert not folder.exists()
+    with small_files(20000):
+        said = refused(*flags_of(many, many, tokenizers["wordpiece"], folder / "data"))
+    assert said.startswith(f"encode: --out must be writable, got {folder / 'data'}: File too large")
+    assert "\n" not in said and not folder.exists()
 
 
 def test_another_process_was_first(tmp_path, tokenizers, monkeypatch):

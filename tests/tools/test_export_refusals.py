@@ -1,6 +1,5 @@
 """export: what is refused, and what the comparison allows; nothing is left behind."""
 
-import resource
 import shutil
 import sys
 
@@ -8,16 +7,11 @@ import hf_models
 import pytest
 import torch
 import toy
-from exported import Trained
+from refusals import small_files
 
 from mixkd_plugin.tools.export import main
 from mixkd_plugin.tools.export.export import export
 from mixkd_plugin.tools.export.parity import check_parity
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
 
 
 def refused(student, tmp_path, message, to="hf", **changes):
@@ -40,12 +34,7 @@ def test_refusals(tmp_path, student, monkeypatch):
     other = tmp_path / "other"  # of which the student's dictionary has nothing
     other.mkdir()
     hf_models.write_byte_pairs(other)
-    refused(
-        student,
-        tmp_path,
-        "--tokenizer must be the one",
-        tokenizer_spec=f"gpt2:{other}",
-    )
+    refused(student, tmp_path, "--tokenizer must be the one", tokenizer_spec=f"gpt2:{other}")
     refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
             tokenizer_spec=f"gpt2:{other}")  # fmt: skip
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -72,12 +61,8 @@ def test_damaged_texts(tmp_path, student):
 @pytest.mark.parametrize("size", [500, 50_000], ids=["tokenizer", "model"])
 def test_files_may_not_grow(tmp_path, student, size):
     """As on a full disk; the library that writes the tokenizer raises no OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
+    with small_files(size):
         refused(student, tmp_path, f"{tmp_path / 'out'} cannot be written: ")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_bounds_of_the_comparison():

@@ -5,12 +5,11 @@ import json
 import hf_models
 import pytest
 import torch
+from encode_files import encode_table
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools import serving_report as report
 from mixkd_plugin.tools.batches import make_batches
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.export import export, open_export
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
@@ -23,12 +22,9 @@ class Imported:
         self.source = hf_models.make("bert", folder / "hf", transformers, layer_norm_eps=1e-5)
         import_encoder(str(folder / "hf"), str(folder / "in"))
         self.checkpoint, self.tokenizer = str(folder / "in" / "model.pt"), f"hf:{folder / 'in'}"
-        rows = [f"{a}\t{b}\t{i % 2}\n" for i, (a, b) in enumerate(hf_models.PAIRS)]
-        file = folder / "t.tsv"
-        file.write_text("a\tb\tlabel\n" + "".join(rows), encoding="utf-8")
-        source = file_source(str(file), [str(file)], ["a", "b"], ["label"])
+        rows = [(*pair, i % 2) for i, pair in enumerate(hf_models.PAIRS)]
         self.data = str(folder / "data")
-        encode(source, self.tokenizer, self.data, max_tokens=80)
+        encode_table(folder / "t.tsv", rows, self.tokenizer, self.data, max_tokens=80)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
         self.batch = tokenizer(*zip(*hf_models.PAIRS), padding=True, return_tensors="pt")
         with torch.no_grad():

@@ -1,15 +1,12 @@
 """`encode --tokenizer hf:FOLDER` cuts and lays out texts as transformers does, in any family."""
 
-import json
-
 import hf_models
 import pytest
+from encode_files import encode_table
 from fairseq.data import Dictionary, data_utils
 from hf_families import FAMILIES, write_family
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 
 LONG = "unaffordable" * 40
 ODD = [
@@ -37,12 +34,6 @@ def family(name, folders, transformers):
     return folder, transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def write_pairs(path, pairs):
-    rows = [{"a": a, "b": b, "label": i % 2} for i, (a, b) in enumerate(pairs)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file_source(str(path), [str(path)], ["a", "b"], ["label"])
-
-
 def rows_of(data, flags):
     """The symbols of each training pair, as fairseq's sentence_prediction lays them out."""
     dictionary = Dictionary.load(str(data / "input0" / "dict.txt"))
@@ -59,8 +50,9 @@ def rows_of(data, flags):
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_encoded_pairs_are_transformers(tmp_path, folders, transformers, name):
     folder, theirs = family(name, folders, transformers)
-    flags = encode(write_pairs(tmp_path / "t.jsonl", PAIRS), f"hf:{folder}", str(tmp_path / "data"),
-                   max_tokens=40, max_unknown=1)  # fmt: skip
+    rows = [(*pair, i % 2) for i, pair in enumerate(PAIRS)]
+    flags = encode_table(tmp_path / "t.jsonl", rows, f"hf:{folder}", tmp_path / "data",
+                         max_tokens=40, max_unknown=1)  # fmt: skip
     symbols = build_tokenizer(f"hf:{folder}").symbols
     for pair, found in zip(PAIRS, rows_of(tmp_path / "data", flags), strict=True):
         wanted = theirs(*([text] for text in pair), truncation=True, max_length=40)["input_ids"][0]
@@ -87,6 +79,7 @@ REFUSED = {
          "subword_tokenizer_type": "character"},
     ),
     "pad_token must be a token": ("modernbert", {"pad_token": None}),
+    "split_special_tokens must be false": ("bert", {"split_special_tokens": True}),
     "sep_token must be a token of its own": ("modernbert", {"pad_token": "[SEP]"}),
 }  # fmt: skip
 

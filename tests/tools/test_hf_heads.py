@@ -9,11 +9,10 @@ import pytest
 import refusals
 import torch
 import toy
+from encode_files import encode_table
 from fairseq.data import Dictionary
 
 from mixkd_plugin.tools import scoring
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
@@ -81,7 +80,6 @@ def test_what_is_undeclared_or_unknown_is_refused(tmp_path, transformers):
     refused(tmp_path, "the weights lack classifier.weight")
 
 
-ONE = {"id2label": {"0": "LABEL_0"}}
 SIGMOID = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
 OLD_SIGMOID = {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}
 
@@ -153,11 +151,10 @@ def pairs(tmp_path_factory, transformers):
     with toy.edited(folder / "teacher" / "model.pt") as state:
         state["extra_state"]["reads_one_text"] = True
         state["task_state"] = {"reads_one_text": True}
-    rows = [f"{a}\t{b}\t{i % 2}\n" for i, (a, b) in enumerate(hf_models.PAIRS)]
-    (folder / "t.tsv").write_text("a\tb\tlabel\n" + "".join(rows), encoding="utf-8")
-    for name, columns in (("pairs", ["a", "b"]), ("single", ["a"])):
-        source = file_source(str(folder / "t.tsv"), [str(folder / "t.tsv")], columns, ["label"])
-        encode(source, f"hf:{folder / 'teacher'}", str(folder / name), max_tokens=60)
+    for name, texts in (("pairs", "ab"), ("single", "a")):
+        rows = [(*pair[: len(texts)], i % 2) for i, pair in enumerate(hf_models.PAIRS)]
+        tokenizer = f"hf:{folder / 'teacher'}"
+        encode_table(folder / "t.tsv", rows, tokenizer, folder / name, texts, max_tokens=60)
     return folder
 
 

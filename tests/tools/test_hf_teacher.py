@@ -6,6 +6,7 @@ import hf_models
 import pytest
 import torch
 import toy
+from encode_files import write_glue
 
 from mixkd_plugin.tools.encode.encode import encode
 from mixkd_plugin.tools.encode.sources import glue_source
@@ -24,10 +25,8 @@ def fine_tuned(tmp_path, transformers, kind):
     gold = [1 - p if i % 3 == 0 else p for i, p in enumerate(predicted)]
     accuracy = 100 * sum(p == g for p, g in zip(predicted, gold)) / len(gold)
     assert 50 < accuracy < 75
-    lines = "".join(f"{text}\t{label}\n" for text, label in zip(hf_models.TEXTS, gold))
-    (tmp_path / "glue").mkdir()
-    for name in ("train.tsv", "dev.tsv"):
-        (tmp_path / "glue" / name).write_text(f"sentence\tlabel\n{lines}", encoding="utf-8")
+    rows = [(text, str(label)) for text, label in zip(hf_models.TEXTS, gold)]
+    write_glue(tmp_path / "glue", ["sentence", "label"], rows)
     imported = import_encoder(str(tmp_path / "hf"), str(tmp_path / "teacher"))
     return imported, accuracy
 

@@ -1,17 +1,14 @@
 """Texts as tokenizers of Hugging Face folders cut them: symbols, long ones, unknown pieces."""
 
-import json
-
 import hf_models
 import pytest
 import torch
+from encode_files import encode_table
 from fairseq.data import Dictionary, data_utils
 from hf_models import OLD_SPELLINGS
 
 from mixkd_plugin.tokenizers.library import symbol_of
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.export.tokenizer import export_tokenizer, write_tokenizer
 from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
@@ -40,10 +37,8 @@ def test_a_mask_in_a_text_is_encoded(tmp_path, transformers):
     """fairseq's task adds <mask> to the dictionary only when it reads the data."""
     hf_models.make("bert", tmp_path / "hf", transformers)
     done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    (tmp_path / "t.tsv").write_text("text\tlabel\nthe [MASK] soup\t0\nthe soup\t1\n")
-    path = str(tmp_path / "t.tsv")
-    source = file_source(path, [path], ["text"], ["label"])
-    encode(source, done.tokenizer, str(tmp_path / "data"))
+    rows = [("the [MASK] soup", 0), ("the soup", 1)]
+    encode_table(tmp_path / "t.tsv", rows, done.tokenizer, tmp_path / "data", ["text"])
     dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
     mask = dictionary.add_symbol("<mask>")
     rows = data_utils.load_indexed_dataset(str(tmp_path / "data" / "input0" / "train"), dictionary)
@@ -52,17 +47,9 @@ def test_a_mask_in_a_text_is_encoded(tmp_path, transformers):
 
 def test_symbols_are_never_shared():
     tokens = [
-        "a b",
-        "a%20b",
-        "escaped:a%20b",
-        "<s>",
-        "",
-        "\u3000",
-        "7",
-        "Ġ",
-        "a\rb",
+        "a b", "a%20b", "escaped:a%20b", "<s>", "", "\u3000", "7", "Ġ", "a\rb",
         "#fairseq:overwrite",
-    ]
+    ]  # fmt: skip
     symbols = [symbol_of(token, {"Ġ": 7}) for token in tokens]
     assert len({*symbols}) == len(tokens)
     assert not any(symbol != "".join(symbol.split()) or not symbol for symbol in symbols)
@@ -78,11 +65,8 @@ def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsy
     main([str(source), str(out)])
     assert ("loses its beginning" in capsys.readouterr().out) == (side == "left")
     texts = [[LONG], ["the soup was cold", "cold"], ["x", "the soup was cold"], ["", LONG]]
-    rows = [{"a": t[0], "b": t[-1], "label": i % 2} for i, t in enumerate(texts)]
-    path = tmp_path / "t.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    files = file_source(str(path), [str(path)], ["a", "b"], ["label"])
-    encode(files, f"hf:{out}", str(tmp_path / "data"), max_tokens=9)
+    rows = [(t[0], t[-1], i % 2) for i, t in enumerate(texts)]
+    encode_table(tmp_path / "t.jsonl", rows, f"hf:{out}", tmp_path / "data", max_tokens=9)
     dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
     dictionary.add_symbol("<mask>")
     data = [str(tmp_path / "data" / f"input{i}" / "train") for i in range(2)]
@@ -96,7 +80,7 @@ def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsy
     served = transformers.AutoTokenizer.from_pretrained(tmp_path / "served")
     for row, a, b in zip(rows, first, second):
         found = [0, *a.tolist(), 2, *b.tolist()]
-        pair = dict(text=[row["a"]], text_pair=[row["b"]], truncation=True, max_length=9)
+        pair = dict(text=[row[0]], text_pair=[row[1]], truncation=True, max_length=9)
         wanted = theirs(**pair)["input_ids"][0]
         assert [dictionary[i] for i in found] == [ours.symbols[i] for i in wanted]
         cut = served(**pair)["input_ids"][0]
@@ -107,14 +91,13 @@ def test_a_dictionary_that_lacks_symbols_of_the_tokenizer_is_told(tmp_path, tran
     """A cased and an uncased one have most words in common, and few <unk> are no error."""
     hf_models.make("bert", tmp_path / "hf", transformers)
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-    (tmp_path / "t.tsv").write_text("text\tlabel\nthe soup was cold\t0\nthe the the was\t1\n")
-    path = str(tmp_path / "t.tsv")
+    rows = [("the soup was cold", 0), ("the the the was", 1)]
     lines = (tmp_path / "out" / "dict.txt").read_text().splitlines(keepends=True)
     for kept in (lines, [line for line in lines if line != "soup 1\n"]):
         (tmp_path / "dict.txt").write_text("".join(kept))
-        encode(
-            file_source(path, [path], ["text"], ["label"]), f"hf:{tmp_path / 'out'}",
-            str(tmp_path / f"data{len(kept)}"), dictionary=str(tmp_path / "dict.txt"),
+        encode_table(
+            tmp_path / "t.tsv", rows, f"hf:{tmp_path / 'out'}", tmp_path / f"data{len(kept)}",
+            ["text"], dictionary=str(tmp_path / "dict.txt"),
         )  # fmt: skip
         said = capsys.readouterr().out
         assert ("lacks 1 of the tokenizer's" in said) == ("'soup': they become" in said)

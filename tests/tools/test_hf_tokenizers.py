@@ -167,27 +167,6 @@ def test_byte_pairs_of_another_kind(tmp_path, transformers):
     assert "the</w>" in ours.encode("the soup")
 
 
-UNKNOWN = {
-    "auto_map": {"tokenizer_class": "KoBert", "auto_map": {"AutoTokenizer": ["a.B", None]}},
-    "got 'KoBertTokenizer'": {"tokenizer_class": "KoBertTokenizer"},
-    "must be a fast tokenizer": {
-        "tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "basic",
-        "subword_tokenizer_type": "character",
-    },
-    "split_special_tokens": {"split_special_tokens": True},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("message", UNKNOWN)
-def test_tokenizers_that_cannot_be_followed(tmp_path, transformers, message, capsys):
-    hf_models.make("bert", tmp_path / "hf", transformers)
-    hf_models.change(tmp_path / "hf" / "tokenizer_config.json", **UNKNOWN[message])
-    with pytest.raises(SystemExit) as error:
-        main([str(tmp_path / "hf"), str(tmp_path / "out")])
-    assert message in str(error.value) and "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
 def test_what_was_found_is_said(tmp_path, transformers, capsys):
     with_tokens(transformers, "bert", tmp_path / "hf", special=["[E1]"])
     main([str(tmp_path / "hf"), str(tmp_path / "out")])

@@ -123,12 +123,6 @@ def test_a_tokenizer_without_types_gives_a_model_of_one(tmp_path, transformers):
     assert (logits_of_a_pair(tmp_path / "out") - wanted).abs().max() < 1e-5
 
 
-def test_more_than_two_types_are_refused(tmp_path, transformers):
-    hf_models.make("bert", tmp_path / "hf", transformers, type_vocab_size=3)
-    with pytest.raises(ValueError, match="type_vocab_size must be 1 or 2, got 3"):
-        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"))
-
-
 def test_the_symbols_of_roberta_are_fairseqs(tmp_path, transformers):
     """GPT-2's numbers: bytes first, then merges, as in fairseq's public dict.txt."""
     hf_models.make("roberta", tmp_path / "hf", transformers)

@@ -34,6 +34,7 @@ REFUSALS = {
         {"config": {"position_embedding_type": "relative_key"}},
         "position_embedding_type must be absolute, got 'relative_key'",
     ),
+    "three types": ({"config": {"type_vocab_size": 3}}, "type_vocab_size must be 1 or 2, got 3"),
     "decoder": ({"config": {"is_decoder": True}}, "is_decoder must be False, got True"),
     "no width": ({"config": {"hidden_size": None}}, "hidden_size"),
     "epsilon": ({"config": {"layer_norm_eps": 0.0}}, "layer_norm_eps must be a number"),

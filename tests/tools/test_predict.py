@@ -11,7 +11,8 @@ from pathlib import Path
 import hf_models
 import pytest
 import torch
-from exported import NEW_PAIRS, Trained
+from exported import NEW_PAIRS
+from refusals import error_of
 
 from mixkd_plugin.__main__ import main
 from mixkd_plugin.tools.export.export import export
@@ -20,12 +21,6 @@ from mixkd_plugin.tools.predict import students
 CLASSES = ("entailment", "not_entailment")
 LONG = ("the soup " * 60, "was cold")
 PAIRS = [*NEW_PAIRS, ("", "the soup"), ("the soup", ""), LONG]
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    """Trained on pairs of at most 60 tokens."""
-    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +48,6 @@ def predicted(capsys, *words):
     main(["predict", *map(str, words)])
     shown = capsys.readouterr()
     return read(shown.out), shown.err
-
-
-def refused(capsys, *words):
-    with pytest.raises(SystemExit) as end:
-        main(["predict", *map(str, words)])
-    assert "\n" not in str(end.value.code)
-    return str(end.value.code)
 
 
 def pipeline_of(transformers, folder, texts):
@@ -181,13 +169,13 @@ def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, fold
     predicted(capsys, *words)
     first = out.read_text()
     assert len(read(first)) == 2
-    assert "--out must be new, got" in refused(capsys, *words)
+    assert "--out must be new, got" in error_of(main, "predict", *words)
     (tmp_path / "a.csv").write_text("text\nthe soup\ncold,cold\n")
     with monkeypatch.context() as patch:  # before anything is computed
         patch.setattr("mixkd_plugin.tools.predict.predict.logits_of", None)
-        assert "a.csv, line 3" in refused(capsys, *words, "--force")
+        assert "a.csv, line 3" in error_of(main, "predict", *words, "--force")
         for folder in (out.parent, f"{tmp_path}/new/"):
-            said = refused(capsys, *words[:-1], folder, "--force")
+            said = error_of(main, "predict", *words[:-1], folder, "--force")
             assert f"--out must be a file, got the folder '{folder}'" in said
     assert out.read_text() == first and os.listdir(out.parent) == ["out.csv"]
     (tmp_path / "a.csv").write_text("text\nx\n")
@@ -203,7 +191,7 @@ def test_a_line_break_is_a_blank_as_in_training(tmp_path, capsys, transformers):
     assert first == second != other
 
 
-def test_refusals(tmp_path, capsys, student, folders):
+def test_refusals(tmp_path, student, folders):
     table = write_table(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("x,y,z\n1,2,3\n")
     (tmp_path / "empty.txt").write_text("")
@@ -221,7 +209,7 @@ def test_refusals(tmp_path, capsys, student, folders):
         ((of_hf, tmp_path / "a.doc"), "--format"),
         ((folders["onnx"], table, "--device", "cuda"), "--device must be cpu for ONNX"),
     ):
-        assert message in refused(capsys, *words), words
+        assert message in error_of(main, "predict", *words), words
 
 
 def test_the_tokenizer_is_the_one_that_encoded_the_data(tmp_path, capsys, student):
@@ -233,13 +221,13 @@ def test_the_tokenizer_is_the_one_that_encoded_the_data(tmp_path, capsys, studen
     wanted, _ = predicted(capsys, student.checkpoint, table)
     assert predicted(capsys, *words)[0] == wanted
     shutil.move(tmp_path / "tokenizer", tmp_path / "moved")
-    gone = refused(capsys, *words)
+    gone = error_of(main, "predict", *words)
     assert "--tokenizer must be given" in gone and f"wordpiece:{tmp_path / 'tokenizer'}" in gone
     words += ["--tokenizer", f"wordpiece:{tmp_path / 'moved'}"]
     assert predicted(capsys, *words)[0] == wanted
     (tmp_path / "data" / "encoding.json").unlink()
     assert predicted(capsys, *words)[0] == wanted
-    assert "--tokenizer must be given" in refused(capsys, *words[:-2])
+    assert "--tokenizer must be given" in error_of(main, "predict", *words[:-2])
 
 
 def test_max_length_is_the_callers(tmp_path, capsys, student):
@@ -247,12 +235,7 @@ def test_max_length_is_the_callers(tmp_path, capsys, student):
     short = student.logits([(" ".join(["the soup"] * 6), "was cold")]).softmax(dim=1)[0]
     pieces = len(students.build_tokenizer(student.tokenizer).encode("the soup")) * 6
     end = len(students.build_tokenizer(student.tokenizer).encode("was cold"))
-    rows, said = predicted(
-        capsys,
-        student.checkpoint,
-        table,
-        "--max-length",
-        pieces + end + 3,  # <s>, </s>, </s>
-    )
+    length = pieces + end + 3  # <s>, </s>, </s>
+    rows, said = predicted(capsys, student.checkpoint, table, "--max-length", length)
     check(rows, [dict(zip(CLASSES, short.tolist()))])
     assert "1 of them cut to" in said

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import synthetic_study as synthetic
+from refusals import error_of
 from report_tables import report_of, section, table_of
 
 from mixkd_plugin.tools.report import main, sections
@@ -14,10 +15,8 @@ from mixkd_plugin.tools.report import main, sections
 
 def test_bad_input(tmp_path):
     def refuse(message, *arguments):
-        with pytest.raises(SystemExit) as error:
-            main([*map(str, arguments), "--out", str(tmp_path / "out")])
-        assert str(error.value).startswith("report: ")
-        assert message in str(error.value)
+        said = error_of(main, *arguments, "--out", tmp_path / "out")
+        assert said.startswith("report: ") and message in said
         assert not (tmp_path / "out").exists()
 
     good = synthetic.write(tmp_path / "good", [synthetic.run("SST-2", 0.01, 1, "FT")])

@@ -203,11 +203,7 @@ def test_variants_are_taken_apart(tmp_path):
     table = tables.long_table(results_of(tmp_path, *lines).done)
     found = {s: with_recipe(of, table[:0]) for s, of in table.groupby("setting")}
     values = {s: list(of["value_of_setting"].cat.categories[1:]) for s, of in found.items()}
-    assert values == {
-        "mixup-alpha": ["2", "10"],
-        "lr, kd-weight": ["1e-4, 0"],
-        "layers": ["0,2,4"],
-    }
+    assert values == {"mixup-alpha": ["2", "10"], "lr, kd-weight": ["1e-4, 0"], "layers": ["0,2,4"]}
 
 
 def test_curves_hold_points_that_all_seeds_have(tmp_path):

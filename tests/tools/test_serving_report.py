@@ -7,16 +7,12 @@ import pytest
 import torch
 import toy
 from exported import Trained
+from refusals import error_of
 
 from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.scoring import load
 from mixkd_plugin.tools.serving_report import main
 from mixkd_plugin.tools.serving_report import serving_report as report
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    return Trained(tmp_path_factory.mktemp("student"), "wordpiece")
 
 
 def test_a_table_a_figure_and_the_exports(tmp_path, student, capsys):
@@ -56,11 +52,10 @@ def test_an_export_of_classes_that_are_not_known_has_the_order_of_the_file(tmp_p
     with toy.edited(student.checkpoint, tmp_path / "s.pt") as state:
         state["task_state"], state["cfg"]["task"]["data"] = {}, ""
     labels = ["--labels", "not_entailment,entailment", "--formats", "fairseq,hf"]
-    with pytest.raises(SystemExit) as error:
-        main([student.data, f"small={tmp_path / 's.pt'}", "--out", str(tmp_path / "out"),
-              "--tokenizer", student.tokenizer, *labels])  # fmt: skip
-    assert f"--formats must be fairseq with --labels for {tmp_path / 's.pt'}" in str(error.value)
-    assert "got fairseq,hf" in str(error.value)
+    words = [student.data, f"small={tmp_path / 's.pt'}", "--tokenizer", student.tokenizer, *labels]
+    said = error_of(main, *words, "--out", tmp_path / "out")
+    assert f"--formats must be fairseq with --labels for {tmp_path / 's.pt'}" in said
+    assert "got fairseq,hf" in said
 
 
 def test_single_texts_have_no_padding(student):
@@ -104,8 +99,6 @@ def test_a_teacher_with_a_vocabulary_of_its_own(tmp_path, student, tmp_path_fact
 def test_refusals(tmp_path, student, flags, message):
     pairs = [f"small={student.checkpoint}", *(flag for flag in flags if "=" in flag)]
     flags = [flag for flag in flags if "=" not in flag]
-    arguments = [student.data, *pairs, "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit) as error:
-        main([*arguments, "--tokenizer", student.tokenizer, *flags])
-    assert message in str(error.value)
+    words = [student.data, *pairs, "--out", tmp_path / "out", "--tokenizer", student.tokenizer]
+    assert message in error_of(main, *words, *flags)
     assert not (tmp_path / "out").exists()

@@ -5,6 +5,8 @@ import shlex
 
 import pytest
 import torch
+from encode_files import write_glue
+from refusals import error_of
 from small_study import STUDY
 
 from mixkd_plugin.tools.study import build_parser, main, plan
@@ -133,20 +135,13 @@ def test_a_teacher_of_a_small_part_has_the_least_updates_too(tmp_path, examples,
         ("devices=[]", "devices must be auto, cpu or"),
         ("devices=[99]", "got [99]"),
         ("jobs=-1", "jobs must be >= 1, got -1"),
-        (
-            "+settings.arms.KD.init=first",
-            "init must be one of teacher, encoder, scratch",
-        ),
-        (
-            "variants=['length=64']",
-            "length must be in settings.common or settings.tasks",
-        ),
+        ("+settings.arms.KD.init=first", "init must be one of teacher, encoder, scratch"),
+        ("variants=['length=64']", "length must be in settings.common or settings.tasks"),
     ],
 )
 def test_refusals_name_key_value_and_what_is_allowed(tmp_path, override, message):
-    with pytest.raises(SystemExit) as refused:
-        main([str(STUDY), f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override])
-    assert message in str(refused.value)
+    words = [STUDY, f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}", override]
+    assert message in error_of(main, *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -224,14 +219,8 @@ def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):
         main(["study", "--jobs", "0"])
 
 
-def write_task(glue, task, header):
-    (glue / task).mkdir()
-    for name in ("train.tsv", "dev.tsv"):
-        (glue / task / name).write_text(f"{header}\nwheat\tgrain\n")
-
-
 def test_a_task_of_ones_own_has_columns_with_known_names(tmp_path):
-    write_task(tmp_path, "own", "review\tcategory")
+    write_glue(tmp_path / "own", ["review", "category"], [("wheat", "grain")])
     config = study(tmp_path, "tasks=[own,RTE]")
     check_tasks(config)
     folder = tmp_path / "own"
@@ -245,8 +234,7 @@ def test_a_task_of_ones_own_has_columns_with_known_names(tmp_path):
 @pytest.mark.parametrize("task", ["own", "none", "../own"])
 def test_a_task_that_cannot_be_read_is_refused_before_any_work(tmp_path, task):
     glue = tmp_path / "glue"
-    glue.mkdir()
-    write_task(glue, "own", "words\tkind\tcolour")
+    write_glue(glue / "own", ["words", "kind", "colour"], [("wheat", "grain")])
     with pytest.raises(SystemExit, match=f"tasks.*{task}") as refused:
         main([str(STUDY), f"glue.gold={glue}", f"out={tmp_path / 'out'}", f"tasks=[{task}]"])
     assert ("words, kind, colour" in str(refused.value)) == (task == "own")

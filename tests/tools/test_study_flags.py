@@ -4,7 +4,6 @@ import os
 import sys
 
 import pytest
-from faked_study import faked  # noqa: F401
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def package(tmp_path):
     sys.modules.pop(name, None)
 
 
-def test_every_command_gets_the_package(faked, package, capsys):  # noqa: F811
+def test_every_command_gets_the_package(faked, package, capsys):
     own = f"user_dir={package}"
     variant = f"variants=['distill-distance={package.name}']"
     assert faked.run(own, variant, "arms=[KD]") == {"done": 1}
@@ -48,25 +47,21 @@ def test_every_command_gets_the_package(faked, package, capsys):  # noqa: F811
         ("user_dir=/nowhere", "user_dir must be a folder, got /nowhere"),
     ],
 )
-def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(
-    faked,  # noqa: F811
-    override,
-    message,
-):
+def test_flags_that_fairseq_does_not_take_end_it_before_anything_is_made(faked, override, message):
     with pytest.raises(ValueError) as refused:
         faked.run("arms=[KD+TMKD]", override)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert not (faked.folder / "out").exists() and faked.called == []
 
 
-def test_a_student_may_begin_with_random_numbers(faked):  # noqa: F811
+def test_a_student_may_begin_with_random_numbers(faked):
     cnn = "+settings.students.tiny={arch: mixkd_tiny, init: scratch}"
     assert faked.run(cnn, "students=[tiny]", "arms=[KD]") == {"done": 1}
     teacher, student = (c for c in faked.commands if c[2].endswith("train"))
     assert "--student-init-path" in teacher and "--student-init-path" not in student
 
 
-def test_a_student_may_begin_from_another_encoder(faked):  # noqa: F811
+def test_a_student_may_begin_from_another_encoder(faked):
     """It is imported once; if it has changed, the study says what to remove."""
     (faked.folder / "published").mkdir()
     faked.write("published/vocab.txt", "fine")

@@ -224,7 +224,7 @@ def case(tmp_path_factory, tokenizers):
     for name, trim in (("full", False), ("small", True)):
         flags = command.encode(source, spec, str(folder / name), max_unknown=1, trim=trim).split()
     teacher = [*flags, "--encoder-layers", 3, "--sm-weight", 0, "--tmkd-weight", 0, "--lr", 0.02]
-    inprocess.run_training(toy.train_flags(folder / "full", folder / "teacher", *teacher))
+    toy.fit(folder / "full", folder / "teacher", *teacher)
     return Case(folder, spec, folder / "teacher" / "checkpoint_last.pt", flags)
 
 

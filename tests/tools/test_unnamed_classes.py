@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import classifiers
-import inprocess
 import pytest
 import toy
-from refusals import KD, refusal
+from refusals import KD, error_of, refusal
 
 from mixkd_plugin.tools.compare import main as compare
 from mixkd_plugin.tools.encode import main as encode
@@ -47,13 +46,6 @@ def taught(request, made):
     """Path and data of a teacher."""
     of_folder = f"hf:{made.case.teacher}", made.folder
     return (made.teacher, made.data) if request.param == "import" else of_folder
-
-
-def error_of(main, *words):
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    assert isinstance(end.value.code, str) and "\n" not in end.value.code
-    return end.value.code
 
 
 def vague(made, path):
@@ -146,7 +138,7 @@ def test_training_stops_until_the_order_is_given(tmp_path, made, taught, transfo
     for order, wanted in (("pos,neg", made.accuracy), ("neg,pos", 100 - made.accuracy)):
         cached = ["--teacher-labels", order, "--teacher-cache", tmp_path / "cache"]
         save = tmp_path / order.replace(",", "")
-        log = inprocess.run_training(toy.train_flags(data, save, *flags, *cached))
+        log = toy.fit(data, save, *flags, *cached)
         found = toy.last_values(log, "valid")["teacher_accuracy"]
         assert found == pytest.approx(wanted, abs=0.06)
 
@@ -174,8 +166,6 @@ def test_a_teacher_with_the_datas_names_keeps_its_order(tmp_path, made, transfor
     flags = [*KD, "--teacher-path", named / "model.pt", "--teacher-labels"]
     message = refusal(made.data, tmp_path / "s", *flags, "neg,pos")
     assert "its labels differ" in message
-    log = inprocess.run_training(
-        toy.train_flags(made.data, tmp_path / "s", *flags, "pos,neg", "--max-epoch", 1)
-    )
+    log = toy.fit(made.data, tmp_path / "s", *flags, "pos,neg", "--max-epoch", 1)
     found = toy.last_values(log, "valid")["teacher_accuracy"]
     assert found == pytest.approx(made.accuracy, abs=0.06)

@@ -41,10 +41,7 @@ from unlabelled import relabelled
             ["--distill-distance", "ce", "--distill-temperature", -2],
             "--distill-temperature .*, got -2.0",
         ),
-        (
-            ["--distill-temperature", 2],
-            "--distill-temperature .*, got 2.0",
-        ),
+        (["--distill-temperature", 2], "--distill-temperature .*, got 2.0"),
         *(
             (["--layer-norm-eps", eps], f"--layer-norm-eps must be > 0, got {eps}")
             for eps in (-1.0, 0.0, "nan", "inf")
@@ -59,10 +56,7 @@ from unlabelled import relabelled
         (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
         (["--kd-weight", 1], "--teacher-path must be given for --kd-weight 1 and --tmkd-weight 1"),
         (["--sm-weight", 0], "--teacher-path must be given for --tmkd-weight 1"),
-        (
-            [*FINE_TUNE, "--hidden-weight", 1],
-            "--teacher-path must be given for --hidden-weight 1",
-        ),
+        ([*FINE_TUNE, "--hidden-weight", 1], "--teacher-path must be given for --hidden-weight 1"),
         (["--hidden-weight", "nan"], "--hidden-weight .*, got nan"),
         (
             [*FINE_TUNE, "--mle-weight", 0, "--hidden-weight", 1],

@@ -5,11 +5,11 @@ import time
 
 import forked
 import inprocess
-import numpy as np
 import pytest
 import toy
 from ranks import at_address, errors, refusals
 from refusals import FINE_TUNE, KD, assert_matches
+from taught import another_token, turn_symbols
 from toy import SIZE
 
 OURS = "mixkd_sentence_prediction"
@@ -37,9 +37,7 @@ def test_a_flag_that_cannot_be_on_one_rank_alone(tmp_path, classification):
 
 def test_other_texts(tmp_path, classification):
     data = toy.copy_data(classification, tmp_path / "data")
-    tokens = np.fromfile(data / "input0" / "train.bin", dtype=np.uint16)
-    tokens[0] = 4 + (tokens[0] - 3) % 40
-    tokens.tofile(data / "input0" / "train.bin")
+    another_token(data)
     for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
         assert_matches(
             "input0/train.bin of the data must be the same on every rank: [0-9a-f]{16}", said
@@ -49,9 +47,7 @@ def test_other_texts(tmp_path, classification):
 @pytest.mark.slow
 def test_another_vocabulary(tmp_path, classification):
     data = toy.copy_data(classification, tmp_path / "data")
-    path = data / "input0" / "dict.txt"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n")
+    turn_symbols(data)
     for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
         assert_matches("vocabulary of the data must be the same on every rank", said)
 
@@ -157,4 +153,4 @@ def test_flags_that_may_differ(tmp_path, classification):
         for folder, extra in ((classification, []), (data, ["--num-workers", 1]))
     )
     toy.two_processes("fairseq_cli.train", mine, other)
-    assert inprocess.checkpoint(tmp_path / "s")["optimizer_history"][-1]["num_updates"] == 4
+    assert inprocess.updates(tmp_path / "s") == 4

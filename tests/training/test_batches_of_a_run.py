@@ -41,7 +41,7 @@ def trained_on(data, folder, *flags):
         epoch = epochs.setdefault(trainer.epoch_begun, [])
         epoch.extend(batch["id"].tolist() for batch in batches)
 
-    inprocess.run_training(toy.train_flags(data, folder, *flags), note)
+    toy.fit(data, folder, *flags, watcher=note)
     return epochs
 
 
@@ -52,8 +52,7 @@ def test_a_validation_that_is_cut_off_is_over_the_examples_of_fairseqs_own(
     tmp_path, classification, seen, monkeypatch
 ):
     flags = ["--max-valid-steps", 1, "--batch-size-valid", 8, "--max-epoch", 1]
-    ours = toy.train_flags(classification, tmp_path / "ours", *FINE_TUNE, *flags)
-    inprocess.run_training(ours)
+    toy.fit(classification, tmp_path / "ours", *FINE_TUNE, *flags)
     stock = tasks.sentence_prediction.SentencePredictionTask
     theirs = []
     step = stock.valid_step
@@ -63,16 +62,13 @@ def test_a_validation_that_is_cut_off_is_over_the_examples_of_fairseqs_own(
         return step(task, sample, *args)
 
     monkeypatch.setattr(stock, "valid_step", noted)
-    flags = toy.train_flags(
-        classification, tmp_path / "theirs", *SIZE, *flags, task="sentence_prediction"
-    )
-    inprocess.run_training(flags)
+    toy.fit(classification, tmp_path / "theirs", *SIZE, *flags, task="sentence_prediction")
     assert [ids for _, ids, _ in seen] == theirs[-2:] and len(theirs) == 2
 
 
 def test_a_whole_validation_is_by_length(tmp_path, classification, seen):
     flags = [*FINE_TUNE, "--batch-size-valid", 8, "--max-epoch", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    toy.fit(classification, tmp_path, *flags)
     tokens = [n / len(ids) for _, ids, n in seen]
     assert tokens == sorted(tokens) and sum(len(ids) for _, ids, _ in seen) == 37
 
@@ -82,10 +78,7 @@ def test_a_whole_validation_is_by_length(tmp_path, classification, seen):
 
 @pytest.mark.parametrize(
     "terms, by_length, subsets",
-    [
-        (MIXUP, "on", "train,valid"),
-        *slow((FINE_TUNE, "off", "valid,train")),
-    ],
+    [(MIXUP, "on", "train,valid"), *slow((FINE_TUNE, "off", "valid,train"))],
 )
 def test_validating_on_the_training_split_changes_nothing(
     tmp_path, classification, seen, terms, by_length, subsets
@@ -193,7 +186,7 @@ def head_of(folder):
 @pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
 def test_what_no_loss_uses_decays_on_no_number_of_processes(tmp_path, classification, backend):
     flags = [*FINE_TUNE, "--weight-decay", 0.5, "--max-update", 3]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "one", *flags))
+    toy.fit(classification, tmp_path / "one", *flags)
     two = toy.train_flags(classification, tmp_path / "two", *flags)
     toy.processes(2, "fairseq_cli.train", two, backend=backend)
     one, two = head_of(tmp_path / "one"), head_of(tmp_path / "two")

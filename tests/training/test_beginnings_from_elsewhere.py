@@ -50,6 +50,7 @@ def test_the_epsilon_of_bert_comes_with_its_weights(tmp_path, classification, te
     inprocess.run_training([*run, "--max-update", 1])
     (tmp_path / "init.pt").unlink()  # the student's own checkpoint says it from here on
     inprocess.run_training([*run, "--max-update", 2])
+    assert inprocess.updates(tmp_path / "s") == 2
     tuned = toy.train_flags(classification, tmp_path / "t", *FINE_TUNE)
     path = tmp_path / "s" / "checkpoint_last.pt"
     inprocess.run_training([*tuned, "--finetune-from-model", path, "--max-update", 1])

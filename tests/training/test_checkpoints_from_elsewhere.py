@@ -4,12 +4,11 @@ import argparse
 import shutil
 from pathlib import Path
 
-import inprocess
 import pytest
+import taught
 import torch
 import toy
 from fairseq import checkpoint_utils
-from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
@@ -28,24 +27,12 @@ HEAD = "sentence_classification_head"
 def published(tmp_path_factory, teacher):
     """As roberta.large.mnli: names of 2019, the head mnli, and no head's name in its settings."""
     state = torch.load(teacher)
-    old = {
-        k.replace("encoder.", "decoder.", 1)
-        .replace("layernorm_embedding", "emb_layer_norm")
-        .replace(HEAD, "mnli"): v
-        for k, v in state["model"].items()
-    }
-    for i in range(3):
-        layer = f"decoder.sentence_encoder.layers.{i}.self_attn."
-        for kind in ("weight", "bias"):
-            parts = [old.pop(f"{layer}{x}_proj.{kind}") for x in "qkv"]
-            old[f"{layer}in_proj_{kind}"] = torch.cat(parts)
-    flat = {**vars(state["cfg"]["model"]), **state["cfg"]["task"]}
-    flat = {k: v for k, v in flat.items() if k not in ("_name", "classification_head_name")}
-    flat.update(arch="roberta_base", task="sentence_prediction")
-    args = argparse.Namespace(**flat)
-    meters = {"train_loss": AverageMeter(), "wps": TimeMeter(), "wall": StopwatchMeter()}
+    weights = taught.names_of_2019(state["model"])
+    names = {name.replace(HEAD, "mnli"): weight for name, weight in weights.items()}
+    saved = taught.published(state, names)
+    del saved["args"].classification_head_name
     path = tmp_path_factory.mktemp("published") / "model.pt"
-    torch.save({"args": args, "model": old, "extra_state": {"train_meters": meters}}, path)
+    torch.save(saved, path)
     return path
 
 
@@ -130,9 +117,7 @@ def test_a_head_that_lacks_a_part_is_no_random_one(tmp_path, classification, tea
 def test_a_teacher_trained_with_quantisation_noise(tmp_path, classification, model):
     """It has one layer more: its logits are fairseq's, and no student begins without the layer."""
     flags = ["--arch", model, *TEACHER[2:], "--quant-noise-pq", 0.2, "--max-update", 1]
-    inprocess.run_training(
-        toy.train_flags(classification, tmp_path, *flags, task="sentence_prediction")
-    )
+    toy.fit(classification, tmp_path, *flags, task="sentence_prediction")
     path = str(tmp_path / "checkpoint_last.pt")
     loaded = scoring.load(path, str(classification))
     batch = make_batches(loaded.task, "valid", 8)[0]
@@ -189,7 +174,7 @@ def test_padding_is_no_class(tmp_path, classification, teacher, padded):
     accepts(data, tmp_path / "s", *KD, "--teacher-path", path)
     assert scoring.load(str(path), str(data)).task.cfg.num_classes == 2
     own = tmp_path / "own"  # a teacher of our task records its classes
-    inprocess.run_training(toy.train_flags(theirs, own, *FINE_TUNE, "--max-update", 1))
+    toy.fit(theirs, own, *FINE_TUNE, "--max-update", 1)
     shutil.rmtree(theirs)
     accepts(data, tmp_path / "s", *KD, "--teacher-path", own / "checkpoint_last.pt")
 

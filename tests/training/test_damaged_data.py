@@ -1,7 +1,6 @@
 """Files of a data folder that are missing or damaged: one sentence that names where."""
 
 import os
-import re
 
 import forked
 import pytest
@@ -33,18 +32,6 @@ def test_damaged_splits(tmp_path, classification, name, damage):
     data = toy.copy_data(classification, tmp_path / "data")
     damage(data / name)
     assert str(data) in refusal(data, tmp_path / "out", *FINE_TUNE)
-
-
-@pytest.mark.parametrize("damage", [cut, *slow(junk)])
-@pytest.mark.parametrize("name", ["input0/dict.txt", "label/dict.txt"])
-def test_damaged_dictionaries(tmp_path, classification, name, damage):
-    data = toy.copy_data(classification, tmp_path / "data")
-    if damage is cut:
-        (data / name).write_text("w1 1\nw2\n")
-    else:
-        junk(data / name)
-    message = refusal(data, tmp_path / "out", *FINE_TUNE)
-    assert re.search(f"{re.escape(str(data))}/{name} must be a dictionary", message), message
 
 
 @pytest.mark.parametrize("missing", ["valid.idx", "valid.bin"])

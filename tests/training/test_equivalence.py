@@ -50,8 +50,7 @@ def exact(monkeypatch):
 def run_both(ours, theirs, data, *extra, off=OFF):
     logs = {}
     for folder, task, flags in ((ours, "mixkd_sentence_prediction", off), (theirs, FAIRSEQ, SIZE)):
-        flags = toy.train_flags(data, folder, *flags, *UPDATES, *extra, task=task)
-        logs[folder] = inprocess.run_training(flags)
+        logs[folder] = toy.fit(data, folder, *flags, *UPDATES, *extra, task=task)
     return logs[ours], logs[theirs]
 
 
@@ -91,10 +90,7 @@ def test_regression_of_two_targets_and_a_split_that_fairseq_cuts(tmp_path, exact
 
 @pytest.mark.slow
 def test_the_real_commands(tmp_path, classification):
-    runs = [
-        ("ours", "mixkd_sentence_prediction", OFF),
-        ("theirs", FAIRSEQ, SIZE),
-    ]
+    runs = [("ours", "mixkd_sentence_prediction", OFF), ("theirs", FAIRSEQ, SIZE)]
     logs = toy.run_together(
         *(
             (

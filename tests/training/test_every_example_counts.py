@@ -45,7 +45,7 @@ def trained(tmp_path_factory, splits):
     """A student of three text classes; dictionaries of all `splits` are the same."""
     folder = tmp_path_factory.mktemp("three")
     flags = [*FINE_TUNE, "--num-classes", 3, *REPORT, *LEARN]
-    log = inprocess.run_training(toy.train_flags(splits(101, labels=TEXTS), folder, *flags))
+    log = toy.fit(splits(101, labels=TEXTS), folder, *flags)
     return folder / "checkpoint_last.pt", log
 
 
@@ -87,19 +87,6 @@ def test_classification_over_all_n(splits, trained, counted, n, limits):
     assert_logged(log, classification_scores(data, TEXTS, trained[0]))
 
 
-def test_a_head_of_another_size_is_refused(tmp_path, splits):
-    """fairseq's own student, too, for which fairseq would take a random head."""
-    data = splits(60, labels=TEXTS)
-    flags = [*FINE_TUNE, *toy.SIZE, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(data, tmp_path, *flags, "--num-classes", len(TEXTS)))
-    checkpoint = tmp_path / "checkpoint_last.pt"
-    classes = ["--batch-size", 16, "--num-classes", len(TEXTS)]
-    assert "valid" in validate(data, checkpoint, *classes)
-    classes[-1] += 1
-    with pytest.raises(ValueError, match=f"has {len(TEXTS)} classes, --num-classes is"):
-        validate(data, checkpoint, *classes)
-
-
 def test_figures_of_training_are_those_of_the_last_checkpoint(splits, trained):
     checkpoint, log = trained
     assert_logged(log, classification_scores(splits(101, labels=TEXTS), TEXTS, checkpoint))
@@ -108,7 +95,7 @@ def test_figures_of_training_are_those_of_the_last_checkpoint(splits, trained):
 @pytest.mark.parametrize("names", [("1", "0"), *slow((("0", "1"),))])
 def test_f1_of_two_classes_is_of_the_one_named_1(tmp_path, splits, names):
     data = splits(60, labels=names)
-    log = inprocess.run_training(toy.train_flags(data, tmp_path, *FINE_TUNE, *REPORT, *LEARN))
+    log = toy.fit(data, tmp_path, *FINE_TUNE, *REPORT, *LEARN)
     assert_logged(log, classification_scores(data, names, tmp_path / "checkpoint_last.pt"))
 
 
@@ -116,7 +103,7 @@ def test_f1_of_two_classes_is_of_the_one_named_1(tmp_path, splits, names):
 def test_regression_over_all_n(tmp_path, splits, counted, n, targets):
     data = splits(n, targets=targets)
     flags = ["--num-classes", targets, "--regression-target", *FINE_TUNE, *CORRELATIONS]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path, *flags, "--max-epoch", 1))
+    log = toy.fit(data, tmp_path, *flags, "--max-epoch", 1)
     checkpoint = tmp_path / "checkpoint_last.pt"
     scores = regression_scores(data, checkpoint)
     assert_logged(log, scores)
@@ -139,7 +126,7 @@ def test_a_validation_split_of_one_regression_example(tmp_path):
     """No correlation is defined; training must not fail for it."""
     data = toy.make_data(tmp_path / "data", {"train": 20, "valid": 1}, targets=1)
     flags = ["--num-classes", 1, "--regression-target", *FINE_TUNE, *CORRELATIONS]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    log = toy.fit(data, tmp_path / "student", *flags)
     target, prediction = (
         raw_targets(data)[0, 0],
         predictions(tmp_path / "student" / "checkpoint_last.pt", data)[0, 0],
@@ -153,7 +140,7 @@ def test_a_training_split_of_one_example_mixes_with_itself(tmp_path, teacher, pa
     data = toy.make_data(tmp_path / "data", {"train": 1, "valid": 1})
     flags = ["--mixup-pairing", pairing, "--mixup-ratio", 3, "--kd-weight", 1]
     flags += ["--teacher-path", teacher, "--dropout", 0, "--attention-dropout", 0]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    log = toy.fit(data, tmp_path / "student", *flags)
     values = toy.last_values(log, "train")
     assert values["mle_loss"] == pytest.approx(values["sm_loss"], abs=0.002)
     assert values["kd_loss"] == pytest.approx(values["tmkd_loss"], abs=0.002)
@@ -162,7 +149,7 @@ def test_a_training_split_of_one_example_mixes_with_itself(tmp_path, teacher, pa
 def test_batches_of_one_example(tmp_path, counted):
     data = toy.make_data(tmp_path / "data", {"train": 5, "valid": 3})
     flags = [*MIXUP, "--batch-size", 1, "--max-epoch", 1]
-    inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    toy.fit(data, tmp_path / "student", *flags)
     assert counted == [1] * 5 + [1] * 3
 
 
@@ -176,7 +163,7 @@ def test_an_empty_line_is_an_example_like_any_other(tmp_path, counted):
         old.unlink()
     toy.preprocess(data, raw / "train.text", raw / "valid.text", raw / "dict.txt", "input0")
     flags = [*MIXUP, "--batch-size", 4, "--max-epoch", 1, "--init-token", 0]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    log = toy.fit(data, tmp_path / "student", *flags)
     assert sum(counted) == 9 + 5
     checkpoint = tmp_path / "student" / "checkpoint_last.pt"
     rows, gold = predictions(checkpoint, data), raw_labels(data, ("0", "1"))
@@ -200,7 +187,7 @@ def test_an_over_long_line_is_skipped_in_training_and_no_partner(tmp_path):
             used.extend(batch["id"].tolist())
             partners.extend(batch["partner"]["id"].tolist())
 
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags), watch)
+    log = toy.fit(data, tmp_path / "student", *flags, watcher=watch)
     fits = [i for i, length in enumerate(lengths) if length <= allowed]
     assert 10 < len(fits) < 50
     assert sorted(used) == sorted(fits * 2)

@@ -77,21 +77,20 @@ def test_the_metrics_that_an_error_names_are_those_that_are_logged(
     assert text.startswith(start) and text.endswith("got mnc")
     named = set(text[len(start) : text.index(end)].split(", "))
     flags += ["--max-update", 1]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path, *flags))
+    log = toy.fit(data, tmp_path, *flags)
     (line,) = [line for line in log.splitlines() if "valid on 'valid' subset | " in line]
     assert named == {part.split()[0] for part in line.split(" | ")[4:]}, line
 
 
 def test_without_validation_any_metric_will_do(tmp_path, classification):
     flags = [*FINE_TUNE, "--best-checkpoint-metric", "mcc", "--disable-validation"]
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *flags, "--max-update", 1))
+    toy.fit(classification, tmp_path, *flags, "--max-update", 1)
 
 
 @pytest.mark.parametrize("metric, flag", [("accuracy", []), ("loss", ["--maximize"])])
 def test_the_worst_checkpoint_is_not_kept_without_a_word(tmp_path, classification, metric, flag):
     flags = ["--best-checkpoint-metric", metric, *(f"{f}-best-checkpoint-metric" for f in flag)]
-    flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, *flags, "--max-update", 1)
-    log = inprocess.run_training(flags)
+    log = toy.fit(classification, tmp_path, *FINE_TUNE, *flags, "--max-update", 1)
     assert log.count("keeps the worst checkpoint") == 1
 
 
@@ -114,9 +113,8 @@ def test_a_criterion_that_logs_more(tmp_path, classification, monkeypatch):
 
 @pytest.mark.parametrize("precision", [[], *slow(["--bf16"], ["--amp"])])
 def test_a_learning_rate_that_is_too_large(tmp_path, classification, precision):
-    flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--lr", 1e30, *precision)
     with pytest.raises(ValueError) as error:
-        inprocess.run_training(flags)
+        toy.fit(classification, tmp_path, *FINE_TUNE, "--lr", 1e30, *precision)
     text = str(error.value)
     assert text.startswith("update 2: the student's gradients are not finite numbers")
     assert "lower --lr (now 1e+30)" in text and "\n" not in text
@@ -127,12 +125,11 @@ def test_regression_targets_that_are_too_large(tmp_path, regression):
     path = data / "label" / "train.label"
     path.write_text("1e30\n" * len(path.read_text().splitlines()))
     with pytest.raises(ValueError, match=r"update \d: .* check for very large regression targets"):
-        inprocess.run_training(toy.train_flags(data, tmp_path / "run", *FINE_TUNE, *TARGETS))
+        toy.fit(data, tmp_path / "run", *FINE_TUNE, *TARGETS)
 
 
 def test_fairseqs_message_about_its_loss_scale_stays(tmp_path, classification):
     """On a CPU fairseq fails at any other overflow."""
     flags = ["--fp16", "--fp16-no-flatten-grads", "--min-loss-scale", 128, "--lr", 1e10]
-    flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, *flags)
     with pytest.raises(FloatingPointError, match="Minimum loss scale reached"):
-        inprocess.run_training(flags)
+        toy.fit(classification, tmp_path, *FINE_TUNE, *flags)

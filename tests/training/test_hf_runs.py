@@ -13,7 +13,6 @@ from mixkd_plugin.tools.compare.compare import compare
 from mixkd_plugin.tools.export.export import export
 
 pytestmark = pytest.mark.slow
-HEAD = "sentence_classification_head"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,7 @@ def test_teachers_in_an_ensemble(tmp_path, transformers, folders, classification
     wanted = accuracy_of(folders / "bert", classification, transformers)
 
     def run(name, teachers, *more):
-        given = toy.train_flags(
-            classification, tmp_path / name, *flags, "--teacher-path", teachers, *more
-        )
-        return inprocess.run_training(given)
+        return toy.fit(classification, tmp_path / name, *flags, "--teacher-path", teachers, *more)
 
     log = run("one", bert, "--max-epoch", 1)
     assert toy.last_values(log, "valid")["teacher_accuracy"] == pytest.approx(wanted, abs=0.06)
@@ -81,9 +77,7 @@ def test_a_student(tmp_path, transformers, folders, classification, teacher, kin
     ]  # fmt: skip
 
     def run(name, *more):
-        return inprocess.run_training(
-            toy.train_flags(classification, tmp_path / name, *flags, *more)
-        )
+        return toy.fit(classification, tmp_path / name, *flags, *more)
 
     log = run("whole")
     assert log.count("padding is computed, too") == 1

@@ -65,19 +65,15 @@ def run_on_hosts(tmp_path, flags, ranks_of_hosts):
         [str(toy.ROOT / "tests" / "helpers"), str(toy.ROOT)]
     )
     (tmp_path / "local").mkdir(exist_ok=True)
-    together = [
-        "--distributed-world-size", sum(ranks_of_hosts), "--distributed-no-spawn",
-        "--distributed-init-method", f"tcp://{ADDRESS.format(1)}:29511", "--device-id", 0,
-        "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp", "--distributed-rank",
-    ]  # fmt: skip
+    address = f"tcp://{ADDRESS.format(1)}:29511"
     with contextlib.ExitStack() as stack:
         started = []
         for i, count in enumerate(ranks_of_hosts):
             for _ in range(count):
+                together = toy.joined(address, sum(ranks_of_hosts), len(started))
                 command = [sys.executable, "-m", "fairseq_cli.train", *flags, *together]
-                command = on_host(
-                    i, (tmp_path / f"host{i}", tmp_path / "local"), [*command, len(started)]
-                )
+                command += ["--ddp-backend", "legacy_ddp"]
+                command = on_host(i, (tmp_path / f"host{i}", tmp_path / "local"), command)
                 process = subprocess.Popen(
                     list(map(str, command)), env=environment, text=True, cwd=toy.ROOT,
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

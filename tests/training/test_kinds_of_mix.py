@@ -26,7 +26,7 @@ def batches_of(data, folder, *flags):
     def note(trainer, batches):
         found.extend((trainer.epoch_begun, batch) for batch in batches)
 
-    inprocess.run_training(toy.train_flags(data, folder, *flags), note)
+    toy.fit(data, folder, *flags, watcher=note)
     return found
 
 

@@ -5,7 +5,6 @@ Bytes are those of tensors alive, which are the same in every run.
 
 from typing import NamedTuple
 
-import inprocess
 import pytest
 import torch
 import toy
@@ -49,7 +48,7 @@ def train(data, folder, *flags) -> Run:
 
     with pytest.MonkeyPatch.context() as patch, LiveBytes() as live:
         patch.setattr(TeacherEnsemble, "logits", marked_logits)
-        inprocess.run_training(toy.train_flags(data, folder, *FLAGS, *flags), watch)
+        toy.fit(data, folder, *FLAGS, *flags, watcher=watch)
     names = list(live.at)
     peaks = []
     for begin, end in zip(updates[1:], updates[2:]):

@@ -38,8 +38,8 @@ def test_processes_log_the_correlations_over_all_examples(tmp_path, data):
 
 def test_meters_of_a_validation_are_in_no_checkpoint(tmp_path, data):
     flags = ["--num-classes", 2, *REGRESSION, *FINE_TUNE, "--lr", 0.005, "--max-epoch", 2]
-    inprocess.run_training(toy.train_flags(data, tmp_path, *flags))
-    log = inprocess.run_training(toy.train_flags(data, tmp_path, *flags, "--max-epoch", 3))
+    toy.fit(data, tmp_path, *flags)
+    log = toy.fit(data, tmp_path, *flags, "--max-epoch", 3)
     assert_logged(log, regression_scores(data, tmp_path / "checkpoint_last.pt"))
     saved = inprocess.checkpoint(tmp_path)["extra_state"]["metrics"]["valid"]
     assert [(kind, state) for _, key, kind, state in saved if key == "_values"] == [

@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import toy
 from refusals import FINE_TUNE, KD, assert_matches, refusal
-from scores import predictions, raw_targets
+from scores import assert_logged, predictions, raw_targets
 from several_labels import FLAGS, write
 from slow_cases import slow
 from unlabelled import ALLOW
@@ -21,7 +21,7 @@ KL = ["--kd-weight", 1, "--distill-distance", "kl", "--distill-temperature", 2]
 def several_teacher(tmp_path_factory, multi_label):
     folder = tmp_path_factory.mktemp("several_teacher")
     flags = [*FLAGS, *FINE_TUNE, "--lr", 0.005, "--max-epoch", 6, "--validate-interval", 6]
-    inprocess.run_training(toy.train_flags(multi_label, folder, *flags))
+    toy.fit(multi_label, folder, *flags)
     return folder / "checkpoint_last.pt"
 
 
@@ -40,12 +40,6 @@ def scores(data, checkpoint):
     }
 
 
-def assert_logged(log, expected):
-    logged = dict(re.findall(r"(\w+) (-?[\d.]+)", log.splitlines()[-1]))
-    for name, value in expected.items():
-        assert float(logged[name]) == pytest.approx(100 * value, abs=0.051), name
-
-
 def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teacher):
     """The best checkpoint is chosen, and validated again, by the mean average precision."""
     flags = [
@@ -53,7 +47,7 @@ def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teach
         "mean_average_precision", "--maximize-best-checkpoint-metric", "--lr", 0.005,
         "--teacher-cache", tmp_path / "cache",
     ]  # fmt: skip
-    log = inprocess.run_training(toy.train_flags(multi_label, tmp_path / "student", *flags))
+    log = toy.fit(multi_label, tmp_path / "student", *flags)
     trained = toy.last_values(log, "train")
     total = sum(trained[f"{term}_loss"] for term in ("mle", "kd", "sm", "tmkd"))
     assert trained["loss"] == pytest.approx(total, abs=0.003)
@@ -70,7 +64,7 @@ def test_unlabelled_examples_and_a_fraction(tmp_path, multi_label, several_teach
     flags = [*FLAGS, *KL, "--teacher-path", several_teacher, "--max-epoch", 1]
     assert "train.label, line 2" in refusal(data, tmp_path / "refused", *flags)
     flags += [*ALLOW, "--train-fraction", 0.4]
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    log = toy.fit(data, tmp_path / "student", *flags)
     assert "training on 40 of 101 examples" in log
     assert "20 of 40 training examples have a label" in log
 
@@ -137,7 +131,7 @@ def test_a_resumed_run_keeps_its_kind(tmp_path, classification):
     for split in ("train", "valid"):
         names = (data / "raw" / f"{split}.label").read_text().split()
         write(data, split, [[1 - int(name), int(name)] for name in names])
-    inprocess.run_training(toy.train_flags(data, tmp_path / "run", *FINE_TUNE, "--max-update", 1))
+    toy.fit(data, tmp_path / "run", *FINE_TUNE, "--max-update", 1)
     message = refusal(data, tmp_path / "run", *FINE_TUNE, "--multi-label")
     assert_matches("--multi-label must be False.* got True", message)
 
@@ -151,9 +145,7 @@ def test_two_processes_compute_what_one_does(tmp_path, multi_label, several_teac
         *FLAGS, *KL, "--teacher-path", several_teacher, AVERAGE, "--dropout", 0,
         "--attention-dropout", 0, "--batch-size", 8, "--batch-size-valid", 5, "--adam-eps", 1e-5,
     ]  # fmt: skip
-    one = inprocess.run_training(
-        toy.train_flags(multi_label, tmp_path / "one", *flags, "--update-freq", 2)
-    )
+    one = toy.fit(multi_label, tmp_path / "one", *flags, "--update-freq", 2)
     two = toy.two_processes(
         "fairseq_cli.train", toy.train_flags(multi_label, tmp_path / "two", *flags)
     )[0]

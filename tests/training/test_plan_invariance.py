@@ -43,16 +43,7 @@ def test_the_mixes_are_those_of_the_plan_and_differ_by_epoch(straight):
             ["--batch-size", 2, "--max-epoch", 1],
             ["--max-tokens", 150, "--batch-size", 50],
             ["--update-freq", 2],
-            (
-                [
-                    "--num-workers",
-                    2,
-                    "--batch-by-length",
-                    "off",
-                    "--required-batch-size-multiple",
-                    1,
-                ],
-            ),
+            ["--num-workers", 2, "--batch-by-length", "off", "--required-batch-size-multiple", 1],
             ["--sm-weight", 0.1, "--lr", 0.5, "--dropout", 0.4],
         ),
     ],

@@ -18,7 +18,7 @@ EVERYTHING = ["--kd-weight", 1, "--distill-distance", "kl", "--max-epoch", 1]
 
 def train(data, folder, teacher, *flags, watcher=lambda *_: None):
     flags = [*EVERYTHING, "--teacher-path", teacher, *flags]
-    return inprocess.run_training(toy.train_flags(data, folder, *flags), watcher)
+    return toy.fit(data, folder, *flags, watcher=watcher)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_teacher_that_overflows_is_named(tmp_path, classification, loud, stude
     flags = ["--teacher-path", loud, "--teacher-dtype", "float16", "--distill-distance", "kl"]
     flags += [*student, "--disable-validation"]
     with pytest.raises(ValueError) as error:
-        inprocess.run_training(toy.train_flags(classification, tmp_path / "s", *flags))
+        toy.fit(classification, tmp_path / "s", *flags)
     assert_matches(OVERFLOW, str(error.value))
     assert not (tmp_path / "s" / "checkpoint_last.pt").exists()
 
@@ -136,12 +136,12 @@ def test_a_teacher_that_overflows_is_named(tmp_path, classification, loud, stude
 def test_answers_asked_in_advance_are_named_by_example(tmp_path, classification, loud):
     flags = [*KD, "--teacher-path", loud, "--teacher-dtype", "float16", "--disable-validation"]
     with pytest.raises(ValueError, match=r"the logits of example \d+ of split 'train' are not fin"):
-        inprocess.run_training(toy.train_flags(classification, tmp_path / "s", *flags))
+        toy.fit(classification, tmp_path / "s", *flags)
 
 
 def test_a_wide_teacher_does_not_overflow(tmp_path, classification, loud):
     flags = ["--teacher-path", loud, "--teacher-dtype", "bfloat16", "--max-epoch", 1]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path / "s", *flags))
+    log = toy.fit(classification, tmp_path / "s", *flags)
     assert math.isfinite(toy.last_values(log, "train")["tmkd_loss"])
 
 
@@ -204,7 +204,7 @@ def test_targets_of_a_regression_keep_their_precision(tmp_path, student):
 
     flags = ["--num-classes", 1, "--regression-target", "--max-epoch", 1, "--tmkd-weight", 0]
     flags += ["--mle-weight", 1e-4, "--sm-weight", 1e-4, *student]  # lest gradients overflow
-    inprocess.run_training(toy.train_flags(data, tmp_path / "s", *flags), watch)
+    toy.fit(data, tmp_path / "s", *flags, watcher=watch)
     assert len(seen) == 18
     for i, target in seen:
         assert target == pytest.approx(targets[i], rel=1e-6)

@@ -85,7 +85,7 @@ def test_several_processes_validate_as_one(tmp_path, request, data, flags):
     """37 examples in so many batches: the second process has a batch less, and both have more to
     tell each other than fairseq's 16 KB."""
     data = request.getfixturevalue(data)
-    inprocess.run_training(toy.train_flags(data, tmp_path, "--tmkd-weight", 0, *flags))
+    toy.fit(data, tmp_path, "--tmkd-weight", 0, *flags)
     validate = toy.validate_flags(data, tmp_path / "checkpoint_last.pt", "--batch-size", 1)
     one = toy.last_values(inprocess.validate(*validate), "valid")
     logs = toy.two_processes("fairseq_cli.validate", validate)

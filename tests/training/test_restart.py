@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from fairseq_cli import train
+from inprocess import updates
 from same_end import assert_same_end
 
 from mixkd_plugin.checkpoints import recovery
@@ -14,23 +15,10 @@ from mixkd_plugin.checkpoints import recovery
 STILL = ["--tmkd-weight", 0, "--lr", 0, "--max-epoch", 9]  # no validation is better than the first
 
 
-def updates(folder, name="checkpoint_last.pt"):
-    return inprocess.checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]
-
-
-def stop_at(number):
-    def stop(trainer, _):
-        if trainer.get_num_updates() == number:
-            raise KeyboardInterrupt
-
-    return stop
-
-
 def test_patience_counts_over_a_restart_and_ends_for_good(tmp_path, classification):
     """Seven updates an epoch; the second, third and fourth validations are no better."""
     flags = toy.train_flags(classification, tmp_path, *STILL, "--patience", 3)
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(flags, stop_at(15))
+    inprocess.run_until(15, flags)
     log = inprocess.run_training(flags)
     assert "early stop since valid performance hasn't improved for last 3 runs" in log
     assert updates(tmp_path) == 4 * 7
@@ -56,7 +44,7 @@ def test_a_score_that_is_no_number_is_none(tmp_path, classification, monkeypatch
     monkeypatch.setattr(train, "get_valid_stats", get_valid_stats)
     flags = ["--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"]
     flags += [*STILL, "--patience", 9, "--max-epoch", 4, *more]
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    toy.fit(classification, tmp_path, *flags)
     best = torch.load(tmp_path / "checkpoint_best.pt")
     assert best["extra_state"]["val_loss"] == 90 and updates(tmp_path) == 4 * 7
     noted = inprocess.checkpoint(tmp_path)["task_state"]["patience"]
@@ -95,11 +83,10 @@ def test_the_patience_of_a_schedule_counts_over_a_restart(tmp_path, classificati
     """Nothing satisfies it: it halves the learning rate after epochs 2 and 4."""
     plateau = ["--lr-scheduler", "reduce_lr_on_plateau", "--lr-shrink", 0.5, "--lr-patience", 1]
     flags = [*STILL[:2], *plateau, "--lr-threshold", 1, "--max-epoch", 5, "--batch-size", 40]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "straight", *flags))
+    toy.fit(classification, tmp_path / "straight", *flags)
     parts = toy.train_flags(classification, tmp_path / "parts", *flags)
     for done in (3, 9):  # after epochs 1 and 3
-        with pytest.raises(KeyboardInterrupt):
-            inprocess.run_training(parts, stop_at(done))
+        inprocess.run_until(done, parts)
     inprocess.run_training(parts)
     assert_same_end(tmp_path / "straight", tmp_path / "parts")
     state = inprocess.checkpoint(tmp_path / "parts")
@@ -138,8 +125,7 @@ def test_stop_time_hours_ends_for_good_and_counts_no_other_run(tmp_path, classif
 
 
 def test_a_file_with_few_settings(tmp_path, classification):
-    run = toy.train_flags(classification, tmp_path / "run", "--tmkd-weight", 0, "--max-update", 2)
-    inprocess.run_training(run)
+    toy.fit(classification, tmp_path / "run", "--tmkd-weight", 0, "--max-update", 2)
     with toy.edited(tmp_path / "run" / "checkpoint_last.pt", tmp_path / "few.pt") as state:
         state["cfg"] = {section: state["cfg"][section] for section in ("model", "task")}
     other = toy.train_flags(classification, tmp_path / "other", "--tmkd-weight", 0)

@@ -1,7 +1,7 @@
 """A checkpoint file is complete or unchanged, whatever happens while it is written."""
 
+import contextlib
 import os
-import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +12,8 @@ import torch
 import toy
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
+from inprocess import updates
+from refusals import small_files
 from same_end import assert_same_end
 from slow_cases import slow
 
@@ -30,17 +32,13 @@ class KilledError(BaseException):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory, classification):
     folder = tmp_path_factory.mktemp("straight")
-    inprocess.run_training(toy.train_flags(classification, folder, *SAVES))
+    toy.fit(classification, folder, *SAVES)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(atomic_save, "PAUSES", (0, 0))
-
-
-def updates(folder, name="checkpoint_last.pt"):
-    return inprocess.checkpoint(folder, name)["optimizer_history"][-1]["num_updates"]
 
 
 def cut(real, name, when):
@@ -158,18 +156,13 @@ def assert_survives(folder, classification, straight, flags, make_room, failed):
 
 
 def test_files_may_not_grow(tmp_path, classification, straight):
-    """As far as a process without rights can get to a full disk: a limit on the size of files."""
     flags = toy.train_flags(classification, tmp_path, *SAVES)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     save = checkpoint_utils.save_checkpoint
 
     def limited(cfg, trainer, *args):
-        if trainer.get_num_updates() == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-        try:
+        fourth = trainer.get_num_updates() == 4
+        with small_files(200_000) if fourth else contextlib.nullcontext():
             return save(cfg, trainer, *args)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint_utils, "save_checkpoint", limited)
@@ -234,7 +227,7 @@ def test_a_checkpoint_does_not_grow_with_every_validation(tmp_path, regression):
     """Correlations are made of every prediction; those of earlier validations are not kept."""
     flags = [*SAVES, "--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]
     flags += ["--valid-subset", "valid,train"]
-    inprocess.run_training(toy.train_flags(regression, tmp_path, *flags))
+    toy.fit(regression, tmp_path, *flags)
     for name in NAMES:
         meters = inprocess.checkpoint(tmp_path, name)["extra_state"]["metrics"]["valid"]
         kept = {key: meter["tensor"] for _, key, _, meter in meters if "tensor" in meter}

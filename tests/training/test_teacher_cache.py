@@ -9,7 +9,7 @@ import torch
 import toy
 from same_end import assert_same_end
 from slow_cases import slow
-from taught import BASE, contents, run, totals
+from taught import BASE, another_token, contents, run, totals
 
 from mixkd_plugin.teacher import build, disk_cache, logits
 
@@ -137,10 +137,7 @@ def test_another_teacher_of_the_same_name_finds_nothing(
 
 def test_other_texts_find_nothing(tmp_path, classification, teacher, cache, loads):
     data = toy.copy_data(classification, tmp_path / "data")
-    tokens = data / "input0" / "train.bin"
-    changed = np.fromfile(tokens, dtype=np.uint16)
-    changed[0] = 4 + (changed[0] - 3) % 40
-    changed.tofile(tokens)
+    another_token(data)
     run(data, tmp_path / "student", teacher, "--teacher-cache", cache)
     assert loads and len(contents(cache)) == 5 + 4  # validation has its own text
 

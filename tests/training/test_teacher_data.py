@@ -129,10 +129,7 @@ def test_in_validation_too(tmp_path, words):
 
 @pytest.mark.slow
 def test_a_copy_in_the_students_vocabulary_changes_nothing(
-    tmp_path,
-    classification,
-    teacher,
-    loads,
+    tmp_path, classification, teacher, loads
 ):
     """Not a bit, and the answers on disk are the same ones."""
     copy = toy.copy_data(classification, tmp_path / "copy")
@@ -159,9 +156,7 @@ def test_the_students_batches_mixes_and_random_numbers_are_its_own(tmp_path, wor
     flags = ["--tmkd-weight", 0, "--mixup-ratio", 2, "--num-workers", 1, *flags]
     with_teacher, without = [], []
     words.run(tmp_path / "with", *flags, watcher=watcher(with_teacher.append))
-    inprocess.run_training(
-        toy.train_flags(words.data, tmp_path / "without", *flags), watcher(without.append)
-    )
+    toy.fit(words.data, tmp_path / "without", *flags, watcher=watcher(without.append))
     assert with_teacher == without
     assert_same_end(tmp_path / "with", tmp_path / "without", but=("meters",))
 
@@ -174,5 +169,5 @@ def test_no_key_is_added_without_the_flag(tmp_path, words, teacher):
 
     words.run(tmp_path / "with", "--max-update", 1, watcher=note)
     flags = ["--teacher-path", teacher, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(words.data, tmp_path / "without", *flags), note)
+    toy.fit(words.data, tmp_path / "without", *flags, watcher=note)
     assert keys[0] - keys[1] == {"teacher_tokens"} and keys[1] < keys[0]

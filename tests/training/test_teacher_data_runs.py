@@ -4,14 +4,13 @@ import shutil
 from pathlib import Path
 
 import inprocess
-import numpy as np
 import pytest
 import torch
 import toy
 from fairseq.models.roberta import RobertaModel
 from ranks import flags_of
 from same_end import assert_same_end
-from taught import contents  # noqa: F401  (a fixture)
+from taught import another_token, contents
 from toy import EVERYTHING
 from two_vocabularies import INIT, texts_of
 
@@ -40,7 +39,7 @@ def test_answers_on_disk_are_found_again_by_any_student(tmp_path, words, loads):
     words.run(tmp_path / "warm", *flags)
     assert_same_end(tmp_path / "cold", tmp_path / "warm")
     same = ["--teacher-path", words.teacher, "--init-token", INIT, *flags]
-    inprocess.run_training(toy.train_flags(words.copy, tmp_path / "same", *same))
+    toy.fit(words.copy, tmp_path / "same", *same)
     assert loads == []
 
 
@@ -49,9 +48,7 @@ def test_a_changed_copy_is_not_answered_by_old_answers(tmp_path, words, loads):
     words.run(tmp_path / "a", *flags)
     assert len(contents(tmp_path / "cache")) == 3
     copy = toy.copy_data(words.copy, tmp_path / "copy")
-    tokens = np.fromfile(copy / "input0" / "train.bin", dtype=np.uint16)
-    tokens[0] = 4 + (tokens[0] - 3) % 40
-    tokens.tofile(copy / "input0" / "train.bin")
+    another_token(copy)
     loads.clear()
     words._replace(copy=copy).run(tmp_path / "b", *flags)
     assert loads and len(contents(tmp_path / "cache")) == 3 + 2  # validation has its own text

@@ -25,7 +25,7 @@ HEAD = "classification_heads.sentence_classification_head.out_proj"
 
 def run(data, folder, teacher, *flags):
     flags = [*KD, "--teacher-path", teacher, "--max-epoch", 1, *flags]
-    return inprocess.run_training(toy.train_flags(data, folder, *flags))
+    return toy.fit(data, folder, *flags)
 
 
 def lines(log):
@@ -101,9 +101,7 @@ def test_examples_without_a_label_are_left_out(tmp_path, teacher):
 def swapped(teacher, path):
     with toy.edited(teacher, path) as state:
         for name in ("weight", "bias"):
-            values = state["model"][
-                f"classification_heads.sentence_classification_head.out_proj.{name}"
-            ]
+            values = state["model"][f"{HEAD}.{name}"]
             values.copy_(values.flip(0))
     return path
 

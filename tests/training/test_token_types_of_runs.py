@@ -8,12 +8,11 @@ import pytest
 import refusals
 import torch
 import toy
+from encode_files import encode_table
 from same_end import assert_same_end
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.batches import in_order, make_batches
-from mixkd_plugin.tools.encode.encode import encode
-from mixkd_plugin.tools.encode.sources import file_source
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 TYPES = "encoder.sentence_encoder.embed_tokens.types.weight"
@@ -37,12 +36,11 @@ def folder(tmp_path_factory, transformers):
     torch.save(logits, folder / "logits.pt")
     import_encoder(str(folder / "hf"), str(folder / "two"))
     import_encoder(str(folder / "hf"), str(folder / "one"), one_token_type=True)
-    rows = [f"{a}\t{b}\t{label}\n" for (a, b), label in zip(PAIRS, GOLD)]
-    spelt = ["the [SEP] soup\tx\t0\n", *rows]
+    rows = [(*pair, label) for pair, label in zip(PAIRS, GOLD)]
+    spelt = [("the [SEP] soup", "x", 0), *rows]
     for name, lines in (("data", rows), ("spelt", spelt)):
-        (folder / "t.tsv").write_text("a\tb\tlabel\n" + "".join(lines), encoding="utf-8")
-        source = file_source(str(folder / "t.tsv"), [str(folder / "t.tsv")], ["a", "b"], ["label"])
-        encode(source, f"hf:{folder / 'two'}", str(folder / name), max_tokens=80)
+        tokenizer = f"hf:{folder / 'two'}"
+        encode_table(folder / "t.tsv", lines, tokenizer, folder / name, max_tokens=80)
     return folder
 
 
@@ -83,14 +81,8 @@ def test_a_run_and_its_resumption(tmp_path, folder):
     number, table = trained(tmp_path / "whole")
     began = torch.load(folder / "two" / "model.pt", weights_only=False)["model"][TYPES]
     assert number == 2 and ((table - began).abs().amax(dim=1) > 1e-4).all()
-
-    def stop(trainer, _):
-        if trainer.get_num_updates() == 7:
-            raise KeyboardInterrupt
-
     parts = flags(folder, tmp_path / "parts", *more)
-    with pytest.raises(KeyboardInterrupt):
-        inprocess.run_training(parts, stop)
+    inprocess.run_until(7, parts)
     log = inprocess.run_training(parts)
     assert "@ 6 updates" in log
     assert_same_end(tmp_path / "whole", tmp_path / "parts")

@@ -32,7 +32,7 @@ def test_a_student_comes_to_agree_with_its_teacher_on_clean_and_mixed_texts(
 ):
     flags = [*KD, "--teacher-path", teacher, "--mle-weight", 0, "--sm-weight", 0]
     flags += ["--max-epoch", 12, "--lr", 0.01, "--distill-distance", "kl"]
-    log = inprocess.run_training(toy.train_flags(classification, tmp_path, *flags))
+    log = toy.fit(classification, tmp_path, *flags)
     lines = re.findall(r".*\| train \| epoch.*", log)
     first, last = (toy.last_values(line, "train") for line in (lines[0], lines[-1]))
     for term in ("kd_loss", "tmkd_loss"):
@@ -47,7 +47,7 @@ def test_regression_learns_from_the_teacher_alone(tmp_path, regression, regressi
     data = toy.copy_data(regression, tmp_path / "data")
     labels = data / "label" / "train.label"
     labels.write_text("".join("1000\n" for _ in labels.read_text().splitlines()))
-    log = inprocess.run_training(toy.train_flags(data, tmp_path / "student", *flags))
+    log = toy.fit(data, tmp_path / "student", *flags)
     values = toy.last_values(log, "train")
     assert values["kd_loss"] < 0.2 and values["tmkd_loss"] < 0.2
     assert values["mle_loss"] > 1e5
@@ -84,9 +84,8 @@ def test_max_tokens_bounds_what_the_device_sees(tmp_path, classification, teache
 
 
 def test_an_example_of_more_than_max_tokens(tmp_path, classification):
-    flags = toy.train_flags(classification, tmp_path, "--tmkd-weight", 0, "--max-tokens", 20)
     with pytest.raises(ValueError, match="--max-tokens must be >= 28, got 20: .* split 'train'"):
-        inprocess.run_training(flags)
+        toy.fit(classification, tmp_path, "--tmkd-weight", 0, "--max-tokens", 20)
 
 
 def test_two_processes_log_every_term(two_processes):

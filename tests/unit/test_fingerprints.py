@@ -8,10 +8,7 @@ import toy
 from ranks import refusals as refusals_of_two
 from refusals import FINE_TUNE
 
-from mixkd_plugin.fingerprints import (
-    digests_of_split,
-    files_of_split,
-)
+from mixkd_plugin.fingerprints import digests_of_split, files_of_split
 from mixkd_plugin.teacher.disk_cache import LogitsCache
 
 LOOK_ALIKES = [

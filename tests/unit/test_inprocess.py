@@ -11,18 +11,10 @@ LISTS = [
     ["--kd-weight", 1, "--teacher-path", "a:b", "--lr", "0.1,0.2", "--adam-betas", "(0.9, 0.98)"],
     ["--mixup-alpha", 0.7, "--fp16", "--valid-subset", "valid,train"],
     ["--lr-scheduler", "polynomial_decay", "--total-num-update", 9],
-    [
-        "--lr-scheduler",
-        "polynomial_decay",
-        "--total-num-update",
-        7,
-        "--update-freq",
-        "1,2",
-        "--save-dir",
-        "it's = a=b",
-    ],
+    ["--lr-scheduler", "polynomial_decay", "--total-num-update", 7, "--update-freq", "1,2",
+     "--save-dir", "it's = a=b"],
     [],
-]
+]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 Each layout is made of today's file by what fairseq's own upgrading of it undoes.
 """
 
-import argparse
 import re
 
 import inprocess
@@ -11,26 +10,14 @@ import pytest
 import torch
 import toy
 from fairseq import checkpoint_utils
-from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
+from taught import flat, names_of_2019, published
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.batches import make_batches
 
 HEAD = "sentence_classification_head"
-
-
-def names_of_2019(weights):
-    """As in roberta.base and roberta.large: a "decoder", and query, key and value in one matrix."""
-    old = {
-        re.sub("^encoder.", "decoder.", name).replace("layernorm_embedding", "emb_layer_norm"): w
-        for name, w in weights.items()
-    }
-    for name in [name for name in old if ".q_proj." in name]:
-        parts = [old.pop(name.replace(".q_proj.", f".{x}_proj.")) for x in "qkv"]
-        old[name.replace("q_proj.", "in_proj_")] = torch.cat(parts)
-    return old
 
 
 def names_of_2018(weights):
@@ -54,20 +41,6 @@ def names_of_0_12_2(weights):
             copy = torch.cat([weights[name.replace(".q_", f".{x}_")] for x in "qkv"]) + 1
             old[name.replace("self_attn.q_proj.", "in_proj_")] = copy
     return old
-
-
-def flat(state, **settings):
-    """The settings of before fairseq 0.11, which has all of them in one namespace."""
-    values = {**vars(state["cfg"]["model"]), **state["cfg"]["task"]}
-    values.update(arch="roberta_base", task="sentence_prediction", criterion="masked_lm")
-    values.update(settings)
-    return argparse.Namespace(**{k: v for k, v in values.items() if k != "_name"})
-
-
-def published(state, names, **settings):
-    meters = {"train_loss": AverageMeter(), "wps": TimeMeter(), "wall": StopwatchMeter()}
-    extra = {"train_iterator": {"epoch": 1}, "val_loss": 1.0, "train_meters": meters}
-    return {"args": flat(state, **settings), "model": names, "extra_state": extra}
 
 
 def layouts(state):
@@ -117,7 +90,7 @@ def test_a_student_begins_the_same(tmp_path, classification, teacher, old):
     for path in (teacher, old):
         folder = tmp_path / str(len(begun))
         flags = [*FINE_TUNE, "--student-init-path", path, "--max-update", 1, "--lr", 0.0]
-        inprocess.run_training(toy.train_flags(classification, folder, *flags))
+        toy.fit(classification, folder, *flags)
         begun.append(inprocess.checkpoint(folder)["model"])
     torch.testing.assert_close(*begun, rtol=0, atol=0)
 

@@ -19,8 +19,6 @@ from tiny_models import checkpoint
 
 from mixkd_plugin.checkpoints import configured, pickle_scan, safe_load
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 class MakesFolder:
     """Unpickles into a call of os.mkdir, which needs no shell to show that code was run."""

@@ -71,8 +71,7 @@ def test_a_run_of_a_model_without_args_resumes(tmp_path, classification):
     """Its settings are those of the run's configuration."""
     flags = [*FINE_TUNE, "--arch", "drawn"]
     for updates in (1, 2):
-        run = toy.train_flags(classification, tmp_path, *flags, "--max-update", updates)
-        inprocess.run_training(run)
+        toy.fit(classification, tmp_path, *flags, "--max-update", updates)
         last = inprocess.checkpoint(tmp_path)["optimizer_history"][-1]
         assert last["num_updates"] == updates
     message = refusal(classification, tmp_path, *flags, "--encoder-attention-heads", 4)

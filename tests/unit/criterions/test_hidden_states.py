@@ -90,12 +90,7 @@ def test_loss_and_gradient(data, ratio, kind, weights):
     wanted = reference(run, run.task.complete(run.sample)[0]["mix"])
     torch.testing.assert_close(output["hidden_loss"], wanted.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(loss, without + 3 * wanted, rtol=1e-4, atol=1e-5)
-
-    def gradients(of):
-        found = torch.autograd.grad(of, list(run.student.parameters()), allow_unused=True)
-        return [g for g in found if g is not None]
-
-    both = gradients(loss), gradients(without + 3 * wanted)
+    both = run.gradients(loss), run.gradients(without + 3 * wanted)
     torch.testing.assert_close(*both, rtol=1e-3, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from fairseq.data import Dictionary, indexed_dataset
-from refusals import FINE_TUNE, refusal
+from refusals import FINE_TUNE
 from same_end import assert_same
 
 from mixkd_plugin.data import labels
@@ -79,8 +79,7 @@ def test_training_is_the_same_without_it(tmp_path, classification):
         write(data, split, rows)
     shutil.rmtree(data / "raw")
     for folder, source in (("with", classification), ("without", data)):
-        flags = toy.train_flags(source, tmp_path / folder, "--tmkd-weight", 0, "--max-epoch", 1)
-        inprocess.run_training(flags)
+        toy.fit(source, tmp_path / folder, "--tmkd-weight", 0, "--max-epoch", 1)
     ours, theirs = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("without", "with"))
     assert_same(ours, theirs)
 
@@ -97,15 +96,8 @@ def test_targets_of_batches_are_the_classes_in_the_file(tmp_path, classification
         for batch in batches:
             seen.update(zip(batch["id"].tolist(), batch["target"].flatten().tolist()))
 
-    flags = toy.train_flags(data, tmp_path / "out", *FINE_TUNE, "--max-epoch", 1)
-    inprocess.run_training(flags, watcher)
+    toy.fit(data, tmp_path / "out", *FINE_TUNE, "--max-epoch", 1, watcher=watcher)
     assert [seen[i] for i in range(101)] == classes.tolist()
-
-
-def test_two_labels_in_a_run_are_one_sentence(tmp_path, classification):
-    data = toy.copy_data(classification, tmp_path / "data")
-    write(data, "train", [[4, 5]] * 101)
-    assert "example 0 has 2 labels" in refusal(data, tmp_path / "out", *FINE_TUNE)
 
 
 def test_separators_are_looked_for_again_only_in_a_split_that_changed(tmp_path, monkeypatch):

@@ -121,10 +121,7 @@ def test_the_teachers_type_is_its_own_under_autocast():
         assert torch.equal(teacher.logits(X, Mix(PARTNERS, LAM)), expected)
 
 
-SPLICED = {
-    "all": True,
-    "some": torch.tensor([True, False, True, False, False, True]),
-}
+SPLICED = {"all": True, "some": torch.tensor([True, False, True, False, False, True])}
 
 
 @pytest.mark.parametrize("padding_free", [False, True])

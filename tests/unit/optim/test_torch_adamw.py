@@ -34,8 +34,7 @@ def test_a_resumed_run_takes_rate_and_decay_from_its_flags():
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = TorchAdamW(config(), [parameter])
     optimizer.load_state_dict(
-        TorchAdamW(TorchAdamWConfig(lr=[9.0]), [parameter]).state_dict(),
-        optimizer.optimizer_config,
+        TorchAdamW(TorchAdamWConfig(lr=[9.0]), [parameter]).state_dict(), optimizer.optimizer_config
     )
     (group,) = optimizer.param_groups
     assert {**SETTINGS, "lr": 0.01}.items() <= group.items()

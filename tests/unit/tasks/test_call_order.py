@@ -82,7 +82,7 @@ def test_another_loss_than_the_configurations(made, expected):
 
 
 def test_a_students_task_that_trains(tmp_path, made, classification):
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+    toy.fit(classification, tmp_path, *MIXUP, "--max-update", 1)
     path = tmp_path / "checkpoint_last.pt"
     _, config, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
     late = Made(config, ("data", "model", "criterion"), task=task)
@@ -91,21 +91,27 @@ def test_a_students_task_that_trains(tmp_path, made, classification):
 
 
 @pytest.mark.parametrize(
-    "flags, cause",
+    "trains, flags, cause",
     [
-        (["--num-classes", 3], "has 2 classes, --num-classes is 3"),
-        *slow((["--classification-head-name", "other"], "has no classification head 'other'")),
+        (MIXUP, ["--num-classes", 3], "has 2 classes, --num-classes is 3"),
+        ([*FINE_TUNE, *toy.SIZE], ["--num-classes", 3], "has 2 classes, --num-classes is 3"),
+        *slow(
+            (MIXUP, ["--classification-head-name", "other"], "has no classification head 'other'")
+        ),
     ],
 )
-def test_a_student_is_not_validated_with_a_random_head(tmp_path, classification, flags, cause):
-    inprocess.run_training(toy.train_flags(classification, tmp_path, *MIXUP, "--max-update", 1))
+def test_a_student_is_not_validated_with_a_random_head(
+    tmp_path, classification, trains, flags, cause
+):
+    """Nor fairseq's own."""
+    toy.fit(classification, tmp_path, *trains, "--max-update", 1)
     checkpoint = tmp_path / "checkpoint_last.pt"
     command = toy.validate_flags(classification, checkpoint, "--batch-size", 16)
     assert "accuracy" in inprocess.validate(*command)
     with pytest.raises(ValueError, match=f"the student's checkpoint: it.* {cause}"):
         inprocess.validate(*command, *flags)
-    run = ["--finetune-from-model", checkpoint, *MIXUP, *flags, "--max-update", 1]
-    inprocess.run_training(toy.train_flags(classification, tmp_path / "other", *run))  # a new head
+    run = ["--finetune-from-model", checkpoint, *trains, *flags, "--max-update", 1]
+    toy.fit(classification, tmp_path / "other", *run)  # a new head
 
 
 class LoadsInitially(MixKDSentencePredictionTask):
