@@ -108,7 +108,8 @@ def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     assert len(trained) == 4
     assert all("--train-fraction 0.5 --mixup-alpha 0.5" in line for line in trained[1:])
 
-    (out / "student" / "work" / "steps" / "kd+hidden-1.json").unlink()  # as if it had been interrupted
+    steps = out / "student" / "work" / "steps"
+    (steps / "kd+hidden-1.json").unlink()  # as if it had been interrupted
     code, text = quickstart(venv, out, *short)
     assert code == 0 and text.count("done before") == 8, text
 
