@@ -34,7 +34,7 @@ def add_unlabelled(
     folder: Path, task: str, out: Path, fraction: float, seed: int, times: float, half: Path | None
 ) -> tuple[int, int]:
     """Write ``out``, and ``half`` if it is not there; the examples with and without a label."""
-    words = [*source_flags(str(folder), task), "--tokenizer", "", "--out", ""]  # of a study
+    words = [*source_flags(str(folder), task), "--tokenizer", "-", "--out", "-"]  # unused
     source = source_of(build_parser().parse_args(words))
     targets, examples, _ = read_splits(source, skip_bad_lines=False, unlabelled=False)
     names = targets.classes

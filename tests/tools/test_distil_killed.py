@@ -16,7 +16,7 @@ from mixkd_plugin.tools.cli import MORE_SPACE
 
 STEPS = (
     *("texts", "teacher", "data", "teacher_score", "trial", "teacher_logits", "runs/splice-1"),
-    *("runs/kd-1", "exports/hf", "exports/onnx-int8", "serving"),
+    *("runs/kd+hidden-1", "exports/hf", "exports/onnx-int8", "serving"),
 )
 SPEEDS = {"p50", "p95", "sentences_per_second"}
 

@@ -158,7 +158,7 @@ def test_out_must_be_a_folder_that_can_be_moved_to(tmp_path, tokenizers, monkeyp
     out.mkdir()
     ismount = os.path.ismount
     monkeypatch.setattr(os.path, "ismount", lambda p: p == str(out) or ismount(p))
-    for bad, reason in ((out, "must not be a mount point"), ("", "got ''"), ("a\0b", "got 'a")):
+    for bad, reason in ((out, "must not be a mount point"), ("a\0b", "got 'a")):
         said = refused(*flags_of(path, path, tokenizers["wordpiece"], bad))
         assert "--out" in said and reason in said
     encode(*flags_of(path, path, tokenizers["wordpiece"], out / "d"))

@@ -186,8 +186,8 @@ def test_the_real_command_ends_with_the_message(tmp_path, classification):
         ([*KD, "--teacher-path", tmp_path / "missing.pt"], "missing.pt does not exist"),
     ]
     commands = [
-        ("fairseq_cli.train", *toy.train_flags(classification, tmp_path / "s", *flags))
-        for flags, _ in cases
+        ("fairseq_cli.train", *toy.train_flags(classification, tmp_path / str(i), *flags))
+        for i, (flags, _) in enumerate(cases)
     ]
     results = forked.run(*commands)
     for (code, output), (_, message) in zip(results, cases):
