@@ -18,8 +18,10 @@ def test_a_family(tmp_path, monkeypatch, transformers, kind, pairs):
     case = classifiers.make_case(
         tmp_path / "case", transformers, kind, names=["bad", "good"], pairs=pairs, sizes=(20, 30)
     )
-    figures = distilled.distil(case, tmp_path / "out", "--updates", 2, "--layers", 1)
-    assert trained == ["trial", "kd-1"]
+    figures = distilled.distil(
+        case, tmp_path / "out", "--recipe", "kd+hidden", "--updates", 2, "--layers", 1
+    )
+    assert trained == ["trial", "kd+hidden-1"]
     right = sum(said == ["bad", "good"][its] for said, its in zip(case.labels, case.answers))
     assert figures["teacher"] == pytest.approx(100 * right / len(case.labels), abs=1e-9)
     texts = [("soup cold", "the charming bowl")[: 1 + pairs], ("the",) * (1 + pairs)]
@@ -37,7 +39,9 @@ def test_unnamed_classes_get_the_names_of_the_data(tmp_path, monkeypatch, transf
     distilled.train_here(monkeypatch)
     said = ["very good", "bad"]
     case = classifiers.make_case(tmp_path / "case", transformers, kind, said=said, sizes=(20, 30))
-    figures = distilled.distil(case, tmp_path / "out", "--updates", 2, "--layers", 1)
+    figures = distilled.distil(
+        case, tmp_path / "out", "--recipe", "kd+hidden", "--updates", 2, "--layers", 1
+    )
     right = sum(label == said[its] for label, its in zip(case.labels, case.answers))
     assert figures["teacher"] == pytest.approx(100 * right / len(case.labels), abs=1e-9)
     config = json.loads((tmp_path / "out" / "config.json").read_text())

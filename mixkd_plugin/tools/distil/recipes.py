@@ -44,7 +44,11 @@ RECIPES = {
     "splice": Recipe("KD on splices", "teacher on spliced texts alone", tmkd=1, more=SPLICE),
     "kd": Recipe("KD", "labels, and the teacher on the examples", mle=1, kd=1),
     "kd+hidden": Recipe(
-        "KD + hidden states", "kd, and the teacher's hidden states", mle=1, kd=1, more=HIDDEN
+        "KD + hidden states",
+        "labels, and the teacher's logits and hidden states on the examples",
+        mle=1,
+        kd=1,
+        more=HIDDEN,
     ),
     "kd+splice": Recipe(
         "KD + splices",
