@@ -56,8 +56,9 @@ def read_configured(path: str) -> Dict[str, Any]:
         raise ValueError(f"{path}: its settings are damaged ({type(error).__name__})") from error
     recorded = state.get("task_state", {}).get("fingerprint")
     state["fingerprint"] = recorded if isinstance(recorded, dict) else {}
-    labels = state["fingerprint"].get("labels") or []
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+    labels = state["fingerprint"].get("labels")
+    of_names = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
+    if labels is not None and not of_names:
         raise ValueError(f"{path}: its recorded labels must be names, got {shown(labels)}")
     return state
 

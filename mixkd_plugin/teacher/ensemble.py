@@ -145,7 +145,8 @@ def load_teacher(
     for path in paths:
         with distributed.raise_on_all_ranks():
             state = _read(path, expected) if group.is_source else None
-        state, named = _shared(group, state), _prefixed(path, expected)
+        state = _shared(group, state)
+        named = _prefixed(path, expected)
         with distributed.raise_on_all_ranks(), distributed.no_collectives(), named:
             model = _build(state, expected).to(device=device, dtype=dtype)
             types = number_of_types(model)

@@ -16,7 +16,7 @@ from ..output import check_folder
 from .data import Data, read_data
 from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
 from .plan_file import apply_plan, save_plan
-from .recipes import AUTO, RECIPES
+from .recipes import AUTO, RECIPES, chosen_recipes
 from .report import Report
 from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
@@ -148,7 +148,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     for name in OF_TRAIN:
         if args.glue and getattr(args, name):
             raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
-    names = [] if args.recipe in (None, AUTO) else args.recipe.split(",")
+    names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False, False)
     same = [name for name in names if RECIPES[name].one_vocabulary]
     if args.trim_vocabulary and same:
         raise ValueError(

@@ -39,10 +39,10 @@ def check_parity(
     Raises:
         ValueError: if they differ more, or agree less.
     """
-    bound = tolerance
-    if bound is None:
+    bound = FORMATS[to].tolerance if tolerance is None else tolerance
+    if tolerance is None and to == "onnx-int8":
         span = torch.stack([wanted.max() - wanted.min(), wanted.abs().max()]).max()  # of one text 0
-        bound = FORMATS[to].tolerance * (span.item() if to == "onnx-int8" else 1)
+        bound = span.item() * (1 if classes else bound)
     difference = (found - wanted).abs().max().item()
     if not difference <= bound:
         raise ValueError(

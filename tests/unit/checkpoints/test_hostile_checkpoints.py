@@ -216,8 +216,7 @@ def test_weights_that_are_none(tmp_path, model):
         dict(optimizer_history=3),
         dict(optimizer_history=[3]),
         dict(task_state=[]),
-        dict(task_state={"fingerprint": {"labels": [0, 1]}}),
-        dict(task_state={"fingerprint": {"labels": "01"}}),
+        *(dict(task_state={"fingerprint": {"labels": its}}) for its in ([0, 1], "01", 0, {})),
         dict(extra_state=3),
     ],
 )
