@@ -57,3 +57,18 @@ def checkpoint(**changes):
         "last_optimizer_state": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []},
     }
     return {**state, **changes}
+
+
+def save(model, path, task_state=None, **args):
+    """Save a RoBERTa as fairseq's pre-training does."""
+    state = {
+        "args": Namespace(arch="roberta", task="masked_lm", data="", **args),
+        "task_state": task_state or {},
+        "model": model.state_dict(),
+        "optimizer_history": [
+            {"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
+        ],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+    }
+    torch.save(state, path)
+    return str(path)
