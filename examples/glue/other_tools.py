@@ -7,11 +7,12 @@
 - `Trainer`: transformers' Trainer with batches of similar length; the loss is cross-entropy plus
   the mean squared error of the logits (as in the study's arm KD).
 - `TextBrewer`: its GeneralDistiller as its documentation has it, without labels: logits at
-  temperature 8, and the hidden states, the student's 0 to 3 matched with the teacher's 0, 2, 4, 6.
+  temperature 8 (of a regression: the squared error), and the hidden states, the student's 0 to 3
+  matched with the teacher's 0, 2, 4, 6.
 
 Both begin with the teacher's layers 0, 2, 4, embeddings and head, and use AdamW with the study's
-rate, warm-up and clipping. A line is added to --results in the form of a study's, for
-`mixkd report`. Needs transformers, accelerate, textbrewer and tensorboard.
+rate, warm-up and clipping. The scores are scikit-learn's and SciPy's. --results gets a line in the
+form of a study's, for `mixkd report`. Needs transformers, accelerate, textbrewer and tensorboard.
 """
 
 import argparse
@@ -27,8 +28,11 @@ if "torchaudio" not in sys.modules:  # transformers imports it, and fails where 
 
 import numpy as np
 import torch
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -50,14 +54,14 @@ WARMUP, DECAY, BETAS, CLIP = 0.1, 0.01, (0.9, 0.98), 1.0
 TEMPERATURE = 8
 
 
-def read(path: str, columns: Columns, tokenizer, names: dict[str, int], length: int) -> list[dict]:
-    """The examples of a file, as token ids with their class."""
+def read(path: str, columns: Columns, tokenizer, label_of, length: int) -> list[dict]:
+    """The examples of a file, as token ids with their label: ``label_of`` the field's text."""
     table = read_table(path, columns)
     texts = ([fields[at] for _, fields in table.lines] for at in table.texts)
     encoded = tokenizer(*texts, truncation=True, max_length=length)
     (label,) = table.labels
     return [
-        {**{key: encoded[key][at] for key in encoded}, "labels": names[fields[label]]}
+        {**{key: encoded[key][at] for key in encoded}, "labels": label_of(fields[label])}
         for at, (_, fields) in enumerate(table.lines)
     ]
 
@@ -90,7 +94,17 @@ class KDTrainer(Trainer):
         logits = model(**inputs).logits.float()
         with torch.no_grad():
             taught = self.teacher(**inputs).logits.float()
-        return cross_entropy(logits, labels) + mse_loss(logits, taught)
+        return label_loss(logits, labels) + mse_loss(logits, taught)
+
+
+def label_loss(logits, labels):
+    if is_regression(logits):
+        return mse_loss(logits[:, 0], labels)
+    return cross_entropy(logits, labels)
+
+
+def is_regression(logits) -> bool:
+    return logits.shape[1] == 1
 
 
 def train_with_trainer(teacher, student, examples, collate, args) -> None:
@@ -141,10 +155,13 @@ def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
         examples, args.rows, shuffle=True, collate_fn=lambda some: dict(collate(some))
     )
     optimizer, schedule = optimizer_of(student, args)
+    loss = {"temperature": TEMPERATURE}
+    if teacher.config.num_labels == 1:
+        loss = {"temperature": 1, "kd_loss_type": "mse"}
     with tempfile.TemporaryDirectory() as folder:
         distiller = textbrewer.GeneralDistiller(
             textbrewer.TrainingConfig(output_dir=folder, device="cpu", ckpt_steps=args.updates),
-            textbrewer.DistillationConfig(temperature=TEMPERATURE, intermediate_matches=matches),
+            textbrewer.DistillationConfig(intermediate_matches=matches, **loss),
             teacher,
             student,
             adaptor,
@@ -161,13 +178,20 @@ def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
             )
 
 
-def accuracy(model, examples, collate) -> float:
-    """In percent."""
+def scores(model, examples, collate) -> dict[str, float]:
+    """In percent, under the names of `mixkd report`."""
     loader = torch.utils.data.DataLoader(examples, 64, collate_fn=collate)
     model.eval()
     with torch.inference_mode():
-        right = [(model(**batch).logits.argmax(1) == batch["labels"]).sum() for batch in loader]
-    return 100 * float(sum(right)) / len(examples)
+        logits = torch.cat([model(**batch).logits for batch in loader]).float()
+    labels = [example["labels"] for example in examples]
+    if is_regression(logits):
+        both = [100 * function(logits[:, 0], labels)[0] for function in (pearsonr, spearmanr)]
+        return dict(zip(("pearson", "spearman"), both), pearson_and_spearman=sum(both) / 2)
+    classes = logits.argmax(1).numpy()
+    accuracy = 100 * accuracy_score(labels, classes)
+    f1 = 100 * f1_score(labels, classes, average="binary" if logits.shape[1] == 2 else "macro")
+    return {"accuracy": accuracy, "f1": f1, "acc_and_f1": (accuracy + f1) / 2}
 
 
 TOOLS = {"Trainer": train_with_trainer, "TextBrewer": train_with_textbrewer}
@@ -191,12 +215,18 @@ def main(argv=None) -> None:
     args = parser.parse_args(argv)
     tokenizer = AutoTokenizer.from_pretrained(args.teacher)
     collate = DataCollatorWithPadding(tokenizer)
-    names = AutoModelForSequenceClassification.from_pretrained(args.teacher).config.label2id
     files = [str(args.glue / args.task / name) for name in files_of(args.task)[:2]]
-    known = args.task in TASKS
-    columns = TASKS[args.task].columns if known else find_columns(files[0], None, None)
-    train, dev = (read(file, columns, tokenizer, names, args.length) for file in files)
-    labels = np.array([example["labels"] for example in train])
+    known = TASKS.get(args.task)
+    try:
+        columns = known.columns if known else find_columns(files[0], None, None)
+    except OSError as error:
+        parser.error(f"--task must be a folder of --glue with train.tsv and dev.tsv: {error}")
+    config = AutoConfig.from_pretrained(args.teacher)
+    scale = known and known.targets.maximum or 1.0
+    regression = config.num_labels == 1
+    label_of = (lambda text: float(text) / scale) if regression else config.label2id.__getitem__
+    train, dev = (read(file, columns, tokenizer, label_of, args.length) for file in files)
+    labels = np.array([0 if regression else example["labels"] for example in train])
     part = [train[at] for at in stratified_subset(labels, args.fraction, args.seed)]
     for tool in args.tools.split(","):
         teacher = AutoModelForSequenceClassification.from_pretrained(args.teacher)
@@ -209,7 +239,7 @@ def main(argv=None) -> None:
         line = {
             "task": args.task, "fraction": args.fraction, "seed": args.seed, "arm": tool,
             "student": f"{len(KEPT)}-layer", "data": "gold", "variant": "recipe",
-            "status": "done", "metrics": {"valid": {"accuracy": accuracy(student, dev, collate)}},
+            "status": "done", "metrics": {"valid": scores(student, dev, collate)},
             "updates": args.updates, "examples": len(part),
             "examples_seen": epochs * len(part) + rest * args.rows, "seconds": round(seconds, 1),
         }  # fmt: skip
