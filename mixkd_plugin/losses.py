@@ -4,7 +4,7 @@ Each returns a scalar in float32 or float64, *summed over sequences*: the caller
 sample size. R sequences, C classes or regression targets. Only the student gets gradients.
 """
 
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,11 @@ class LossWeights(NamedTuple):
     sm: float = 0.0
     tmkd: float = 0.0
     hidden: float = 0.0
+
+    @classmethod
+    def of(cls, criterion: Mapping[str, float]) -> "LossWeights":
+        """The weights in a criterion's configuration; 0 for those that it lacks."""
+        return cls(*(criterion.get(f"{term}_weight", 0.0) for term in cls._fields))
 
     def any_positive(self, *terms: str) -> bool:
         """Whether one of these terms has a weight above 0."""

@@ -217,15 +217,15 @@ def main(argv=None) -> None:
     collate = DataCollatorWithPadding(tokenizer)
     files = [str(args.glue / args.task / name) for name in files_of(args.task)[:2]]
     known = TASKS.get(args.task)
-    try:
-        columns = known.columns if known else find_columns(files[0], None, None)
-    except OSError as error:
-        parser.error(f"--task must be a folder of --glue with train.tsv and dev.tsv: {error}")
     config = AutoConfig.from_pretrained(args.teacher)
     scale = known and known.targets.maximum or 1.0
     regression = config.num_labels == 1
     label_of = (lambda text: float(text) / scale) if regression else config.label2id.__getitem__
-    train, dev = (read(file, columns, tokenizer, label_of, args.length) for file in files)
+    try:
+        columns = known.columns if known else find_columns(files[0], None, None)
+        train, dev = (read(file, columns, tokenizer, label_of, args.length) for file in files)
+    except ValueError as error:
+        parser.error(f"--task {args.task}: {error}")
     labels = np.array([0 if regression else example["labels"] for example in train])
     part = [train[at] for at in stratified_subset(labels, args.fraction, args.seed)]
     for tool in args.tools.split(","):

@@ -14,7 +14,6 @@ from torch import Tensor
 from .. import scores
 from ..fairseq_fixes.refused_flags import check_best_metric
 from ..losses import (
-    TERMS,
     LossWeights,
     binary_cross_entropy,
     cross_entropy,
@@ -65,7 +64,7 @@ class MixKDCriterion(SentencePredictionCriterion):
         if task.trains:
             check_distance(cfg)
         super().__init__(cfg, task)
-        self.weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
+        self.weights = LossWeights.of(cfg)
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
         self.report_average_precision = cfg.report_average_precision

@@ -91,8 +91,8 @@ class MixKDHFModel(MixupModel):
         parser.add_argument(
             "--student-init-layers",
             metavar="SPEC",
-            default="first",
-            help=f"layers of --hf-model to take: {INIT_LAYERS} (default: first)",
+            default=DEFAULTS["student_init_layers"],
+            help=f"layers of --hf-model to take: {INIT_LAYERS} (default: %(default)s)",
         )
         parser.add_argument(
             "--dropout",

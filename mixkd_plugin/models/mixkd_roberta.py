@@ -118,16 +118,16 @@ class MixKDRobertaModel(roberta.RobertaModel):
         parser.add_argument(
             "--student-init-layers",
             metavar="SPEC",
-            default="first",
-            help=f"layers of --student-init-path to take: {INIT_LAYERS} (default: first)",
+            default=DEFAULTS["student_init_layers"],
+            help=f"layers of --student-init-path to take: {INIT_LAYERS} (default: %(default)s)",
         )
         parser.add_argument(
             "--padding-free",
             choices=PADDING_FREE,
-            default="on",
+            default=DEFAULTS["padding_free"],
             help="compute nothing for padding: on, also of the teacher, and in the last layer only "
             "the first token (the same logits but for rounding), or off, fairseq's own pass "
-            "(default: on)",
+            "(default: %(default)s)",
         )
         parser.add_argument(
             "--layer-norm-eps",

@@ -8,7 +8,7 @@ from typing import Any, Dict
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..losses import DISTANCES, TERMS, LossWeights
+from ..losses import DISTANCES, LossWeights
 
 
 def _check(cfg, name: str, allowed: bool, rule: str) -> None:
@@ -89,7 +89,7 @@ def check_data_folder(folder: str) -> None:
 
 def check_criterion_flags(cfg, mixup_ratio: int, multi_label: bool) -> None:
     """Check the criterion's configuration; see ``MixKDCriterionConfig``."""
-    weights = LossWeights(*(cfg[f"{term}_weight"] for term in TERMS))
+    weights = LossWeights.of(cfg)
     for term, weight in weights._asdict().items():
         _check(cfg, f"{term}_weight", 0 <= weight < math.inf, ">= 0")
     if not (weights.need_clean or weights.need_mixes):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from fairseq.data import Dictionary, FairseqDataset, RawLabelDataset
-from omegaconf import OmegaConf
 
 from ..data.labels import check_some_labelled, class_ids, read_targets
 from ..data.mixup_dataset import MixupDataset, PlanDrawer
@@ -15,20 +14,10 @@ from ..data.mixup_plan import draw_plan, stratified_subset
 from ..data.wrappers import WithColumn
 from ..errors import prefixed
 from ..fairseq_fixes.random_crop import draw_crops_apart
-from ..losses import TERMS, LossWeights
+from ..losses import LossWeights
 from ..teacher.teacher_data import TeacherData
 
 logger = logging.getLogger(__name__)
-
-
-def configured_weights(cfg) -> LossWeights:
-    """The weights in the configuration to which a task's ``cfg`` belongs; zeros if its criterion
-    is not ours, or unknown."""
-    criterion = OmegaConf.select(cfg._get_root(), "criterion") or {}
-    names = [f"{term}_weight" for term in TERMS]
-    if not all(name in criterion for name in names):
-        return LossWeights()
-    return LossWeights(*(criterion[name] for name in names))
 
 
 def load_split(

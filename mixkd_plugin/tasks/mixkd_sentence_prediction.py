@@ -36,7 +36,7 @@ from .beginning import (
 from .config import MixKDSentencePredictionConfig
 from .flags import check_data_folder, check_task_flags, flags_of_run, take_from_criterion
 from .iterators import WithOwnIterators
-from .load_split import configured_weights, load_split
+from .load_split import load_split
 from .steps import WithDistillation
 
 
@@ -57,7 +57,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         self.trains = False
         self._serves = False
         self._token_types = 1  # of the student
-        self._weights = configured_weights(cfg)
+        self._weights = LossWeights.of(OmegaConf.select(cfg._get_root(), "criterion") or {})
         self._run_teacher = TeacherSetup(cfg, self.dictionary, self._classes)
         self._fingerprint = fingerprint(self.dictionary, self._classes)
         self.state.merge_state_dict({"fingerprint": self._fingerprint})

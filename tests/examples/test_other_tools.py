@@ -94,7 +94,7 @@ def test_a_task_that_is_not_there_is_refused(tmp_path, teacher, capsys):
     where = ["--teacher", teacher, "--glue", tmp_path, "--results", tmp_path / "lines"]
     with pytest.raises(SystemExit):
         other_tools.main([*COMMAND, "--task", "mine", *map(str, where)])
-    assert "--task must be a folder of --glue" in capsys.readouterr().err
+    assert "--task mine: no file" in capsys.readouterr().err
 
 
 def test_the_student_begins_with_the_teachers_layers(teacher, transformers):

@@ -35,15 +35,13 @@ def test_a_budget_lowers_the_updates_and_validations_take_a_fifth_of_the_time_at
 def test_precision_of_a_cpu(monkeypatch, bf16, precision):
     seconds = {torch.float32: 1, torch.bfloat16: bf16}
     monkeypatch.setattr("mixkd_plugin.tools.distil.plan.seconds_of_product", seconds.get)
-    assert fastest_precision(gpu=False) == precision
+    assert fastest_precision() == precision
 
 
 def test_the_precision_of_a_cpu_is_measured_once_for_a_distillation(tmp_path, monkeypatch):
     found = iter(["bf16", "fp32"])
-    monkeypatch.setattr(
-        "mixkd_plugin.tools.distil.plan.fastest_precision",
-        lambda gpu: "fp16" if gpu else next(found),
-    )
+    monkeypatch.setattr("mixkd_plugin.tools.distil.plan.fastest_precision", lambda: next(found))
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
     assert [kept_precision(gpu, tmp_path) for gpu in (False, False, True)] == [
         "bf16",
         "bf16",

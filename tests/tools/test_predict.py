@@ -92,6 +92,17 @@ def test_a_model_of_another_origin_equals_the_pipeline(tmp_path, capsys, transfo
     assert [*rows[0]] == ["label", "LABEL_0", "LABEL_1", "LABEL_2"]
 
 
+def test_half_precision_weights_are_computed_in_float32(tmp_path, capsys, transformers):
+    model = hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3).bfloat16()
+    shutil.copytree(tmp_path / "bert", tmp_path / "half")
+    model.save_pretrained(tmp_path / "half")
+    model.float().save_pretrained(tmp_path / "bert")  # the same numbers
+    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
+    assert json.loads((tmp_path / "half/config.json").read_text())["dtype"] == "bfloat16"
+    whole, half = (predicted(capsys, tmp_path / name, table)[0] for name in ("bert", "half"))
+    assert whole == half
+
+
 def test_an_empty_second_text_is_part_of_a_pair(tmp_path, capsys, student):
     table = write_table(tmp_path / "texts.csv", [("the soup", ""), ("", "")])
     rows, _ = predicted(capsys, student.checkpoint, table)

@@ -16,7 +16,7 @@ from ..output import check_folder
 from .data import Data, read_data
 from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
 from .plan_file import apply_plan, save_plan
-from .recipes import AUTO, RECIPES, chosen_recipes
+from .recipes import AUTO, RECIPES, check_recipes, chosen_recipes
 from .report import Report
 from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
@@ -149,12 +149,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         if args.glue and getattr(args, name):
             raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
     names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False, False)
-    same = [name for name in names if RECIPES[name].one_vocabulary]
-    if args.trim_vocabulary and same:
-        raise ValueError(
-            f"--recipe must be another one with --trim-vocabulary, got {same[0]}: teacher and "
-            "student must read the same tokens"
-        )
+    check_recipes(names, bool(args.trim_vocabulary))
     if args.flags and not args.flags[0].startswith("-"):
         raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")
     for name in ("lr", "minutes"):

@@ -12,7 +12,7 @@ from torch.utils.benchmark import Timer
 
 from ..output import atomic_write
 from .data import Data
-from .recipes import AUTO, best_recipes, chosen_recipes
+from .recipes import AUTO, best_recipes, check_recipes, chosen_recipes
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -106,13 +106,9 @@ def make_plan(
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
     both = " and ".join(best_recipes(plan.trim_vocabulary, plan.narrower))
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
-    if plan.narrower and "kd+hidden" in plan.recipe.split(","):
-        raise ValueError(
-            f"--recipe must be another one with --width {plan.width}, got kd+hidden: the teacher's "
-            f"hidden states have {width}"
-        )
     choose("metric", metrics_of(data)[0], "chooses checkpoint and recipe on the dev set")
     choose("fine_tuned_too", False, "no student without the teacher")
+    check_recipes(plan.recipes, plan.trim_vocabulary, plan.width if plan.narrower else None)
     choose("batch_size", ROWS, "sequences in an update")
     choose("lr", rate(plan.width), f"for a width of {plan.width}")
     examples, rows = len(data.train), plan.batch_size
@@ -137,20 +133,18 @@ def rate(width: int) -> float:
 def kept_precision(gpu: bool, work: Path) -> str:
     """The fastest one; on a CPU measured at the first start alone: the same command continues."""
     if gpu:
-        return fastest_precision(gpu)
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     file = work / "precision.txt"
     if not file.exists():
-        atomic_write(file, fastest_precision(gpu))
+        atomic_write(file, fastest_precision())
     return file.read_text()
 
 
-def fastest_precision(gpu: bool) -> str:
-    """On a CPU bf16 where its products of matrices are clearly faster: with AMX, or on AMD's Zen 4.
+def fastest_precision() -> str:
+    """Of a CPU: bf16 if its products of matrices are clearly faster (AMX, or AMD from Zen 4 on).
 
     With AVX-512 alone it can be slower.
     """
-    if gpu:
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     seconds = {dtype: seconds_of_product(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return "bf16" if seconds[torch.bfloat16] < CLEARLY * seconds[torch.float32] else "fp32"
 

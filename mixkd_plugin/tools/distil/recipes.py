@@ -26,11 +26,6 @@ class Recipe(NamedTuple):
         return self.kd > 0 or self.tmkd > 0
 
     @property
-    def one_vocabulary(self) -> bool:
-        """Whether teacher and student must read the same tokens."""
-        return self.more in (SPLICE, HIDDEN)
-
-    @property
     def rows(self) -> int:
         """Sequences that the student computes for an example."""
         return int(self.mle > 0 or self.kd > 0) + int(self.sm > 0 or self.tmkd > 0)
@@ -85,3 +80,19 @@ def best_recipes(trimmed: bool, narrower: bool = False) -> list[str]:
 def chosen_recipes(text: str, trimmed: bool, narrower: bool, fine_tuned_too: bool) -> list[str]:
     names = best_recipes(trimmed, narrower) if text == AUTO else text.split(",")
     return names + ["ft"] * (fine_tuned_too and "ft" not in names)
+
+
+def check_recipes(names: list[str], trimmed: bool, narrower_width: int | None = None) -> None:
+    """Raise ValueError for a recipe that needs the teacher's tokens, or its width."""
+    for name in names:
+        more = RECIPES[name].more
+        if trimmed and {"--mixup-kind", "--hidden-weight"} & {*more}:
+            raise ValueError(
+                f"--recipe must be another one with --trim-vocabulary, got {name}: teacher and "
+                "student must read the same tokens"
+            )
+        if narrower_width and "--hidden-weight" in more:
+            raise ValueError(
+                f"--recipe must be another one with --width {narrower_width}, got {name}: hidden "
+                "states must have the teacher's width"
+            )

@@ -112,6 +112,8 @@ class Trainer(NamedTuple):
                 raise
         self.plan.values["batch_size"] //= 2
         self.plan.why["batch_size"] = "halved, to fit into the GPU's memory"
+        if self.plan.why["updates"] != "as given":
+            self.plan.why["updates"] += ", before the batch was halved"
         return run()
 
     def student(self, name: str, teacher: Teacher, seed: int, examples: int) -> Run:

@@ -135,7 +135,9 @@ def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student
     place = device_of(device)
     outputs = read_outputs(folder)
     auto = library("transformers").AutoModelForSequenceClassification
-    model, report = auto.from_pretrained(folder, output_loading_info=True, **LOCAL)
+    model, report = auto.from_pretrained(
+        folder, output_loading_info=True, dtype=torch.float32, **LOCAL
+    )
     if report["missing_keys"]:  # these would be random numbers
         lacking = sorted(report["missing_keys"])[0]
         raise ValueError(f"STUDENT must be a classifier with all weights, {folder} lacks {lacking}")
