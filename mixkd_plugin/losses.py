@@ -196,7 +196,9 @@ def hidden_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Ten
         length = min(own.size(1), target.size(1))  # the rest is padding
         own, target = _wide(own[:, :length]), target[:, :length]
         size = target.square().sum(dim=-1)
-        error = (own - target).square().sum(dim=-1) / size.clamp(min=_TINY)
+        # zero at padding, and where the teacher's states were not finite
+        error = (own - target).square().sum(dim=-1).masked_fill(size == 0, 0)
+        error = error / size.clamp(min=_TINY)
         total = total + error.sum(dim=1) / (size > 0).sum(dim=1).clamp(min=1)
     return total / len(student)
 

@@ -117,14 +117,15 @@ class MixKDCriterion(SentencePredictionCriterion):
             logging_output = self._statistics(clean, sample.get("teacher_logits"), labels, training)
         extra = self.extra_terms(sample, clean, mixed) if training else {}
         losses = self._losses(sample, clean, mixed, labels, mixed_labels)
+        # fairseq's is the number of targets; the loss of several labels is a mean over classes
+        sample_size = len(labels.targets) if self.multi_label else labels.targets.numel()
         if wants_states and "teacher_states" in sample:
-            losses["hidden"] = self._hidden_loss(states, sample, mix)
+            targets = sample_size / len(sample["id"])  # of a regression: several for a sequence
+            losses["hidden"] = targets * self._hidden_loss(states, sample, mix)
         loss = sum(extra.values(), self._weighted_sum(losses)) if training else losses["mle"]
         losses.update(extra)
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]
-        # fairseq's is the number of targets; the loss of several labels is a mean over classes
-        sample_size = len(labels.targets) if self.multi_label else labels.targets.numel()
         for term, value in losses.items():  # a term of one's own may be a number
             value = torch.as_tensor(value, device=loss.device)
             logging_output[f"{term}_loss"] = value.detach()
@@ -181,7 +182,8 @@ class MixKDCriterion(SentencePredictionCriterion):
     ) -> Dict[str, Tensor]:
         """More terms of the training loss, by name, for criteria that extend this one.
 
-        Each is a sum over sequences, with its weight; it is logged as ``NAME_loss``.
+        Each is a sum over sequences (of a regression with several targets, over all of these), with
+        its weight; it is logged as ``NAME_loss``.
 
         Args:
             clean, mixed: the student's logits (R, C); None if the loss needs none

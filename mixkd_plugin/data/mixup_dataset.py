@@ -256,8 +256,12 @@ class MixupDataset(BaseWrapperDataset):
 
     def without_mixes(self) -> "MixupDataset":
         clean = copy.copy(self)
-        clean._draw_plan = clean.plan = None
+        clean.drop_mixes()
         return clean
+
+    def drop_mixes(self) -> None:
+        """The same in place."""
+        self._draw_plan = self.plan = None
 
 
 def _by_mix(samples: List[Dict[str, Any]], key: str) -> torch.Tensor:

@@ -30,12 +30,18 @@ def check_saving(cfg: DictConfig) -> None:
 
 
 def check_processes(cfg: DictConfig) -> None:
-    """Check in a run's configuration that fairseq will start its processes.
+    """Check in a run's configuration that fairseq will start its processes, and where.
 
     Raises:
-        ValueError: if it would start one for each GPU without a GPU, and report success.
+        ValueError: if it would start one for each GPU without a GPU, and report success; or if the
+            student would be on another device than its batches, and so the teacher's logits.
     """
     training = cfg.distributed_training
+    if training.cpu_offload and cfg.task.get("teacher_path"):
+        raise ValueError(
+            "--cpu-offload must be left out with --teacher-path: the teacher's logits would be on "
+            "the CPU, and the student's on the GPU"
+        )
     spawns = training.distributed_init_method is not None and not training.distributed_no_spawn
     if spawns and not torch.cuda.is_available():
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any, Dict, Optional
 
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
+from fairseq.modules import LayerDropModuleList
 
 from ..checkpoints import recovery
 from ..checkpoints.hf_weights import digest_of_folder, folder_of
@@ -128,8 +129,14 @@ def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> No
 
 
 def check_student(cfg, model: BaseFairseqModel, weights: LossWeights) -> None:
-    """Raise ValueError for an encoder and decoder (BART) if the run distils: it can only be
-    fine-tuned."""
+    """Raise ValueError for a student that lacks what the run needs: mixes, hidden states of all
+    layers, or one limit of length for a teacher."""
+    dropped = [m.p for m in model.modules() if isinstance(m, LayerDropModuleList) and m.p > 0]
+    if weights.hidden > 0 and dropped:
+        raise ValueError(
+            f"--encoder-layerdrop must be 0 with --hidden-weight, got {dropped[0]:g}: states of "
+            "layers that are left out cannot be matched with the teacher's"
+        )
     use = None
     ours = getattr(model, "supports_mixup", False)
     if weights.need_mixes and not ours:

@@ -25,7 +25,7 @@ class WithOwnIterators(SentencePredictionTask):
         """fairseq's, over a copy of the dataset if this is not training's iterator.
 
         Otherwise validation on the training split would reset the mixes of training to epoch 1, or
-        use training's iterator, which fairseq stores by dataset.
+        use training's iterator, which fairseq stores by dataset. It has no use for mixes.
         """
         kwargs.update(zip(_ARGUMENTS, args))
         trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
@@ -35,6 +35,8 @@ class WithOwnIterators(SentencePredictionTask):
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
+            if not trains and self._training_split is not None:  # validation of a training
+                split.drop_mixes()
             kwargs["disable_iterator_cache"] = True  # by a copy, which nobody asks for again
         iterator = super().get_batch_iterator(dataset, **kwargs)
         epoch = kwargs.get("epoch", split.epoch)

@@ -1,5 +1,6 @@
 """Steps of training and validation, of batches with mixes and teacher logits."""
 
+import re
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -174,7 +175,8 @@ def stop_where_not_finite(model, optimizer, update_num: int) -> None:
     error = sys.exc_info()[1]
     if not isinstance(error, FloatingPointError):
         return
-    if str(error) != "gradients are Nan/Inf":
+    # of several GPUs fairseq compares the norms first, and calls a nan or inf inconsistent
+    if not re.search("^gradients are Nan/Inf$|^rank +[0-9]+ = -?(nan|inf)", str(error), re.M):
         raise error
     names = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if names and update_num == 0:

@@ -1,12 +1,17 @@
 """fairseq's own flags that end badly beside ours: one sentence, before an epoch is lost."""
 
+from unittest.mock import Mock
+
 import inprocess
 import pytest
+import torch
 import toy
 from refusals import FINE_TUNE, KD, refusal
 from slow_cases import slow
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterion
+from mixkd_plugin.fairseq_fixes.refused_flags import check_processes
+from mixkd_plugin.tasks.steps import stop_where_not_finite
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,23 @@ def test_an_encoder_and_decoder_is_no_student(tmp_path, classification, teacher,
     text = refusal(classification, tmp_path, *flags)
     assert "needs a student" in text or "need a student" in text
     assert text.endswith("got --arch bart_base")
+
+
+def test_hidden_states_need_all_layers(tmp_path, classification, teacher):
+    flags = [*KD, "--teacher-path", teacher, "--hidden-weight", 1, "--encoder-layerdrop", 0.2]
+    text = refusal(classification, tmp_path, *flags)
+    assert text.startswith("--encoder-layerdrop must be 0 with --hidden-weight, got 0.2")
+
+
+@pytest.mark.parametrize("teaches", [False, True])
+def test_a_student_on_the_cpu_has_no_teacher(tmp_path, classification, teacher, teaches):
+    more = [*KD, "--teacher-path", teacher] if teaches else FINE_TUNE
+    config = inprocess.training_config(toy.train_flags(classification, tmp_path, *more))
+    config.distributed_training.cpu_offload = True
+    if not teaches:
+        return check_processes(config)
+    with pytest.raises(ValueError, match="--cpu-offload must be left out with --teacher-path"):
+        check_processes(config)
 
 
 # --- --best-checkpoint-metric ---
@@ -118,6 +140,30 @@ def test_a_learning_rate_that_is_too_large(tmp_path, classification, precision):
     text = str(error.value)
     assert text.startswith("update 2: the student's gradients are not finite numbers")
     assert "lower --lr (now 1e+30)" in text and "\n" not in text
+
+
+NORMS = "gradients are inconsistent between workers.\nrank   0 = {:.8f}\nrank   1 = {:.8f}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("gradients are Nan/Inf", True),
+        (NORMS.format(float("nan"), float("nan")), True),
+        (NORMS.format(1.0, float("inf")), True),
+        (NORMS.format(1.0, 2.0), False),
+        ("Minimum loss scale reached (128)", False),
+    ],
+)
+def test_gradients_of_several_gpus_that_are_not_finite(text, ours):
+    """fairseq calls norms of nan inconsistent, and blames the GPUs."""
+    optimizer = Mock(get_lr=lambda: 0.5)
+    with pytest.raises(ValueError if ours else FloatingPointError) as error:
+        try:
+            raise FloatingPointError(text)
+        except FloatingPointError:
+            stop_where_not_finite(torch.nn.Linear(1, 1), optimizer, 3)
+    assert ("lower --lr (now 0.5)" if ours else text) in str(error.value)
 
 
 def test_regression_targets_that_are_too_large(tmp_path, regression):

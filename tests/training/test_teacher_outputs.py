@@ -101,6 +101,12 @@ def test_validation_on_training_examples_that_were_too_long_to_train_on(
     assert all(np.isfinite(v["kd_loss"]) and "agreement" in v for v in values)
 
 
+def test_validation_on_training_examples_loads_no_mixes(tmp_path, classification, teacher, asked):
+    flags = ["--batch-size", 8, "--max-tokens-valid", 20, "--valid-subset", "train"]
+    run(classification, tmp_path, teacher, *flags, "--tmkd-weight", 1, "--max-epoch", 1)
+    assert totals(asked) == (101, 2 * 101), "the two mixes of a text were only trained on"
+
+
 # --- what cannot be kept ---
 
 

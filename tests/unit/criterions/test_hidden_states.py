@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from criterion_run import Run, weight_flags
+from criterion_run import CLASSES, Run, weight_flags
 from fairseq.models.roberta import RobertaModel
 from tiny_models import HEAD, LAM, PAD, PARTNERS, X, build
 from toy import make_data
@@ -94,15 +94,19 @@ def test_loss_and_gradient(data, ratio, kind, weights):
     torch.testing.assert_close(*both, rtol=1e-3, atol=1e-5)
 
 
-def test_without_mixes_it_is_of_the_examples(data):
-    run = Run(data, False, *weight_flags((1, 1, 0, 0)), "--hidden-weight", 1)
-    _, _, output = run.loss()
+@pytest.mark.parametrize("regression", [False, True])
+def test_without_mixes_it_is_of_the_examples(data, tmp_path, regression):
+    if regression:
+        data = make_data(tmp_path, {"train": 40, "valid": 20}, targets=CLASSES)
+    run = Run(data, regression, *weight_flags((1, 1, 0, 0)), "--hidden-weight", 1)
+    _, sample_size, output = run.loss()
     rows = []
     for tokens in run.sample["net_input"]["src_tokens"]:
         of_both = (theirs(model, tokens[None]) for model in (run.student, run.teacher_model))
         rows.append(distance_of_rows(*([s[mask] for s in states] for states, mask in of_both)))
-    wanted = torch.stack(rows).sum().detach()
-    torch.testing.assert_close(output["hidden_loss"], wanted, rtol=1e-4, atol=1e-5)
+    wanted = torch.stack(rows).mean().detach()  # over sequences, whatever the targets
+    found = output["hidden_loss"] / sample_size
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def states(layers, rows=2, width=8, seed=0):
@@ -153,6 +157,9 @@ def test_states_that_are_not_finite_are_counted(data):
     sample, bad = run.task.complete(run.sample)
     assert bad == 16
     assert not torch.stack(sample["teacher_states"]).any()
+    # fairseq would skip an update of infinite gradients in half precision, before the error
+    loss, _, _ = run.criterion(run.student, sample)
+    assert all(g.isfinite().all() and g.abs().max() < 1e4 for g in run.gradients(loss))
 
 
 def test_fairseqs_roberta_is_no_student(data):
