@@ -26,7 +26,7 @@ from ..texts.examples import (
     read_examples,
     split_classes,
 )
-from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
+from ..texts.files import ALLOWED, READERS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
 from ..texts.reading import Columns, Table, read_table
 
@@ -212,7 +212,7 @@ def read_unlabelled(
 ) -> list[Example]:
     """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
     kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
-    if kind not in (*FORMATS, "txt"):
+    if kind not in READERS:
         raise ValueError(f"--unlabelled must be a file of {ALLOWED} or txt, got {path}")
     if kind == "txt":
         columns = Columns((0,), ())

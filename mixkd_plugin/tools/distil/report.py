@@ -12,6 +12,7 @@ from ...scores import predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
+from ..serving_report.serving_report import FAIRSEQ
 from .data import Data
 from .plan import Plan, metrics_of
 from .recipes import RECIPES
@@ -19,7 +20,7 @@ from .steps import Steps, has_libraries
 from .teacher import Teacher
 from .training import Run
 
-TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
+TEACHER = "teacher"  # its name in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")

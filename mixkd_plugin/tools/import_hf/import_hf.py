@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 
 from ...checkpoints.hf_weights import check_files, read_weights
+from ...checkpoints.outputs import DEFAULT_HEAD
 from ...checkpoints.settings import FAIRSEQ_EPS
 from ...errors import in_short, prefixed
 from ...interop import quiet
@@ -24,7 +25,6 @@ from .head import Head, is_classifier, read_head
 from .layout import WORDS, Weights, convert, fairseq_order, token_types
 from .source import find_source
 
-HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
 LABELS = "label/dict.txt"
 # all files of an import, also of earlier versions
@@ -96,14 +96,14 @@ def import_encoder(
         dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
         with _readable("the weights"):
             outputs = head and head.outputs
-            state = convert(config, weights, words, rows, types, HEAD, outputs)
+            state = convert(config, weights, words, rows, types, DEFAULT_HEAD, outputs)
         write_dictionary(dictionary, os.path.join(work, "dict.txt"))
         if head is not None:  # read by fairseq's sentence_prediction
             write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
         if head is not None and head.names is not None:
             write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
         whole = checkpoint(config, state, head, tokenizer.separators, types)
-        name = HEAD if head else None
+        name = DEFAULT_HEAD if head else None
         with quiet():
             difference = compare_with_transformers(
                 folder, whole, dictionary, theirs, tokenizer, rows, config, name
@@ -158,7 +158,7 @@ def checkpoint(
         arguments.update(arch="mixkd_roberta", token_types=types)
     if head is not None:
         arguments.update(
-            classification_head_name=HEAD,
+            classification_head_name=DEFAULT_HEAD,
             num_classes=head.outputs,
             regression_target=head.names is None,
             init_token=0,
