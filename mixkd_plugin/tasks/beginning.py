@@ -128,8 +128,8 @@ def _check_only_one(cfg, student_init_path: str, origin: Optional[Origin]) -> No
 
 
 def check_student(cfg, model: BaseFairseqModel, weights: LossWeights) -> None:
-    """Raise ValueError for an encoder and decoder (BART) if the run distils: it can only be
-    fine-tuned."""
+    """Raise ValueError for a student that lacks what the run needs: mixes, hidden states, or one
+    limit of length for a teacher."""
     use = None
     ours = getattr(model, "supports_mixup", False)
     if weights.need_mixes and not ours:

@@ -1,4 +1,4 @@
-"""The tokenizers of encode.py, by the value of --tokenizer."""
+"""Builds the tokenizer of --tokenizer KIND:PATH."""
 
 import os
 import re
@@ -34,7 +34,7 @@ BERT_SETTINGS = {  # of tokenizer_config.json: their names in `tokenizers`, and 
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
-    A folder that import_hf wrote, or whose tokenizer.json is complete, is read as `hf` for
+    A folder that `mixkd import` wrote, or whose tokenizer.json is complete, is read as `hf` for
     every kind.
 
     Raises:

@@ -37,7 +37,8 @@ Batch = dict[str, Any]
 class Loaded(NamedTuple):
     """
     cfg: the file's settings
-    names: its own of the outputs, where they are not the data's classes; empty if not known
+    names: of the outputs: None if they are the data's classes, empty if they are not known, else
+        the file's own
     """
 
     path: str

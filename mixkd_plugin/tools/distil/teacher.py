@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     flags: tuple[Any, ...] = ()
 
     def parameters(self, layers: int, words: int, width: int) -> float:
-        """About, for a student of a smaller width; else to the last one."""
+        """The number of parameters; an estimate if the width is smaller."""
         share = width / self.width
         layer = self.of_layer * share**2
         return words * self.embedding * share + layers * layer + self.others * share

@@ -49,7 +49,7 @@ def import_encoder(
     encoder_only: bool = False,
     one_token_type: bool = False,
 ) -> Imported:
-    """Write OUT_DIR atomically.
+    """Write the folder ``out_dir`` atomically.
 
     Args:
         labels: names of the classes, in the order of the head's outputs (default: the source's,
@@ -58,11 +58,11 @@ def import_encoder(
         one_token_type: of two token types keep the first, for both texts of a pair
 
     Raises:
-        ValueError: for a problem of the source; then OUT_DIR is not changed.
+        ValueError: for a problem of the source; then ``out_dir`` is not changed.
     """
     folder = find_source(source)
     if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
-        raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
+        raise ValueError(f"--out must be another folder than SOURCE, got {out_dir}")
     with atomic_output_dir(out_dir, OWNED, force) as work, prefixed(folder):
         check_files(folder)
         config = read_config(folder)
