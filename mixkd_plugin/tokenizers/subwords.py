@@ -5,7 +5,7 @@ import re
 from typing import Any, Dict, List
 
 from ..errors import prefixed
-from .hf_tokenizer import read_folder
+from .hf_tokenizer import read_folder_tokenizer
 from .library import (
     BERT_SPECIAL,
     COMPLETE_CLASSES,
@@ -50,7 +50,7 @@ def build_tokenizer(spec: str) -> Tokenizer:
         if complete and os.path.isfile(os.path.join(folder, "dict.txt")):
             tokenizer = read_imported(folder, settings)
         elif complete or kind == "hf":
-            tokenizer = read_folder(folder)
+            tokenizer = read_folder_tokenizer(folder)
         else:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)

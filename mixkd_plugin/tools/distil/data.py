@@ -49,7 +49,7 @@ class Data(NamedTuple):
         return len(self.columns.texts) == 2
 
     @property
-    def without(self) -> int:
+    def unlabelled_count(self) -> int:
         """Training texts without a label."""
         return sum(e.label == self.no_label for e in self.train)
 

@@ -14,7 +14,7 @@ from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
 from ..cli import named
 from ..export.texts import spread
-from ..hf_config import FAMILIES, read_config
+from ..hf_config import FAMILIES, read_encoder_config
 from ..import_hf.head import HEADLESS
 from ..import_hf.source import find_source
 from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
@@ -64,7 +64,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
                     f"has its class, and only {', '.join(FAMILIES)} can be {what}"
                 )
         if kind == IMPORTED:
-            longest = read_config(folder).longest
+            longest = read_encoder_config(folder).longest
         else:
             longest = layout_of(folder)["max_positions"]
         if args.encoder:

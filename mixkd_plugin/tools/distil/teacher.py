@@ -77,14 +77,14 @@ class Teacher(NamedTuple):
     """
     path: checkpoint, or hf:FOLDER
     tokenizer: KIND:PATH
-    after: the steps before
+    made_by: the steps that made it, and the data folders
     labels: the data's in the order of the outputs, for a folder whose classes have no names
     """
 
     path: str
     tokenizer: str
     sizes: Sizes
-    after: tuple[str, ...]
+    made_by: tuple[str, ...]
     labels: str | None = None
 
     @property

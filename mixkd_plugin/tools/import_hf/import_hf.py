@@ -18,7 +18,7 @@ from ...interop import quiet
 from ...tokenizers import hf_tokenizer
 from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.library import PADDING
-from ..hf_config import EncoderConfig, read_config
+from ..hf_config import EncoderConfig, read_encoder_config
 from ..output import atomic_output_dir
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
@@ -65,7 +65,7 @@ def import_encoder(
         raise ValueError(f"--out must be another folder than SOURCE, got {out_dir}")
     with atomic_output_dir(out_dir, OWNED, force) as work, prefixed(folder):
         check_files(folder)
-        config = read_config(folder)
+        config = read_encoder_config(folder)
         with _readable("the weights"):
             weights = Weights(read_weights(folder), config, encoder_only)
             # first: the vocabulary's size is compared with their number
