@@ -57,6 +57,10 @@ class Tokenizer(NamedTuple):
     def encode(self, text: str) -> List[str]:
         return self.encode_batch([text])[0]
 
+    def added(self, texts: int) -> int:
+        """Special tokens of an example of so many texts: <s>, and </s> after and between them."""
+        return 1 + texts + (texts - 1) * self.separators
+
 
 def symbol_of(token: str, numbers: Optional[Mapping[str, int]] = None) -> str:
     """A token's symbol in a dict.txt; no other token has the same.

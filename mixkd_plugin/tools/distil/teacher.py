@@ -198,4 +198,4 @@ def tokens_of(tokenizer: str, examples: Sequence) -> np.ndarray:
     cut = build_tokenizer(tokenizer)
     columns = [cut.encode_batch(list(texts)) for texts in zip(*(e.texts for e in examples))]
     lengths = np.sum([[*map(len, column)] for column in columns], axis=0)
-    return lengths + 1 + len(columns) + (len(columns) - 1) * cut.separators
+    return lengths + cut.added(len(columns))
