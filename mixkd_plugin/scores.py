@@ -9,6 +9,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+BINS = 15  # of confidence, for the calibration error
+
 
 def count(found: Tensor, rows: Optional[Tensor] = None) -> Tensor:
     """How many of (n,) Booleans are True.
@@ -152,16 +154,14 @@ def correlation_values(
     return values if rows is None else values[rows]
 
 
-def calibration_gaps(
-    logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None, bins: int = 15
-) -> Tensor:
-    """(bins,) sums of confidence minus correctness, by the confidence of the prediction.
+def calibration_gaps(logits: Tensor, targets: Tensor, rows: Optional[Tensor] = None) -> Tensor:
+    """(BINS,) sums of confidence minus correctness, by the confidence of the prediction.
 
     Their absolute values over the number of examples are the expected calibration error (ECE) of
-    Guo et al. (ICML 2017, equation 3), whose bins have equal width and number 15 by default.
+    Guo et al. (ICML 2017, equation 3), whose bins have equal width.
     """
     confidence, predictions = torch.softmax(logits.float(), dim=-1).max(dim=-1)
-    bin_of_each = (confidence * bins).long().clamp(0, bins - 1)  # of nan: any integer
+    bin_of_each = (confidence * BINS).long().clamp(0, BINS - 1)  # of nan: any integer
     gaps = confidence - (predictions == targets).float()
     gaps = gaps if rows is None else gaps.masked_fill(~rows, 0)
-    return gaps.new_zeros(bins).index_add(0, bin_of_each, gaps)
+    return gaps.new_zeros(BINS).index_add(0, bin_of_each, gaps)

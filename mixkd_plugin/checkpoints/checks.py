@@ -1,4 +1,4 @@
-"""Checks of a teacher against the data, before the first update.
+"""Checks of a checkpoint against the data.
 
 A teacher with another vocabulary or label order than its student would not crash, but give wrong
 targets. Each check raises one ``ValueError``; the caller adds the name of the file.
@@ -65,7 +65,7 @@ def check_kind(cfg, regression: bool, multi_label: bool) -> None:
 
 
 def layout_settings(data: str) -> Tuple[str, ...]:
-    """Of a task, what lays out the texts of ``data``: in a single one nothing is separated."""
+    """The flags of a task that determine the layout of ``data``; a single text has no separator."""
     pairs = os.path.isdir(os.path.join(data, "input1"))
     return ("init_token", "separator_token") if pairs else ("init_token",)
 
@@ -82,14 +82,14 @@ def check_layout(cfg, reads) -> None:
 
 
 def check_inputs(state: Dict[str, Any], data: str) -> None:
-    """An earlier version's import of a classifier with two token types has one of them."""
+    """Refuse pairs for a checkpoint of an earlier import, which kept one of two token types."""
     extra = state.get("extra_state")
     one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
     if one_text and os.path.isdir(os.path.join(data, "input1")):
         raise ValueError(
             "it was imported from a classifier with two token types, of which it has one, and "
-            f"{data} has pairs (input1): import it again, with both; import_hf --one-token-type "
-            "permits pairs with one"
+            f"{data} has pairs (input1): import it again, with both; "
+            "`mixkd import --one-token-type` permits pairs with one"
         )
 
 

@@ -10,6 +10,8 @@ from .checks import find, load_dictionary, warn_not_found
 from .hf_weights import folder_of
 from .settings import shown_names
 
+DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
+
 
 def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
     """The classification heads in a checkpoint, and how many outputs each has.

@@ -132,7 +132,7 @@ def _in_short(error: Exception) -> str:
     return reason if reason.isprintable() else ascii(reason)
 
 
-def check_kind(path: str) -> None:
+def check_is_checkpoint(path: str) -> None:
     """Raise ValueError unless a file begins as a checkpoint does, however large it is."""
     check_regular(path)
     try:

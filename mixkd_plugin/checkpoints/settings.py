@@ -119,8 +119,8 @@ def real(section: Section, name: str, default: Any = None) -> Any:
     return _get(section, name, default, fits, "a number")
 
 
-def boolean(section: Section, name: str, default: Optional[bool] = None) -> Optional[bool]:
-    value = _get(section, name, default, lambda value: value in (False, True), "true or false")
+def boolean(section: Section, name: str) -> Optional[bool]:
+    value = _get(section, name, None, lambda value: value in (False, True), "true or false")
     return None if value is None else bool(value)
 
 

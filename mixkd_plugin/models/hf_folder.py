@@ -34,6 +34,7 @@ class Folder(NamedTuple):
     names: of the classes; None for regression
     regression: whether it was trained for one
     multi_label: whether it was trained for several labels for a text
+    layout: as :func:`layout_of` has it
     """
 
     model: MixKDHFModel
@@ -41,6 +42,7 @@ class Folder(NamedTuple):
     names: Optional[List[str]]
     regression: bool
     multi_label: bool
+    layout: Dict[str, Optional[int]]
 
 
 def layout_of(folder: str) -> Dict[str, Optional[int]]:
@@ -55,6 +57,10 @@ def layout_of(folder: str) -> Dict[str, Optional[int]]:
         symbols = read_symbols(folder, config)
     with torch.device("meta"):
         longest = longest_of(build_network(config))
+    return _layout(symbols, longest)
+
+
+def _layout(symbols: HFSymbols, longest: int) -> Dict[str, Optional[int]]:
     words = Dictionary()
     separator = words.eos() if symbols.separators else None
     return {"init_token": words.bos(), "separator_token": separator, "max_positions": longest}
@@ -74,10 +80,9 @@ def read_as_checkpoint(
     Raises:
         ValueError: if the folder cannot be read, or its model cannot be used.
     """
-    layout = layout_of(folder)
     found = read_folder(folder, dictionary, head)
     names = labels if found.names and labels and _are_alike(found.names, labels) else found.names
-    task = {"_name": "sentence_prediction", "regression_target": found.regression, **layout}
+    task = {"_name": "sentence_prediction", "regression_target": found.regression, **found.layout}
     if found.multi_label:
         task.update(_name="mixkd_sentence_prediction", multi_label=True)
     network = {"_name": "mixkd_hf", "hf_config": plain_config(found.model.network.config)}
@@ -116,6 +121,7 @@ def read_folder(
         )
     probes = _probes(symbols, rows, dictionary)
     wanted = [_logits_of(network, batch) for _, batch in probes]
+    layout = _layout(symbols, longest_of(network))
     parts = take_out(network)
     if parts.types is not None and symbols.types == 1:
         parts = parts._replace(types=parts.types[:1].repeat(2, 1))
@@ -129,7 +135,7 @@ def read_folder(
     several = problem == "multi_label_classification"
     regression = problem == "regression" or (parts.last.out_features == 1 and not several)
     names = None if regression else _class_names(config)
-    return Folder(model, has_head, names, regression, several)
+    return Folder(model, has_head, names, regression, several, layout)
 
 
 def _load(folder: str, config: Any, encoder_only: bool) -> Tuple[nn.Module, bool]:

@@ -7,6 +7,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
+from ..checkpoints.outputs import DEFAULT_HEAD
 from ..teacher.ensemble import DTYPES
 from ..teacher.files import READERS
 
@@ -27,7 +28,7 @@ class MixKDSentencePredictionConfig(SentencePredictionConfig):
         },
     )
     classification_head_name: str = field(
-        default="sentence_classification_head",
+        default=DEFAULT_HEAD,
         metadata={"help": "name of the classification head of student and teacher"},
     )
     train_subset: str = II("dataset.train_subset")

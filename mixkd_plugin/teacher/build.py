@@ -67,31 +67,7 @@ class TeacherSetup:
         device = next(student.parameters()).device
         dtype = _dtype(cfg, device)
         padding_free = getattr(student, "padding_free", True)
-        cache = None
-        if cfg.teacher_cache:
-            settings = {
-                "weights": cfg.teacher_weights,
-                "dtype": str(dtype),
-                "padding_free": padding_free,
-                "head": required.head,
-                "num_classes": required.num_classes,
-                "init_token": reads.init_token,
-                "separator_token": reads.separator_token,
-                **fingerprint(reads.dictionary, labels),
-            }
-            if cfg.multi_label:
-                settings["multi_label"] = True
-            if reads.init_token is None:  # <s> may be in the texts: once a word for splices
-                settings["beginning"] = "special"
-            if required.order is not None:
-                settings["order"] = required.order
-            digests = [files.digests[path] for path in files.paths]
-            cache = LogitsCache(
-                cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
-            )
-            with distributed.raise_on_all_ranks():
-                if distributed.rank() == 0:
-                    cache.make_folder()
+        cache = self._open_cache(required, dtype, padding_free) if cfg.teacher_cache else None
 
         def load() -> TeacherEnsemble:
             with distributed.raise_on_all_ranks():
@@ -109,6 +85,36 @@ class TeacherSetup:
         if cache is None:  # problems of the teacher are found before the first update
             logits.load()
         return logits
+
+    def _open_cache(
+        self, required: TeacherRequirements, dtype: torch.dtype, padding_free: bool
+    ) -> LogitsCache:
+        """The cache for this teacher's logits, whose folder exists."""
+        cfg, files, reads = self._cfg, self.open_files(), required.reads
+        settings = {
+            "weights": cfg.teacher_weights,
+            "dtype": str(dtype),
+            "padding_free": padding_free,
+            "head": required.head,
+            "num_classes": required.num_classes,
+            "init_token": reads.init_token,
+            "separator_token": reads.separator_token,
+            **fingerprint(reads.dictionary, required.labels),
+        }
+        if cfg.multi_label:
+            settings["multi_label"] = True
+        if reads.init_token is None:  # <s> may be in the texts: once a word for splices
+            settings["beginning"] = "special"
+        if required.order is not None:
+            settings["order"] = required.order
+        digests = [files.digests[path] for path in files.paths]
+        cache = LogitsCache(
+            cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)
+        )
+        with distributed.raise_on_all_ranks():
+            if distributed.rank() == 0:
+                cache.make_folder()
+        return cache
 
 
 def teacher_order(given: Optional[str], labels: Optional[Dictionary]) -> Optional[List[str]]:

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from .. import distributed
 from ..checkpoints.hf_weights import PREFIX, digest_of_folder, files_of, folder_of
-from ..checkpoints.safe_load import check_kind
+from ..checkpoints.safe_load import check_is_checkpoint
 from ..errors import prefixed
 from ..fingerprints import digest_of_file
 
@@ -95,7 +95,7 @@ def split_paths(teacher_path: str) -> List[str]:
 def _checked_version(path: str) -> Tuple[int, ...]:
     with prefixed("--teacher-path", (OSError, ValueError)):
         if folder_of(path) is None:
-            check_kind(path)
+            check_is_checkpoint(path)
         return _version(path)
 
 

@@ -21,13 +21,13 @@ WORST_R2 = -50.0  # in percent; of outputs on another scale than the labels it i
 class Score(NamedTuple):
     """In percent.
 
-    largest: of the best constant answer, 0 for a regression
+    constant: of the best constant answer, 0 for a regression
     r2: of a regression, see :func:`scores.r_squared`
     """
 
     metric: str
     value: float
-    largest: float
+    constant: float
     r2: Optional[float] = None
 
 
@@ -50,7 +50,7 @@ def log_score(
     of_all = "" if some is sequences else f"{len(some.ids)} of the "
     logger.info(
         "teacher_%s %.1f on %s%d examples of split %s (largest class: %.1f)",
-        *(found.metric, found.value, of_all, len(sequences.ids), sequences.split, found.largest),
+        *(found.metric, found.value, of_all, len(sequences.ids), sequences.split, found.constant),
     )
     reason = weakness(found, f"split {sequences.split!r}", "--teacher-labels", "--max-length")
     if reason and distributed.rank() == 0:
@@ -76,12 +76,12 @@ def score_of(
         values = scores.correlation_values(logits, targets).double().numpy()
         return Score("pearson", 100 * scores.pearson(values), 0.0, 100 * scores.r_squared(values))
     predictions = scores.predict(logits, multi_label)
-    largest = 100 * scores.best_constant(targets, multi_label)
+    constant = 100 * scores.best_constant(targets, multi_label)
     if multi_label:
         counts = scores.label_counts(predictions, targets).numpy()
-        return Score("micro_f1", 100 * scores.micro_f1_score(counts), largest)
+        return Score("micro_f1", 100 * scores.micro_f1_score(counts), constant)
     right = scores.equal_rows(predictions, targets).double().mean()
-    return Score("accuracy", 100 * right.item(), largest)
+    return Score("accuracy", 100 * right.item(), constant)
 
 
 def weakness(score: Score, where: str, labels: str, length: str) -> str:
@@ -91,7 +91,7 @@ def weakness(score: Score, where: str, labels: str, length: str) -> str:
         where: the examples
         labels, length: the flags of the labels' order and of the longest text
     """
-    least = scores.least_learned(score.largest)
+    least = scores.least_learned(score.constant)
     if score.value >= least and score.r2 is not None and score.r2 < WORST_R2:
         return (
             f"must have outputs on the scale of the labels, got a squared error on {where} of "
@@ -102,7 +102,7 @@ def weakness(score: Score, where: str, labels: str, length: str) -> str:
         return ""
     return (
         f"must have {score.metric} of at least {least:.1f} on {where}, where the best constant "
-        f"answer has {score.largest:.1f}, got {score.value:.1f}: usual causes are another order of "
-        f"the labels ({labels}), the two texts of a pair swapped (--text), a {length} that cuts "
+        f"answer has {score.constant:.1f}, got {score.value:.1f}: usual causes are another order "
+        f"of the labels ({labels}), the two texts of a pair swapped (--text), a {length} that cuts "
         "what matters, and texts that were prepared otherwise in its training"
     )

@@ -203,7 +203,7 @@ class TeacherData:
         if not all(part in ours and part in theirs for part in parts):
             logger.warning(
                 "%s: the texts of split %r were not compared with those of %s: both folders need "
-                "the %s that mixkd_plugin.tools.encode leaves",
+                "the %s that `mixkd encode` writes",
                 *(self._flag, split, self._student, FILE),
             )
 

@@ -162,7 +162,7 @@ def special_tokens(tokenizer: Any) -> Dict[str, Any]:
     return names
 
 
-def read_folder(folder: str) -> Tokenizer:
+def read_folder_tokenizer(folder: str) -> Tokenizer:
     """The tokenizer of a Hugging Face folder as it is, with the symbols that an import has.
 
     Raises:

@@ -24,7 +24,7 @@ ESCAPE = "escaped:"  # before a token in percent-encoding
 # Classes that only read tokenizer.json; other classes build their tokenizer again.
 COMPLETE_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
-IMPORT_AGAIN = "name it with hf:, or import it with mixkd_plugin.tools.import_hf"
+IMPORT_AGAIN = "name it with hf:, or import it with `mixkd import`"
 
 EncodeBatch, Decode = Callable[[List[str]], List[List[str]]], Callable[[List[str]], str]
 
@@ -56,6 +56,10 @@ class Tokenizer(NamedTuple):
 
     def encode(self, text: str) -> List[str]:
         return self.encode_batch([text])[0]
+
+    def added(self, texts: int) -> int:
+        """Special tokens of an example of so many texts: <s>, and </s> after and between them."""
+        return 1 + texts + (texts - 1) * self.separators
 
 
 def symbol_of(token: str, numbers: Optional[Mapping[str, int]] = None) -> str:
@@ -139,7 +143,7 @@ def refuse_padding(text: str, name: str) -> None:
 
 
 def read_imported(folder: str, settings: Dict[str, Any]) -> Tokenizer:
-    """The tokenizer that import_hf or encode wrote to tokenizer.json.
+    """The tokenizer that `mixkd import` or `mixkd encode` wrote to tokenizer.json.
 
     Args:
         settings: of its tokenizer_config.json

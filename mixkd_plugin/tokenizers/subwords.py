@@ -1,11 +1,11 @@
-"""The tokenizers of encode.py, by the value of --tokenizer."""
+"""Builds the tokenizer of --tokenizer KIND:PATH."""
 
 import os
 import re
 from typing import Any, Dict, List
 
 from ..errors import prefixed
-from .hf_tokenizer import read_folder
+from .hf_tokenizer import read_folder_tokenizer
 from .library import (
     BERT_SPECIAL,
     COMPLETE_CLASSES,
@@ -34,7 +34,7 @@ BERT_SETTINGS = {  # of tokenizer_config.json: their names in `tokenizers`, and 
 def build_tokenizer(spec: str) -> Tokenizer:
     """A tokenizer for KIND:PATH.
 
-    A folder that import_hf wrote, or whose tokenizer.json is complete, is read as `hf` for
+    A folder that `mixkd import` wrote, or whose tokenizer.json is complete, is read as `hf` for
     every kind.
 
     Raises:
@@ -50,7 +50,7 @@ def build_tokenizer(spec: str) -> Tokenizer:
         if complete and os.path.isfile(os.path.join(folder, "dict.txt")):
             tokenizer = read_imported(folder, settings)
         elif complete or kind == "hf":
-            tokenizer = read_folder(folder)
+            tokenizer = read_folder_tokenizer(folder)
         else:
             build = {"wordpiece": _wordpiece, "gpt2": _gpt2, "sentencepiece": _sentencepiece}
             tokenizer = build[kind](path, settings)

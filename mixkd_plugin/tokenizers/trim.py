@@ -41,7 +41,7 @@ def trim_vocabulary(
     if full.library is None:
         raise ValueError(
             "--trim-vocabulary needs a tokenizer of the library tokenizers: import the model with "
-            "import_hf, and name OUT_DIR with --tokenizer hf:"
+            "`mixkd import`, and name its --out with --tokenizer hf:"
         )
     description = json.loads(full.library.to_str())
     description["post_processor"] = description["post_processor"] or _layout(full)

@@ -1,1 +1,1 @@
-"""Command-line tools, `python -m mixkd_plugin.tools.NAME`; nothing of the plugin imports them."""
+"""The commands, `mixkd NAME`; of the package only `__main__` imports them."""

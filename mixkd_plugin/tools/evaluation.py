@@ -191,8 +191,7 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
         }
     confusion = scores.confusion_counts(predictions, targets, classes)
     if "report_acc_and_f1" in reports:
-        dictionary = one.task.label_dictionary
-        names = dictionary.symbols[dictionary.nspecial :][:classes]
+        names = class_names(one.task.label_dictionary)
         counts = scores.f1_counts(confusion, scores.classes_of_f1(names))
         result["f1"] = 100 * scores.f1_score(counts.numpy())
     if "report_mcc" in reports:

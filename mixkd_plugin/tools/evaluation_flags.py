@@ -31,8 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add_checkpoint_flags(parser)
 
 
-def paths_of(args: argparse.Namespace) -> dict[str, str]:
-    """NAME=PATH ... as {name: path}; sets ``teacher`` if it was not given."""
+def prepare(args: argparse.Namespace) -> dict[str, str]:
+    """NAME=PATH ... as {name: path}; checks --out and imports --user-dir.
+
+    Sets ``teacher`` if it was not given.
+    """
     paths: dict[str, str] = {}
     for item in args.checkpoints:
         name, _, path = item.partition("=")

@@ -149,7 +149,7 @@ class EncoderConfig(NamedTuple):
         return self.max_position_embeddings - self.unused_positions
 
 
-def read_config(folder: str) -> EncoderConfig:
+def read_encoder_config(folder: str) -> EncoderConfig:
     """The encoder of ``folder/config.json``.
 
     Raises:

@@ -2,6 +2,8 @@
 
 import logging
 
+from ..interop import library
+
 SETTINGS = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -21,15 +23,7 @@ def pyplot():
     """
     # hydra, inside fairseq's loader, turns on all debugging messages
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ValueError(
-            "figures need matplotlib: pip install 'mixkd_plugin[quickstart]'"
-        ) from error
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    library("matplotlib").use("Agg")
+    plt = library("matplotlib.pyplot")
     plt.rcParams.update(SETTINGS)
     return plt

@@ -17,7 +17,7 @@ from ..checkpoints.checks import (
 )
 from ..checkpoints.configured import read_configured, sentence_task
 from ..checkpoints.hf_weights import folder_of
-from ..checkpoints.outputs import check_names, heads_of, names_of
+from ..checkpoints.outputs import DEFAULT_HEAD, check_names, heads_of, names_of
 from ..checkpoints.settings import boolean, integer, shown_names, text
 from ..data.labels import check_separators
 from ..errors import prefixed
@@ -30,7 +30,6 @@ from .cli import named
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target", "multi_label")
 CURE = "encode the data with --labels in its order, or import it with --labels in the data's"
-DEFAULT_HEAD = "sentence_classification_head"  # fairseq's
 
 Batch = dict[str, Any]
 
@@ -38,7 +37,8 @@ Batch = dict[str, Any]
 class Loaded(NamedTuple):
     """
     cfg: the file's settings
-    names: its own of the outputs, where they are not the data's classes; empty if not known
+    names: of the outputs: None if they are the data's classes, empty if they are not known, else
+        the file's own
     """
 
     path: str

@@ -16,10 +16,7 @@ def count_layers(names: Iterable[str]) -> int:
 
 
 def size_of(checkpoint: str) -> dict[str, int]:
-    """Layers, parameters and bytes of a student or teacher that serving needs.
-
-    The optimizer's state of a checkpoint is not counted.
-    """
+    """Layers, parameters and bytes of the weights of a file or folder; tied ones count once."""
     folder = folder_of(checkpoint)
     tensors = read_checkpoint(checkpoint)["model"] if folder is None else read_weights(folder)
     names = [name for name in tensors if not name.endswith(".version")]

@@ -10,12 +10,13 @@ def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
     rows = [[f"t {i}", ("none", "hate", "nan")[i % 3]] for i in range(9)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
     data = read_data(flags(train=train, dev=train, labels="none,hate,nan"), None)
-    assert {*data.classes} == {"none", "hate", "nan"} and data.without == 0 and len(data.dev) == 9
+    assert {*data.classes} == {"none", "hate", "nan"}
+    assert data.unlabelled_count == 0 and len(data.dev) == 9
     assert not any("WARNING: labels" in note for note in data.notes)
     rows[1][1], rows[2][1] = "love", "hate"
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
     data = read_data(flags(train=train), None)
-    assert data.classes == ("hate", "love") and data.without == 5
+    assert data.classes == ("hate", "love") and data.unlabelled_count == 5
     assert any("--labels" in note and "5 of them" in note for note in data.notes)
 
 

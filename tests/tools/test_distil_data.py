@@ -67,7 +67,7 @@ def test_a_stratified_tenth_is_held_out_where_there_is_no_dev_set(tmp_path):
     rows = [[f"text {i}", "rare" if i % 20 == 0 else "usual"] for i in range(400)]
     train = table(tmp_path / "t.csv", ["text", "label"], rows + [["no label", ""]])
     data = read_data(flags(train=train), None)
-    assert data.classes == ("rare", "usual") and data.without == 1
+    assert data.classes == ("rare", "usual") and data.unlabelled_count == 1
     assert [e.label for e in data.dev].count("rare") == 2 and len(data.dev) == 40
     assert len(data.train) == 361 and not {e.texts for e in data.dev} & {
         e.texts for e in data.train
@@ -119,7 +119,8 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     lines.write_text("one\n\n two \n", encoding="utf-8")
     more = table(tmp_path / "more.csv", ["Sentence", "other"], [["three", "x"]])
     data = read_data(flags(train=train, dev=train, unlabelled=[str(lines), more]), None)
-    assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"] and data.without == 3
+    assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"]
+    assert data.unlabelled_count == 3
 
 
 def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):
@@ -139,7 +140,7 @@ def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):
     with pytest.raises(ValueError, match="line 3: label must be given"):
         read_data(flags(**given), None)
     data = read_data(flags(**given, skip_bad_lines=True), None)
-    assert [e.texts[0] for e in data.train] == ["a", "c"] and data.without == 1
+    assert [e.texts[0] for e in data.train] == ["a", "c"] and data.unlabelled_count == 1
 
 
 def test_files_of_texts_without_labels(tmp_path):

@@ -14,9 +14,10 @@ from fairseq.models.roberta import RobertaModel
 from slow_cases import slow
 
 import mixkd_plugin  # noqa: F401  (lets torch read the checkpoint's Namespace)
+from mixkd_plugin.checkpoints.outputs import DEFAULT_HEAD
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.import_hf import check
-from mixkd_plugin.tools.import_hf.import_hf import HEAD, import_encoder
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 NAMES = {0: "not entailed", 1: "entailed", 2: "neutral"}
 
@@ -51,7 +52,7 @@ def test_texts_and_pairs_give_the_logits_of_transformers(tmp_path, transformers,
         assert len(hidden) == len(wanted.hidden_states)
         for a, b in zip(hidden, wanted.hidden_states):
             assert (a - b).norm() / b.norm() < 1e-5
-        logits.append(roberta.predict(HEAD, tokens, return_logits=True))
+        logits.append(roberta.predict(DEFAULT_HEAD, tokens, return_logits=True))
         assert (logits[-1] - wanted.logits).norm() / wanted.logits.norm() < 1e-5
     assert torch.cat(logits).std(dim=0).min() > 1e-2, "the texts make no difference"
 
@@ -66,7 +67,7 @@ def logits_of_a_pair(out, texts=hf_models.PAIRS[0]):
     roberta = RobertaModel.from_pretrained(str(out), "model.pt", str(out), bpe=None).eval()
     dictionary, tokenizer = roberta.task.source_dictionary, build_tokenizer(f"hf:{out}")
     tokens = fairseq_tokens(dictionary, tokenizer, texts)
-    return roberta.predict(HEAD, tokens, return_logits=True)
+    return roberta.predict(DEFAULT_HEAD, tokens, return_logits=True)
 
 
 @torch.no_grad()

@@ -69,7 +69,7 @@ def test_files_that_are_built_otherwise(tmp_path, transformers, content):
 
 def test_files_of_others_are_kept(tmp_path, transformers):
     hf_models.make("roberta", tmp_path / "hf", transformers)
-    with pytest.raises(ValueError, match="OUT_DIR must be another folder than SOURCE"):
+    with pytest.raises(ValueError, match="--out must be another folder than SOURCE"):
         import_encoder(str(tmp_path / "hf"), str(tmp_path / "hf"), force=True)
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ..cli import command_parser, run_cli
-from ..evaluation_flags import add_arguments, options_of, paths_of
+from ..evaluation_flags import add_arguments, options_of, prepare
 
 EXAMPLE = "data teacher=teacher/checkpoint_last.pt mixkd=student/checkpoint_last.pt --out table"
 
@@ -30,7 +30,7 @@ def work(args: argparse.Namespace) -> None:
     from ..evaluation import markdown, write
     from .compare import MEASURES, compare, plot_quality
 
-    paths = paths_of(args)
+    paths = prepare(args)
     rows, count = compare(args.data, paths, args.teacher, **options_of(args))
     table = markdown(rows, MEASURES) + (
         f"\n\n{count} examples of `{args.split}`; speed on the CPU, {torch.get_num_threads()} "

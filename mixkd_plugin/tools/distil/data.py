@@ -3,7 +3,7 @@
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from ..texts.examples import (
     read_examples,
     split_classes,
 )
-from ..texts.files import ALLOWED, FORMATS, format_of, read_rows
+from ..texts.files import ALLOWED, READERS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
 from ..texts.reading import Columns, Table, read_table
 
@@ -49,7 +49,7 @@ class Data(NamedTuple):
         return len(self.columns.texts) == 2
 
     @property
-    def without(self) -> int:
+    def unlabelled_count(self) -> int:
         """Training texts without a label."""
         return sum(e.label == self.no_label for e in self.train)
 
@@ -103,21 +103,11 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             )
         table = read_table(train, columns, skip_bad_lines=skip)
         if multi_label:
-            names = columns.labels
-            if columns.separator:
-                names = classes or find_classes(table, columns.separator)
-            targets = Targets(
-                check_classes(names, "--label"), multi_label=True, separator=columns.separator
-            )
+            targets = _several_labels(table, columns, classes)
+        elif args.regression or regression or (regression is None and _has_fractions(table)):
+            targets = Targets(None, maximum)
         else:
-            if regression is None:
-                given = [fields[table.labels[0]].strip() for _, fields in table.lines]
-                regression = _have_fractions(given)
-            regression = regression or bool(args.regression)
-            if regression:
-                targets = Targets(None, maximum)
-            else:
-                targets = Targets(classes or find_classes(table))
+            targets = Targets(classes or find_classes(table))
         examples = read_examples(table, targets, unlabelled=True, skip_missing=skip)
         doubts = [*doubtful_words(table, targets)]
         if classes is None and targets.classes and len(columns.labels) == 1:  # they were found
@@ -173,6 +163,14 @@ def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
     return isinstance(next((value for value in values if value is not None), None), list)
 
 
+def _several_labels(table: Table, columns: Columns, classes: Sequence[str] | None) -> Targets:
+    """``classes``: those of --labels."""
+    names = columns.labels
+    if columns.separator:
+        names = classes or find_classes(table, columns.separator)
+    return Targets(check_classes(names, "--label"), multi_label=True, separator=columns.separator)
+
+
 def _names(table: Table, columns: Columns) -> Iterator[str]:
     """Of classes, as the table has them."""
     if len(columns.labels) > 1:
@@ -181,7 +179,9 @@ def _names(table: Table, columns: Columns) -> Iterator[str]:
     return (name for field in fields for name in split_classes(field, columns.separator))
 
 
-def _have_fractions(labels: Iterable[str]) -> bool:
+def _has_fractions(table: Table) -> bool:
+    """Whether all labels are numbers, and one is no integer."""
+    labels = [fields[table.labels[0]].strip() for _, fields in table.lines]
     labels = [label for label in labels if not is_missing(label)]
     return all(map(NUMBER.fullmatch, labels)) and any(float(x) % 1 for x in labels)
 
@@ -212,7 +212,7 @@ def read_unlabelled(
 ) -> list[Example]:
     """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
     kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
-    if kind not in (*FORMATS, "txt"):
+    if kind not in READERS:
         raise ValueError(f"--unlabelled must be a file of {ALLOWED} or txt, got {path}")
     if kind == "txt":
         columns = Columns((0,), ())

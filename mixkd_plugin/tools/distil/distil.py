@@ -59,8 +59,11 @@ def run_steps(
     teacher = prepare(args, source, named, steps)
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens, steps.work)
-    teacher, taught, encoded = encode_texts(steps, source, data, tables, teacher, plan, named)
-    trainer, checked = Trainer(steps, taught, encoded, plan, args.flags), metrics_of(data)[0]
+    teacher, teacher_data, student_data = encode_texts(
+        steps, source, data, tables, teacher, plan, named
+    )
+    trainer = Trainer(steps, teacher_data, student_data, plan, args.flags)
+    checked = metrics_of(data)[0]
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
     if teacher.folder is not None:
         notes.append(
@@ -68,10 +71,10 @@ def run_steps(
             "computed, too, and nothing is exported to ONNX"
         )
     if not encoder:
-        score = score_teacher(steps, taught, teacher, checked, data.constant)
+        score = score_teacher(steps, teacher_data, teacher, checked, data.constant)
         notes.append(check_teacher(args, score))
     minutes = fit_budget(plan, args, teacher, trainer.trial(teacher, encoder))
-    dictionary = Dictionary.load(str(encoded / "input0" / "dict.txt"))
+    dictionary = Dictionary.load(str(student_data / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
     print(show_plan(plan, data, teacher, len(dictionary), notes, minutes), flush=True)
     save_plan(plan, args, steps.out / "plan.yaml")
@@ -87,7 +90,7 @@ def run_steps(
     ]
     if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
         named = [data.spelling.get(name, name) for name in named]
-    report = Report(steps, plan, data, teacher, taught, encoded, named, runs, keep(runs))
+    report = Report(steps, plan, data, teacher, teacher_data, student_data, named, runs, keep(runs))
     result = report.write()
     print(result.text, flush=True)
     report.export_onnx()
@@ -110,26 +113,26 @@ def encode_texts(
         "--label", ",".join(label_columns(data, len(named))),
         *(["--multi-label"] if data.multi_label else []),
         "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
-        "--max-length", plan.length, *(["--unlabelled"] if data.without else []),
+        "--max-length", plan.length, *(["--unlabelled"] if data.unlabelled_count else []),
         f"--labels={join_names(named)}" if named else "--regression",
     ]  # fmt: skip
-    inputs = [*tables.values(), *([] if teacher.after else files_read(source))]
-    folders, done = [steps.work / "data"], (*teacher.after, "data")
+    inputs = [*tables.values(), *([] if teacher.made_by else files_read(source))]
+    folders, done = [steps.work / "data"], (*teacher.made_by, "data")
     more = ["--out", folders[0]]
-    steps.tool("data", "Encoding the texts", words + more, folders[0], teacher.after, inputs)
+    steps.tool("data", "Encoding the texts", words + more, folders[0], teacher.made_by, inputs)
     if plan.trim_vocabulary:
         folders.append(steps.work / "student_data")
         text, more = "Encoding them for the student", ["--out", folders[1], "--trim-vocabulary"]
-        steps.tool("student_data", text, words + more, folders[1], teacher.after, inputs)
+        steps.tool("student_data", text, words + more, folders[1], teacher.made_by, inputs)
         done = (*done, "student_data")
-    return teacher._replace(after=done), folders[0], folders[-1]
+    return teacher._replace(made_by=done), folders[0], folders[-1]
 
 
 def keep(runs: list[Run]) -> Run:
     """The best run of the recipe with the best mean, that learns from the teacher if one does."""
-    taught = [run for run in runs if RECIPES[run.recipe].taught] or runs
+    candidates = [run for run in runs if RECIPES[run.recipe].taught] or runs
     by_recipe: dict[str, list[Run]] = {}
-    for run in taught:
+    for run in candidates:
         by_recipe.setdefault(run.recipe, []).append(run)
     best = max(by_recipe.values(), key=lambda its: sum(run.score for run in its) / len(its))
     return max(best, key=lambda run: run.score)
@@ -172,13 +175,15 @@ def check_out(out: Path, force: bool) -> None:
 
 
 def score_teacher(
-    steps: Steps, encoded: Path, teacher: Teacher, metric: str, constant: float
+    steps: Steps, teacher_data: Path, teacher: Teacher, metric: str, constant: float
 ) -> Score:
     """On the dev set."""
     folder = steps.work / "teacher_score"
-    words = ["compare", encoded, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
+    words = ["compare", teacher_data, f"teacher={teacher.path}", "--out", folder, "--rounds", 1]
     words += [f"--labels={teacher.labels}"] if teacher.labels else []
-    steps.tool("teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.after)
+    steps.tool(
+        "teacher_score", "Scoring the teacher on the dev set", words, folder, teacher.made_by
+    )
     found = json.loads((folder / "compare.json").read_text())["models"]["teacher"]
     return Score(metric, found[metric], constant, found.get("r2"))
 

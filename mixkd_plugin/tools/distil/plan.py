@@ -197,7 +197,8 @@ def show_plan(
     rows = [
         ("teacher", f"{sizes.layers} layers of {sizes.width}", teacher.path),
         ("texts", f"{len(data.train)} to train on, {len(data.dev)} to score on",
-         f"{data.without} without a label" if data.without else "all have labels"),
+         f"{data.unlabelled_count} without a label"
+         if data.unlabelled_count else "all have labels"),
         ("size", f"{share:.0%} of the teacher's parameters", vocabulary),
     ]  # fmt: skip
     rows += [(name.replace("_", " "), plan.values[name], why) for name, why in plan.why.items()]

@@ -12,6 +12,7 @@ from ...scores import predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
+from ..serving_report.serving_report import FAIRSEQ
 from .data import Data
 from .plan import Plan, metrics_of
 from .recipes import RECIPES
@@ -19,7 +20,7 @@ from .steps import Steps, has_libraries
 from .teacher import Teacher
 from .training import Run
 
-TEACHER, FAIRSEQ = "teacher", "fairseq"  # names in the tables of `serving_report`
+TEACHER = "teacher"  # its name in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")
@@ -33,7 +34,7 @@ class Result(NamedTuple):
 class Report(NamedTuple):
     """
     data: the texts
-    taught, encoded: their data folders for teacher and student
+    teacher_data, student_data: their data folders for teacher and student
     names: of the classes; none for a regression
     best: of the runs, the student
     """
@@ -42,8 +43,8 @@ class Report(NamedTuple):
     plan: Plan
     data: Data
     teacher: Teacher
-    taught: Path
-    encoded: Path
+    teacher_data: Path
+    student_data: Path
     names: list[str]
     runs: list[Run]
     best: Run
@@ -54,13 +55,15 @@ class Report(NamedTuple):
         self.export("hf", self.steps.out)
         copy(best.checkpoint, self.steps.out / "checkpoint.pt")
         rows = self.measure()
-        taught, student = (rows[f"{n}, {FAIRSEQ}"][self.plan.metric] for n in (TEACHER, best.title))
+        teacher, student = (
+            rows[f"{name}, {FAIRSEQ}"][self.plan.metric] for name in (TEACHER, best.title)
+        )
         figures = {
             "metric": self.plan.metric,
-            "teacher": taught,
+            "teacher": teacher,
             "student": student,
             "recipe": best.recipe,
-            "retained": student / taught if taught > 0 else 0.0,
+            "retained": student / teacher if teacher > 0 else 0.0,
             "runs": [{key: getattr(run, key) for key in COPIED} for run in self.runs],
             "models": rows,
             **({self.of_class: self.by_class()} if self.names else {}),
@@ -77,16 +80,16 @@ class Report(NamedTuple):
         return Result(text, figures["retained"])
 
     @property
-    def after(self) -> list[str]:
-        """The steps before."""
-        return [*self.teacher.after, *(f"{run.recipe}-{run.seed}" for run in self.runs)]
+    def made_by(self) -> list[str]:
+        """The steps that made the teacher and the students."""
+        return [*self.teacher.made_by, *(f"{run.recipe}-{run.seed}" for run in self.runs)]
 
     def export(self, form: str, target: Path) -> None:
         """A folder of Hugging Face, or with an ONNX model."""
         folder, student = self.steps.work / "exports" / form, self.best.checkpoint
-        words = ["export", student, "--to", form, "--data", self.encoded, "--out", folder]
+        words = ["export", student, "--to", form, "--data", self.student_data, "--out", folder]
         text = f"Exporting the student to {form}"
-        self.steps.tool(f"export-{form}", text, words, folder, self.after)
+        self.steps.tool(f"export-{form}", text, words, folder, self.made_by)
         for file in sorted(folder.iterdir()):
             if file.name != "config.json":
                 copy(file, target / file.name)
@@ -120,13 +123,15 @@ class Report(NamedTuple):
         paths = {TEACHER: self.teacher.path, self.best.title: self.best.checkpoint}
         onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
-            "serving_report", self.encoded, *(f"{name}={path}" for name, path in paths.items()),
+            "serving_report", self.student_data,
+            *(f"{name}={path}" for name, path in paths.items()),
             "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
             "--rounds", ROUNDS,
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
-        words += ["--teacher-data", self.taught] if self.taught != self.encoded else []
-        self.steps.tool("serving", "Measuring quality and speed", words, folder, self.after)
+        if self.teacher_data != self.student_data:
+            words += ["--teacher-data", self.teacher_data]
+        self.steps.tool("serving", "Measuring quality and speed", words, folder, self.made_by)
         return json.loads((folder / "serving.json").read_text())["models"]
 
     @property
@@ -139,7 +144,7 @@ class Report(NamedTuple):
         percent, of teacher and student."""
         paths = {TEACHER: self.teacher.path, "student": str(self.best.checkpoint)}
         ours = evaluation(
-            str(self.encoded), paths, TEACHER, teacher_data=str(self.taught),
+            str(self.student_data), paths, TEACHER, teacher_data=str(self.teacher_data),
             labels=self.teacher.labels,
         )  # fmt: skip
         targets, found = ours.targets.flatten(), {}

@@ -8,15 +8,14 @@ import numpy as np
 
 from ...checkpoints.configured import read_configured
 from ...checkpoints.hf_weights import files_of
-from ...checkpoints.outputs import heads_of, names_of
+from ...checkpoints.outputs import DEFAULT_HEAD, heads_of, names_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
 from ...tokenizers.library import read_json_if_there
 from ..cli import named
 from ..export.texts import spread
-from ..hf_config import FAMILIES, read_config
+from ..hf_config import FAMILIES, read_encoder_config
 from ..import_hf.head import HEADLESS
-from ..import_hf.import_hf import HEAD
 from ..import_hf.source import find_source
 from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
@@ -65,7 +64,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
                     f"has its class, and only {', '.join(FAMILIES)} can be {what}"
                 )
         if kind == IMPORTED:
-            longest = read_config(folder).longest
+            longest = read_encoder_config(folder).longest
         else:
             longest = layout_of(folder)["max_positions"]
         if args.encoder:
@@ -85,13 +84,13 @@ def _fairseq_source(path: str) -> Source:
     """A checkpoint; its classes are in its data folder, or beside it."""
     state = read_configured(path)
     heads, task = heads_of(state["model"]), state["cfg"]["task"]
-    if HEAD not in heads:
-        raise ValueError(f"--teacher must have the head {HEAD}, got {path} with {[*heads]}")
+    if DEFAULT_HEAD not in heads:
+        raise ValueError(f"--teacher must have the head {DEFAULT_HEAD}, got {path} with {[*heads]}")
     several = bool(boolean(task, "multi_label"))
-    regression = not several and (boolean(task, "regression_target") or heads[HEAD] == 1)
+    regression = not several and (boolean(task, "regression_target") or heads[DEFAULT_HEAD] == 1)
     found = None if regression else names_of(path, state, ())[1]
-    names = found[: heads[HEAD]] if found else None
-    outputs = 1 if regression else heads[HEAD]
+    names = found[: heads[DEFAULT_HEAD]] if found else None
+    outputs = 1 if regression else heads[DEFAULT_HEAD]
     return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
 
 

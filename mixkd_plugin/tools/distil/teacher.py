@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     flags: tuple[Any, ...] = ()
 
     def parameters(self, layers: int, words: int, width: int) -> float:
-        """About, for a student of a smaller width; else to the last one."""
+        """The number of parameters; an estimate if the width is smaller."""
         share = width / self.width
         layer = self.of_layer * share**2
         return words * self.embedding * share + layers * layer + self.others * share
@@ -77,14 +77,14 @@ class Teacher(NamedTuple):
     """
     path: checkpoint, or hf:FOLDER
     tokenizer: KIND:PATH
-    after: the steps before
+    made_by: the steps that made it, and the data folders
     labels: the data's in the order of the outputs, for a folder whose classes have no names
     """
 
     path: str
     tokenizer: str
     sizes: Sizes
-    after: tuple[str, ...]
+    made_by: tuple[str, ...]
     labels: str | None = None
 
     @property
@@ -198,4 +198,4 @@ def tokens_of(tokenizer: str, examples: Sequence) -> np.ndarray:
     cut = build_tokenizer(tokenizer)
     columns = [cut.encode_batch(list(texts)) for texts in zip(*(e.texts for e in examples))]
     lengths = np.sum([[*map(len, column)] for column in columns], axis=0)
-    return lengths + 1 + len(columns) + (len(columns) - 1) * cut.separators
+    return lengths + cut.added(len(columns))

@@ -102,7 +102,7 @@ class Trainer(NamedTuple):
             ]  # fmt: skip
             text, finish = "Measuring a few updates", partial(seconds_of_update, log)
             return self.steps.train(
-                "trial", text, words, folder, TRIAL_UPDATES, teacher.after, finish
+                "trial", text, words, folder, TRIAL_UPDATES, teacher.made_by, finish
             )
 
         try:
@@ -123,7 +123,7 @@ class Trainer(NamedTuple):
         if RECIPES[name].taught and plan.updates * plan.batch_size >= examples:  # else one by one
             words += ["--teacher-cache", self.steps.work / "teacher_logits"]
         text = f"Training {RECIPES[name].title}, seed {seed}, {plan.updates} updates"
-        score = self._run(step, text, words + self.extra, plan.updates, teacher.after)
+        score = self._run(step, text, words + self.extra, plan.updates, teacher.made_by)
         return Run(name, seed, self.folder(step) / KEPT, score)
 
     def teacher(self, encoder: Teacher, metric: str) -> tuple[Teacher, float]:
@@ -133,15 +133,15 @@ class Trainer(NamedTuple):
         words = self.tuning_flags(encoder, self.plan.seed, folder)
         words += self.schedule(updates, rate(encoder.sizes.width) / 2)
         text = f"Fine-tuning the encoder as the teacher, {updates} updates"
-        self._run(step, text, words, updates, encoder.after)
+        self._run(step, text, words, updates, encoder.made_by)
         score = best_score(self.steps.log(step), metric)
-        path, after = str(folder / KEPT), (*encoder.after, step)
+        path, after = str(folder / KEPT), (*encoder.made_by, step)
         if encoder.folder is not None:
             out = self.steps.work / "teacher"
             words = ["export", path, "--to", "hf", "--data", self.data, "--out", out]
             self.steps.tool("teacher_export", "Exporting the teacher", words, out, after)
             path, after = f"{PREFIX}{out}", (*after, "teacher_export")
-        return encoder._replace(path=path, after=after), score
+        return encoder._replace(path=path, made_by=after), score
 
     def tuning_flags(self, encoder: Teacher, seed: int, folder: Path) -> list:
         model = encoder.student(encoder.sizes.layers, "first")

@@ -39,8 +39,7 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
     Raises:
         ValueError: if that is less than one per text.
     """
-    # <s>, one </s> per text, and the separators of the pair layout
-    limit = max_tokens - 1 - inputs - (inputs - 1) * tokenizer.separators
+    limit = max_tokens - tokenizer.added(inputs)
     if limit < inputs:
         raise ValueError(f"--max-length must leave room for each text, got {max_tokens}")
     return limit

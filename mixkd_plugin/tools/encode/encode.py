@@ -212,9 +212,9 @@ def read_splits(
         with named(source.flag(split), path):
             table = read_table(path, source.columns, source.kind, skip_bad_lines)
             if targets is None:
-                classes = find_classes(table, source.separator)
-                several = source.separator is not None
-                targets = Targets(classes, multi_label=several, separator=source.separator)
+                separator = source.columns.separator
+                classes = find_classes(table, separator)
+                targets = Targets(classes, multi_label=separator is not None, separator=separator)
             may_lack = unlabelled and split == "train"
             examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])

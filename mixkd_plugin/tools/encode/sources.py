@@ -22,7 +22,6 @@ class Source(NamedTuple):
     kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
     flags: str = ""  # of fairseq-train, for metrics
     task: Optional[str] = None  # of GLUE
-    separator: Optional[str] = None  # of several classes in the column of labels
 
     def flag(self, split: str) -> str:
         """The flag that names a split's file."""
@@ -107,7 +106,7 @@ def file_source(
         for path in files.values():
             if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
                 raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
-        columns = Columns(_positions("--text", texts), _positions("--label", labels))
+        columns = Columns(_positions("--text", texts), _positions("--label", labels), separator)
     if regression and classes is not None:
         raise ValueError(f"--labels must be absent with --regression, got {join_names(classes)}")
     if multi_label and len(labels) > 1 and classes is None:
@@ -125,7 +124,7 @@ def file_source(
     targets = None
     if regression or names is not None:
         targets = Targets(names, multi_label=multi_label, separator=separator)
-    return Source(files, columns, targets, kind, separator=separator)
+    return Source(files, columns, targets, kind)
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:

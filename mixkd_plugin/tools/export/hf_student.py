@@ -26,17 +26,7 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
     config = config_of(plain_config(network.config))
     state = {name: value.detach() for name, value in network.state_dict().items()}
     _move_positions(network, config, state, exported.padding)
-    names = labels or [f"LABEL_{i}" for i in range(task.num_classes)]
-    symbols = exported.names
-    config.update({
-        "vocab_size": len(exported.rows),
-        "pad_token_id": exported.padding,
-        "bos_token_id": exported.tokenizer.token_to_id(symbols["<s>"]),
-        "eos_token_id": exported.tokenizer.token_to_id(symbols["</s>"]),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": loaded.problem_type,
-    })  # fmt: skip
+    config.update(symbols_and_classes(loaded, exported, labels))
     served = classifier_of(config.model_type)(config).eval()
     parts, head = names_of_parts(served), model.classification_heads[task.classification_head_name]
     state[f"{parts.words}.weight"] = model.embed_tokens.weight[exported.rows]
@@ -50,6 +40,26 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
             f"a {type(served).__name__} cannot have this tokenizer or head: {in_short(error)}"
         ) from error
     return served.float()
+
+
+def symbols_and_classes(
+    loaded: Loaded, exported: Exported, labels: list[str] | None
+) -> dict[str, Any]:
+    """The settings of a config.json that come from the tokenizer and the data.
+
+    Args:
+        labels: names of the classes; None: a regression
+    """
+    names = labels or [f"LABEL_{i}" for i in range(loaded.task.cfg.num_classes)]
+    return {
+        "vocab_size": len(exported.rows),
+        "pad_token_id": exported.padding,
+        "bos_token_id": exported.tokenizer.token_to_id(exported.names["<s>"]),
+        "eos_token_id": exported.tokenizer.token_to_id(exported.names["</s>"]),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": loaded.problem_type,
+    }
 
 
 def _move_positions(

@@ -13,7 +13,7 @@ from ...models.mixkd_hf import MixKDHFModel
 from ...modules import packed_encoder
 from ..hf_config import ACTIVATIONS, BERT, DISTILBERT, ROBERTA
 from ..scoring import Loaded
-from .hf_student import to_own_class
+from .hf_student import symbols_and_classes, to_own_class
 from .tokenizer import Exported
 
 
@@ -57,12 +57,11 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
     kind, family = ("Bert", BERT) if two_types else ("Roberta", ROBERTA)
     start = exported.padding + 1 if family.positions_follow_pad else 0
     positions = encoder.embed_positions.weight[encoder.embed_positions.padding_idx + 1 :]
-    names = labels or [f"LABEL_{i}" for i in range(task.num_classes)]
     width, inner = encoder.layers[0].fc1.in_features, encoder.layers[0].fc1.out_features
     transformers = library("transformers")
     config = getattr(transformers, f"{kind}Config")(
         architectures=[f"{kind}ForSequenceClassification"],
-        vocab_size=len(exported.rows),
+        **symbols_and_classes(loaded, exported, labels),
         hidden_size=width,
         num_hidden_layers=len(encoder.layers),
         num_attention_heads=encoder.layers[0].self_attn.num_heads,
@@ -74,12 +73,6 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
         max_position_embeddings=start + len(positions),
         type_vocab_size=exported.types,
         layer_norm_eps=encoder.layers[0].final_layer_norm.eps,
-        pad_token_id=exported.padding,
-        bos_token_id=exported.tokenizer.token_to_id(exported.names["<s>"]),
-        eos_token_id=exported.tokenizer.token_to_id(exported.names["</s>"]),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        problem_type=loaded.problem_type,
     )
     tensors = {
         "embeddings.word_embeddings.weight": encoder.embed_tokens.weight[exported.rows],

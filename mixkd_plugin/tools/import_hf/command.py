@@ -40,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    from .import_hf import HEAD, import_encoder
+    from ...checkpoints.outputs import DEFAULT_HEAD
+    from .import_hf import import_encoder
     from .match import match_table
 
     check_out(args.out, args.force)
@@ -62,7 +63,8 @@ def work(args: argparse.Namespace) -> None:
         f"{config.hidden_size}, {config.num_attention_heads} heads, {config.vocab_size} symbols, "
         f"{config.longest} positions, {done.types} token type{'s' if done.types > 1 else ''}"
     )
-    print(f"classification head {HEAD}: {done.head}" if done.head else "no classification head")
+    head = f"classification head {DEFAULT_HEAD}: {done.head}"
+    print(head if done.head else "no classification head")
     print("\n".join(done.found))
     print(f"compared with transformers on {difference.texts} texts and pairs: equal")
     if difference.pairs > 0:

@@ -11,20 +11,20 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 
 from ...checkpoints.hf_weights import check_files, read_weights
+from ...checkpoints.outputs import DEFAULT_HEAD
 from ...checkpoints.settings import FAIRSEQ_EPS
 from ...errors import in_short, prefixed
 from ...interop import quiet
 from ...tokenizers import hf_tokenizer
 from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.library import PADDING
-from ..hf_config import EncoderConfig, read_config
+from ..hf_config import EncoderConfig, read_encoder_config
 from ..output import atomic_output_dir
 from .check import Difference, compare_with_transformers
 from .head import Head, is_classifier, read_head
 from .layout import WORDS, Weights, convert, fairseq_order, token_types
 from .source import find_source
 
-HEAD = "sentence_classification_head"  # fairseq's default name
 PAIR_SEPARATOR = 2  # </s>
 LABELS = "label/dict.txt"
 # all files of an import, also of earlier versions
@@ -49,7 +49,7 @@ def import_encoder(
     encoder_only: bool = False,
     one_token_type: bool = False,
 ) -> Imported:
-    """Write OUT_DIR atomically.
+    """Write the folder ``out_dir`` atomically.
 
     Args:
         labels: names of the classes, in the order of the head's outputs (default: the source's,
@@ -58,14 +58,14 @@ def import_encoder(
         one_token_type: of two token types keep the first, for both texts of a pair
 
     Raises:
-        ValueError: for a problem of the source; then OUT_DIR is not changed.
+        ValueError: for a problem of the source; then ``out_dir`` is not changed.
     """
     folder = find_source(source)
     if os.path.isdir(out_dir) and os.path.samefile(folder, out_dir):
-        raise ValueError(f"OUT_DIR must be another folder than SOURCE, got {out_dir}")
+        raise ValueError(f"--out must be another folder than SOURCE, got {out_dir}")
     with atomic_output_dir(out_dir, OWNED, force) as work, prefixed(folder):
         check_files(folder)
-        config = read_config(folder)
+        config = read_encoder_config(folder)
         with _readable("the weights"):
             weights = Weights(read_weights(folder), config, encoder_only)
             # first: the vocabulary's size is compared with their number
@@ -96,14 +96,14 @@ def import_encoder(
         dictionary, rows = fairseq_order(tokenizer.symbols, config.vocab_size)
         with _readable("the weights"):
             outputs = head and head.outputs
-            state = convert(config, weights, words, rows, types, HEAD, outputs)
+            state = convert(config, weights, words, rows, types, DEFAULT_HEAD, outputs)
         write_dictionary(dictionary, os.path.join(work, "dict.txt"))
         if head is not None:  # read by fairseq's sentence_prediction
             write_dictionary(dictionary, os.path.join(work, "input0", "dict.txt"))
         if head is not None and head.names is not None:
             write_dictionary(dictionary_of(head.names), os.path.join(work, LABELS))
         whole = checkpoint(config, state, head, tokenizer.separators, types)
-        name = HEAD if head else None
+        name = DEFAULT_HEAD if head else None
         with quiet():
             difference = compare_with_transformers(
                 folder, whole, dictionary, theirs, tokenizer, rows, config, name
@@ -158,7 +158,7 @@ def checkpoint(
         arguments.update(arch="mixkd_roberta", token_types=types)
     if head is not None:
         arguments.update(
-            classification_head_name=HEAD,
+            classification_head_name=DEFAULT_HEAD,
             num_classes=head.outputs,
             regression_target=head.names is None,
             init_token=0,

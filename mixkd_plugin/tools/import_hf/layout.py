@@ -27,6 +27,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from ...checkpoints.checks import is_finite
 from ...tokenizers.dictionary import dictionary_of, names_of_rows
 from ...tokenizers.library import FAIRSEQ_SPECIAL, MASK
 from ..hf_config import EncoderConfig
@@ -114,7 +115,7 @@ class Weights:
         if tensor.untyped_storage().nbytes() < tensor.nbytes:
             raise ValueError(f"{name} must have a value for each weight, got a repeated one")
         tensor = tensor.float()
-        if not all(map(torch.isfinite, tensor.aminmax())):  # nan appears in both
+        if not is_finite(tensor):
             raise ValueError(f"{name} must be finite, got NaN or infinity")
         return tensor
 

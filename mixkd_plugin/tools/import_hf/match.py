@@ -2,7 +2,7 @@
 
 from ..cli import named
 from ..export.texts import spread
-from ..hf_config import read_config
+from ..hf_config import read_encoder_config
 from ..labels import ASKED, Matched, count_predictions, match_labels, read_outputs
 from ..texts.columns import find_columns
 from ..texts.examples import Targets, find_classes, read_examples
@@ -35,7 +35,7 @@ def match_table(
         asked = spread(examples, ASKED)
 
     def confusion():
-        longest = read_config(folder).longest
+        longest = read_encoder_config(folder).longest
         return count_predictions(folder, longest, asked, classes, len(names))
 
     bad = table.bad + len(table.lines) - len(examples)

@@ -17,8 +17,8 @@ from ..cli import (
     positive,
     run_cli,
 )
+from ..texts.files import ALLOWED, READERS
 
-FORMATS = ("txt", "csv", "tsv", "jsonl")
 EXAMPLE = "student texts.csv --text review --out predictions.csv"
 
 
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a checkpoint.pt of fairseq, a folder of Hugging Face, or of ONNX (or its .onnx file)",
     )
     add("texts", metavar="TEXTS",
-        help=f"file with a text on each line (.txt), or a table ({', '.join(FORMATS[1:])}); "
+        help=f"file with a text on each line (.txt), or a table ({ALLOWED}); "
              "- is standard input")  # fmt: skip
     add("--out", metavar="FILE", help="file to write; must be new (default: standard output)")
     add("--force", action="store_true", help="replace --out")
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="COLUMN[,COLUMN]",
         help="column of the text, or the two of a pair (default: found by name)",
     )
-    add("--format", choices=FORMATS, help="of TEXTS (default: by suffix; txt for -)")
+    add("--format", choices=READERS, help="of TEXTS (default: by suffix; txt for -)")
     add(
         "--batch-size",
         type=positive,

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..cli import named
+from ..encode.sources import SEPARATOR
 from ..output import work_folder
 from ..texts.columns import choose_columns
 from ..texts.examples import Texts, one_line
@@ -20,7 +21,6 @@ from ..texts.reading import Columns, stream_table
 from .students import Student
 
 BATCHES = 16  # that are sorted by length together
-SEVERAL = "|"  # between several labels of a text, as in encode
 
 
 def predict(
@@ -77,7 +77,7 @@ def _lines(student: Student, logits: Tensor) -> Iterator[list[str]]:
         if names is None:
             label = []
         elif student.multi_label:
-            label = [SEVERAL.join(name for name, value in zip(names, row) if value > 0.5)]
+            label = [SEPARATOR.join(name for name, value in zip(names, row) if value > 0.5)]
         else:
             label = [names[row.index(max(row))]]
         yield [*label, *(f"{value:.7g}" for value in row)]

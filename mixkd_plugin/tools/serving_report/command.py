@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from ..cli import add_tokenizer, command_parser, run_cli
-from ..evaluation_flags import add_arguments, options_of, paths_of
+from ..evaluation_flags import add_arguments, options_of, prepare
 from ..export.formats import FORMATS
 from ..remembered import named_tokenizer
 
@@ -42,7 +42,7 @@ def work(args: argparse.Namespace) -> None:
     from ..plots import pyplot
     from .serving_report import MEASURES, SINGLE_TEXTS, plot_serving, serving_report
 
-    paths = paths_of(args)
+    paths = prepare(args)
     pyplot()
     formats = args.formats.split(",")
     if not set(formats) <= set(FORMS):
