@@ -63,3 +63,17 @@ def test_of_a_regression_the_correlation_counts():
     check_parity(wanted, wanted + noise / 4, "onnx-int8", None, False)
     for few in (wanted[:2], torch.ones(9, 1)):
         assert check_parity(few, few + 1e-5, "hf", None, False).texts == len(few)
+
+
+@pytest.mark.parametrize("to", ["hf", "onnx"])
+@pytest.mark.parametrize("size", [0.5, 3, 1500])
+def test_the_bound_of_a_regression_grows_with_its_numbers(to, size):
+    """Not that of classes, nor one that is given."""
+    wanted = torch.linspace(-size, size / 2, 9, dtype=torch.double)[:, None]
+    bound = 1e-4 * max(1, size)
+    assert check_parity(wanted, wanted + 0.9 * bound, to, None, False).bound == pytest.approx(bound)
+    with pytest.raises(ValueError, match="--tolerance must be"):
+        check_parity(wanted, wanted + 1.1 * bound, to, None, False)
+    for tolerance, classes in ((1e-4, False), (None, True)):
+        with pytest.raises(ValueError, match="--tolerance must be"):
+            check_parity(wanted, wanted + 1.1e-4, to, tolerance, classes)

@@ -35,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--tolerance",
         type=float,
         metavar="D",
-        help="largest difference of logits allowed (default: by format)",
+        help="largest difference of logits allowed, >= 0 (default: by format; of a regression "
+        "relative to its largest output, if that is above 1)",
     )
     shares = ", ".join(f"{name}: {form.agreement:g}" for name, form in FORMATS.items())
     add("--min-agreement", type=float, metavar="SHARE",

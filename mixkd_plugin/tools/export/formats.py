@@ -29,7 +29,8 @@ class Format(NamedTuple):
     """
     file: name of the file with the weights
     write: writes a student to a folder
-    tolerance: largest difference of logits; for int8 of a regression as a share of their range
+    tolerance: largest difference of logits; of a regression as a share: in int8 of their range,
+        else of the largest one if that is above 1
     agreement: least share of texts of the same class
     """
 

@@ -43,6 +43,8 @@ def check_parity(
     if tolerance is None and to == "onnx-int8":
         span = torch.stack([wanted.max() - wanted.min(), wanted.abs().max()]).max()  # of one text 0
         bound = span.item() * (1 if classes else bound)
+    elif tolerance is None and not classes:  # in float32 numbers near 1500 are 1.2e-4 apart
+        bound *= max(1.0, wanted.abs().max().item())
     difference = (found - wanted).abs().max().item()
     if not difference <= bound:
         raise ValueError(
