@@ -65,6 +65,8 @@ def test_tables(case, tmp_path, name):
         (["--minutes", "0"], "--minutes"),
         (["--lr", "-1"], "--lr"),
         (["--labels", "neg"], "--labels"),
+        (["--tokenizer", "hf:x"], "--tokenizer must be given with a fairseq checkpoint, got hf:x"),
+        (["--teacher-updates", "9"], "--teacher-updates must be given with --encoder, got 9"),
         (
             ["--metric", "micro_f1"],
             "--metric must be accuracy or f1 for these labels, got micro_f1",
@@ -117,6 +119,13 @@ def test_a_teacher_without_a_tokenizer(case, tmp_path, named):
         hf_models.change(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
     message = refused(case._replace(teacher=folder), tmp_path / "out")
     assert f"--teacher {folder}" in message and "tokenizer.json" in message
+
+
+def test_an_encoder_has_its_own_tokenizer(case, tmp_path):
+    words = ["--encoder", case.teacher, "--tokenizer", f"hf:{case.teacher}", "--train", case.train]
+    said = error_of(main, *words, "--out", tmp_path / "out")
+    assert f"--tokenizer must be given with a fairseq checkpoint, got hf:{case.teacher}" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_encoder_is_no_teacher(case, tmp_path):

@@ -151,6 +151,11 @@ def check_arguments(args: argparse.Namespace) -> None:
     for name in OF_TRAIN:
         if args.glue and getattr(args, name):
             raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
+    if args.teacher_updates and not args.encoder:
+        raise ValueError(
+            f"--teacher-updates must be given with --encoder, got {args.teacher_updates}: a "
+            "teacher is used as it is"
+        )
     names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False, False)
     check_recipes(names, bool(args.trim_vocabulary))
     if args.flags and not args.flags[0].startswith("-"):

@@ -55,6 +55,11 @@ def find_teacher(args: argparse.Namespace) -> Source:
             return _fairseq_source(given)
         folder = find_source(given)
         files_of(folder)
+        if args.tokenizer:
+            raise ValueError(
+                f"--tokenizer must be given with a fairseq checkpoint, got {args.tokenizer}: leave "
+                f"it out, since the tokenizer in {folder} is used"
+            )
         raw = read_json_if_there(os.path.join(folder, "config.json"))
         kind = IMPORTED if str(raw.get("model_type")) in FAMILIES else AS_IT_IS
         for flag, what in ONLY_IMPORTED.items():
