@@ -121,6 +121,53 @@ def test_a_teacher_without_a_tokenizer(case, tmp_path, named):
     assert f"--teacher {folder}" in message and "tokenizer.json" in message
 
 
+@pytest.fixture
+def earlier(case, tmp_path):
+    """A distillation's folder: its student is a Hugging Face folder, and has been exported."""
+    folder = shutil.copytree(case.teacher, tmp_path / "student")
+    for name in ("work/exports/hf", "onnx"):
+        shutil.copytree(case.teacher, folder / name)
+    (folder / "work" / "distil.lock").touch()
+    (tmp_path / "link").symlink_to(folder)
+    return folder
+
+
+def files_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["--teacher", "--encoder"])
+@pytest.mark.parametrize("place", [".", "../student", "../link", "work/exports/hf", "onnx"])
+def test_a_student_does_not_take_the_place_of_what_is_read(case, earlier, kind, place):
+    before = files_in(earlier)
+    words = [kind, earlier / place, "--train", case.train, "--out", earlier, "--force"]
+    said = f"--out must be another folder than that of {kind}, got {earlier}"
+    assert said in error_of(main, *words)
+    assert files_in(earlier) == before
+
+
+def test_nor_of_a_checkpoint_or_its_tokenizer(case, earlier, student, tmp_path):
+    file = shutil.copy(student.checkpoint, earlier / "checkpoint.pt")
+    (tmp_path / "t.pt").symlink_to(file)
+    (earlier / "there.pt").symlink_to(student.checkpoint)
+    of_tokenizer = {"--tokenizer": student.tokenizer}
+    for flags in (
+        {"--teacher": file},
+        {"--teacher": file, **of_tokenizer},
+        {"--teacher": tmp_path / "t.pt", **of_tokenizer},
+        {"--teacher": earlier / "there.pt"},
+        {"--tokenizer": f"hf:{earlier}", "--teacher": student.checkpoint},
+    ):
+        words = [word for pair in flags.items() for word in pair]
+        said = error_of(main, *words, "--train", case.train, "--out", earlier)
+        assert f"--out must be another folder than that of {[*flags][0]}, got {earlier}" in said
+
+
+def test_an_earlier_distillation_of_another_teacher_may_be_replaced(case, earlier):
+    """Which goes on to the next check."""
+    assert "--layers must be at most 3" in refused(case, earlier, "--layers", 4)
+
+
 def test_an_encoder_has_its_own_tokenizer(case, tmp_path):
     words = ["--encoder", case.teacher, "--tokenizer", f"hf:{case.teacher}", "--train", case.train]
     said = error_of(main, *words, "--out", tmp_path / "out")

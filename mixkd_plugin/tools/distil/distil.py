@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -9,6 +10,7 @@ from fairseq.data import Dictionary
 from ...names import join_names
 from ...teacher.score import Score, weakness
 from ...tokenizers.library import MASK
+from ...tokenizers.specs import parse_spec
 from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
@@ -26,6 +28,7 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
+REMOVED = ("work", "onnx")  # folders of --out that the steps replace
 OF_TRAIN = ("dev", "text", "label", "multi_label", "label_separator", "regression")
 
 
@@ -37,6 +40,7 @@ def distil(args: argparse.Namespace) -> int:
     out = Path(args.out).resolve()
     check_out(out, args.force)
     source = find_teacher(args)
+    check_apart(out, args, source)
     regression = source.regression if source.outputs else None
     data = read_data(args, regression, source.multi_label)
     metrics = metrics_of(data)
@@ -177,6 +181,20 @@ def check_out(out: Path, force: bool) -> None:
             f"--out must be new or empty, or of an earlier distillation, got {out}: --force "
             "writes into it"
         )
+
+
+def check_apart(out: Path, args: argparse.Namespace, source: Source) -> None:
+    """Raise ValueError if the student's files would take the place of those that are read."""
+    flag = "--encoder" if args.encoder else "--teacher"
+    read = [(flag, source.path), (flag, os.path.realpath(source.path))]
+    read += [("--tokenizer", parse_spec(args.tokenizer)[1])] if args.tokenizer else []
+    for flag, path in read:
+        folder = Path(os.path.dirname(path) if os.path.isfile(path) else path).resolve()
+        if folder == out or any(folder.is_relative_to(out / name) for name in REMOVED):
+            raise ValueError(
+                f"--out must be another folder than that of {flag}, got {args.out}: its files "
+                "would be replaced by the student's; name another --out"
+            )
 
 
 def score_teacher(
