@@ -168,6 +168,27 @@ def test_an_earlier_distillation_of_another_teacher_may_be_replaced(case, earlie
     assert "--layers must be at most 3" in refused(case, earlier, "--layers", 4)
 
 
+@pytest.mark.parametrize("name", ["work/data/mine.txt", "onnx/model.onnx", "work"])
+def test_folders_of_others_are_not_removed(case, tmp_path, name):
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    write(file, "mine")
+    folder = tmp_path / "out" / name.partition("/")[0]
+    for force in ([], ["--force"]):
+        assert "--out must " in refused(case, tmp_path / "out", *force)
+    said = refused(case, tmp_path / "out", "--force")
+    assert f"{folder}" in said and file.read_text() == "mine"
+
+
+def test_empty_ones_are_used(case, tmp_path):
+    """Such as that of a distillation that was killed at once."""
+    for name in ("work", "onnx"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    (tmp_path / "out" / "README.md").touch()
+    message = refused(case, tmp_path / "out", "--layers", 4, "--force")
+    assert "--layers must be at most 3" in message
+
+
 def test_an_encoder_has_its_own_tokenizer(case, tmp_path):
     words = ["--encoder", case.teacher, "--tokenizer", f"hf:{case.teacher}", "--train", case.train]
     said = error_of(main, *words, "--out", tmp_path / "out")

@@ -175,12 +175,19 @@ def check_arguments(args: argparse.Namespace) -> None:
 def check_out(out: Path, force: bool) -> None:
     """Raise ValueError for a folder that cannot be written, or has files of others."""
     check_folder(str(out / LOCK.parent))
-    others = out.is_dir() and any(out.iterdir()) and not (out / LOCK).with_suffix(".lock").exists()
-    if others and not force:
+    if (out / LOCK).with_suffix(".lock").exists():
+        return
+    if out.is_dir() and any(out.iterdir()) and not force:
         raise ValueError(
             f"--out must be new or empty, or of an earlier distillation, got {out}: --force "
             "writes into it"
         )
+    for folder in (out / name for name in REMOVED):
+        if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+            raise ValueError(
+                f"--out must have no {folder.name} but that of an earlier distillation, got {out}: "
+                f"--force would remove files in it; move {folder}, or name another --out"
+            )
 
 
 def check_apart(out: Path, args: argparse.Namespace, source: Source) -> None:
