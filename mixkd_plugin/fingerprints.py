@@ -89,6 +89,17 @@ def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict
     }
 
 
+def files_of_package(folder: Path, suffixes: Sequence[str] = (".py",)) -> List[Path]:
+    """The files in a package's folder, but hidden ones."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+
+
 def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
     """Digest of the files of an imported package or module; "" without files."""
     module = sys.modules[name]
@@ -96,10 +107,7 @@ def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
     files = [
         (path.relative_to(folder).as_posix(), path)
         for folder in folders
-        for path in folder.rglob("*")
-        if path.suffix in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        for path in files_of_package(folder, suffixes)
     ]
     if not folders and getattr(module, "__file__", None):
         files = [("", Path(module.__file__))]

@@ -23,7 +23,14 @@ from .report import Report
 from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
 from .tables import label_columns, write_tables
-from .teacher import Teacher, files_read, prepare, tokens_of
+from .teacher import (
+    Teacher,
+    files_of_tokenizer,
+    files_read,
+    folder_with,
+    prepare,
+    tokens_of,
+)
 from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
@@ -120,7 +127,9 @@ def encode_texts(
         "--max-length", plan.length, *(["--unlabelled"] if data.unlabelled_count else []),
         f"--labels={join_names(named)}" if named else "--regression",
     ]  # fmt: skip
-    inputs = [*tables.values(), *([] if teacher.made_by else files_read(source))]
+    inputs = [*tables.values()]
+    if not teacher.made_by:
+        inputs += dict.fromkeys([*files_read(source), *files_of_tokenizer(teacher.tokenizer)])
     folders, done = [steps.work / "data"], (*teacher.made_by, "data")
     more = ["--out", folders[0]]
     steps.tool("data", "Encoding the texts", words + more, folders[0], teacher.made_by, inputs)
@@ -196,7 +205,7 @@ def check_apart(out: Path, args: argparse.Namespace, source: Source) -> None:
     read = [(flag, source.path), (flag, os.path.realpath(source.path))]
     read += [("--tokenizer", parse_spec(args.tokenizer)[1])] if args.tokenizer else []
     for flag, path in read:
-        folder = Path(os.path.dirname(path) if os.path.isfile(path) else path).resolve()
+        folder = Path(folder_with(path)).resolve()
         if folder == out or any(folder.is_relative_to(out / name) for name in REMOVED):
             raise ValueError(
                 f"--out must be another folder than that of {flag}, got {args.out}: its files "

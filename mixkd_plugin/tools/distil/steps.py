@@ -92,13 +92,14 @@ class Steps:
         updates: int,
         after: Iterable[str] = (),
         finish: Callable[[], Any] = lambda: None,
+        inputs: Iterable[Any] = (),
     ) -> Any:
         """Run `fairseq-train`; an interrupted one goes on from its last checkpoint.
 
         Returns what ``finish`` returned when the step was done.
         """
         command = [sys.executable, "-m", "fairseq_cli.train", *map(str, words)]
-        key = self._key(command, after, ())
+        key = self._key(command, after, inputs)
 
         def make() -> Any:
             begun = folder / "begun"
@@ -110,7 +111,7 @@ class Steps:
             run_training(command, self.log(name), updates, text)
             return finish()
 
-        return self._once(name, text, command, folder, after, (), make)
+        return self._once(name, text, command, folder, after, inputs, make)
 
     def log(self, name: str) -> Path:
         folder = self.work / "logs"

@@ -13,18 +13,22 @@ import torch
 from fairseq.models.roberta import RobertaModel
 
 from ...checkpoints.configured import read_configured
-from ...checkpoints.hf_weights import PREFIX, files_of, folder_of
+from ...checkpoints.hf_weights import PREFIX, SETTINGS, files_of, folder_of
 from ...models.hf_folder import layout_of
 from ...models.hf_network import build_network, read_config
 from ...models.hf_parts import layer_lists, names_of_parts
 from ...models.rebuild import model_class
 from ...models.roberta_settings import roberta_settings
 from ...names import join_names
+from ...tokenizers.hf_tokenizer import GPT2_FILES
+from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import build_tokenizer
 from ..import_hf.layout import PADDING_INDEX
 from .source import AS_IT_IS, FAIRSEQ, Source
 from .steps import Steps
 
+# Of a folder's tokenizer, besides SETTINGS and *.model. Other files may be logs: they do not count.
+PIECES = ("dict.txt", "vocab.txt", "vocab.json", "merges.txt", *GPT2_FILES)
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")  # of a Hugging Face folder
 FLAGS = ("encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "max_positions")
 FLAGS += ("activation_fn", "pooler_activation_fn")
@@ -139,6 +143,20 @@ def files_read(source: Source) -> list[Any]:
     if source.kind == AS_IT_IS:
         return files_of(source.path)
     return [file for file in sorted(Path(source.path).iterdir()) if file.suffix in READ]
+
+
+def files_of_tokenizer(spec: str) -> list[str]:
+    """The files on which its tokens depend."""
+    path = parse_spec(spec)[1]
+    folder, own = folder_with(path), [path] if os.path.isfile(path) else []
+    names = {*SETTINGS, *PIECES}
+    found = [n for n in sorted(os.listdir(folder)) if n in names or n.endswith(".model")]
+    return own + [file for file in (os.path.join(folder, n) for n in found) if os.path.isfile(file)]
+
+
+def folder_with(path: str) -> str:
+    """The folder of a model or tokenizer, which may be one of its files."""
+    return os.path.dirname(path) or "." if os.path.isfile(path) else path
 
 
 def sizes_of(checkpoint: str) -> Sizes:

@@ -1,5 +1,6 @@
 """The runs of `fairseq-train`: their flags, the trial, and what is kept of each."""
 
+import argparse
 import math
 import re
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import torch
 
 from ...checkpoints.hf_weights import PREFIX
 from ...checkpoints.safe_load import read_checkpoint
+from ...fingerprints import files_of_package
 from ..output import atomic_file
 from ..study.commands import PLUGIN, USUAL
 from ..study.log import read_log
@@ -46,6 +48,14 @@ class Trainer(NamedTuple):
     student_data: Path
     plan: Plan
     extra: list[str]
+
+    @property
+    def code(self) -> list[Path]:
+        """The files of the package in the user's --user-dir."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--user-dir", nargs="?")
+        folder = parser.parse_known_args(self.extra)[0].user_dir
+        return [] if folder is None else files_of_package(Path(folder))
 
     def flags(self, recipe: Recipe, data: Path, model: list, seed: int, folder: Path) -> list:
         plan = self.plan
@@ -102,8 +112,9 @@ class Trainer(NamedTuple):
             ]  # fmt: skip
             text, finish = "Measuring a few updates", partial(seconds_of_update, log)
             return self.steps.train(
-                "trial", text, words, folder, TRIAL_UPDATES, teacher.made_by, finish
-            )
+                "trial", text, words, folder, TRIAL_UPDATES, teacher.made_by, finish,
+                () if tuned else self.code,
+            )  # fmt: skip
 
         try:
             return run()
@@ -123,7 +134,8 @@ class Trainer(NamedTuple):
         if RECIPES[name].taught and plan.updates * plan.batch_size >= examples:  # else one by one
             words += ["--teacher-cache", self.steps.work / "teacher_logits"]
         text = f"Training {RECIPES[name].title}, seed {seed}, {plan.updates} updates"
-        score = self._run(step, text, words + self.extra, plan.updates, teacher.made_by)
+        words += self.extra
+        score = self._run(step, text, words, plan.updates, teacher.made_by, self.code)
         return Run(name, seed, self.folder(step) / KEPT, score)
 
     def teacher(self, encoder: Teacher, metric: str) -> tuple[Teacher, float]:
@@ -150,7 +162,10 @@ class Trainer(NamedTuple):
     def folder(self, step: str) -> Path:
         return self.steps.work / "runs" / step
 
-    def _run(self, step: str, text: str, words: list, updates: int, after: Iterable[str]) -> float:
+    def _run(
+        self, step: str, text: str, words: list, updates: int, after: Iterable[str],
+        inputs: Iterable[Path] = (),
+    ) -> float:  # fmt: skip
         """The best score on the dev set, in percent; its checkpoint is kept."""
         folder, log = self.folder(step), self.steps.log(step)
         best, kept = folder / "checkpoint_best.pt", folder / KEPT
@@ -162,7 +177,7 @@ class Trainer(NamedTuple):
             strip(best, kept)
             return score
 
-        score = self.steps.train(step, text, words, folder, updates, after, finish)
+        score = self.steps.train(step, text, words, folder, updates, after, finish, inputs)
         for file in folder.glob("checkpoint*.pt"):
             file.unlink()
         self.steps.say(f"  {self.plan.metric} {score:.1f} on the dev set")

@@ -1,0 +1,74 @@
+"""The same `distil` again, after a change of a file that it reads: a teacher of fairseq."""
+
+import shutil
+
+import hf_models
+import pytest
+from distilled import QUICK
+from encode_files import write
+
+from mixkd_plugin.tools.distil import main
+from mixkd_plugin.tools.distil.teacher import files_of_tokenizer
+
+NAMES = ("entailment", "not_entailment")
+
+
+@pytest.fixture
+def words(tmp_path, student):
+    """Flags, with a copy of the teacher's tokenizer."""
+    rows = [(*pair, NAMES[i % 2]) for i, pair in enumerate(hf_models.PAIRS)]
+    table = write(tmp_path / "t.csv", ["premise", "hypothesis", "label"], rows)
+    kind, _, folder = student.tokenizer.partition(":")
+    shutil.copytree(folder, tmp_path / "tokenizer")
+    return ["--teacher", student.checkpoint, "--tokenizer", f"{kind}:{tmp_path / 'tokenizer'}",
+            "--train", str(table), "--dev", str(table), "--out", str(tmp_path / "out"), *QUICK,
+            "--layers", "1", "--length", "40", "--allow-weak-teacher"]  # fmt: skip
+
+
+def test_the_tokens_are_those_of_the_tokenizer(tmp_path, words, trained, capsys):
+    def encoded_before():
+        main([*words, "--dry-run"])
+        return "Encoding the texts: done before" in capsys.readouterr().out
+
+    assert not encoded_before()
+    (tmp_path / "tokenizer" / "log.txt").write_text("of a program that writes there")
+    assert encoded_before()
+    file = tmp_path / "tokenizer" / "vocab.txt"
+    for name, content in (
+        ("tokenizer_config.json", '{"tokenizer_class": "BertTokenizer", "do_lower_case": false}'),
+        ("vocab.txt", file.read_text() + "another\n"),
+    ):
+        (tmp_path / "tokenizer" / name).write_text(content)
+        assert not encoded_before(), name
+        assert encoded_before()
+    assert trained == ["trial"] * 3
+    with open(tmp_path / "tokenizer" / "dict.txt", "a") as dictionary:
+        dictionary.write("another 1\n")
+    with pytest.raises(SystemExit, match="its vocabulary has"):  # not the teacher's any more
+        main(words)
+
+
+def test_the_files_of_each_kind_of_tokenizer(tmp_path):
+    names = ("tokenizer.json", "config.json", "vocab.bpe", "encoder.json", "spiece.model", "m.spm")
+    for name in (*names, "model.safetensors", "report.json", "log.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "dict.txt").mkdir()
+    read = {str(tmp_path / name) for name in names[:-1]}
+    assert {*files_of_tokenizer(f"hf:{tmp_path}")} == read
+    file = str(tmp_path / "m.spm")
+    assert {*files_of_tokenizer(f"sentencepiece:{file}")} == {*read, file}
+
+
+@pytest.mark.slow
+def test_students_are_those_of_the_users_code(tmp_path, words, trained):
+    package = tmp_path / "code_of_students"
+    package.mkdir()
+    (package / "__init__.py").write_text("import mixkd_plugin\n")
+    words = [*words, "--", "--user-dir", str(package)]
+    main(words)
+    assert trained == ["trial", "kd-1"]
+    main(words)
+    assert trained == ["trial", "kd-1"]
+    (package / "more.py").touch()
+    main(words)
+    assert trained == ["trial", "kd-1"] * 2
