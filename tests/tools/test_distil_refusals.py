@@ -62,6 +62,7 @@ def test_tables(case, tmp_path, name):
         (["--glue", "x"], "--glue"),
         (["--task", "RTE"], "--task"),
         (["--min-retention", "2"], "--min-retention"),
+        (["--max-unknown", "1.5"], "--max-unknown must be in [0, 1], got 1.5"),
         (["--minutes", "0"], "--minutes"),
         (["--lr", "-1"], "--lr"),
         (["--labels", "neg"], "--labels"),
@@ -225,6 +226,7 @@ def test_what_the_teacher_cannot_do(case, out, tmp_path):
     message = refused(case, out, "--width", 12, "--recipe", "kd,kd+hidden")
     assert "--recipe must be another one with --width 12, got kd+hidden" in message
     assert "--length must be at most 80" in refused(case, out, "--length", 81)
+    assert "--length must leave room for each text, got 2" in refused(case, out, "--length", 2)
     swapped = case.train.read_text().replace(",neg", ",?").replace(",pos", ",neg")
     dev = case.dev.read_text().replace(",neg", ",?").replace(",pos", ",neg")
     wrong = write(tmp_path / "dev.csv", dev.replace(",?", ",pos"))
@@ -234,4 +236,8 @@ def test_what_the_teacher_cannot_do(case, out, tmp_path):
     assert not (out / "config.json").exists() and not (out / "plan.yaml").exists()
     thai = "".join(f"สวัสดีครับ {i},{'neg' if i % 2 else 'pos'}\n" for i in range(8))
     train = write(tmp_path / "train.csv", f"sentence,label\n{thai}")
-    assert "<unk>" in refused(case, out, train=train)
+    given = ["--dev", wrong, "--length", 40]
+    message = refused(case, out, *given, train=train)
+    assert "<unk>" in message and "in place of --max-unknown 0.25" in message
+    message = refused(case, out, *given, "--max-unknown", 1, train=train)  # which goes on
+    assert "<unk>" not in message and "--allow-weak-teacher" in message

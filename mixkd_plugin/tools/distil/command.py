@@ -8,6 +8,7 @@ command continues an interrupted distillation.
 import argparse
 
 from ..cli import add_out, command_parser, positive, run_cli
+from ..encode.command import add_max_unknown
 from .recipes import AUTO, RECIPES, best_recipes, recipes
 
 EXAMPLE = "--teacher HF_DIR --train train.csv --dev dev.csv --layers 6 --out student"
@@ -46,6 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
         "repeated")  # fmt: skip
     add("--skip-bad-lines", action="store_true", default=None, help="leave out lines with "
         "missing fields or a part of their labels, and texts of --dev without a label")  # fmt: skip
+
+    add_max_unknown(add)
 
     add = parser.add_argument_group("student").add_argument
     add("--layers", type=positive, metavar="N", help="layers of the student, >= 1 (default: half)")

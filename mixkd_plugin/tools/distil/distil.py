@@ -36,6 +36,11 @@ from .training import Run, Trainer
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
 REMOVED = ("work", "onnx")  # folders of --out that the steps replace
+ENCODE = {  # words of its errors, and our flags
+    "--max-length": "--length",
+    "--dict must be the model's dict.txt": "--tokenizer must have the model's dict.txt beside it",
+    "--dict": "--tokenizer",
+}
 OF_TRAIN = ("dev", "text", "label", "multi_label", "label_separator", "regression")
 
 
@@ -71,7 +76,7 @@ def run_steps(
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens, steps.work)
     teacher, teacher_data, student_data = encode_texts(
-        steps, source, data, tables, teacher, plan, named
+        steps, source, data, tables, teacher, plan, named, args.max_unknown
     )
     trainer = Trainer(steps, teacher_data, student_data, plan, args.flags)
     checked = metrics_of(data)[0]
@@ -113,7 +118,7 @@ def run_steps(
 
 def encode_texts(
     steps: Steps, source: Source, data: Data, tables: dict[str, Path], teacher: Teacher,
-    plan: Plan, named: list[str],
+    plan: Plan, named: list[str], max_unknown: float | None,
 ) -> tuple[Teacher, Path, Path]:  # fmt: skip
     """The teacher after these steps, and the data folders that teacher and student read.
 
@@ -126,17 +131,20 @@ def encode_texts(
         "--text", "text,text2" if data.pairs else "text", "--tokenizer", teacher.tokenizer,
         "--max-length", plan.length, *(["--unlabelled"] if data.unlabelled_count else []),
         f"--labels={join_names(named)}" if named else "--regression",
+        *([] if max_unknown is None else ["--max-unknown", max_unknown]),
     ]  # fmt: skip
     inputs = [*tables.values()]
     if not teacher.made_by:
         inputs += dict.fromkeys([*files_read(source), *files_of_tokenizer(teacher.tokenizer)])
     folders, done = [steps.work / "data"], (*teacher.made_by, "data")
     more = ["--out", folders[0]]
-    steps.tool("data", "Encoding the texts", words + more, folders[0], teacher.made_by, inputs)
+    steps.tool(
+        "data", "Encoding the texts", words + more, folders[0], teacher.made_by, inputs, ENCODE
+    )
     if plan.trim_vocabulary:
         folders.append(steps.work / "student_data")
         text, more = "Encoding them for the student", ["--out", folders[1], "--trim-vocabulary"]
-        steps.tool("student_data", text, words + more, folders[1], teacher.made_by, inputs)
+        steps.tool("student_data", text, words + more, folders[1], teacher.made_by, inputs, ENCODE)
         done = (*done, "student_data")
     return teacher._replace(made_by=done), folders[0], folders[-1]
 
@@ -177,8 +185,10 @@ def check_arguments(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise ValueError(f"--{name} must be > 0, got {value}")
-    if args.min_retention is not None and not 0 <= args.min_retention <= 1:
-        raise ValueError(f"--min-retention must be in [0, 1], got {args.min_retention:g}")
+    for name in ("min_retention", "max_unknown"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be in [0, 1], got {value:g}")
 
 
 def check_out(out: Path, force: bool) -> None:

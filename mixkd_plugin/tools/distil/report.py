@@ -118,21 +118,31 @@ class Report(NamedTuple):
             ) from error
 
     def measure(self) -> dict[str, dict[str, Any]]:
-        """The measures of `serving_report`, by model and format."""
-        folder = self.steps.work / "serving"
+        """The measures of `serving_report`, by model and format; in int8, if it can be exported."""
+        name, int8 = "serving", self.teacher.folder is None and has_libraries(*ONNX)
+        if int8:
+            error = self.steps.optional(*self.serving(name, f"{FAIRSEQ},onnx-int8"))
+            if error is not None:
+                self.steps.say(f"  no rows of onnx-int8: {error}")
+                name, int8 = "serving_fairseq", False
+        if not int8:
+            self.steps.tool(*self.serving(name, FAIRSEQ))
+        return json.loads((self.steps.work / name / "serving.json").read_text())["models"]
+
+    def serving(self, name: str, formats: str) -> tuple[Any, ...]:
+        """The step of `serving_report` into the work folder NAME."""
+        folder = self.steps.work / name
         paths = {TEACHER: self.teacher.path, self.best.title: self.best.checkpoint}
-        onnx = self.teacher.folder is None and has_libraries(*ONNX)
         words = [
             "serving_report", self.student_data,
-            *(f"{name}={path}" for name, path in paths.items()),
-            "--formats", f"{FAIRSEQ},onnx-int8" if onnx else FAIRSEQ, "--out", folder,
-            "--rounds", ROUNDS,
+            *(f"{model}={path}" for model, path in paths.items()),
+            "--formats", formats, "--out", folder, "--rounds", ROUNDS,
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
         if self.teacher_data != self.student_data:
             words += ["--teacher-data", self.teacher_data]
-        self.steps.tool("serving", "Measuring quality and speed", words, folder, self.made_by)
-        return json.loads((folder / "serving.json").read_text())["models"]
+        flags = {"; --formats leaves a format out": ""}
+        return name, "Measuring quality and speed", words, folder, self.made_by, (), flags
 
     @property
     def of_class(self) -> str:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,13 @@ class Steps:
         output: Path,
         after: Iterable[str] = (),
         inputs: Iterable[Any] = (),
+        flags: Mapping[str, str] = {},
     ) -> None:
-        """Run the tool ``words[0]`` in this process; what it prints goes to work/logs/NAME.log."""
+        """Run the tool ``words[0]`` in this process; what it prints goes to work/logs/NAME.log.
+
+        Args:
+            flags: words of its errors, and the flags of `distil` that take their place
+        """
         tool, *arguments = map(str, words)
         command = [sys.executable, "-m", f"{TOOLS}.{tool}", *arguments]
 
@@ -75,13 +80,32 @@ class Steps:
                         importlib.import_module(f"{TOOLS}.{tool}").main(arguments)
                     except SystemExit as end:
                         if isinstance(end.code, str):
-                            raise ValueError(end.code) from end
+                            said = end.code
+                            for theirs, ours in flags.items():
+                                said = said.replace(theirs, ours)
+                            raise ValueError(said) from end
                         if end.code:  # of a signal
                             raise
 
         name_of_command = {"import_hf": "import"}.get(tool, tool.replace("_", "-"))
         self.note("python", "-m", "mixkd_plugin", name_of_command, *arguments)
         self._once(name, text, command, output, after, inputs, make)
+
+    def optional(self, *arguments: Any) -> str | None:
+        """As :meth:`tool`; returns its error, and then commands.sh does not have its command.
+
+        Raises:
+            ValueError: if the disk is full.
+        """
+        noted = len(self._commands)
+        try:
+            self.tool(*arguments)
+        except ValueError as error:
+            if is_full(error):
+                raise
+            del self._commands[noted:]
+            return str(error)
+        return None
 
     def train(
         self,

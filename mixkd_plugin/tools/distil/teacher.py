@@ -128,10 +128,8 @@ def prepare(
     if names and source.names is None and not args.encoder:
         more = [f"--labels={join_names(names)}"]
     words = ["import_hf", path, "--out", folder, *more]
-    try:
-        steps.tool(kind, f"Importing the {kind}", words, folder, inputs=files_read(source))
-    except ValueError as error:
-        raise ValueError(str(error).replace("import: SOURCE", f"--{kind}", 1)) from error
+    flags = {"import: SOURCE": f"--{kind}"}
+    steps.tool(kind, f"Importing the {kind}", words, folder, (), files_read(source), flags)
     checkpoint = str(folder / "model.pt")
     return Teacher(checkpoint, f"hf:{folder}", sizes_of(checkpoint), (kind,))
 

@@ -13,6 +13,8 @@ symbol that a text spells, such as [SEP], is read as the model's own.
 """
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from ...tokenizers.specs import TOKENIZERS
 from ..cli import add_out, command_parser, run_cli
@@ -93,13 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="allow training examples with an empty label (default: error)",
     )
-    add(
-        "--max-unknown",
-        type=float,
-        default=MAX_UNKNOWN,
-        metavar="SHARE",
-        help="largest share of <unk> in a column of a split, 0 to 1 (default: %(default)s)",
-    )
+    add_max_unknown(add, default=MAX_UNKNOWN)
     add(
         "--trim-vocabulary",
         action="store_true",
@@ -113,6 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="threads of the tokenizer (default: the CPUs that this process may use)",
     )
     return parser
+
+
+def add_max_unknown(add: Callable[..., Any], default: float | None = None) -> None:
+    """The flag, of a parser's or a group's ``add``; for :func:`encode`, where it is given."""
+    add("--max-unknown", type=float, default=default, metavar="SHARE", help="largest share of "
+        f"<unk> in a column of a split, 0 to 1 (default: {MAX_UNKNOWN})")  # fmt: skip
 
 
 def work(args: argparse.Namespace) -> None:

@@ -191,8 +191,8 @@ def check_known(
         enough = math.ceil(100 * max(share, lost if lost > MAX_LOST else 0)) / 100
         raise ValueError(
             f"{title}: {share:.0%} of the subwords of a column are <unk>, and {lost:.0%} of the "
-            f"examples nothing else: does {dictionary} belong to --tokenizer {tokenizer}, and does "
-            f"it know the script of the texts? If so, --max-unknown {enough:g} in place of "
+            f"examples nothing else: does {dictionary} belong to the tokenizer {tokenizer}, and "
+            f"does it know the script of the texts? If so, --max-unknown {enough:g} in place of "
             f"--max-unknown {bound:g} allows it"
         )
 

@@ -1,5 +1,9 @@
-"""The same `distil` again, after a change of a file that it reads: a teacher of fairseq."""
+"""`distil` of a teacher of fairseq, and the same command again."""
 
+import errno
+import json
+import os
+import re
 import shutil
 
 import hf_models
@@ -57,6 +61,41 @@ def test_the_files_of_each_kind_of_tokenizer(tmp_path):
     assert {*files_of_tokenizer(f"hf:{tmp_path}")} == read
     file = str(tmp_path / "m.spm")
     assert {*files_of_tokenizer(f"sentencepiece:{file}")} == {*read, file}
+
+
+def test_a_tokenizer_without_a_dictionary(tmp_path, words, trained):
+    dictionary = tmp_path / "tokenizer" / "dict.txt"
+    dictionary.unlink()
+    said = f"--tokenizer must have the model's dict.txt beside it, got no file {dictionary}"
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        main(words)
+
+
+@pytest.mark.slow
+def test_the_report_needs_no_onnx(tmp_path, words, trained, capsys, monkeypatch):
+    """Where nobody asked for it, and the libraries are there."""
+
+    def export(*_, **__):
+        raise ValueError("--to onnx needs a newer torch")
+
+    monkeypatch.setattr("mixkd_plugin.tools.distil.report.has_libraries", lambda *_: True)
+    monkeypatch.setattr("mixkd_plugin.tools.serving_report.serving_report.export", export)
+    for again in (False, True):
+        main(words)
+        said = capsys.readouterr().out
+        assert "no rows of onnx-int8: " in said and "needs a newer torch" in said
+        assert "--formats" not in said and said.count("Measuring quality and speed") == 2
+        assert ("Measuring quality and speed: done before" in said) == again
+        models = json.loads((tmp_path / "out" / "report" / "report.json").read_text())["models"]
+        assert {*models} == {"teacher, fairseq", "KD, fairseq"}
+        assert "onnx-int8" not in (tmp_path / "out" / "commands.sh").read_text()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mixkd_plugin.tools.serving_report.serving_report.export", full)
+    with pytest.raises(SystemExit, match=os.strerror(errno.ENOSPC)):
+        main(words)
 
 
 @pytest.mark.slow
