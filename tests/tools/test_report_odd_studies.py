@@ -73,6 +73,20 @@ def test_f1_has_a_table_where_a_task_has_accuracy_too(tmp_path):
     assert found == {arm: {"R52, 10%": "15.0 ± 7.1 (2)"} for arm in ("FT", "KD")}
 
 
+def test_the_metric_that_is_named_is_that_of_the_table(tmp_path):
+    """Of all runs of a task and fraction, as the values are: here another student lacks one."""
+    lines = synthetic.study(["MRPC"], [0.1, 1], [1, 2], ("FT", "KD"))
+    other = synthetic.run("MRPC", 0.1, 1, "FT", student="other")
+    text, _ = report_of(tmp_path, [*lines, other])
+    both = "mean of accuracy and F1 (MRPC)"
+    assert both in text and "accuracy (MRPC)" not in text
+    del other["metrics"]["valid"]["acc_and_f1"]
+    text, _ = report_of(tmp_path, [*lines, other])
+    of_student, of_other = text.split("## Student ")[1:]
+    assert both in of_student and " accuracy (MRPC)" in of_student
+    assert both not in of_other and " accuracy (MRPC)" in of_other
+
+
 def test_one_seed_has_no_interval(tmp_path):
     text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
     cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]

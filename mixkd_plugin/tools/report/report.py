@@ -41,7 +41,7 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
         if len(recipe):
             runs = [result for result in results.done if result.run.student == student]
             runs = [result for result in runs if result.run.variant == RECIPE]
-            blocks += [f"## Student {student}\n", sections.quality(recipe, runs)]
+            blocks += [f"## Student {student}\n", sections.quality(recipe)]
             blocks.append(sections.f1(recipe))
             blocks += [figures.learning_curves(recipe, out, stem)]
             blocks += [figures.fractions(recipe, out, stem)]

@@ -2,8 +2,8 @@
 
 Columns of the table: the run's names; ``label`` of the arm; ``cell``, a task and a part of its
 training set; ``learned``: its teacher is better than a constant answer; ``setting`` and
-``value_of_setting`` of a variant; ``updates`` (NaN: at the end); ``measure`` and its ``value``. An
-absent value has no row; a diverged one is NaN.
+``value_of_setting`` of a variant; ``metric``, which is the quality; ``updates`` (NaN: at the end);
+``measure`` and its ``value``. An absent value has no row; a diverged one is NaN.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +93,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
         "setting": ", ".join(changes),
         "value_of_setting": ", ".join(changes.values()) or RECIPE,
         "mixes": record.get("mixes_per_example"),
+        "metric": metric,
     }
     points = [(np.nan, record["metrics"]), *((p["updates"], p) for p in record.get("curve", []))]
     for updates, measures in points:
