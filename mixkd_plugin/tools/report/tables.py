@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from ...scores import least_learned
-from ..results import GOLD, RECIPE, Result, changes_of, headlines
+from ..results import GOLD, RECIPE, TEACHER, Result, changes_of, headlines
 
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
@@ -123,6 +123,12 @@ def at_the_end(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
     return table[table["updates"].isna() & (table["measure"] == measure)]
 
 
+def teachers(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
+    """The runs' teachers at the end, once for each seed: all its arms share one."""
+    one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
+    return one.assign(label=TEACHER)
+
+
 def during(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
     """Points of the curves that all seeds have."""
     table = table[table["updates"].notna() & (table["measure"] == measure)]
@@ -225,10 +231,9 @@ def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
 
 
 def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
-    """Means over seeds of the runs' teachers, which all arms of a seed share."""
-    one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
-    means = one.assign(label="teacher").groupby(["label", *rows, "cell"], observed=True)["value"]
-    return _wide(means.agg(_mean))
+    """Means over seeds of :func:`teachers`."""
+    found = teachers(table, rows).groupby(["label", *rows, "cell"], observed=True)["value"]
+    return _wide(found.agg(_mean))
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
