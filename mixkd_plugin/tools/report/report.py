@@ -68,6 +68,8 @@ def overview(results: Results) -> str:
         f"{len(results.done)} finished runs of students, seeds {', '.join(map(str, seeds))}; "
         f"{len(results.failed)} failed.\n"
     ]
+    for (path, later), count in results.replaced.items():
+        lines.append(f"**Runs of {path} that {later} replaces by others: {count}.**\n")
     for folder, flags in differing_flags(results.done).items():
         lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
     for folder, count in versions_of_data(results.done).items():
