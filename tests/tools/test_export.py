@@ -100,17 +100,34 @@ def test_padding_by_the_exported_tokenizer_is_padding_to_the_model(tmp_path, tra
     assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5
 
 
-def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student):
+def test_an_export_replaces_its_own_files_alone(tmp_path, student):
     out = tmp_path / "out"
     export(student.checkpoint, str(out), "hf", student.tokenizer)
-    (out / "model.safetensors").rename(out / "model.ts")  # of an earlier version
+    (out / "README.md").write_text("mine")
+    (out / "model.safetensors").write_text("old")
     with pytest.raises(ValueError, match="already has .*: --force replaces it"):
         export(student.checkpoint, str(out), "hf", student.tokenizer)
+    assert (out / "model.safetensors").read_text() == "old"
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
-    assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
+    assert (out / "model.safetensors").stat().st_size > 1000 and (out / "README.md").exists()
     folder = student.tokenizer.partition(":")[2]
     with pytest.raises(ValueError, match="--out must be another folder than that of --tokenizer"):
         export(student.checkpoint, folder, "hf", student.tokenizer, force=True)
+
+
+@pytest.mark.parametrize("to, name", [
+    ("onnx-int8", "model.safetensors"), ("onnx", "pytorch_model.bin"), ("hf", "model.onnx"),
+    ("hf", "model.ts"),
+])  # fmt: skip
+def test_weights_of_another_format_are_neither_removed_nor_given_another_config(
+    tmp_path, student, to, name
+):
+    for file in (name, "config.json"):
+        (tmp_path / file).write_text("mine")
+    with pytest.raises(ValueError, match=f"--out must .*, got {tmp_path} with {name}"):
+        export(student.checkpoint, str(tmp_path), to, student.tokenizer, force=True)
+    left = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert left == {name: "mine", "config.json": "mine"}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
+from ...checkpoints.hf_weights import WEIGHT_FILES
 from ...fingerprints import class_names
 from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
@@ -35,9 +36,8 @@ from .texts import (
 )
 from .tokenizer import Exported, export_tokenizer, write_tokenizer
 
-# All that an export may have written; model.ts was TorchScript's, of earlier versions.
-OWNED = ("model.onnx", "model.safetensors", "model.ts", "config.json", "tokenizer.json")
-OWNED += ("tokenizer_config.json",)
+OWNED = ("config.json", "tokenizer.json", "tokenizer_config.json")  # and the weights
+WEIGHTS = (*WEIGHT_FILES, "model.onnx", "model.ts")  # the last: TorchScript's, of earlier versions
 BATCH = 8
 
 
@@ -69,6 +69,7 @@ def export(
         ValueError: for any problem; then nothing is written.
     """
     first = FORMATS[to].file
+    check_other_weights(out, first)
     with atomic_output_dir(out, (first, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
         if to != "hf" and isinstance(loaded.model, MixKDHFModel):
@@ -99,6 +100,16 @@ def export(
         found = served_logits(work, to, texts, exported)
         return check_parity(
             wanted, found, to, tolerance, labels is not None, min_agreement, loaded.multi_label
+        )
+
+
+def check_other_weights(out: str, own: str) -> None:
+    """Of another format: they read the same config.json and tokenizer, and may be another model."""
+    found = [name for name in WEIGHTS if name != own and os.path.lexists(os.path.join(out, name))]
+    if found:
+        raise ValueError(
+            f"--out must have no weights of another format, got {out} with {found[0]}: name "
+            "another folder"
         )
 
 
