@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import hf_models
 import pytest
@@ -11,8 +12,10 @@ import torch
 import toy
 from exported import NEW_PAIRS, NEW_TEXTS, Trained
 
-from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.export import main
+from mixkd_plugin.tools.export.export import export, load
 from mixkd_plugin.tools.export.formats import FORMATS
+from mixkd_plugin.tools.serving_report import serving_report
 
 
 @pytest.fixture(scope="module", params=["wordpiece", "gpt2", "sentencepiece"])
@@ -128,6 +131,28 @@ def test_weights_of_another_format_are_neither_removed_nor_given_another_config(
         export(student.checkpoint, str(tmp_path), to, student.tokenizer, force=True)
     left = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert left == {name: "mine", "config.json": "mine"}
+
+
+def test_weights_of_onnx_in_two_files(tmp_path, student, monkeypatch, capsys):
+    """As torch writes more than 1.5 GiB. Both count, and --force replaces both."""
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "out"
+    words = [student.checkpoint, str(out), "--tokenizer", student.tokenizer, "--force", "--to"]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", partial(_in_two_files, torch.onnx.export))
+        main([*words, "onnx"])
+        files = [out / "model.onnx", out / "model.onnx.data"]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        assert f"model.onnx: {size:.1f} MB\n" in capsys.readouterr().out
+        patch.setattr(serving_report, "export", lambda *_, **__: None)  # it is there
+        loaded = load(student.checkpoint, None)
+        assert serving_report.serve("onnx", loaded, student.tokenizer, str(out))[1] == size
+        main([*words, "onnx-int8", "--tolerance", "5"])  # reads both files, and writes one
+    assert [path.name for path in out.glob("model*")] == ["model.onnx"]
+
+
+def _in_two_files(write, *args, **more):
+    return write(*args, **{**more, "external_data": True})
 
 
 @pytest.mark.slow

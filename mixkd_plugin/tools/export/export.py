@@ -68,9 +68,9 @@ def export(
     Raises:
         ValueError: for any problem; then nothing is written.
     """
-    first = FORMATS[to].file
-    check_other_weights(out, first)
-    with atomic_output_dir(out, (first, *OWNED), force) as work:
+    form = FORMATS[to]
+    check_other_weights(out, form.file)
+    with atomic_output_dir(out, (*form.files, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
         if to != "hf" and isinstance(loaded.model, MixKDHFModel):
             raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
@@ -88,7 +88,7 @@ def export(
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
         write_tokenizer(exported, work, longest)
         labels = None if task.cfg.regression_target else class_names(task.label_dictionary)
-        FORMATS[to].write(to_transformers(loaded, exported, labels), work)
+        form.write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)
         probes = [*texts, *marked_copies(texts, tokenizer.markers)]
         for cut in (
