@@ -1,6 +1,7 @@
 """The lines of a study's results.jsonl: their format, and how they are read and checked."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -55,6 +56,7 @@ class Results(NamedTuple):
     teachers: list[Result]
     failed: list[Result]
     speeds: list[Mapping[str, Any]]
+    replaced: Mapping[tuple[str, str], int]  # (file, later file): runs that the later one changes
 
 
 def headlines(task: str) -> Sequence[str]:
@@ -207,8 +209,9 @@ def read_results(paths: Sequence[str]) -> Results:
         ValueError: with file and line, if one cannot be read or lacks a key.
     """
     latest: dict[Any, dict] = {"done": {}, "failed": {}, None: {}}  # a speed has no status
-    for path in paths:
-        for record in _read_file(path):
+    files = [(path, _read_file(path)) for path in paths]
+    for _, records in files:
+        for record in records:
             latest[record.get("status")][subject(record)] = record
     results = [Result(run, record) for run, record in latest["done"].items()]
     return Results(
@@ -216,7 +219,21 @@ def read_results(paths: Sequence[str]) -> Results:
         [result for result in results if result.run.arm == TEACHER],
         [Result(*item) for item in latest["failed"].items() if item[0] not in latest["done"]],
         list(latest[None].values()),
+        _replaced(files),
     )
+
+
+def _replaced(files: Sequence[tuple[str, list[dict[str, Any]]]]) -> Mapping[tuple[str, str], int]:
+    """Students' runs that a later file has with another command, other data or other scores."""
+    keys = ("command", "data_digest", "metrics")
+    done = [
+        (path, {subject(r): repr([*map(r.get, keys)])  # as text, where nan equals nan
+                for r in records if r.get("status") == "done" and r["arm"] != TEACHER})
+        for path, records in files
+    ]  # fmt: skip
+    last = {run: (path, work) for path, runs in done for run, work in runs.items()}
+    return Counter((path, last[run][0]) for path, runs in done for run, work in runs.items()
+                   if work != last[run][1])  # fmt: skip
 
 
 def _read_file(path: str) -> list[dict[str, Any]]:

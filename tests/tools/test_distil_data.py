@@ -1,6 +1,7 @@
 """The texts of `distil` before anything is trained: columns, classes, the held-out part."""
 
 import json
+import re
 
 import pytest
 from distilled import flags, table
@@ -9,6 +10,7 @@ from encode_files import write_glue
 from mixkd_plugin.tools.distil.data import read_data
 from mixkd_plugin.tools.distil.tables import write_tables
 from mixkd_plugin.tools.texts.columns import find_columns
+from mixkd_plugin.tools.texts.likeness import listed
 
 
 @pytest.mark.parametrize(
@@ -36,12 +38,17 @@ def test_columns_are_found_by_name(tmp_path, header, texts, label):
         (["text", "x", "y"], "--label"),
         (["Text", "TEXT", "label"], "--text"),
         (["text", "stars", "topic"], "--label"),
+        (["id;film", "label"], "--text"),
+        (["a|b", "label"], "--text"),
+        (["a\tb", "label"], "--text"),
     ],
 )
 def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag):
     path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
-    with pytest.raises(ValueError, match=f"{flag} .*{', '.join(header)}"):
+    with pytest.raises(ValueError, match=f"{flag} .*{re.escape(listed(header))}") as error:
         find_columns(path, None, None)
+    not_split = re.search("[;|\t]", header[0]) is not None
+    assert not_split == (".csv" in str(error.value).partition("columns are")[2])
     found = find_columns(path, header[0], header[-1])
     assert found[:2] == ((header[0],), (header[-1],))
 
@@ -121,6 +128,8 @@ def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     data = read_data(flags(train=train, dev=train, unlabelled=[str(lines), more]), None)
     assert [e.texts[0] for e in data.train[9:]] == ["one", " two ", "three"]
     assert data.unlabelled_count == 3
+    of_lines, of_table = (n for n in data.notes if "without labels" in n)
+    assert of_table.endswith("text is Sentence") and "text is" not in of_lines
 
 
 def test_lines_that_cannot_be_used_are_left_out_by_request(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import hf_models
 import pytest
@@ -11,8 +12,10 @@ import torch
 import toy
 from exported import NEW_PAIRS, NEW_TEXTS, Trained
 
-from mixkd_plugin.tools.export.export import export
+from mixkd_plugin.tools.export import main
+from mixkd_plugin.tools.export.export import export, load
 from mixkd_plugin.tools.export.formats import FORMATS
+from mixkd_plugin.tools.serving_report import serving_report
 
 
 @pytest.fixture(scope="module", params=["wordpiece", "gpt2", "sentencepiece"])
@@ -100,17 +103,56 @@ def test_padding_by_the_exported_tokenizer_is_padding_to_the_model(tmp_path, tra
     assert (logits - trained.logits(NEW_PAIRS)).abs().max() < 1e-5
 
 
-def test_an_export_replaces_another_format_whole_or_not_at_all(tmp_path, student):
+def test_an_export_replaces_its_own_files_alone(tmp_path, student):
     out = tmp_path / "out"
     export(student.checkpoint, str(out), "hf", student.tokenizer)
-    (out / "model.safetensors").rename(out / "model.ts")  # of an earlier version
+    (out / "README.md").write_text("mine")
+    (out / "model.safetensors").write_text("old")
     with pytest.raises(ValueError, match="already has .*: --force replaces it"):
         export(student.checkpoint, str(out), "hf", student.tokenizer)
+    assert (out / "model.safetensors").read_text() == "old"
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
-    assert not (out / "model.ts").exists() and (out / "model.safetensors").exists()
+    assert (out / "model.safetensors").stat().st_size > 1000 and (out / "README.md").exists()
     folder = student.tokenizer.partition(":")[2]
     with pytest.raises(ValueError, match="--out must be another folder than that of --tokenizer"):
         export(student.checkpoint, folder, "hf", student.tokenizer, force=True)
+
+
+@pytest.mark.parametrize("to, name", [
+    ("onnx-int8", "model.safetensors"), ("onnx", "pytorch_model.bin"), ("hf", "model.onnx"),
+    ("hf", "model.ts"),
+])  # fmt: skip
+def test_weights_of_another_format_are_neither_removed_nor_given_another_config(
+    tmp_path, student, to, name
+):
+    for file in (name, "config.json"):
+        (tmp_path / file).write_text("mine")
+    with pytest.raises(ValueError, match=f"--out must .*, got {tmp_path} with {name}"):
+        export(student.checkpoint, str(tmp_path), to, student.tokenizer, force=True)
+    left = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert left == {name: "mine", "config.json": "mine"}
+
+
+def test_weights_of_onnx_in_two_files(tmp_path, student, monkeypatch, capsys):
+    """As torch writes more than 1.5 GiB. Both count, and --force replaces both."""
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "out"
+    words = [student.checkpoint, str(out), "--tokenizer", student.tokenizer, "--force", "--to"]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", partial(_in_two_files, torch.onnx.export))
+        main([*words, "onnx"])
+        files = [out / "model.onnx", out / "model.onnx.data"]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        assert f"model.onnx: {size:.1f} MB\n" in capsys.readouterr().out
+        patch.setattr(serving_report, "export", lambda *_, **__: None)  # it is there
+        loaded = load(student.checkpoint, None)
+        assert serving_report.serve("onnx", loaded, student.tokenizer, str(out))[1] == size
+        main([*words, "onnx-int8", "--tolerance", "5"])  # reads both files, and writes one
+    assert [path.name for path in out.glob("model*")] == ["model.onnx"]
+
+
+def _in_two_files(write, *args, **more):
+    return write(*args, **{**more, "external_data": True})
 
 
 @pytest.mark.slow

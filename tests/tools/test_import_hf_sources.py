@@ -77,11 +77,16 @@ def test_files_of_others_are_kept(tmp_path, transformers):
     with pytest.raises(ValueError, match="already has dict.txt: --force replaces it"):
         import_encoder(str(tmp_path / "hf"), str(out))
     assert [p.name for p in out.iterdir()] == ["dict.txt"]
+    others = ("vocab.txt", "special_tokens_map.json")
+    for name in others:
+        (out / name).write_text("mine")
     import_encoder(str(tmp_path / "hf"), str(out), force=True)
     hf_models.make("bert", tmp_path / "bert", transformers, head="")
     import_encoder(str(tmp_path / "bert"), str(out), force=True)
-    left = sorted(str(p.relative_to(out)) for p in out.rglob("*"))
-    assert left == ["dict.txt", "model.pt", "tokenizer.json", "tokenizer_config.json"]
+    left = {str(p.relative_to(out)) for p in out.rglob("*")}
+    imported = {"dict.txt", "model.pt", "tokenizer.json", "tokenizer_config.json"}
+    assert left == {*imported, *others}
+    assert all((out / name).read_text() == "mine" for name in others)
     (tmp_path / "bert" / "config.json").write_text("{}")
     with pytest.raises(ValueError):
         import_encoder(str(tmp_path / "bert"), str(tmp_path / "new" / "folders"))

@@ -76,6 +76,7 @@ def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folde
     cut = json.loads((Path(folders["hf"]) / "tokenizer.json").read_text())["truncation"]
     assert cut["max_length"] == 60, "`tokenizers` alone cuts, too"
     assert "1 of them cut to 60 tokens" in said and f"{len(texts)} texts" in said
+    assert "text is sentence1 + sentence2\n" in said
     wanted = pipeline_of(transformers, folders["hf"], texts)
     assert len({round(scores["entailment"], 3) for scores in wanted}) > 3, (
         "texts make no difference"
@@ -198,8 +199,25 @@ def test_a_line_break_is_a_blank_as_in_training(tmp_path, capsys, transformers):
     hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
     texts = tmp_path / "a.csv"
     texts.write_text('text\n"the soup\nwas cold"\nthe soup was cold\nthe soupwas cold\n')
-    first, second, other = predicted(capsys, tmp_path / "bpe", texts)[0]
+    (first, second, other), _ = predicted(capsys, tmp_path / "bpe", texts)
     assert first == second != other
+
+
+def test_the_only_column_is_the_text_and_is_named(tmp_path, capsys, transformers):
+    """So that a first text which was taken for the header is seen."""
+    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
+    (tmp_path / "a.csv").write_text("the soup\ncold\n")
+    (tmp_path / "a.txt").write_text("the soup\ncold\n")
+    for name, count, said in (("a.csv", 1, True), ("a.txt", 2, False)):
+        rows, shown = predicted(capsys, tmp_path / "bpe", tmp_path / name)
+        assert len(rows) == count and ("text is the soup\n" in shown) == said
+    rows, shown = predicted(capsys, tmp_path / "bpe", tmp_path / "a.csv", "--text", "the soup")
+    assert len(rows) == 1 and "text is" not in shown
+    for name, header in (("a.tsv", "id,review"), ("a.csv", "id;review")):
+        (tmp_path / name).write_text(f"{header}\n1;cold\n")
+        said = error_of(main, "predict", tmp_path / "bpe", tmp_path / name)
+        assert "--text must name" in said and header in said
+    assert len(predicted(capsys, tmp_path / "bpe", tmp_path / "a.csv", "--text", "id;review")[0])
 
 
 def test_refusals(tmp_path, student, folders):

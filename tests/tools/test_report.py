@@ -102,6 +102,25 @@ def test_ablations_name_teachers_where_they_are_others(tmp_path):
     assert "| teacher |" not in section(text, "### `lr`, student 3-layer")
 
 
+def test_a_teacher_is_drawn_once_for_a_seed(tmp_path, monkeypatch):
+    """Its bars are over seeds: the arms, which share a seed's teacher, are no more of them."""
+    drawn = {}
+
+    def draw(points, _axes, _out, name, *_others, **_more):
+        drawn[name] = points[points["label"] == "teacher"][["x", "seed", "value"]].values.tolist()
+        return ""
+
+    monkeypatch.setattr(figures, "_lines", draw)
+    lines = synthetic.study(["SST-2"], (0.01, 0.1), (1, 2, 3), ("FT", "KD", "TMKD"))
+    for line in lines:
+        score = 80.0 + line["seed"] + 5 * (line["fraction"] == 0.1)
+        line["teacher"] = {"metrics": {"valid": {"accuracy": score}}}
+    text, _ = report_of(tmp_path, lines)
+    wanted = [[x, seed, mean + seed] for x, mean in ((1, 80), (10, 85)) for seed in (1, 2, 3)]
+    assert sorted(drawn["fractions"]) == wanted
+    assert table_of(text, "### Quality")["teacher"] == {"SST-2, 1%": "82.0", "SST-2, 10%": "87.0"}
+
+
 def test_gap_figures_have_the_cells_means(tmp_path, monkeypatch):
     """What is drawn against fraction and mixes per example, from the lines themselves."""
     drawn = {}

@@ -11,6 +11,8 @@ from refusals import error_of
 from report_tables import report_of, section, table_of
 
 from mixkd_plugin.tools.report import main, sections
+from mixkd_plugin.tools.report.report import overview
+from mixkd_plugin.tools.results import read_results
 
 
 def test_bad_input(tmp_path):
@@ -73,6 +75,20 @@ def test_f1_has_a_table_where_a_task_has_accuracy_too(tmp_path):
     assert found == {arm: {"R52, 10%": "15.0 ± 7.1 (2)"} for arm in ("FT", "KD")}
 
 
+def test_the_metric_that_is_named_is_that_of_the_table(tmp_path):
+    """Of all runs of a task and fraction, as the values are: here another student lacks one."""
+    lines = synthetic.study(["MRPC"], [0.1, 1], [1, 2], ("FT", "KD"))
+    other = synthetic.run("MRPC", 0.1, 1, "FT", student="other")
+    text, _ = report_of(tmp_path, [*lines, other])
+    both = "mean of accuracy and F1 (MRPC)"
+    assert both in text and "accuracy (MRPC)" not in text
+    del other["metrics"]["valid"]["acc_and_f1"]
+    text, _ = report_of(tmp_path, [*lines, other])
+    of_student, of_other = text.split("## Student ")[1:]
+    assert both in of_student and " accuracy (MRPC)" in of_student
+    assert both not in of_other and " accuracy (MRPC)" in of_other
+
+
 def test_one_seed_has_no_interval(tmp_path):
     text, out = report_of(tmp_path, synthetic.study(["SST-2"], [0.1], [7], ("FT", "KD")))
     cell = table_of(text, "### Difference to FT")["SST-2, 10%"]["KD"]
@@ -121,6 +137,32 @@ def test_a_cell_of_two_settings_is_named(tmp_path):
     lines[1]["command"] = lines[1]["command"].replace("--lr 1", "--lr 2")
     text, _ = report_of(tmp_path, lines)
     assert "Seeds of SST-2/0.1/gold/3-layer/KD/recipe have other settings (--lr 1, --lr 2)" in text
+
+
+@pytest.mark.parametrize(
+    "change, count",
+    [
+        ({}, 0),
+        ({"seconds": 1.0}, 0),
+        ({"command": "fairseq-train --lr 2"}, 2),
+        ({"data_digest": "other"}, 2),
+        ({"metrics": {"valid": {"accuracy": 12.0}}}, 2),
+        ({"seed": 9}, 0),
+        ({"arm": "teacher"}, 0),
+    ],
+)
+def test_runs_that_another_file_replaces_are_counted(tmp_path, change, count):
+    """Also if a run differs from itself within a file: its last line counts."""
+    lines = [synthetic.run("SST-2", 0.1, seed, "KD") for seed in (1, 2, 3)]
+    again = [{**line, **change} for line in lines[:2]]
+    files = [synthetic.write(tmp_path / "a", lines)]
+    files.append(synthetic.write(tmp_path / "b", [lines[0], *again]))
+    replaced = {tuple(files): count} if count else {}
+    results = read_results(files)
+    assert results.replaced == replaced and read_results(files[:1]).replaced == {}
+    (line,) = [line for line in overview(results).splitlines() if str(tmp_path) in line] or [""]
+    assert bool(count) == all(path in line for path in files)
+    assert line.strip("*.").endswith(f": {count}" if count else "")
 
 
 def test_an_ablation_is_also_beside_the_baseline(tmp_path):

@@ -13,7 +13,7 @@ from ...names import join_names, split_names
 from ...scores import best_constant
 from ..cli import named
 from ..encode.sources import SEPARATOR, glue_source
-from ..texts.columns import find_columns, header_of
+from ..texts.columns import find_columns, header_of, text_is
 from ..texts.doubts import doubtful_classes, doubtful_words
 from ..texts.examples import (
     NO_CLASS,
@@ -113,10 +113,9 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         if classes is None and targets.classes and len(columns.labels) == 1:  # they were found
             doubts += doubtful_classes(targets.classes, len(examples))
     if not args.glue:
-        shown = " + ".join(map(str, columns.texts))
         kind = "numbers" if targets.classes is None else f"{len(targets.classes)} classes"
         kind += ", several for a text" if multi_label else ""
-        notes.append(f"text is {shown}, label is {join_names(columns.labels)} ({kind})")
+        notes.append(f"{text_is(columns.texts)}, label is {join_names(columns.labels)} ({kind})")
     spelling = {}
     if targets.classes is not None:
         names = [*(split_names(args.labels) if args.labels else ()), *_names(table, columns)]
@@ -134,8 +133,9 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
     for path in args.unlabelled or ():
         with named("--unlabelled", path):
-            found = read_unlabelled(path, columns, targets, skip)
-        notes.append(f"{len(found)} texts without labels from {path}")
+            found, names = read_unlabelled(path, columns, targets, skip)
+        said = f", {text_is(names)}" if names else ""
+        notes.append(f"{len(found)} texts without labels from {path}{said}")
         examples += found
     notes += [f"WARNING: {doubt}" for doubt in doubts]
     seen = {e.texts for e in examples}
@@ -209,8 +209,11 @@ def hold_out(
 
 def read_unlabelled(
     path: str, columns: Columns, targets: Targets, skip_bad_lines: bool
-) -> list[Example]:
-    """Texts of a table, in the same columns or in those that are found, or of a file's lines."""
+) -> tuple[list[Example], list[str]]:
+    """Texts of a table, in the same columns or in those that are found, or of a file's lines.
+
+    Also the names of the columns; lines have none.
+    """
     kind, count = Path(path).suffix[1:].lower() or "txt", len(columns.texts)
     if kind not in READERS:
         raise ValueError(f"--unlabelled must be a file of {ALLOWED} or txt, got {path}")
@@ -228,4 +231,4 @@ def read_unlabelled(
             lines.append(Example(texts, none, number))
     if not lines:
         raise ValueError(f"{path} is empty")
-    return lines
+    return lines, [table.header[c] for c in table.texts if table.header]

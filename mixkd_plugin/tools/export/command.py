@@ -65,8 +65,8 @@ def work(args: argparse.Namespace) -> None:
         args.checkpoint, args.out, args.to, args.tokenizer, args.data, args.text, args.tolerance,
         args.force, args.classification_head_name, args.min_agreement, args.max_length,
     )  # fmt: skip
-    path = os.path.join(args.out, FORMATS[args.to].file)
-    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
+    form = FORMATS[args.to]
+    print(f"{os.path.join(args.out, form.file)}: {form.megabytes(args.out):.1f} MB")
     same = "" if math.isnan(parity.agreement) else f", {parity.agreement:.1%} of one class with it"
     print(
         f"compared with fairseq on {parity.texts} texts: logits differ by at most "

@@ -12,6 +12,7 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
+from ...checkpoints.hf_weights import WEIGHT_FILES
 from ...fingerprints import class_names
 from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
@@ -35,9 +36,8 @@ from .texts import (
 )
 from .tokenizer import Exported, export_tokenizer, write_tokenizer
 
-# All that an export may have written; model.ts was TorchScript's, of earlier versions.
-OWNED = ("model.onnx", "model.safetensors", "model.ts", "config.json", "tokenizer.json")
-OWNED += ("tokenizer_config.json",)
+OWNED = ("config.json", "tokenizer.json", "tokenizer_config.json")  # and the weights
+WEIGHTS = (*WEIGHT_FILES, "model.onnx", "model.ts")  # the last: TorchScript's, of earlier versions
 BATCH = 8
 
 
@@ -68,8 +68,9 @@ def export(
     Raises:
         ValueError: for any problem; then nothing is written.
     """
-    first = FORMATS[to].file
-    with atomic_output_dir(out, (first, *OWNED), force) as work:
+    form = FORMATS[to]
+    check_other_weights(out, form.file)
+    with atomic_output_dir(out, (*form.files, *OWNED), force) as work:
         loaded = load(checkpoint, data, head)
         if to != "hf" and isinstance(loaded.model, MixKDHFModel):
             raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
@@ -87,7 +88,7 @@ def export(
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
         write_tokenizer(exported, work, longest)
         labels = None if task.cfg.regression_target else class_names(task.label_dictionary)
-        FORMATS[to].write(to_transformers(loaded, exported, labels), work)
+        form.write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)
         probes = [*texts, *marked_copies(texts, tokenizer.markers)]
         for cut in (
@@ -99,6 +100,16 @@ def export(
         found = served_logits(work, to, texts, exported)
         return check_parity(
             wanted, found, to, tolerance, labels is not None, min_agreement, loaded.multi_label
+        )
+
+
+def check_other_weights(out: str, own: str) -> None:
+    """Of another format: they read the same config.json and tokenizer, and may be another model."""
+    found = [name for name in WEIGHTS if name != own and os.path.lexists(os.path.join(out, name))]
+    if found:
+        raise ValueError(
+            f"--out must have no weights of another format, got {out} with {found[0]}: name "
+            "another folder"
         )
 
 

@@ -40,6 +40,15 @@ class Format(NamedTuple):
     tolerance: float
     agreement: float
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """All with weights: a large ONNX model has most of them in a second file."""
+        return self.file, f"{self.file}.data"
+
+    def megabytes(self, folder: str) -> float:
+        paths = (os.path.join(folder, name) for name in self.files)
+        return sum(os.path.getsize(path) for path in paths if os.path.exists(path)) / 1e6
+
 
 def write_hf(served: Served, folder: str) -> None:
     import torch
@@ -93,7 +102,7 @@ def write_onnx(served: Served, folder: str) -> None:
             output_names=["logits"],
             dynamic_shapes={name: sizes for name in inputs},
             dynamo=True,
-            external_data=False,  # one file; protobuf ends at 2 GB
+            external_data=False,  # one file, but for weights of more than 1.5 GiB
         )
     shape = onnx.load(path).graph.input[0].type.tensor_type.shape
     if not all(size.dim_param for size in shape.dim):

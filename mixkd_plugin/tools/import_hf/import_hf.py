@@ -27,9 +27,8 @@ from .source import find_source
 
 PAIR_SEPARATOR = 2  # </s>
 LABELS = "label/dict.txt"
-# all files of an import, also of earlier versions
-OWNED = ("model.pt", "dict.txt", *hf_tokenizer.WRITTEN, "vocab.txt", "special_tokens_map.json")
-OWNED += ("input0/dict.txt", LABELS)
+# all files of an import
+OWNED = ("model.pt", "dict.txt", *hf_tokenizer.WRITTEN, "input0/dict.txt", LABELS)
 
 
 class Imported(NamedTuple):

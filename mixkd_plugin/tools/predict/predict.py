@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ..cli import named
 from ..encode.sources import SEPARATOR
 from ..output import work_folder
-from ..texts.columns import choose_columns
+from ..texts.columns import choose_columns, text_is
 from ..texts.examples import Texts, one_line
 from ..texts.files import STDIN, format_of
-from ..texts.reading import Columns, stream_table
+from ..texts.reading import Columns, Stream, stream_table
 from .students import Student
 
 BATCHES = 16  # that are sorted by length together
@@ -42,9 +42,13 @@ def predict(
     Raises:
         ValueError: for texts that cannot be read.
     """
+    columns, texts = read_texts(path, kind, text)
     if path != STDIN:  # a bad line near the end is found before the work
-        for _ in read_texts(path, kind, text):
+        for _ in texts:
             pass
+        _, texts = read_texts(path, kind, text)
+    if columns and text is None:
+        print(f"predict: {text_is(columns)}", file=sys.stderr)
     with output(out) as file:
         write = csv.writer(file, lineterminator="\n").writerow
         names = student.classes
@@ -54,7 +58,6 @@ def predict(
         else:
             write(["label", *names])
         count = cut = 0
-        texts = read_texts(path, kind, text)
         with tqdm(unit=" texts", disable=None) as bar:
             while some := list(islice(texts, BATCHES * batch_size)):
                 logits, were_cut = logits_of(student, some, batch_size)
@@ -96,8 +99,8 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
     return found[torch.tensor(order).argsort()], sum(cut for _, _, cut in rows)
 
 
-def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]:
-    """The texts of a file, line by line."""
+def read_texts(path: str, kind: str | None, text: str | None) -> tuple[list[str], Iterator[Texts]]:
+    """The names of a file's columns of texts (lines have none), and its texts, line by line."""
     with named("TEXTS", path):
         plain = path == STDIN or path.lower().endswith(".txt")
         kind = kind or ("txt" if plain else format_of(path))
@@ -112,6 +115,11 @@ def read_texts(path: str, kind: str | None, text: str | None) -> Iterator[Texts]
             return choose_columns(path, names, text, None, labelled=False)
 
         stream = stream_table(path, columns_of, kind)
+    return [stream.header[i] for i in stream.texts if stream.header], _texts_of(path, stream)
+
+
+def _texts_of(path: str, stream: Stream) -> Iterator[Texts]:
+    with named("TEXTS", path):
         for number, row in stream.rows:
             if isinstance(row, str):
                 raise ValueError(f"{path}, line {number}: {row}")

@@ -11,7 +11,16 @@ import seaborn as sns
 
 from ..plots import pyplot
 from .sections import pairs_with_baseline, with_recipe
-from .tables import GAPS, OF_TEACHER, RECIPE, at_the_end, during, paired_difference, pooled_by_arm
+from .tables import (
+    GAPS,
+    RECIPE,
+    TEACHER,
+    at_the_end,
+    during,
+    paired_difference,
+    pooled_by_arm,
+    teachers,
+)
 
 MARKERS = "osD^vPX*p<>h"  # distinguish the arms like their colours
 BARS = "mean over seeds; bars are ± one standard error, shifted sideways"
@@ -44,9 +53,9 @@ def learning_curves(table: pd.DataFrame, out: str, stem: str) -> str:
 
 
 def fractions(table: pd.DataFrame, out: str, stem: str) -> str:
-    teacher = at_the_end(table, OF_TEACHER).assign(label="teacher")
-    ends = pd.concat([at_the_end(table), teacher]).assign(x=lambda rows: 100 * rows["fraction"])
-    ends["label"] = pd.Categorical(ends["label"], [*table["label"].cat.categories, "teacher"])
+    ends = pd.concat([at_the_end(table), teachers(table)])
+    ends = ends.assign(x=100 * ends["fraction"])
+    ends["label"] = pd.Categorical(ends["label"], [*table["label"].cat.categories, TEACHER])
     return _lines(
         _with_lines(ends.assign(panel=ends["task_name"])), (PART, "quality, %"), out,
         f"fractions{stem}",

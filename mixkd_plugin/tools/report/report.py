@@ -41,7 +41,7 @@ def write_report(results: Results, out: str, baselines: Sequence[str]) -> str:
         if len(recipe):
             runs = [result for result in results.done if result.run.student == student]
             runs = [result for result in runs if result.run.variant == RECIPE]
-            blocks += [f"## Student {student}\n", sections.quality(recipe, runs)]
+            blocks += [f"## Student {student}\n", sections.quality(recipe)]
             blocks.append(sections.f1(recipe))
             blocks += [figures.learning_curves(recipe, out, stem)]
             blocks += [figures.fractions(recipe, out, stem)]
@@ -68,6 +68,8 @@ def overview(results: Results) -> str:
         f"{len(results.done)} finished runs of students, seeds {', '.join(map(str, seeds))}; "
         f"{len(results.failed)} failed.\n"
     ]
+    for (path, later), count in results.replaced.items():
+        lines.append(f"**Runs of {path} that {later} replaces by others: {count}.**\n")
     for folder, flags in differing_flags(results.done).items():
         lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
     for folder, count in versions_of_data(results.done).items():

@@ -20,7 +20,6 @@ from .tables import (
     labels,
     markdown,
     means,
-    metrics_of,
     not_learned,
     pairs_with,
     pooled_by_arm,
@@ -45,12 +44,10 @@ HOW_POOLED = (
 MODEL = ("layers", "parameters", "bytes", "sentences_per_second")
 
 
-def quality(table: pd.DataFrame, runs: Sequence[Result]) -> str:
+def quality(table: pd.DataFrame) -> str:
     """Mean and deviation of the task's metric, the best mean in bold, the teacher first."""
-    tasks: dict[str, list[str]] = {}
-    for (task, _), metric in metrics_of(runs).items():
-        tasks.setdefault(METRICS.get(metric, metric), []).append(task)
-    measured = (f"{name} ({', '.join(dict.fromkeys(its))})" for name, its in tasks.items())
+    tasks = table.drop_duplicates(["metric", "task"]).groupby("metric", sort=False)["task"]
+    measured = (f"{METRICS.get(metric, metric)} ({', '.join(its)})" for metric, its in tasks)
     mean, text = means(table), cells(at_the_end(table), ["label"])
     text = text.where(mean != mean.max(), "**" + text + "**")
     text = pd.concat([teacher_means(table).map("{:.1f}".format, na_action="ignore"), text])

@@ -2,8 +2,8 @@
 
 Columns of the table: the run's names; ``label`` of the arm; ``cell``, a task and a part of its
 training set; ``learned``: its teacher is better than a constant answer; ``setting`` and
-``value_of_setting`` of a variant; ``updates`` (NaN: at the end); ``measure`` and its ``value``. An
-absent value has no row; a diverged one is NaN.
+``value_of_setting`` of a variant; ``metric``, which is the quality; ``updates`` (NaN: at the end);
+``measure`` and its ``value``. An absent value has no row; a diverged one is NaN.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from ...scores import least_learned
-from ..results import GOLD, RECIPE, Result, changes_of, headlines
+from ..results import GOLD, RECIPE, TEACHER, Result, changes_of, headlines
 
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
@@ -93,6 +93,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
         "setting": ", ".join(changes),
         "value_of_setting": ", ".join(changes.values()) or RECIPE,
         "mixes": record.get("mixes_per_example"),
+        "metric": metric,
     }
     points = [(np.nan, record["metrics"]), *((p["updates"], p) for p in record.get("curve", []))]
     for updates, measures in points:
@@ -120,6 +121,12 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
 
 def at_the_end(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
     return table[table["updates"].isna() & (table["measure"] == measure)]
+
+
+def teachers(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
+    """The runs' teachers at the end, once for each seed: all its arms share one."""
+    one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
+    return one.assign(label=TEACHER)
 
 
 def during(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
@@ -224,10 +231,9 @@ def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
 
 
 def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
-    """Means over seeds of the runs' teachers, which all arms of a seed share."""
-    one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
-    means = one.assign(label="teacher").groupby(["label", *rows, "cell"], observed=True)["value"]
-    return _wide(means.agg(_mean))
+    """Means over seeds of :func:`teachers`."""
+    found = teachers(table, rows).groupby(["label", *rows, "cell"], observed=True)["value"]
+    return _wide(found.agg(_mean))
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:

@@ -93,7 +93,7 @@ def serve(form: str, loaded: Loaded, tokenizer: str, folder: str) -> tuple[Logit
     bounds = {"tolerance": math.inf, "min_agreement": -1} if form == "onnx-int8" else {}
     export(loaded.path, folder, form, tokenizer, loaded.data, force=True, head=head, **bounds)
     opened = open_export(folder, form, loaded, tokenizer)
-    size = os.path.getsize(os.path.join(folder, FORMATS[form].file)) / 1e6
+    size = FORMATS[form].megabytes(folder)
     return lambda batch: opened(batch["net_input"]["src_tokens"]), size
 
 

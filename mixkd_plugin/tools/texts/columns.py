@@ -1,5 +1,6 @@
 """Finds the columns of texts and labels of a table by their names."""
 
+import re
 from collections.abc import Sequence
 
 from ...names import split_names
@@ -17,6 +18,7 @@ TEXTS = ("text", "sentence", "review", "content", "body", "comment", "message", 
 TEXTS += ("utterance", "query", "question", "document", "title")
 LABELS = ("label", "target", "labels", "class", "category", "sentiment", "score", "rating")
 LABELS += ("stars", "gold_label", "polarity", "intent", "emotion", "topic", "quality")
+SEPARATORS = re.compile("[;|,\t]")  # in a name: a line that was not split
 SURE = 2  # leading names of TEXTS and LABELS, which win over others in the table
 
 
@@ -64,13 +66,19 @@ def choose_columns(
     return Columns(tuple(texts), tuple(labels) if labelled else ())
 
 
+def text_is(names: Sequence[object]) -> str:
+    """What commands say about the columns that they read."""
+    return f"text is {' + '.join(map(str, names))}"
+
+
 def _find_texts(names: dict[str, str], labels: Sequence[str]) -> list[str]:
     names = {key: name for key, name in names.items() if name not in labels}
     for pair in PAIRS:
         if names.keys() >= {*pair}:
             return [names[name] for name in pair]
     found = _surest([names[n] for n in TEXTS if n in names], TEXTS)
-    return found or ([*names.values()] if len(names) == 1 else [])
+    others = [name for name in names.values() if not SEPARATORS.search(name)]
+    return found or (others if len(names) == 1 else [])
 
 
 def _surest(found: list[str], known: Sequence[str]) -> list[str]:
@@ -83,4 +91,6 @@ def _is_pair(texts: Sequence[str]) -> bool:
 
 
 def _ask(flag: str, what: str, path: str, header: Sequence[str]) -> str:
-    return f"{flag} must name {what} in {path}, got none; its columns are {listed(header)}"
+    split = any(map(SEPARATORS.search, header))
+    hint = ": separate columns by commas in .csv, by tabs in .tsv" if split else ""
+    return f"{flag} must name {what} in {path}, got none; its columns are {listed(header)}{hint}"
