@@ -114,6 +114,9 @@ def test_numbers_with_a_fraction_are_a_regression(tmp_path, labels, regression):
     train = table(tmp_path / "t.csv", ["text", "label"], rows)
     data = read_data(flags(train=train, dev=train), None)
     assert (data.classes is None) == regression
+    if regression:
+        with pytest.raises(ValueError, match="--labels must be given with classes, got 1,2 for a"):
+            read_data(flags(train=train, labels="1,2"), None)
     assert any("20 of the 20 dev texts" in note for note in data.notes)
     assert read_data(flags(train=train, dev=train), True).classes is None  # as the teacher is
 

@@ -120,6 +120,8 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
     if targets.classes is not None:
         names = [*(split_names(args.labels) if args.labels else ()), *_names(table, columns)]
         spelling = {class_name(name): " ".join(name.split()) for name in reversed(names)}
+    elif args.labels:
+        raise ValueError(f"--labels must be given with classes, got {args.labels} for a regression")
     no_label = targets.no_label(1)
     if all(e.label == no_label for e in examples):
         raise ValueError(f"--label must be a column with labels, got none in {train}")
