@@ -132,7 +132,8 @@ def test_a_cell_of_two_settings_is_named(tmp_path):
     for line in lines:
         seed = line["seed"]
         seeds = f"--seed {seed} --train-fraction-seed {seed}"
-        line["command"] = f"fairseq-train OUT/data --lr 1 {seeds} --save-dir OUT/runs/KD/seed{seed}"
+        where = f"--save-dir OUT{seed}/runs/KD/seed{seed}"  # a folder is no setting
+        line["command"] = f"fairseq-train OUT/data --lr 1 {seeds} {where}"
     assert "other settings" not in report_of(tmp_path, lines)[0]
     lines[1]["command"] = lines[1]["command"].replace("--lr 1", "--lr 2")
     text, _ = report_of(tmp_path, lines)
