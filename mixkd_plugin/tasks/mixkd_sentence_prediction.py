@@ -57,7 +57,9 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         self.trains = False
         self._serves = False
         self._token_types = 1  # of the student
-        self._weights = LossWeights.of(OmegaConf.select(cfg._get_root(), "criterion") or {})
+        criterion = OmegaConf.select(cfg._get_root(), "criterion")
+        # a namespace is that of a criterion without a dataclass, which is not ours
+        self._weights = LossWeights.of(criterion if OmegaConf.is_config(criterion) else {})
         self._run_teacher = TeacherSetup(cfg, self.dictionary, self._classes)
         self._fingerprint = fingerprint(self.dictionary, self._classes)
         self.state.merge_state_dict({"fingerprint": self._fingerprint})

@@ -190,6 +190,14 @@ def test_empty_ones_are_used(case, tmp_path):
     assert "--layers must be at most 3" in message
 
 
+def test_a_distillation_whose_work_was_removed_is_repeated(case, tmp_path):
+    (tmp_path / "onnx").mkdir()
+    for name in ("onnx/model.onnx", "plan.yaml"):
+        write(tmp_path / name, "ours")
+    assert "--force writes into it" in refused(case, tmp_path)
+    assert "--layers must be at most 3" in refused(case, tmp_path, "--layers", 4, "--force")
+
+
 def test_an_encoder_has_its_own_tokenizer(case, tmp_path):
     words = ["--encoder", case.teacher, "--tokenizer", f"hf:{case.teacher}", "--train", case.train]
     said = error_of(main, *words, "--out", tmp_path / "out")

@@ -217,7 +217,10 @@ def test_the_only_column_is_the_text_and_is_named(tmp_path, capsys, transformers
         (tmp_path / name).write_text(f"{header}\n1;cold\n")
         said = error_of(main, "predict", tmp_path / "bpe", tmp_path / name)
         assert "--text must name" in said and header in said
+        assert "separate columns by commas" in said
     assert len(predicted(capsys, tmp_path / "bpe", tmp_path / "a.csv", "--text", "id;review")[0])
+    (tmp_path / "a.csv").write_text('"a;b",x\n1,2\n')  # it was split
+    assert "separate columns" not in error_of(main, "predict", tmp_path / "bpe", tmp_path / "a.csv")
 
 
 def test_refusals(tmp_path, student, folders):

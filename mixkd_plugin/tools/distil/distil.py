@@ -35,6 +35,7 @@ from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
 LOCK = Path("work", "distil")
+PLAN = "plan.yaml"
 REMOVED = ("work", "onnx")  # folders of --out that the steps replace
 ENCODE = {  # words of its errors, and our flags
     "--max-length": "--length",
@@ -93,7 +94,7 @@ def run_steps(
     dictionary = Dictionary.load(str(student_data / "input0" / "dict.txt"))
     dictionary.add_symbol(MASK)
     print(show_plan(plan, data, teacher, len(dictionary), notes, minutes), flush=True)
-    save_plan(plan, args, steps.out / "plan.yaml")
+    save_plan(plan, args, steps.out / PLAN)
     if args.dry_run:
         return 0
     if encoder:
@@ -201,6 +202,8 @@ def check_out(out: Path, force: bool) -> None:
             f"--out must be new or empty, or of an earlier distillation, got {out}: --force "
             "writes into it"
         )
+    if (out / PLAN).exists():  # its work folder was removed
+        return
     for folder in (out / name for name in REMOVED):
         if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
             raise ValueError(

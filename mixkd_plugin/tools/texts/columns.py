@@ -1,7 +1,7 @@
 """Finds the columns of texts and labels of a table by their names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...names import split_names
 from .files import format_of, read_rows
@@ -77,8 +77,12 @@ def _find_texts(names: dict[str, str], labels: Sequence[str]) -> list[str]:
         if names.keys() >= {*pair}:
             return [names[name] for name in pair]
     found = _surest([names[n] for n in TEXTS if n in names], TEXTS)
-    others = [name for name in names.values() if not SEPARATORS.search(name)]
-    return found or (others if len(names) == 1 else [])
+    return found or (list(names.values()) if len(names) == 1 and not split_wrongly(names) else [])
+
+
+def split_wrongly(header: Collection[str]) -> bool:
+    """Whether the only name looks like a line that was not split, or like a text with a comma."""
+    return len(header) == 1 and bool(SEPARATORS.search(*header))
 
 
 def _surest(found: list[str], known: Sequence[str]) -> list[str]:
@@ -91,6 +95,5 @@ def _is_pair(texts: Sequence[str]) -> bool:
 
 
 def _ask(flag: str, what: str, path: str, header: Sequence[str]) -> str:
-    split = any(map(SEPARATORS.search, header))
-    hint = ": separate columns by commas in .csv, by tabs in .tsv" if split else ""
+    hint = ": separate columns by commas in .csv, by tabs in .tsv" if split_wrongly(header) else ""
     return f"{flag} must name {what} in {path}, got none; its columns are {listed(header)}{hint}"

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from refusals import FINE_TUNE
 from slow_cases import slow
 
+from mixkd_plugin.losses import LossWeights
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 
 STILL = ["--dropout", 0, "--attention-dropout", 0]
@@ -259,3 +260,11 @@ def test_validating_on_the_training_split_takes_no_batch_of_training(made, first
     assert len(one.task.dataset_to_epoch_iter) == 1
     seen += [i for sample in epoch for i in sample["id"].tolist()]
     assert sorted(seen) == sorted(set(seen)) and len(seen) > 90
+
+
+def test_a_criterion_without_a_dataclass_has_none_of_our_weights(tmp_path, classification):
+    """fairseq keeps its flags in a namespace."""
+    flags = toy.train_flags(classification, tmp_path, "--criterion", "sentence_ranking")
+    config = inprocess.training_config(flags)
+    assert not OmegaConf.is_config(config.criterion)
+    assert tasks.setup_task(config.task)._weights == LossWeights()
