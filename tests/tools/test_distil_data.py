@@ -23,6 +23,7 @@ from mixkd_plugin.tools.texts.likeness import listed
         (["sentence1", "sentence2", "score"], ("sentence1", "sentence2"), "score"),
         (["title", "text", "category", "label"], ("text",), "label"),
         (["what they said", "class"], ("what they said",), "class"),
+        (["film; or play", "label"], ("film; or play",), "label"),  # it was split
     ],
 )
 def test_columns_are_found_by_name(tmp_path, header, texts, label):
@@ -38,17 +39,12 @@ def test_columns_are_found_by_name(tmp_path, header, texts, label):
         (["text", "x", "y"], "--label"),
         (["Text", "TEXT", "label"], "--text"),
         (["text", "stars", "topic"], "--label"),
-        (["id;film", "label"], "--text"),
-        (["a|b", "label"], "--text"),
-        (["a\tb", "label"], "--text"),
     ],
 )
 def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag):
     path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
-    with pytest.raises(ValueError, match=f"{flag} .*{re.escape(listed(header))}") as error:
+    with pytest.raises(ValueError, match=f"{flag} .*{re.escape(listed(header))}$"):
         find_columns(path, None, None)
-    not_split = re.search("[;|\t]", header[0]) is not None
-    assert not_split == (".csv" in str(error.value).partition("columns are")[2])
     found = find_columns(path, header[0], header[-1])
     assert found[:2] == ((header[0],), (header[-1],))
 

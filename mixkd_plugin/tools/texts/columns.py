@@ -72,12 +72,13 @@ def text_is(names: Sequence[object]) -> str:
 
 
 def _find_texts(names: dict[str, str], labels: Sequence[str]) -> list[str]:
+    unsplit = split_wrongly(names.values())
     names = {key: name for key, name in names.items() if name not in labels}
     for pair in PAIRS:
         if names.keys() >= {*pair}:
             return [names[name] for name in pair]
     found = _surest([names[n] for n in TEXTS if n in names], TEXTS)
-    return found or (list(names.values()) if len(names) == 1 and not split_wrongly(names) else [])
+    return found or (list(names.values()) if len(names) == 1 and not unsplit else [])
 
 
 def split_wrongly(header: Collection[str]) -> bool:
