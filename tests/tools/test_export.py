@@ -133,6 +133,7 @@ def test_weights_of_another_format_are_neither_removed_nor_given_another_config(
     assert left == {name: "mine", "config.json": "mine"}
 
 
+@pytest.mark.slow
 def test_weights_of_onnx_in_two_files(tmp_path, student, monkeypatch, capsys):
     """As torch writes more than 1.5 GiB. Both count, and --force replaces both."""
     pytest.importorskip("onnxruntime")
