@@ -123,7 +123,7 @@ class Report(NamedTuple):
         if int8:
             error = self.steps.optional(*self.serving(name, f"{FAIRSEQ},onnx-int8"))
             if error is not None:
-                self.steps.say(f"  not with onnx-int8: {error}")
+                self.steps.say(f"  no rows of onnx-int8: {error}")
                 name, int8 = "serving_fairseq", False
         if not int8:
             self.steps.tool(*self.serving(name, FAIRSEQ))
