@@ -3,13 +3,17 @@
 import contextlib
 import re
 import resource
+import time
 
 import inprocess
 import pytest
 import toy
 
+from mixkd_plugin.checkpoints import safe_load
+
 FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
 KD = [*FINE_TUNE, "--kd-weight", 1]
+SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 
 
 def refusal(data, folder, *flags):
@@ -53,3 +57,15 @@ def small_files(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def refused_at_once(path, read=safe_load.read_checkpoint):
+    """The message of one line, got at once and for little memory."""
+    begun, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError) as error:
+        read(str(path))
+    assert time.process_time() - begun < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < BYTES
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message and len(message) < 1000
+    return message

@@ -85,7 +85,8 @@ def differing_flags(results: Sequence[Result]) -> dict[str, list[str]]:
     commands: dict[str, list[set[str]]] = {}
     for run, record in results:
         words = SEED.sub("", record.get("command") or "")
-        flags = {f"--{flag}".strip() for flag in words.split(" --")[1:] if flag[:9] != "save-dir "}
+        given = [flag for flag in words.split(" --")[1:] if not flag.startswith("save-dir ")]
+        flags = {f"--{flag}".strip() for flag in given}
         commands.setdefault(run.folder.rpartition("/")[0], []).append(flags)
     found = {
         folder: sorted(set.union(*flags) - set.intersection(*flags))
