@@ -1,11 +1,12 @@
 """What `mixkd distil --recipe auto` gains: of two students, the better one on a dev set is kept.
 
-    python examples/glue/keep_the_better.py --out OUT --arms KD,splice-only
+    python examples/glue/keep_the_better.py --out OUT
 
-For each run of a study of which both checkpoints are there (`mixkd study ... keep=all`), the dev
+For each run of a study of which the checkpoints are there (`mixkd study ... keep=all`), the dev
 set is split in two, 100 times. The student that is better on one part is kept, and scored on the
-other: a score on texts that chose nothing. The table has the means over splits and seeds. The last
-line is the mean over cells; its interval is Student's t over seeds that have all cells.
+other, as is the baseline: a score on texts that chose nothing. The table has the means over splits
+and seeds. The last line is the mean over cells; its interval is Student's t over seeds that have
+all cells.
 """
 
 import argparse
@@ -37,8 +38,8 @@ def score(one: Loaded, metric: str | None, outputs: Tensor, targets: Tensor) -> 
 def kept(
     outputs: list[Tensor], targets: Tensor, score: Callable[[Tensor, Tensor], float], share: float
 ) -> tuple[list[float], float]:
-    """Mean scores on a part of a dev set: of each model, of the one that is better on the rest, a
-    ``share`` of it; and how often that is the second, in percent."""
+    """Mean scores on a part of a dev set: of each model, and of the one of the first two that is
+    better on the rest, a ``share`` of it; and how often that is the second, in percent."""
     generator, total = torch.Generator().manual_seed(0), torch.zeros(len(outputs) + 1)
     second = 0
     chosen = round(share * len(targets))
@@ -48,7 +49,7 @@ def kept(
             [score(each[part], targets[part]) for each in outputs]
             for part in (order[:chosen], order[chosen:])
         )
-        best = choose.index(max(choose))
+        best = choose.index(max(choose[:2]))
         total += torch.tensor([*test, test[best]])
         second += best == 1
     return (total / SPLITS).tolist(), 100 * second / SPLITS
@@ -57,8 +58,8 @@ def kept(
 def of_run(
     data: Path, paths: dict[str, str], choose: float, metric: str | None
 ) -> dict[str, float]:
-    """The row of two checkpoints, by their arms."""
-    first, second = paths
+    """The row of the checkpoints of arms, of which the first two are the candidates."""
+    first, second, *_ = paths
     found = evaluation(str(data), paths, first)
     outputs = [found.outputs(found.loaded[arm].logits, found.batches[arm]) for arm in paths]
     measure = partial(score, found.loaded[first], metric)
@@ -70,7 +71,8 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--out", required=True, type=Path, help="folder of a study")
-    add("--arms", default="KD,splice-only", help="two arms; of equals the first is kept")
+    add("--arms", default="KD+hidden,splice-only", help="two arms; of equals the first is kept")
+    add("--baseline", default="KD", help="arm of which the gain is told")
     add("--student", default="3-layer")
     add("--variant", default="recipe")
     add("--metric", help="accuracy, f1, mcc, pearson or spearman (default: the task's first)")
@@ -81,6 +83,7 @@ def main(argv=None) -> None:
     arms, rows = args.arms.split(","), []
     if len({*arms}) != 2 or len(arms) != 2:
         raise SystemExit(f"--arms must be two arms, got {args.arms}")
+    baseline, arms = args.baseline, list(dict.fromkeys([*arms, args.baseline]))
     results = args.out / "results.jsonl"
     if not results.exists():
         raise SystemExit(f"--out must be the folder of a study, got {args.out}: no {results.name}")
@@ -94,19 +97,19 @@ def main(argv=None) -> None:
             rows.append({"cell": f"{run.task}, {100 * run.fraction:g}%", "seed": run.seed, **row})
     if not rows:
         raise SystemExit(
-            f"--out must have checkpoints of {args.arms}, got none: keep=all keeps them"
+            f"--out must have checkpoints of {', '.join(arms)}, got none: keep=all keeps them"
         )
     table = pd.DataFrame(rows)
-    gain = f"kept minus {arms[0]}"
-    table[gain] = table["kept"] - table[arms[0]]
+    gain = f"kept minus {baseline}"
+    table[gain] = table["kept"] - table[baseline]
     cells = table.groupby("cell").mean().drop(columns="seed")
     cells.insert(0, "seeds", table.groupby("cell").size().astype(float))
     cells.loc["mean"] = cells.mean()
     print(cells.round(1).to_markdown())
     all_cells = table.groupby("seed").filter(lambda its: len(its) == table["cell"].nunique())
-    by_seed = all_cells.groupby("seed")[["kept", arms[0]]].mean()
+    by_seed = all_cells.groupby("seed")[["kept", baseline]].mean()
     if len(by_seed) > 1:
-        found = paired_difference(by_seed["kept"], by_seed[arms[0]])
+        found = paired_difference(by_seed["kept"], by_seed[baseline])
         interval = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
         print(f"\n{gain}, {found.n} seeds: {interval}")
 

@@ -36,6 +36,9 @@ def test_the_better_half_chooses():
     assert values == pytest.approx([50, 80, 80], abs=1) and second == 100
     values, second = keep_the_better.kept([logits(0.5, targets)] * 2, targets, score, 0.5)
     assert values[0] == values[2] and second == 0  # of equals the first
+    three = [logits(share, targets) for share in (0.5, 0.6, 0.9)]
+    values, second = keep_the_better.kept(three, targets, score, 0.5)
+    assert values == pytest.approx([50, 60, 90, 60], abs=1) and second == 100  # not the baseline
 
 
 def test_few_texts_choose_worse():
@@ -66,7 +69,7 @@ def test_correlation():
 def test_the_table(tmp_path, monkeypatch, capsys):
     lines = []
     for seed in (1, 2, 3):
-        for arm in ("KD", "mine")[: 1 + seed % 2]:  # the second seed has one checkpoint
+        for arm in ("KD", "mine", "base")[: 1 + seed % 2 * 2]:  # the second seed has one checkpoint
             run = Run("T", 0.02, seed, "3-layer", arm, "gold", "recipe")
             folder = tmp_path / "runs" / run.folder
             folder.mkdir(parents=True)
@@ -78,7 +81,7 @@ def test_the_table(tmp_path, monkeypatch, capsys):
 
     def evaluation(data, paths, teacher):
         assert data == str(tmp_path / "data/gold/T") and teacher == "KD"
-        shares = {"KD": 0.5, "mine": 0.8 if "seed1" in paths["KD"] else 0.7}
+        shares = {"base": 0.4, "KD": 0.5, "mine": 0.8 if "seed1" in paths["KD"] else 0.7}
         return SimpleNamespace(
             loaded={arm: loaded(shares[arm]) for arm in paths},
             batches=dict.fromkeys(paths),
@@ -95,10 +98,15 @@ def test_the_table(tmp_path, monkeypatch, capsys):
     mean, low, high = map(float, re.findall(r"[+-][\d.]+", lines[-1]))
     wanted = 25, *stats.t.interval(0.95, 1, 25, 5)  # 30 and 20
     assert (mean, low, high) == pytest.approx(wanted, abs=3)
+    keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,mine", "--baseline", "base"])
+    printed = capsys.readouterr().out
+    row = printed.splitlines()[2].split("|")
+    assert [float(cell) for cell in row[3:9]] == pytest.approx([50, 75, 40, 75, 100, 35], abs=1)
+    assert "kept minus base, 2 seeds: +35" in printed or "kept minus base, 2 seeds: +34" in printed
     with pytest.raises(SystemExit, match=f"--out must be the folder .* got {tmp_path}/none: no"):
         keep_the_better.main(["--out", str(tmp_path / "none")])
     for arms in ("KD", "KD,KD", "KD,a,b"):
         with pytest.raises(SystemExit, match=f"--arms must be two arms, got {arms}"):
             keep_the_better.main(["--out", str(tmp_path), "--arms", arms])
-    with pytest.raises(SystemExit, match="--out must have checkpoints of KD,other, got none"):
+    with pytest.raises(SystemExit, match="--out must have checkpoints of KD, other, got none"):
         keep_the_better.main(["--out", str(tmp_path), "--arms", "KD,other"])
