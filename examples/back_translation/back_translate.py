@@ -27,7 +27,7 @@ from translation import Translation
 
 from mixkd_plugin.data.mixup_plan import stratified_subset
 from mixkd_plugin.tools.output import work_folder
-from mixkd_plugin.tools.texts.examples import parse_label
+from mixkd_plugin.tools.texts.examples import read_examples
 from mixkd_plugin.tools.texts.glue import TASKS, GlueTask
 from mixkd_plugin.tools.texts.reading import Table, read_table
 
@@ -87,12 +87,8 @@ def back_translate(
 
 def choose(table: Table, task: GlueTask, fraction: float, seed: int) -> List[List[str]]:
     """The lines that ``--train-fraction`` would train on, in the file's order."""
-    (column,), names = table.labels, task.targets.classes
-    labels = [
-        parse_label([fields[column]], task.targets, table.where(number))
-        for number, fields in table.lines
-    ]
-    classes = [0 if names is None else names.index(label) for label in labels]
+    names, examples = task.targets.classes, read_examples(table, task.targets)
+    classes = [0 if names is None else names.index(example.label) for example in examples]
     return [table.lines[i][1] for i in stratified_subset(np.array(classes), fraction, seed)]
 
 

@@ -69,14 +69,13 @@ TEACHER, BF16_TEACHER = (
 CLEAN = "--sm-weight 0 --tmkd-weight 0"
 ADAMW = "--optimizer torch_adamw"
 REPLAY = "--teacher-cache {cache} --mixup-period 1"
+KD, MIXKD = f"{STEP} {TEACHER} {CLEAN} --kd-weight 1", f"{STEP} {BF16_TEACHER}"
 
 STEP_SPECS = {
     "finetune": Spec("fairseq fine-tuning", FINETUNE),
     "finetune-bf16": Spec("fairseq fine-tuning in bfloat16", FINETUNE, bf16=True),
     "ours-finetune": Spec("ours, fine-tuning alone", f"{STEP} {CLEAN}"),
-    "kd": Spec(
-        "ours, plain distillation, teacher logits cached", f"{STEP} {TEACHER} {CLEAN} --kd-weight 1"
-    ),
+    "kd": Spec("ours, plain distillation, teacher logits cached", KD),
     "naive": Spec(
         "naive MixKD: four passes, float32 teacher",
         f"{OURS} --criterion {NAIVE_CRITERION} --batch-by-length off --naive-teacher {{teacher}}",
@@ -85,25 +84,16 @@ STEP_SPECS = {
         "full MixKD, float32 teacher, with padding", f"{STEP} {TEACHER} --padding-free off"
     ),
     "mixkd-float32-teacher": Spec("full MixKD, float32 teacher", f"{STEP} {TEACHER}"),
-    "mixkd": Spec("full MixKD, bfloat16 teacher", f"{STEP} {BF16_TEACHER}"),
-    "mixkd-kd": Spec(
-        "full MixKD and L_KD, its logits cached", f"{STEP} {BF16_TEACHER} --kd-weight 1"
-    ),
-    "mixkd-bf16": Spec("full MixKD in bfloat16", f"{STEP} {BF16_TEACHER}", bf16=True),
-    "kd-hidden": Spec(
-        "ours, plain distillation with hidden states",
-        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1 --hidden-weight 1",
-    ),
+    "mixkd": Spec("full MixKD, bfloat16 teacher", MIXKD),
+    "mixkd-kd": Spec("full MixKD and L_KD, its logits cached", f"{MIXKD} --kd-weight 1"),
+    "mixkd-bf16": Spec("full MixKD in bfloat16", MIXKD, bf16=True),
+    "kd-hidden": Spec("ours, plain distillation with hidden states", f"{KD} --hidden-weight 1"),
     "mixkd-splice": Spec(
-        "full MixKD of spliced texts, bfloat16 teacher",
-        f"{STEP} {BF16_TEACHER} --mixup-kind splice",
+        "full MixKD of spliced texts, bfloat16 teacher", f"{MIXKD} --mixup-kind splice"
     ),
-    "kd-adamw": Spec(
-        "plain distillation, --optimizer torch_adamw",
-        f"{STEP} {TEACHER} {CLEAN} --kd-weight 1 {ADAMW}",
-    ),
-    "mixkd-adamw": Spec("full MixKD, --optimizer torch_adamw", f"{STEP} {BF16_TEACHER} {ADAMW}"),
-    "replay": Spec("full MixKD, teacher replayed", f"{STEP} {BF16_TEACHER} {REPLAY}"),
+    "kd-adamw": Spec("plain distillation, --optimizer torch_adamw", f"{KD} {ADAMW}"),
+    "mixkd-adamw": Spec("full MixKD, --optimizer torch_adamw", f"{MIXKD} {ADAMW}"),
+    "replay": Spec("full MixKD, teacher replayed", f"{MIXKD} {REPLAY}"),
     "no-teacher": Spec("L_MLE and L_SM: no teacher", f"{STEP} --tmkd-weight 0"),
 }
 EPOCH = f"{OURS} --criterion mixkd --mixup-pairing length"  # our default batches

@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import arms
 import fairseq
@@ -127,22 +128,20 @@ def measure_memory(name: str, settings) -> float:
 
 def summarise(names, whats, reference, times, megabytes):
     """{arm: what the table has of it}."""
-    rows = {}
-    for name in names:
-        rows[name] = {
+    return {
+        name: {
             "what": whats[name],
             "seconds": statistics.median(times[name]),
             "ratio": ratio(times, [name], [reference]),
             "megabytes": megabytes.get(name),
         }
-    return rows
+        for name in names
+    }
 
 
 def main(argv=None):
     args = parse(argv)
-    recorded = (
-        report.read_recorded(args.compare, args.shape, args.lengths) if args.compare else None
-    )
+    recorded = args.compare and report.read_recorded(args.compare, args.shape, args.lengths)
     be_quiet()
     begin = time.time()
 
@@ -202,12 +201,9 @@ def main(argv=None):
     say("done")
     os.makedirs(args.output, exist_ok=True)
     path = os.path.join(args.output, f"{args.shape}-{args.lengths}")
-    with open(f"{path}.json", "w", encoding="utf-8") as f:
-        json.dump(results, f, indent=1)
-        f.write("\n")
+    Path(f"{path}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     table = report.table(results)
-    with open(f"{path}.md", "w", encoding="utf-8") as f:
-        f.write(table)
+    Path(f"{path}.md").write_text(table, encoding="utf-8")
     report.plot(results, f"{path}.png")
     print(f"\n{table}\n{path}.md, .json, .png")
     if recorded:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import Dict, NamedTuple
 
 import arms
@@ -133,9 +134,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "bytes": {name: m._asdict() for name, m in memory.items()},
     }
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
+    Path(path).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"\n{table(memory)}\n\nMB. {path}")
 
 

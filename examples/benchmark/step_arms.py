@@ -5,6 +5,7 @@ from typing import Callable, Dict, Tuple
 import torch
 import torch.nn.functional as F
 from arms import STEP_SPECS, FairseqArm, Settings
+from rivals import adamw
 
 from mixkd_plugin.mixup import Mix
 
@@ -23,9 +24,7 @@ class LoopArm(FairseqArm):
         super().__init__(settings, STEP_SPECS["finetune"])
         self.model = self.trainer.model.train()
         self.device = settings.device
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad], lr=1e-5, betas=(0.9, 0.98)
-        )
+        self.optimizer = adamw(self.model)
 
     def step(self, index: int) -> None:
         batch = self.batches[index]

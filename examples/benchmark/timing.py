@@ -2,15 +2,9 @@
 
 import statistics
 import time
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import Callable, Dict, List, Sequence
 
 import torch
-
-
-class Ratio(NamedTuple):
-    median: float
-    low: float
-    high: float
 
 
 def time_rounds(
@@ -36,11 +30,11 @@ def time_rounds(
     return times
 
 
-def ratio(times: Dict[str, List[float]], above: Sequence[str], below: Sequence[str]) -> Ratio:
+def ratio(times: Dict[str, List[float]], above: Sequence[str], below: Sequence[str]) -> tuple:
     """The sum of some arms over the sum of others, round by round: median, least and most."""
     rounds = range(len(times[above[0]]))
     values = [sum(times[n][i] for n in above) / sum(times[n][i] for n in below) for i in rounds]
-    return Ratio(statistics.median(values), min(values), max(values))
+    return statistics.median(values), min(values), max(values)
 
 
 def _now(cuda: bool) -> float:

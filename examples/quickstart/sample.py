@@ -97,8 +97,6 @@ PHRASINGS = [
 def columns(table, separator=";"):
     """The table's entries for training, and those of the dev set alone."""
     parts = table.split("|")
-    if separator is None:
-        return [part.split() for part in parts]
     return [[" ".join(entry.split()) for entry in part.split(separator)] for part in parts]
 
 

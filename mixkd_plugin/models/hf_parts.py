@@ -2,7 +2,7 @@
 and the last layer.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -78,7 +78,13 @@ def longest_of(network: nn.Module) -> int:
     _, table = embeddings_of(network, "position_embeddings")
     if table is not None:
         return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-    return min(getattr(network.config, "max_position_embeddings", None) or UNLIMITED, UNLIMITED)
+    return positions_of(network.config)
+
+
+def positions_of(config: Any) -> int:
+    """By its max_position_embeddings; UNLIMITED without (XLNet has -1)."""
+    found = getattr(config, "max_position_embeddings", None) or 0
+    return min(found, UNLIMITED) if found > 0 else UNLIMITED
 
 
 def layer_lists(network: nn.Module, count: int) -> List[str]:

@@ -60,7 +60,16 @@ def run_cli(
 
 def become_command(name: str) -> None:
     """Show this package's own messages alone, and end on signals as by an exception."""
-    _quiet(name)
+    os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if not os.environ.get(TRACEBACK):  # fairseq prints tracebacks of damaged files
+        sys.unraisablehook = lambda _ignored: None
+    logging.disable(logging.NOTSET)
+    logging.basicConfig(format=f"{name}: %(message)s", stream=sys.stderr, force=True)
+    for library in LIBRARIES:
+        logging.getLogger(library).setLevel(logging.ERROR)
+    logging.getLogger("mixkd_plugin").setLevel(logging.WARNING)
     _end_on_signals(name)
 
 
@@ -83,11 +92,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, doc: str | None, example: str = "") -> CommandParser:
-    """A parser for `mixkd NAME`, described by its module's ``doc``.
-
-    Args:
-        example: shown after the flags: the words after `mixkd NAME`
-    """
+    """A parser for `mixkd NAME`, with its module's ``doc``, and an example's words after NAME."""
     return CommandParser(
         prog=f"mixkd {name}",
         description=(doc or "").strip(),
@@ -97,11 +102,7 @@ def command_parser(name: str, doc: str | None, example: str = "") -> CommandPars
 
 
 def add_out(parser: CommandParser, what: str, word: bool = False) -> None:
-    """--out and --force, see :func:`output.check_out`.
-
-    Args:
-        word: the folder may also be the last position, as in earlier versions
-    """
+    """--out (``word``: also the last position) and --force, see :func:`output.check_out`."""
     add = parser.add_argument
     if word:
         add("out_word", nargs="?", metavar="OUT", help=argparse.SUPPRESS)
@@ -165,16 +166,11 @@ def add_tokenizer(parser: argparse.ArgumentParser, data: str = "the data") -> No
 
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that any checkpoint may need."""
-    parser.add_argument(
-        "--classification-head-name",
-        metavar="NAME",
-        help="name of the classification head (default: the checkpoint's own)",
-    )
-    parser.add_argument(
-        "--user-dir",
-        metavar="DIR",
-        help="your package that was used in training (examples/extend; default: none)",
-    )
+    add = parser.add_argument
+    add("--classification-head-name", metavar="NAME",
+        help="name of the classification head (default: the checkpoint's own)")  # fmt: skip
+    add("--user-dir", metavar="DIR",
+        help="your package that was used in training (examples/extend; default: none)")  # fmt: skip
 
 
 def import_user_dir(folder: str | None) -> None:
@@ -227,17 +223,3 @@ def _end_on_signals(name: str) -> None:
     for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, end)
-
-
-def _quiet(name: str) -> None:
-    """Show the warnings of this package alone."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    if not os.environ.get(TRACEBACK):  # fairseq prints tracebacks of damaged files
-        sys.unraisablehook = lambda _ignored: None
-    logging.disable(logging.NOTSET)
-    logging.basicConfig(format=f"{name}: %(message)s", stream=sys.stderr, force=True)
-    for library in LIBRARIES:
-        logging.getLogger(library).setLevel(logging.ERROR)
-    logging.getLogger("mixkd_plugin").setLevel(logging.WARNING)

@@ -15,12 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add("--teacher", metavar="NAME", help="name of the teacher (default: the first)")
     add("--teacher-data", metavar="DIR", help="the teacher's data (default: DATA_DIR)")
     add_out(parser, f"folder for {out}")
-    add(
-        "--split",
-        default="valid",
-        metavar="NAME",
-        help="labelled split to score (default: %(default)s)",
-    )
+    add("--split", default="valid", metavar="NAME",
+        help="labelled split to score (default: %(default)s)")  # fmt: skip
     add("--batch-size", type=positive, default=32, metavar="N",
         help="texts in a batch (default: %(default)s)")  # fmt: skip
     add("--rounds", type=positive, default=5, metavar="N",

@@ -43,6 +43,12 @@ def read_outputs(folder: str) -> Outputs:
     path = os.path.join(folder, "config.json")
     raw = read_json_if_there(path)
     named, problem = raw.get("id2label") or {}, raw.get("problem_type")
+    count = raw.get("num_labels", 2)
+    if not isinstance(named, dict | list) or not isinstance(count, int):
+        raise ValueError(
+            f"id2label must be a table and num_labels a number, got {named} and {count}: change it "
+            f"in {path}"
+        )
     if isinstance(named, dict):
         keys = [str(i) for i in range(len(named))]
         if {*named} != {*keys}:
@@ -51,7 +57,7 @@ def read_outputs(folder: str) -> Outputs:
                 f"change it in {path}"
             )
         named = [named[key] for key in keys]
-    names = [*map(str, named)] or [f"LABEL_{i}" for i in range(raw.get("num_labels", 2))]
+    names = [*map(str, named)] or [f"LABEL_{i}" for i in range(count)]
     several = problem == "multi_label_classification"
     regression = not several and (len(names) == 1 or problem == "regression")
     return Outputs(names, regression, several)
@@ -123,11 +129,7 @@ def match_labels(
 
 
 def order_by_counts(classes: Sequence[str], counts: np.ndarray) -> list[str] | None:
-    """The class of each output that is predicted most for it, None where that is not clear.
-
-    Args:
-        counts: (classes, outputs), as of :func:`count_predictions`
-    """
+    """The class that is predicted most for each output, by (classes, outputs); None: not clear."""
     best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
     clear = sorted(best) == [*range(counts.shape[1])]
     if not clear or (counts.max(axis=1) < CLEAR * second).any():
@@ -147,10 +149,8 @@ def count_predictions(
     outputs: int,
     multi_label: bool = False,
 ) -> np.ndarray:
-    """Counts (classes, outputs) of a Hugging Face classifier's predictions, by transformers.
-
-    Args:
-        longest: tokens of its longest text
+    """Counts (classes, outputs) of a Hugging Face classifier's predictions, by transformers;
+    ``longest``: tokens of its longest text.
     """
     import torch
 

@@ -202,17 +202,21 @@ def subject(record: Mapping[str, Any]) -> Any:
     return run._replace(arm=FORMER_ARMS.get(run.arm, run.arm))
 
 
+def _status(record: Mapping[str, Any]) -> str | None:
+    return None if "kind" in record else record["status"]  # a speed has none
+
+
 def read_results(paths: Sequence[str]) -> Results:
     """All results; a later line of a run replaces earlier ones, a failed one never a done one.
 
     Raises:
         ValueError: with file and line, if one cannot be read or lacks a key.
     """
-    latest: dict[Any, dict] = {"done": {}, "failed": {}, None: {}}  # a speed has no status
+    latest: dict[Any, dict] = {"done": {}, "failed": {}, None: {}}
     files = [(path, _read_file(path)) for path in paths]
     for _, records in files:
         for record in records:
-            latest[record.get("status")][subject(record)] = record
+            latest[_status(record)][subject(record)] = record
     results = [Result(run, record) for run, record in latest["done"].items()]
     return Results(
         [result for result in results if result.run.arm != TEACHER],
@@ -228,7 +232,7 @@ def _replaced(files: Sequence[tuple[str, list[dict[str, Any]]]]) -> Mapping[tupl
     keys = ("command", "data_digest", "metrics")
     done = [
         (path, {subject(r): repr([*map(r.get, keys)])  # as text, where nan equals nan
-                for r in records if r.get("status") == "done" and r["arm"] != TEACHER})
+                for r in records if _status(r) == "done" and r["arm"] != TEACHER})
         for path, records in files
     ]  # fmt: skip
     last = {run: (path, work) for path, runs in done for run, work in runs.items()}

@@ -19,19 +19,15 @@ def size_of(checkpoint: str) -> dict[str, int]:
     """Layers, parameters and bytes of the weights of a file or folder; tied ones count once."""
     folder = folder_of(checkpoint)
     tensors = read_checkpoint(checkpoint)["model"] if folder is None else read_weights(folder)
-    names = [name for name in tensors if not name.endswith(".version")]
-    embeddings = [tensors[name] for name in names if name.endswith("embed_tokens.weight")]
-
-    def is_copy(name: str) -> bool:
-        """Of the embeddings: --bf16 saves tied weights twice."""
-        return name.endswith("lm_head.weight") and any(
-            torch.equal(tensors[name], one) for one in embeddings
-        )
-
-    kept = [name for name in names if not is_copy(name)]
-    distinct = {tensors[name].data_ptr(): tensors[name] for name in kept}.values()  # some are tied
+    tensors = {name: t for name, t in tensors.items() if not name.endswith(".version")}
+    words = [t for name, t in tensors.items() if name.endswith("embed_tokens.weight")]
+    distinct = {  # some are tied; --bf16 saves tied weights twice
+        t.data_ptr(): t
+        for name, t in tensors.items()
+        if not (name.endswith("lm_head.weight") and any(torch.equal(t, one) for one in words))
+    }.values()
     return {
-        "layers": count_layers(names),
+        "layers": count_layers(tensors),
         "parameters": sum(t.numel() for t in distinct),
         "bytes": sum(t.numel() * t.element_size() for t in distinct),
     }

@@ -93,6 +93,21 @@ def test_a_model_of_another_origin_equals_the_pipeline(tmp_path, capsys, transfo
     assert [*rows[0]] == ["label", "LABEL_0", "LABEL_1", "LABEL_2"]
 
 
+def test_relative_positions_have_no_longest_text(tmp_path, capsys, transformers):
+    """XLNet's config has -1 positions, and its tokenizer here no longest text."""
+    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "bert", padding_side="left")
+    sizes = {"d_model": 24, "n_layer": 1, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
+    config = transformers.XLNetConfig(vocab_size=len(tokenizer), num_labels=3, **sizes)
+    transformers.XLNetForSequenceClassification(config).save_pretrained(tmp_path / "xlnet")
+    tokenizer.save_pretrained(tmp_path / "xlnet")
+    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
+    wanted = pipeline_of(transformers, str(tmp_path / "xlnet"), NEW_PAIRS)
+    for flags in ([], ["--max-length", "400"]):
+        rows, _ = predicted(capsys, tmp_path / "xlnet", table, *flags)
+        check(rows, wanted)
+
+
 def test_half_precision_weights_are_computed_in_float32(tmp_path, capsys, transformers):
     model = hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3).bfloat16()
     shutil.copytree(tmp_path / "bert", tmp_path / "half")

@@ -31,6 +31,15 @@ def test_names_of_classes_that_are_not_those_of_the_outputs(tmp_path, transforme
     assert "id2label must name the outputs 0 to 1" in error_of(main, *words)
 
 
+@pytest.mark.parametrize("wrong", [{"id2label": 5}, {"id2label": None, "num_labels": "3"}])
+def test_settings_of_outputs_that_are_no_such_kind(tmp_path, transformers, wrong):
+    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=2)
+    hf_models.change(tmp_path / "bert" / "config.json", **wrong)
+    (tmp_path / "a.txt").write_text("the soup\n")
+    said = error_of(main, "predict", tmp_path / "bert", tmp_path / "a.txt")
+    assert "id2label must be a table and num_labels a number, got" in said
+
+
 @pytest.mark.parametrize("kind", ["hf", "onnx"])
 def test_a_model_that_gives_nan_is_refused(tmp_path, transformers, monkeypatch, kind):
     safetensors = pytest.importorskip("safetensors.torch")

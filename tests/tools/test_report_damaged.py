@@ -76,6 +76,12 @@ def test_values_of_wrong_kinds(tmp_path, without_figures, which):
     assert refused > 20
 
 
+@pytest.mark.parametrize("status", ["done", "x", None])
+def test_a_speed_has_no_status(tmp_path, status):
+    path = synthetic.write(tmp_path / "results.jsonl", [{**synthetic.speed("MNLI"), "status": status}])
+    assert [one["status"] for one in read_results([path]).speeds] == [status]
+
+
 @pytest.mark.parametrize(
     "line",
     [b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe", b"\x00", b"null", b"7", b'"text"', b"{]"],

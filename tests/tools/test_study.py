@@ -200,6 +200,13 @@ def test_a_name_that_is_not_registered_is_refused_before_any_run(tmp_path, key):
         check_flags(config, list(plan.all_runs(config)))
 
 
+def test_a_misspelt_flag_of_any_fraction_is_refused_before_any_run(tmp_path):
+    change = "+settings.fractions={0.1:{bacth-size:8}}"
+    config = study(tmp_path, change, "fractions=[0.01,0.1]", "arms=[KD]")
+    with pytest.raises(ValueError, match="settings of .*/0.1/.*: .*--bacth-size"):
+        check_flags(config, list(plan.all_runs(config)))
+
+
 def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):
     """A path is taken as it is, also where hydra's syntax would need quotes."""
     glue = tmp_path / "a,b=c {d}"

@@ -73,18 +73,10 @@ def build_parser() -> argparse.ArgumentParser:
         "(default) or macro_f1")  # fmt: skip
     add("--fine-tuned-too", action="store_true", default=None,
         help="also train a student without the teacher, for comparison")  # fmt: skip
-    add(
-        "--updates",
-        type=positive,
-        metavar="N",
-        help="updates of each run (default: by the data's size)",
-    )
-    add(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help="budget of the students' training, > 0 (default: none)",
-    )
+    add("--updates", type=positive, metavar="N",
+        help="updates of each run (default: by the data's size)")  # fmt: skip
+    add("--minutes", type=float, metavar="M",
+        help="budget of the students' training, > 0 (default: none)")  # fmt: skip
     add("--batch-size", type=positive, metavar="N", help="sequences in an update (default: 32)")
     add("--lr", type=float, metavar="R", help="learning rate, > 0 (default: by the width)")
     add("--teacher-updates", type=positive, metavar="N", help="of fine-tuning --encoder (default: "

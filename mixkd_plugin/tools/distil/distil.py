@@ -23,14 +23,7 @@ from .report import Report
 from .source import FAIRSEQ, Source, find_teacher, labels_of
 from .steps import Steps
 from .tables import label_columns, write_tables
-from .teacher import (
-    Teacher,
-    files_of_tokenizer,
-    files_read,
-    folder_with,
-    prepare,
-    tokens_of,
-)
+from .teacher import Teacher, files_of_tokenizer, files_read, folder_with, prepare, tokens_of
 from .training import Run, Trainer
 
 MEASURED = 20_000  # texts whose tokens are counted
@@ -108,11 +101,11 @@ def run_steps(
     if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
         named = [data.spelling.get(name, name) for name in named]
     report = Report(steps, plan, data, teacher, teacher_data, student_data, named, runs, keep(runs))
-    result = report.write()
-    print(result.text, flush=True)
+    text, retained = report.write()
+    print(text, flush=True)
     report.export_onnx()
-    if args.min_retention is not None and result.retained < args.min_retention:
-        steps.say(f"--min-retention {args.min_retention:g} is not reached: {result.retained:.3f}")
+    if args.min_retention is not None and retained < args.min_retention:
+        steps.say(f"--min-retention {args.min_retention:g} is not reached: {retained:.3f}")
         return 1
     return 0
 

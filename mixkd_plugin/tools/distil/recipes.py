@@ -69,11 +69,7 @@ def recipes(text: str) -> str:
 
 
 def best_recipes(trimmed: bool, narrower: bool = False) -> list[str]:
-    """What AUTO stands for.
-
-    Args:
-        trimmed, narrower: whether the student's vocabulary, or its width, is not the teacher's
-    """
+    """What AUTO stands for, where the student's vocabulary, or its width, is not the teacher's."""
     return ["mixkd" if trimmed else "splice", "kd" if trimmed or narrower else "kd+hidden"]
 
 

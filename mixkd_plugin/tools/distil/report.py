@@ -26,11 +26,6 @@ ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")
 
 
-class Result(NamedTuple):
-    text: str
-    retained: float  # the student's share of the teacher's score
-
-
 class Report(NamedTuple):
     """
     data: the texts
@@ -49,8 +44,8 @@ class Report(NamedTuple):
     runs: list[Run]
     best: Run
 
-    def write(self) -> Result:
-        """Everything in --out but onnx/ and the work folder."""
+    def write(self) -> tuple[str, float]:
+        """Everything in --out but onnx/ and the work folder; the report, and the share retained."""
         best = self.best
         self.export("hf", self.steps.out)
         copy(best.checkpoint, self.steps.out / "checkpoint.pt")
@@ -77,7 +72,7 @@ class Report(NamedTuple):
         atomic_write(out / "README.md", self.card(text))
         title, first = "Quality and latency", f"{TEACHER}, {FAIRSEQ}"
         plot_quality(rows, first, title, str(folder / "report.png"), x="p50")
-        return Result(text, figures["retained"])
+        return text, figures["retained"]
 
     @property
     def made_by(self) -> list[str]:
@@ -157,18 +152,13 @@ class Report(NamedTuple):
             str(self.student_data), paths, TEACHER, teacher_data=str(self.teacher_data),
             labels=self.teacher.labels,
         )  # fmt: skip
-        targets, found = ours.targets.flatten(), {}
-        if self.data.multi_label:
-            targets = ours.targets.view(-1, len(self.names))
+        several, found = self.data.multi_label, {}
+        targets = ours.targets.view(-1, len(self.names)) if several else ours.targets.flatten()
         for name, one in ours.loaded.items():
-            said = predict(ours.outputs(one.logits, ours.batches[name]), self.data.multi_label)
+            said = predict(ours.outputs(one.logits, ours.batches[name]), several)
             for i, label in enumerate(self.names):
-                if self.data.multi_label:
-                    has, hit = targets[:, i].bool(), said[:, i]
-                    parts = has.sum() + hit.sum()
-                else:
-                    has, hit = targets == i, said == i
-                    parts = 2 * has.sum()
+                has, hit = (x[:, i].bool() if several else x == i for x in (targets, said))
+                parts = has.sum() + (hit if several else has).sum()
                 if has.any():
                     share = 200 * (has & hit).sum().item() / parts.item()
                     found.setdefault(label, {})[name] = share

@@ -123,10 +123,9 @@ class Steps:
         Returns what ``finish`` returned when the step was done.
         """
         command = [sys.executable, "-m", "fairseq_cli.train", *map(str, words)]
-        key = self._key(command, after, inputs)
 
         def make() -> Any:
-            begun = folder / "begun"
+            begun, key = folder / "begun", self._keys[name]
             if not begun.exists() or begun.read_text() != key:  # of another command
                 _remove(folder)
                 _remove(self.log(name))

@@ -110,11 +110,7 @@ class Teacher(NamedTuple):
 def prepare(
     args: argparse.Namespace, source: Source, names: Sequence[str], steps: Steps
 ) -> Teacher:
-    """Import the teacher, or the encoder, where it must be.
-
-    Args:
-        names: of its outputs, none for a regression
-    """
+    """Import the teacher, or the encoder, where it must be; ``names``: of its outputs, if any."""
     path = os.path.abspath(source.path)
     if source.kind == AS_IT_IS:
         labels = join_names(names) if names and source.names is None and args.teacher else None

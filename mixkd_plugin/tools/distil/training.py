@@ -95,11 +95,7 @@ class Trainer(NamedTuple):
         return words
 
     def trial(self, teacher: Teacher, tuned: bool) -> float:
-        """Seconds of an update, measured; on a GPU the batch is halved once if it does not fit.
-
-        Args:
-            tuned: of the fine-tuning of an encoder
-        """
+        """Seconds of an update (``tuned``: of an encoder); a batch too large is halved once."""
         folder, log = self.steps.work / "trial", self.steps.log("trial")
 
         def run() -> float:

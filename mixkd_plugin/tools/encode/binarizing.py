@@ -17,20 +17,14 @@ from ..texts.likeness import is_blank
 BATCH = 1000  # examples that are tokenised in one call, by the library's threads
 
 
-class Column(NamedTuple):
-    """Counts of one column of a split."""
-
-    subwords: int
-    unknown: int  # subwords that are <unk>
-
-
 class Counts(NamedTuple):
     """Counts of a split's examples."""
 
     cut: int
     empty: int  # examples with a text without visible characters or subwords
     lost: int  # examples with only <unk>
-    columns: Tuple[Column, ...]
+    subwords: int  # in all columns
+    unknown: Tuple[float, ...]  # share of them that are <unk>, in each column
 
 
 def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
@@ -46,11 +40,7 @@ def room(tokenizer: Tokenizer, inputs: int, max_tokens: int) -> int:
 
 
 def truncate(pieces: Sequence[List[str]], limit: int, side: str = "right") -> List[List[str]]:
-    """Shorten the texts as transformers does: the longer one, until both are equal.
-
-    Args:
-        side: the end that is cut off, right or left
-    """
+    """Shorten texts at a ``side`` as transformers does: the longer one, until both are equal."""
     sizes = [min(len(pieces[0]), limit)]
     if len(pieces) == 2:
         short = min(*map(len, pieces), limit // 2)
@@ -119,8 +109,11 @@ def write_texts(
             columns = zip(*(e.texts for e in batch))
             try:
                 columns = [tokenizer.encode_batch(list(texts)) for texts in columns]
-            except ValueError:
-                raise _first_error(batch, tokenizer, title) from None
+            except ValueError:  # again, one by one: which of them was it?
+                for example in batch:
+                    with prefixed(f"{title}, line {example.line}"):
+                        tokenizer.encode_batch(list(example.texts))
+                raise
             for example, pieces in zip(batch, zip(*columns)):
                 kept = truncate(pieces, limit, tokenizer.truncation_side)
                 cut += sum(map(len, kept)) < sum(map(len, pieces))
@@ -137,16 +130,8 @@ def write_texts(
             bar.update(len(batch))
     for writer in writers:
         writer.close()
-    return Counts(cut, empty, lost, tuple(map(Column, subwords, unk)))
-
-
-def _first_error(examples: Iterable[Example], tokenizer: Tokenizer, title: str) -> ValueError:
-    for example in examples:
-        try:
-            tokenizer.encode_batch(list(example.texts))
-        except ValueError as error:
-            return ValueError(f"{title}, line {example.line}: {error}")
-    raise AssertionError("it is an error of one of them")
+    shares = tuple(count / max(of, 1) for count, of in zip(unk, subwords))
+    return Counts(cut, empty, lost, sum(subwords), shares)
 
 
 def write_labels(examples: Iterable[Example], targets: Targets, folder: str, split: str) -> None:

@@ -44,70 +44,36 @@ def build_parser() -> argparse.ArgumentParser:
     add("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
     add = parser.add_argument_group("or files of your own").add_argument
     add("--train", action=_Once, metavar="FILE", help=f"training examples ({ALLOWED})")
-    add(
-        "--valid",
-        action=_Once,
-        metavar="FILE[,FILE...]",
-        help="files of the splits valid, valid1, ...",
-    )
+    add("--valid", action=_Once, metavar="FILE[,FILE...]",
+        help="files of the splits valid, valid1, ...")  # fmt: skip
     add("--text", action=_Once, metavar="COLUMN[,COLUMN]", help="column of the text; two for pairs")
-    add(
-        "--label",
-        action=_Once,
-        metavar="COLUMN",
-        help="column of the label; A,B: several targets or classes",
-    )
+    add("--label", action=_Once, metavar="COLUMN",
+        help="column of the label; A,B: several targets or classes")  # fmt: skip
     add("--regression", action="store_true", help="labels are numbers (default: classes)")
-    add(
-        "--multi-label",
-        action="store_true",
-        help="any number of classes for a text: --label is a column with their names, as in a|b "
-        "or a list in JSON (empty: none of them), or a column of 0 and 1 for each class",
-    )
+    add("--multi-label", action="store_true", help="any number of classes for a text: --label is a "
+        "column with their names, as in a|b or a list in JSON (empty: none of them), or a column "
+        "of 0 and 1 for each class")  # fmt: skip
     add("--label-separator", metavar="TEXT", help="between the names of a text (default: |)")
     add("--format", metavar="NAME", help=f"format of the files: {ALLOWED} (default: by suffix)")
     add("--no-header", action="store_true", help="no header: columns are positions from 0")
     add = parser.add_argument_group("for both").add_argument
-    add(
-        "--labels",
-        metavar="A,B,...",
-        help="all classes in the order of their indices (--labels=-1,1 if a minus is first)",
-    )
+    add("--labels", metavar="A,B,...", help="all classes in the order of their indices "
+        "(--labels=-1,1 if a minus is first)")  # fmt: skip
     add("--tokenizer", required=True, metavar="KIND:PATH", help="; ".join(TOKENIZERS.values()))
     add("--dict", metavar="FILE", help="the model's dict.txt (default: beside the tokenizer)")
     add_out(parser, "data folder to write")
-    add(
-        "--max-length",
-        "--max-tokens",
-        type=int,
-        default=128,
-        metavar="N",
-        help="longest example in tokens, with <s> and </s>; longer ones are cut (default: "
-        "%(default)s)",
-    )
-    add(
-        "--skip-bad-lines",
-        action="store_true",
-        help="skip lines with missing fields, or without a required label (default: error)",
-    )
-    add(
-        "--unlabelled",
-        action="store_true",
-        help="allow training examples with an empty label (default: error)",
-    )
+    add("--max-length", "--max-tokens", type=int, default=128, metavar="N", help="longest example "
+        "in tokens, with <s> and </s>; longer ones are cut (default: %(default)s)")  # fmt: skip
+    add("--skip-bad-lines", action="store_true", help="skip lines with missing fields, or without "
+        "a required label (default: error)")  # fmt: skip
+    add("--unlabelled", action="store_true",
+        help="allow training examples with an empty label (default: error)")  # fmt: skip
     add_max_unknown(add, default=MAX_UNKNOWN)
-    add(
-        "--trim-vocabulary",
-        action="store_true",
-        help="use only the pieces of the training texts, special symbols and single characters: a "
-        "student's own tokenizer and dictionary, which OUT/tokenizer keeps for --tokenizer hf:DIR",
-    )
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="threads of the tokenizer (default: the CPUs that this process may use)",
-    )
+    add("--trim-vocabulary", action="store_true", help="use only the pieces of the training texts, "
+        "special symbols and single characters: a student's own tokenizer and dictionary, which "
+        "OUT/tokenizer keeps for --tokenizer hf:DIR")  # fmt: skip
+    add("--workers", type=int, metavar="N",
+        help="threads of the tokenizer (default: the CPUs that this process may use)")  # fmt: skip
     return parser
 
 

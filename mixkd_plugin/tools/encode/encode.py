@@ -125,7 +125,7 @@ def encode(
                 f"{shares(counts, source)}",
                 flush=True,
             )
-            if sum(column.subwords for column in counts.columns) == 0:
+            if counts.subwords == 0:
                 raise ValueError(f"--text must be a column with texts, got none in {title}")
             check_known(counts, len(of_split), title, max_unknown, dictionary, tokenizer_spec)
             if trim:
@@ -175,8 +175,8 @@ def check_data_out(out: str, force: bool = False) -> None:
 
 def shares(counts: Counts, source: Source) -> str:
     """The shares of unknown subwords, to be printed."""
-    columns = zip(source.columns.texts, counts.columns)
-    text = ", ".join(f"{c.unknown / max(c.subwords, 1):.2%} of {name}" for name, c in columns)
+    columns = zip(source.columns.texts, counts.unknown)
+    text = ", ".join(f"{share:.2%} of {name}" for name, share in columns)
     lost = f"; {counts.lost} examples have only <unk>" if counts.lost else ""
     return f"<unk> is {text}{lost}"
 
@@ -185,8 +185,7 @@ def check_known(
     counts: Counts, examples: int, title: str, bound: float, dictionary: str, tokenizer: str
 ) -> None:
     """Raise ValueError if the dictionary lacks too many subwords of a split."""
-    share = max(column.unknown / max(column.subwords, 1) for column in counts.columns)
-    lost = counts.lost / examples
+    share, lost = max(counts.unknown), counts.lost / examples
     if share > bound or lost > max(bound, MAX_LOST):
         enough = math.ceil(100 * max(share, lost if lost > MAX_LOST else 0)) / 100
         raise ValueError(

@@ -31,23 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_tokenizer(parser)
     add("--data", metavar="DIR", help="data folder (default: the one of training)")
     add("--text", metavar="FILE", help="texts for the comparison (default: the data's split valid)")
-    add(
-        "--tolerance",
-        type=float,
-        metavar="D",
-        help="largest difference of logits allowed, >= 0 (default: by format; of a regression "
-        "relative to its largest output, if that is above 1)",
-    )
+    add("--tolerance", type=float, metavar="D", help="largest difference of logits allowed, >= 0 "
+        "(default: by format; of a regression relative to its largest output, if that is above "
+        "1)")  # fmt: skip
     shares = ", ".join(f"{name}: {form.agreement:g}" for name, form in FORMATS.items())
     add("--min-agreement", type=float, metavar="SHARE",
         help="least share, 0 to 1, of texts with fairseq's class; for regression, correlation of "
              f"the outputs (default: {shares})")  # fmt: skip
-    add(
-        "--max-length",
-        type=positive,
-        metavar="N",
-        help="tokens to which texts are cut (default: as the data was encoded)",
-    )
+    add("--max-length", type=positive, metavar="N",
+        help="tokens to which texts are cut (default: as the data was encoded)")  # fmt: skip
     add_checkpoint_flags(parser)
     return parser
 

@@ -126,11 +126,7 @@ def load(checkpoint: str, data: str | None, head: str | None = None) -> scoring.
 
 
 def longest_of(loaded: scoring.Loaded, max_length: int | None = None) -> int:
-    """Tokens of the longest text.
-
-    Args:
-        max_length: how many (default: as the data was encoded, else the model's positions)
-    """
+    """Tokens of the longest text (default: as the data was encoded, else the model's positions)."""
     positions = loaded.model.max_positions()
     if max_length is not None and max_length > positions:
         raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")

@@ -80,14 +80,14 @@ def declared() -> Iterator[tuple[str, argparse.Action]]:
     others = options.get_training_parser("no_task")
     for config in (FairseqAdamConfig(), PolynomialDecayLRScheduleConfig()):
         gen_parser_from_dataclass(others, config)
-    all_of_ours = [(section, a) for section, parser in parsers.items() for a in parser._actions]
     found = [
-        *((section, action) for section, action in all_of_ours if action.dest in own),
-        *((FAIRSEQ, action) for _, action in all_of_ours if action.dest not in own),
-        *((FAIRSEQ, action) for action in others._actions),
+        (section if action.dest in own else FAIRSEQ, action)
+        for section, parser in parsers.items()
+        for action in parser._actions
     ]
+    found += [(FAIRSEQ, action) for action in others._actions]
     seen: set[str] = set()
-    for section, action in found:
+    for section, action in sorted(found, key=lambda one: one[0] == FAIRSEQ):
         helpful = action.help or action.dest.replace("_", "-") in MATTER
         if action.option_strings and helpful and action.dest not in seen:
             seen.add(action.dest)

@@ -6,7 +6,7 @@ and logits of <s> within TOLERANCE.
 """
 
 from argparse import Namespace
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -36,16 +36,6 @@ TEXTS = [
 ]
 
 
-class Difference(NamedTuple):
-    """
-    texts: how many were compared
-    pairs: with one of two token types, the logits' difference on pairs, types and all
-    """
-
-    texts: int
-    pairs: float
-
-
 def marked_texts(markers: Sequence[str]) -> List[str]:
     """Texts that spell the markers: between blanks and inside words."""
     parts = [markers[i : i + MARKERS] for i in range(0, len(markers), MARKERS)]
@@ -63,8 +53,9 @@ def compare_with_transformers(
     rows: List[int],
     config: EncoderConfig,
     head: Optional[str],
-) -> Difference:
-    """Compare an import with the model in ``folder``.
+) -> Tuple[int, float]:
+    """Compare an import with the model in ``folder``: how many texts and pairs were compared, and
+    with one of two token types the logits' difference on pairs, types and all.
 
     Args:
         imported: the checkpoint
@@ -126,13 +117,15 @@ def compare_with_transformers(
             found = {"hidden states": features[:, 0]}
             if head:
                 found["logits"] = roberta.classification_heads[head](features)
-            wanted = _outputs(model, batch, bool(head))
+            output = model(**batch, output_hidden_states=True)
+            wanted = {"hidden states": output.hidden_states[-1][:, 0]}
+            wanted["logits"] = output.get("logits")  # None without a head
             for what, values in found.items():
                 _check_close(what, texts, values, wanted[what])
             if head and kept < token_types(config) and any(types):
-                logits = _outputs(model, typed, True)["logits"]
-                of_pairs = max(of_pairs, (logits - found["logits"]).abs().max().item())
-    return Difference(len(compared), of_pairs)
+                difference = model(**typed).logits - found["logits"]
+                of_pairs = max(of_pairs, difference.abs().max().item())
+    return len(compared), of_pairs
 
 
 def _build(imported: Dict[str, Any], dictionary: Dictionary) -> RobertaModel:
@@ -146,12 +139,6 @@ def _build(imported: Dict[str, Any], dictionary: Dictionary) -> RobertaModel:
     model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
     model.load_state_dict(dict(imported["model"]))
     return model.eval()
-
-
-def _outputs(model: Any, batch: Dict[str, Tensor], head: bool) -> Dict[str, Tensor]:
-    output = model(**batch, output_hidden_states=True)
-    found = {"hidden states": output.hidden_states[-1][:, 0]}
-    return {**found, "logits": output.logits} if head else found
 
 
 def _check_close(what: str, texts: Tuple[str, ...], ours: Tensor, theirs: Tensor) -> None:

@@ -20,22 +20,16 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="folder, installed package or Hugging Face name")
     add_out(parser, "folder for model.pt, dict.txt and tokenizer.json", word=True)
-    add(
-        "--labels",
-        metavar="A,B,...",
-        help="names of the classes in the head's order (default: the source's)",
-    )
+    add("--labels", metavar="A,B,...",
+        help="names of the classes in the head's order (default: the source's)")  # fmt: skip
     add("--dev", metavar="FILE", help="labelled texts: .csv, .tsv or .jsonl; the classes get their "
         "labels, matched by names, or by the predictions for them")  # fmt: skip
     add("--text", metavar="COLUMN[,COLUMN]", help="of --dev: column of the text, or two of a pair "
         "(default: found by name)")  # fmt: skip
     add("--label", metavar="COLUMN", help="of --dev: column of the label (default: found by name)")
     add("--encoder-only", action="store_true", help="import the encoder without its head")
-    add(
-        "--one-token-type",
-        action="store_true",
-        help="keep the first of two token types for both texts of a pair: its logits change",
-    )
+    add("--one-token-type", action="store_true", help="keep the first of two token types for both "
+        "texts of a pair: its logits change")  # fmt: skip
     return parser
 
 
@@ -56,7 +50,7 @@ def work(args: argparse.Namespace) -> None:
         done = import_encoder(
             args.source, args.out, args.force, labels, args.encoder_only, args.one_token_type
         )
-    config, difference = done.config, done.difference
+    config = done.config
     kind = ", ".join(config.raw.get("architectures") or [f"model_type {config.theirs.model_type}"])
     print(
         f"{os.path.join(args.out, 'model.pt')}: {kind}, {config.num_hidden_layers} layers of "
@@ -66,12 +60,12 @@ def work(args: argparse.Namespace) -> None:
     head = f"classification head {DEFAULT_HEAD}: {done.head}"
     print(head if done.head else "no classification head")
     print("\n".join(done.found))
-    print(f"compared with transformers on {difference.texts} texts and pairs: equal")
-    if difference.pairs > 0:
+    print(f"compared with transformers on {done.compared} texts and pairs: equal")
+    if done.of_pairs > 0:
         print(
             "import: WARNING: this classifier has two token types, and the second text of a "
             "pair gets the first one here (--one-token-type): its logits of pairs differ by up to "
-            f"{difference.pairs:.2g} from transformers'. Single texts are equal.",
+            f"{done.of_pairs:.2g} from transformers'. Single texts are equal.",
             file=sys.stderr,
         )
     order = "" if labels is None else f" --labels={shlex.quote(join_names(labels))}"

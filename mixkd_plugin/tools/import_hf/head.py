@@ -4,7 +4,6 @@ The weights of a tagger or of multiple choice have a classifier's names, but sen
 cannot use them.
 """
 
-import re
 from typing import List, NamedTuple, Optional
 
 from ...interop import library
@@ -44,11 +43,9 @@ def is_classifier(config: EncoderConfig, has_weights: bool) -> bool:
                 f"architectures must name the head of the weights, got none: add it; {ENCODER_ONLY}"
             )
         return False
-    transformers = library("transformers")
-    classifiers = transformers.models.auto.modeling_auto
-    classifiers = classifiers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    auto = library("transformers.models.auto.modeling_auto")
     kinds = [kind for kind, family in FAMILIES.items() if family is config.family]
-    known = {classifiers[kind] for kind in kinds}
+    known = {auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[kind] for kind in kinds}
     if names in [[name] for name in known]:
         return True
     stems = tuple(name[: -len("ForSequenceClassification")] for name in known)
@@ -160,8 +157,7 @@ def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
 def _checked(names: List[str], outputs: int, where: str) -> List[str]:
     """Names of the classes, as in a dictionary of fairseq."""
     written = [class_name(name) for name in names]
-    usable = {name for name in written if name} - {*FAIRSEQ_SPECIAL}
-    usable = {name for name in usable if not re.match("madeupword", name)}
+    usable = {n for n in written if n and not n.startswith("madeupword")} - {*FAIRSEQ_SPECIAL}
     if len(names) != outputs or len(usable) != outputs:
         raise ValueError(
             f"{where} must have {outputs} different names (a blank counts as _), got "

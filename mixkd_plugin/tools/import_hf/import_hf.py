@@ -20,7 +20,7 @@ from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.library import PADDING
 from ..hf_config import EncoderConfig, read_encoder_config
 from ..output import atomic_output_dir
-from .check import Difference, compare_with_transformers
+from .check import compare_with_transformers
 from .head import Head, is_classifier, read_head
 from .layout import WORDS, Weights, convert, fairseq_order, token_types
 from .source import find_source
@@ -37,7 +37,8 @@ class Imported(NamedTuple):
     head: Optional[Head]
     found: List[str]  # description of the tokenizer, to be printed
     types: int  # token types
-    difference: Difference
+    compared: int  # texts and pairs
+    of_pairs: float  # the logits' difference, see check.py
 
 
 def import_encoder(
@@ -104,12 +105,12 @@ def import_encoder(
         whole = checkpoint(config, state, head, tokenizer.separators, types)
         name = DEFAULT_HEAD if head else None
         with quiet():
-            difference = compare_with_transformers(
+            compared = compare_with_transformers(
                 folder, whole, dictionary, theirs, tokenizer, rows, config, name
             )
         torch.save(whole, os.path.join(work, "model.pt"))
     found = hf_tokenizer.describe(theirs, tokenizer)
-    return Imported(config, f"hf:{out_dir}", head, found, types, difference)
+    return Imported(config, f"hf:{out_dir}", head, found, types, *compared)
 
 
 @contextlib.contextmanager

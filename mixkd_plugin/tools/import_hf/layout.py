@@ -53,11 +53,7 @@ IGNORED_PREFIXES = (
 
 
 def fairseq_order(symbols: Mapping[int, str], num_rows: int) -> tuple[Dictionary, list[int]]:
-    """The words as fairseq's Dictionary, without <mask>; and the source's index of each.
-
-    Args:
-        symbols, num_rows: as for :func:`names_of_rows`
-    """
+    """The words as fairseq's Dictionary, without <mask>; and the source's index of each."""
     names = names_of_rows(symbols, num_rows)
     rows = {symbol: row for row, symbol in enumerate(names)}
     missing = [symbol for symbol in FAIRSEQ_SPECIAL if symbol not in rows]

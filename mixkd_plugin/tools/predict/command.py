@@ -25,41 +25,22 @@ EXAMPLE = "student texts.csv --text review --out predictions.csv"
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser("predict", __doc__, EXAMPLE)
     add = parser.add_argument
-    add(
-        "student",
-        metavar="STUDENT",
-        help="a checkpoint.pt of fairseq, a folder of Hugging Face, or of ONNX (or its .onnx file)",
-    )
+    add("student", metavar="STUDENT", help="a checkpoint.pt of fairseq, a folder of Hugging Face, "
+        "or of ONNX (or its .onnx file)")  # fmt: skip
     add("texts", metavar="TEXTS",
         help=f"file with a text on each line (.txt), or a table ({ALLOWED}); "
              "- is standard input")  # fmt: skip
     add("--out", metavar="FILE", help="file to write; must be new (default: standard output)")
     add("--force", action="store_true", help="replace --out")
-    add(
-        "--text",
-        metavar="COLUMN[,COLUMN]",
-        help="column of the text, or the two of a pair (default: found by name)",
-    )
+    add("--text", metavar="COLUMN[,COLUMN]",
+        help="column of the text, or the two of a pair (default: found by name)")  # fmt: skip
     add("--format", choices=READERS, help="of TEXTS (default: by suffix; txt for -)")
-    add(
-        "--batch-size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="texts in a batch (default: %(default)s)",
-    )
-    add(
-        "--max-length",
-        type=positive,
-        metavar="N",
-        help="longest text in tokens, longer ones are cut (default: as the student was trained)",
-    )
-    add(
-        "--device",
-        default="auto",
-        metavar="NAME",
-        help="cpu, cuda, cuda:1, ... (default: a GPU if there is one; ONNX: the CPU)",
-    )
+    add("--batch-size", type=positive, default=32, metavar="N",
+        help="texts in a batch (default: %(default)s)")  # fmt: skip
+    add("--max-length", type=positive, metavar="N", help="longest text in tokens, longer ones are "
+        "cut (default: as the student was trained)")  # fmt: skip
+    add("--device", default="auto", metavar="NAME",
+        help="cpu, cuda, cuda:1, ... (default: a GPU if there is one; ONNX: the CPU)")  # fmt: skip
     group = parser.add_argument_group("for a checkpoint of fairseq")
     add = group.add_argument
     add("--data", metavar="DIR", help="its data folder (default: the one of training)")

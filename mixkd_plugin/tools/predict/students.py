@@ -12,6 +12,7 @@ from torch import Tensor
 from ...checkpoints.checks import is_finite
 from ...fingerprints import class_names
 from ...interop import library
+from ...models.hf_parts import positions_of
 from ...tokenizers.subwords import build_tokenizer
 from ..export.export import longest_of
 from ..export.formats import onnx_session
@@ -183,7 +184,7 @@ def _of_folder(
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
         raise ValueError(f"STUDENT must have a fast tokenizer, got a {kind} in {folder}")
-    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    positions = positions_of(config)
     family = FAMILIES.get(config.model_type)
     if family is not None and family.positions_follow_pad:
         positions -= config.pad_token_id + 1

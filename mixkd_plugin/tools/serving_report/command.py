@@ -21,17 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(parser, out="serving.md, serving.json, serving.png and exports")
     add = parser.add_argument
     add_tokenizer(parser, "DATA_DIR")
-    add(
-        "--teacher-tokenizer",
-        metavar="KIND:PATH",
-        help="tokenizer of --teacher-data (default: the one that encoded it)",
-    )
-    add(
-        "--formats",
-        default=",".join(FORMS),
-        metavar="A,B,...",
-        help="what to measure (default: %(default)s)",
-    )
+    add("--teacher-tokenizer", metavar="KIND:PATH",
+        help="tokenizer of --teacher-data (default: the one that encoded it)")  # fmt: skip
+    add("--formats", default=",".join(FORMS), metavar="A,B,...",
+        help="what to measure (default: %(default)s)")  # fmt: skip
     return parser
 
 

@@ -20,19 +20,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("overrides", nargs="*", metavar="KEY=VALUE", help=argparse.SUPPRESS)  # as --set
     add("--glue", metavar="DIR", help="folder with the folders of the tasks (default: glue.gold)")
     add("--out", metavar="DIR", help="folder of the study; one that is there is resumed (required)")
-    add(
-        "--jobs",
-        type=positive,
-        metavar="N",
-        help="runs at a time, on each GPU (default: 1) or on the CPU (default: one for 4 cores)",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of the study, in hydra's syntax; may be repeated (default: none)",
-    )
+    add("--jobs", type=positive, metavar="N", help="runs at a time, on each GPU (default: 1) or on "
+        "the CPU (default: one for 4 cores)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of the study, "
+        "in hydra's syntax; may be repeated (default: none)")  # fmt: skip
     add("--list", action="store_true", help="print the names of the runs, and do none")
     return parser
 

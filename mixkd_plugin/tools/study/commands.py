@@ -105,15 +105,12 @@ def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
         ValueError: for flags that `fairseq-train` rejects, with the first such run.
     """
     import_user_dir(study["user_dir"])
-    kinds = {}
+    kinds: dict[str, tuple[str, Any]] = {}  # the first run of each settings
     for run in runs:
-        kinds.setdefault((run.task, run.student, run.arm, run.variant), run)
-        kinds.setdefault(run.task, plan.teacher_of(study, run))
-    for run in kinds.values():
-        if isinstance(run, Run):
-            settings = plan.settings_of(study, run)
-        else:
-            settings = plan.teacher_settings(study, run.task)
+        teacher, of_teacher = plan.teacher_of(study, run), plan.teacher_settings(study, run.task)
+        for one, settings in ((run, plan.settings_of(study, run)), (teacher, of_teacher)):
+            kinds.setdefault(repr(settings), (one.folder, settings))
+    for folder, settings in kinds.values():
         begins = [] if settings["init"] == "scratch" else ["--student-init-path", "FILE"]
         flags = [*plan.train_flags(settings, examples=1), *begins]
         printed = io.StringIO()
@@ -129,7 +126,7 @@ def check_flags(study: Mapping[str, Any], runs: Sequence[Run]) -> None:
         except (SystemExit, ValueError) as error:
             last = (printed.getvalue().strip().splitlines() or [str(error)])[-1]
             message = last.partition("error: ")[2] or last
-            raise ValueError(f"settings of {run.folder}: {message}") from None
+            raise ValueError(f"settings of {folder}: {message}") from None
 
 
 # --- where and how they run ---

@@ -55,12 +55,11 @@ def choose_columns(
         labels = [names[n] for n in LABELS if n in names]
     texts = split_names(text) if text else _find_texts(names, labels)
     if not label:
-        labels = [name for name in labels if name not in texts]
-        labels = _surest(labels, LABELS)
-    if len(texts) not in (1, 2) or (len(texts) > 1 and not (text or _is_pair(texts))):
-        raise ValueError(
-            _ask("--text", "the column of the text, or the two of a pair", path, header)
-        )
+        labels = _surest([name for name in labels if name not in texts], LABELS)
+    is_pair = tuple(name.strip().casefold() for name in texts) in PAIRS
+    if len(texts) not in (1, 2) or (len(texts) > 1 and not (text or is_pair)):
+        what = "the column of the text, or the two of a pair"
+        raise ValueError(_ask("--text", what, path, header))
     if labelled and len(labels) != 1 and not label:
         raise ValueError(_ask("--label", "the column of the label", path, header))
     return Columns(tuple(texts), tuple(labels) if labelled else ())
@@ -89,10 +88,6 @@ def split_wrongly(header: Collection[str]) -> bool:
 def _surest(found: list[str], known: Sequence[str]) -> list[str]:
     sure = [name for name in found if name.strip().casefold() in known[:SURE]]
     return sure[:1] or found
-
-
-def _is_pair(texts: Sequence[str]) -> bool:
-    return tuple(name.strip().casefold() for name in texts) in PAIRS
 
 
 def _ask(flag: str, what: str, path: str, header: Sequence[str]) -> str:
