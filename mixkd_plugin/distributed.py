@@ -139,17 +139,12 @@ class BroadcastGroup(NamedTuple):
             work.wait()
 
 
-def _readers(of_each: str) -> List[int]:
+def readers(of_each: str) -> List[int]:
     """For each rank, the rank that reads for it: the first of the ``run``, or of its ``host``."""
     if of_each == "run":
         return [0] * world_size()
     hosts = gather(socket.gethostname())
     return [hosts.index(host) for host in hosts]
-
-
-def reads_for(of_each: str) -> bool:
-    """Whether this rank is the one that reads in :func:`one_reader`."""
-    return _readers(of_each)[rank()] == rank()
 
 
 def is_first(key: Any) -> bool:
@@ -161,16 +156,16 @@ def is_first(key: Any) -> bool:
 @contextlib.contextmanager
 def one_reader(of_each: str) -> Iterator[BroadcastGroup]:
     """One rank reads for all others: of the ``run``, or of each ``host``."""
-    readers = _readers(of_each)
-    source = readers[rank()]
+    reader_of = readers(of_each)
+    source = reader_of[rank()]
     if world_size() == 1:
         yield BroadcastGroup(None, 0, True)
     elif of_each == "run":
         yield BroadcastGroup(distributed_utils.get_global_group(), source, rank() == source)
     else:
         groups = {}
-        for reader in dict.fromkeys(readers):  # every rank must create every group
-            groups[reader] = dist.new_group([r for r, of in enumerate(readers) if of == reader])
+        for reader in dict.fromkeys(reader_of):  # every rank must create every group
+            groups[reader] = dist.new_group([r for r, of in enumerate(reader_of) if of == reader])
         try:
             yield BroadcastGroup(groups[source], source, rank() == source)
         finally:

@@ -9,11 +9,7 @@ from types import ModuleType
 
 
 def library(name: str) -> ModuleType:
-    """Import a library of the extra.
-
-    Raises:
-        ValueError: if it is not installed or cannot be imported.
-    """
+    """Import a library of the extra; ValueError, with the cure, if that fails."""
     if name.partition(".")[0] == "transformers":
         _hide_broken_torchaudio()
     try:

@@ -9,7 +9,7 @@ Letters in shape comments: B clean examples, M mixes (M = B * ratio), T position
 D embedding width, C classes or regression targets.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -34,17 +34,12 @@ class Mix(NamedTuple):
     pad: Optional[int] = None
 
     @classmethod
-    def of(
-        cls, batch: Dict[str, Any], tokens: Callable[[Dict[str, Any]], Tensor], with_clean: bool
-    ) -> "Mix":
-        """The mix of a batch that has partners, where ``tokens`` reads a batch's token ids."""
-        partner_tokens = tokens(batch["partner"])
+    def of(cls, batch: Dict[str, Any], partner_tokens: Tensor, with_clean: bool) -> "Mix":
+        """The mix of a batch that has partners, of these token ids."""
         device, is_text = partner_tokens.device, batch.get("is_text", False)
         if torch.is_tensor(is_text):
             is_text = is_text.to(device)
-        return cls(
-            partner_tokens, batch["lam"].to(device), with_clean, is_text, batch.get("pad")
-        )  # fmt: skip
+        return cls(partner_tokens, batch["lam"].to(device), with_clean, is_text, batch.get("pad"))
 
     def model_input(self, tokens: Tensor) -> Tuple[Tensor, Optional["Mix"]]:
         """The input of a model for the clean examples (B, T) and this mix: no model knows texts.

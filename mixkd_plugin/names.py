@@ -8,11 +8,7 @@ HINT = """a name with a comma must be in quotation marks, as in '"Yes, sure",No'
 
 
 def split_names(text: str) -> List[str]:
-    """The names of A,B,...; a name with a comma is in quotation marks, as in CSV.
-
-    Raises:
-        ValueError: if a quotation mark is not closed.
-    """
+    """The names of A,B,..., as in CSV; ValueError if a quotation mark is not closed."""
     try:
         return next(csv.reader([text], strict=True, skipinitialspace=True)) or [text]
     except csv.Error as error:

@@ -17,22 +17,14 @@ class Registry(Generic[Entry]):
         self._entries: Dict[str, Entry] = {}
 
     def register(self, name: str, entry: Entry) -> Entry:
-        """Add an entry, and return it.
-
-        Raises:
-            ValueError: if the name is taken.
-        """
+        """Add an entry, and return it; ValueError if the name is taken."""
         if name in self._entries:
             raise ValueError(f"{self._flag} {name} is already registered: choose another name")
         self._entries[name] = entry
         return entry
 
     def find(self, name: str) -> Entry:
-        """The entry of a name.
-
-        Raises:
-            ValueError: for an unknown name, with the known ones.
-        """
+        """The entry of a name; ValueError, with the known ones, for another."""
         if name not in self._entries:
             raise ValueError(f"{self._flag} must be one of {', '.join(self._entries)}, got {name}")
         return self._entries[name]

@@ -94,11 +94,7 @@ def check_inputs(state: Dict[str, Any], data: str) -> None:
 
 
 def check_vocabulary(path: str, state: Dict[str, Any], dictionary: Dictionary) -> None:
-    """Compare words symbol by symbol, and with what the checkpoint recorded of them.
-
-    Args:
-        path, state: the checkpoint, as :func:`configured.read_configured` has it
-    """
+    """Compare words with ``state``, which is as :func:`configured.read_configured` has it."""
     roberta, other = "sentence_encoder.embed_tokens.weight", "embed_tokens.weight"
     weights = state["model"].items()
     rows = [w.size(0) for n, w in weights if w.dim() and (n == other or n.endswith(roberta))]
@@ -121,7 +117,7 @@ def check_words(path: str, state: Dict[str, Any], dictionary: Dictionary) -> Non
     ours = fingerprint(dictionary, None)["vocabulary"]
     if recorded is not None and recorded == ours:
         return
-    found = find(path, state, "input0/dict.txt", "dict.txt")
+    found = next(dictionaries(path, state, "input0/dict.txt", "dict.txt"), None)
     if found is not None:
         _check_symbols(found, load_dictionary(found), dictionary)
     if recorded is not None:
@@ -143,7 +139,7 @@ def other_dictionary(
     recorded = state["fingerprint"].get("vocabulary")
     if recorded == fingerprint(dictionary, None)["vocabulary"]:
         return None
-    for found in _found(path, state, "input0/dict.txt", "dict.txt"):
+    for found in dictionaries(path, state, "input0/dict.txt", "dict.txt"):
         theirs = load_dictionary(found)
         theirs.add_symbol("<mask>")
         if recorded in (None, fingerprint(theirs, None)["vocabulary"]):
@@ -162,15 +158,11 @@ def warn_not_found(path: str, what: str) -> None:
     )
 
 
-def find(path: str, state: Dict[str, Any], *names: str) -> Optional[str]:
-    """A dictionary in the checkpoint's own data folder, or beside it, in this order.
+def dictionaries(path: str, state: Dict[str, Any], *names: str) -> Iterator[str]:
+    """Those in the checkpoint's own data folder, and beside it, in this order.
 
     A relative folder comes last: here it may be another one of the same name.
     """
-    return next(_found(path, state, *names), None)
-
-
-def _found(path: str, state: Dict[str, Any], *names: str) -> Iterator[str]:
     data, beside = state["cfg"]["task"].get("data"), os.path.dirname(os.path.abspath(path))
     folders = [data, beside] if data and os.path.isabs(data) else [beside, data]
     paths = (os.path.join(folder, name) for folder in folders if folder for name in names)

@@ -24,11 +24,7 @@ def folder_of(path: str) -> Optional[str]:
 
 
 def check_files(folder: str) -> None:
-    """Reading a pipe or a device might never end.
-
-    Raises:
-        ValueError: for a pipe or a device among the files.
-    """
+    """Raise ValueError for a pipe or a device in a folder: reading it might never end."""
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):

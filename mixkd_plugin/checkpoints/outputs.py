@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..fingerprints import class_names
-from .checks import find, load_dictionary, warn_not_found
+from .checks import dictionaries, load_dictionary, warn_not_found
 from .hf_weights import folder_of
 from .settings import shown_names
 
@@ -58,7 +58,7 @@ def names_of(
     recorded = state["fingerprint"].get("labels")
     if recorded == ours:
         return "recorded", recorded
-    found = None if folder_of(path) else find(path, state, "label/dict.txt")
+    found = None if folder_of(path) else next(dictionaries(path, state, "label/dict.txt"), None)
     if found is not None:
         theirs = class_names(load_dictionary(found))
         if recorded is None or theirs != ours:

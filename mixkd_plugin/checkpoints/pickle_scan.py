@@ -7,7 +7,7 @@ number of operations, and the depth and size of its objects (repeated references
 
 import pickletools
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from typing import Any, BinaryIO, Collection, Dict, List, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Collection, Dict, List, Sequence, Union
 
 OPERATIONS = 300_000  # a model of 2,000 parameters and its Adam state have 130,000
 DEPTH = 100
@@ -91,7 +91,9 @@ def _made_of(parts: List[_Measures]) -> _Measures:
 
 
 def _check_name(argument: str, allowed: Collection[str]) -> None:
-    module, name = _renamed(*argument.split(" ", 1))
+    module, name = argument.split(" ", 1)
+    # names of Python 2 as torch's unpickler reads them
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     full_name = f"{module}.{name}"
     if full_name not in allowed:
         shown = full_name[:100] if full_name.isprintable() else ascii(full_name)[:100]
@@ -99,10 +101,3 @@ def _check_name(argument: str, allowed: Collection[str]) -> None:
             f"is refused: it would load {shown}, which could run code and which no fairseq "
             "checkpoint needs"
         )
-
-
-def _renamed(module: str, name: str) -> Tuple[str, str]:
-    """Names of Python 2 as torch's unpickler reads them."""
-    if (module, name) in NAME_MAPPING:
-        return NAME_MAPPING[(module, name)]
-    return IMPORT_MAPPING.get(module, module), name

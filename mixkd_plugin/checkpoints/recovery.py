@@ -38,11 +38,7 @@ class Origin(NamedTuple):
 
 
 def settings_of_run(cfg: Any) -> dict[str, Any]:
-    """Settings that must stay equal when a run resumes, by flag.
-
-    Args:
-        cfg: a full configuration, of a checkpoint (a dict) or of a run
-    """
+    """Settings that must stay equal when a run resumes, by flag; ``cfg``: full, or a dict."""
     names = {
         "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
         "task": {name: f"--{name.replace('_', '-')}" for name in _OF_TASK},
@@ -75,22 +71,15 @@ _OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
-def _named(
-    save_dir: str,
-    restore_file: str,
-    suffix: str,
-    continue_once: str | None,
-    finetune_from_model: str | None,
-) -> tuple[str, str]:
+def _named(save_dir: str, restore_file: str, suffix: str, *others: str | None) -> tuple[str, str]:
     """The flag that fairseq uses, and its file; that of --save-dir may not exist."""
     if restore_file != DEFAULT:
         return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
     path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
     if not PathManager.exists(path):
-        if continue_once is not None:
-            return "--continue-once", continue_once
-        if finetune_from_model is not None:
-            return FINETUNE, finetune_from_model
+        for flag, file in zip(("--continue-once", FINETUNE), others):
+            if file is not None:
+                return flag, file
     return "--save-dir", path
 
 
@@ -102,10 +91,6 @@ def find(
     finetune_from_model: str | None = None,
 ) -> Origin | None:
     """The checkpoint that training is about to begin from, None for a new run.
-
-    Args:
-        save_dir, restore_file, suffix: --save-dir, --restore-file, --checkpoint-suffix
-        continue_once, finetune_from_model: --continue-once, --finetune-from-model
 
     Raises:
         ValueError: where a file that a flag names is missing, or the checkpoint cannot be read; of
@@ -237,15 +222,8 @@ def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
 
 
 def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
-    """Settings that change the computation, but not the shapes of weights, must be equal.
-
-    Args:
-        ours: this run's, as :func:`mixkd_plugin.checkpoints.recovery.settings_of_run` has them
-        goes_on: see :func:`check_content`
-
-    Raises:
-        ValueError: naming the flag.
-    """
+    """Raise ValueError, with the flag, where settings that change the computation, but not the
+    shapes of weights, are not ``ours``, :func:`settings_of_run`'s."""
     flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
     flags += tuple(flag for flag in origin.settings if flag.startswith(_OF_NETWORK))
     ours_too = "fingerprint" in origin.task_state  # then a missing setting was not given

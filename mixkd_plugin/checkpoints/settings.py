@@ -92,11 +92,7 @@ def shown_names(names: Iterable[str]) -> str:
 def _get(
     section: Section, name: str, default: Any, fits: Callable[[Any], bool], allowed: str
 ) -> Any:
-    """A checked setting, or ``default`` if it is absent.
-
-    Raises:
-        SettingsError: for a wrong value
-    """
+    """A checked setting, or ``default`` if it is absent; SettingsError for a wrong value."""
     value = section.get(name)
     if value is None:
         return default

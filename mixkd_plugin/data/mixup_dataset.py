@@ -79,7 +79,7 @@ class MixupDataset(BaseWrapperDataset):
         self._count_labelled = count_labelled
         self._keep_every_example = keep_every_example
         self.eligible = np.arange(len(self.ids))
-        self._epoch = 1
+        self.epoch = 1
         self.plan: Optional[MixupPlan] = None
         self._draw()
 
@@ -139,14 +139,10 @@ class MixupDataset(BaseWrapperDataset):
         """(n,) class of each example, -1 without a label; of a regression 0."""
         return self._classes[self.ids]
 
-    @property
-    def epoch(self) -> int:
-        return self._epoch
-
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
-        if epoch != self._epoch:
-            self._epoch = epoch
+        if epoch != self.epoch:
+            self.epoch = epoch
             self._draw()
 
     def _draw(self) -> None:
@@ -156,7 +152,7 @@ class MixupDataset(BaseWrapperDataset):
             return
         ids = self.ids[self.eligible]
         examples = Examples(ids, self.split_lengths[ids], self._classes[ids])
-        drawn = self._draw_plan(examples, epoch=self._epoch)
+        drawn = self._draw_plan(examples, epoch=self.epoch)
         drawn = drawn._replace(partners=ids[drawn.partners])
 
         def of_all(values: np.ndarray) -> np.ndarray:
@@ -170,7 +166,7 @@ class MixupDataset(BaseWrapperDataset):
         if self._by_length and self._length_seed is None:
             return np.argsort(self._lengths, kind="stable")
         if self._by_length:
-            return order_by_length(self._lengths, self._length_seed, self._epoch)
+            return order_by_length(self._lengths, self._length_seed, self.epoch)
         rank = np.argsort(self.dataset.ordered_indices())  # of each example of the split
         return np.argsort(rank[self.ids])
 
@@ -191,7 +187,8 @@ class MixupDataset(BaseWrapperDataset):
         Without a limit of tokens their sizes differ by at most one: a last batch of one or two
         examples would have the weight of a full update.
         """
-        if self._keep_every_example and max_tokens is None and len(indices):
+        limited = max_sentences is not None and max_sentences > 0
+        if self._keep_every_example and max_tokens is None and limited and len(indices):
             return np.array_split(indices, math.ceil(len(indices) / max_sentences))
         multiple = 1 if self._keep_every_example else required_batch_size_multiple
         if max_tokens is not None and len(indices):
@@ -211,7 +208,7 @@ class MixupDataset(BaseWrapperDataset):
     # --- examples ---
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        EPOCH.set(self._epoch)
+        EPOCH.set(self.epoch)
         example = self.dataset[self.ids[index]]
         if self.plan is not None:
             example["partners"] = [self.dataset[p] for p in self.plan.partners[index]]
@@ -233,7 +230,7 @@ class MixupDataset(BaseWrapperDataset):
         if samples and self.plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self._collated([p for column in columns for p in column])
-            batch["epoch"] = self._epoch  # teacher logits of mixes belong to one epoch
+            batch["epoch"] = self.epoch  # teacher logits of mixes belong to one epoch
             batch["lam"] = _by_mix(samples, "lam")
             if self.mixer is not None:
                 batch["is_text"] = bool(self.mixer.is_text.all()) or _by_mix(samples, "is_text")

@@ -25,6 +25,7 @@ class Part(NamedTuple):
 
 # (the example's text, the partner's, two random numbers) -> positions in one after the other
 MixupKind = Callable[[Part, Part, Sequence[float]], Sequence[int]]
+Example = Dict[str, Any]  # of fairseq's task
 
 MIXUP_KINDS: Registry[Optional[MixupKind]] = Registry("--mixup-kind")
 MIXUP_KINDS.register("interpolate", None)  # embeddings, not tokens
@@ -97,13 +98,8 @@ class TokenMixer:
                 )
 
     def mix(
-        self,
-        example: Dict[str, Any],
-        partner: Dict[str, Any],
-        lam: float,
-        kind: int,
-        cuts: Sequence[float],
-    ) -> Tuple[Dict[str, Any], float]:
+        self, example: Example, partner: Example, lam: float, kind: int, cuts: Sequence[float]
+    ) -> Tuple[Example, float]:
         """The partner, with the mix's tokens if that is a text; and lam, as it came out."""
         if not self.is_text[kind]:
             return partner, lam

@@ -22,7 +22,7 @@ class WithColumn(BaseWrapperDataset):
     def __init__(self, dataset: FairseqDataset, name: str, column: FairseqDataset):
         super().__init__(dataset)
         self.column = column
-        self._name = name
+        self.name = name
         self._key = f"{name} of the example"  # the dataset's own examples may have ``name``
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
@@ -31,16 +31,12 @@ class WithColumn(BaseWrapperDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self.dataset.collater(samples)
         if samples:
-            batch[self._name] = self.column.collater([sample[self._key] for sample in samples])
+            batch[self.name] = self.column.collater([sample[self._key] for sample in samples])
         return batch
 
 
 def unwrapped(dataset: FairseqDataset) -> MixupDataset:
-    """Our split inside any number of wrappers.
-
-    Raises:
-        ValueError: without one.
-    """
+    """Our split inside any number of wrappers; ValueError without one."""
     inner = dataset
     while not isinstance(inner, MixupDataset):
         if not isinstance(inner, BaseWrapperDataset):
@@ -61,11 +57,7 @@ def own_copy(dataset: FairseqDataset) -> FairseqDataset:
 
 
 def check_wrapper(dataset: FairseqDataset, epoch: int) -> None:
-    """Compare the number of examples, the epoch, and batches of some of them with our split's own.
-
-    Raises:
-        ValueError: if a wrapper changes them.
-    """
+    """Raise ValueError if a wrapper changes the number of examples, the epoch, or some batches."""
     inner = unwrapped(dataset)
     if inner is dataset:
         return

@@ -14,11 +14,7 @@ from .refused_flags import check_processes, check_saving
 
 
 def call_main(call: Callable[..., None], cfg: DictConfig, main: Callable[..., None], **kwargs):
-    """``call(cfg, main)``, fairseq's ``call_main``.
-
-    Raises:
-        ValueError: if fairseq would start no process or train nothing, and report success.
-    """
+    """fairseq's ``call_main``; ValueError where it would do nothing, and report success."""
     if "rendezvous_timeout" not in (getattr(cfg, "task", None) or {}):  # none of our tasks
         return call(cfg, main, **kwargs)
     check_saving(cfg)

@@ -17,11 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_saving(cfg: DictConfig) -> None:
-    """Check in a run's configuration that its checkpoints will be written.
-
-    Raises:
-        ValueError: if fairseq would train nothing, or write files that cannot be read.
-    """
+    """Raise ValueError unless fairseq will write a run's checkpoints, and can read them."""
     if cfg.checkpoint.write_checkpoints_asynchronously:
         raise ValueError(
             "--write-checkpoints-asynchronously must be left out: fairseq writes files that cannot "
@@ -63,11 +59,7 @@ _MODEL_FLAGS = {
 
 
 def check_model_flags(model: Any) -> None:
-    """Check in a model's configuration that fairseq follows it and can load its checkpoints.
-
-    Raises:
-        ValueError: if it cannot.
-    """
+    """Raise ValueError unless fairseq follows a model's flags and can load its checkpoints."""
     values = model if isinstance(model, DictConfig) else vars(model)
     for name, (default, reason) in _MODEL_FLAGS.items():
         value = values.get(name, default)

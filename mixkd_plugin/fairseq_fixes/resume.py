@@ -77,11 +77,7 @@ def load_checkpoint(
 def load_named_checkpoint(
     load: Callable[..., Any], trainer: Any, filename: str, *args: Any, **kwargs: Any
 ):
-    """`Trainer.load_checkpoint`, whose errors name the flags that differ.
-
-    Raises:
-        ValueError: for any error of fairseq
-    """
+    """`Trainer.load_checkpoint`, whose errors are ValueErrors that name the flags that differ."""
     try:
         return load(trainer, filename, *args, **kwargs)
     except Exception as error:

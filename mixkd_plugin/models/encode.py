@@ -6,22 +6,17 @@ need these attributes of fairseq's ``RobertaModel``:
 ``classification_heads``. Call it inside the module that DDP or FSDP wraps, not outside.
 """
 
-from typing import List, Optional
+from typing import Optional
 
 from torch import Tensor
 
 from ..mixup import Mix, stack_rows
 from ..modules.packed_encoder import can_pack, encode_packed
-from .mixup_model import MixupModel
+from .mixup_model import MixupModel, States
 
 
 def encode(
-    model,
-    head: str,
-    tokens: Tensor,
-    mix: Optional[Mix],
-    padding_free: bool,
-    states: Optional[List[Tensor]] = None,
+    model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: bool, states: States = None
 ) -> Tensor:
     """Logits of clean and mixed sequences, (R, C): [clean; mixed], or one kind alone.
 

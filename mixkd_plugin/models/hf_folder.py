@@ -46,11 +46,7 @@ class Folder(NamedTuple):
 
 
 def layout_of(folder: str) -> Dict[str, Optional[int]]:
-    """The flags of a task that lays texts out as the folder's tokenizer does.
-
-    Raises:
-        ValueError: if the folder cannot be used.
-    """
+    """The flags of a task that lays texts out as the folder's tokenizer does."""
     files_of(folder)  # which checks them
     config = read_config(folder)
     with quiet():
@@ -134,8 +130,9 @@ def read_folder(
     problem = getattr(config, "problem_type", None)
     several = problem == "multi_label_classification"
     regression = problem == "regression" or (parts.last.out_features == 1 and not several)
-    names = None if regression else _class_names(config)
-    return Folder(model, has_head, names, regression, several, layout)
+    # as fairseq's dictionaries have them; transformers' own are LABEL_0, ...
+    names = ["_".join(str(config.id2label.get(i, i)).split()) for i in range(config.num_labels)]
+    return Folder(model, has_head, None if regression else names, regression, several, layout)
 
 
 def _load(folder: str, config: Any, encoder_only: bool) -> Tuple[nn.Module, bool]:
@@ -209,11 +206,6 @@ def _check_logits(model: MixKDHFModel, head: str, probes, wanted: List[Tensor]) 
                 f"padding, got another result than from input_ids ({difference}): choose an "
                 "encoder such as BERT, RoBERTa, DeBERTa or ModernBERT"
             )
-
-
-def _class_names(config: Any) -> List[str]:
-    """Of id2label, as fairseq's dictionaries have them; transformers' own are LABEL_0, ..."""
-    return ["_".join(str(config.id2label.get(i, i)).split()) for i in range(config.num_labels)]
 
 
 def _are_alike(theirs: List[str], ours: List[str]) -> bool:

@@ -57,11 +57,7 @@ def read_config(folder: str) -> Any:
 
 
 def config_of(values: Dict[str, Any]) -> Any:
-    """transformers' configuration from the values of a config.json.
-
-    Raises:
-        ValueError: for a model that is no encoder with a sequence classifier.
-    """
+    """transformers' configuration from a config.json; ValueError unless it is of an encoder."""
     kind = values.get("model_type")
     classifier_of(kind)
     unusable = {"auto_map", "quantization_config", "attn_implementation", "kernel_config"}
@@ -125,11 +121,7 @@ def plain_config(config: Any) -> Dict[str, Any]:
 
 
 def checked_config(settings: Dict[str, Any]) -> Dict[str, Any]:
-    """The configuration in a checkpoint's settings, which may be hostile.
-
-    Raises:
-        SettingsError: if it is not one that :func:`plain_config` makes.
-    """
+    """A checkpoint's configuration; SettingsError unless :func:`plain_config` made one like it."""
     values = settings.get("hf_config")
     if not isinstance(values, dict) or not all(map(_NAME.fullmatch, values)):
         raise SettingsError(f"its setting hf_config must be a configuration, got {shown(values)}")
@@ -140,11 +132,7 @@ def checked_config(settings: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def build_network(config: Any) -> nn.Module:
-    """transformers' classifier of a configuration, with random weights.
-
-    Raises:
-        ValueError: if transformers cannot build it.
-    """
+    """transformers' classifier of a configuration, with random weights; ValueError if it fails."""
     kind = classifier_of(config.model_type)
     # the table of words is outside; the row of padding must be inside
     config.vocab_size = 1 + max(0, getattr(config, "pad_token_id", None) or 0)

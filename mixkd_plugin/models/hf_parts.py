@@ -61,11 +61,7 @@ def names_of_parts(network: nn.Module) -> PartNames:
 
 
 def take_out(network: nn.Module) -> Parts:
-    """Take the embeddings of words and types and the last layer out of a network.
-
-    Raises:
-        ValueError: as :func:`names_of_parts`.
-    """
+    """Take embeddings of words and types, and the last layer, out of a network."""
     names = names_of_parts(network)
     words, types = _replace(network, names.words, nn.Identity()), None
     if names.types is not None:

@@ -19,11 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def student_config(args) -> Dict[str, Any]:
-    """The configuration of a student of ``--hf-model``, by its other flags.
-
-    Raises:
-        ValueError: with the flag.
-    """
+    """The configuration of a student of ``--hf-model`` by its other flags, which errors name."""
     folder, dropout = args.hf_model, args.dropout
     if not folder:
         raise ValueError("--hf-model is missing: --arch mixkd_hf needs a Hugging Face folder")
@@ -68,39 +64,34 @@ def initialise_hf_student(
     Raises:
         ValueError: if the folder cannot be used, or its vocabulary is not the data's.
     """
-    with prefixed(f"--hf-model {model.args.hf_model}", unless="--"):
-        _initialise(model, dictionary, head, num_classes)
-
-
-def _initialise(
-    model: MixKDHFModel, dictionary: Dictionary, head: StudentHead, num_classes: int
-) -> None:
     args = model.args
-    found = read_folder(args.hf_model, dictionary, head.name, encoder_only=True)
-    deep, state = found.model.network, dict(found.model.state_dict())
-    layers = _layers(args, deep.config)
-    if layers is not None:
-        for name in layer_lists(deep, deep.config.num_hidden_layers)[:1]:
-            state = keep_layers(state, f"network.{name}.", layers)
-    expected, prefix = model.state_dict(), f"classification_heads.{head.name}."
-    of_head = {name for name in expected if name.startswith(prefix)}
-    fits = found.has_head and all(state[n].shape == expected[n].shape for n in of_head)
-    fits = fits and head.take(state, found.names)
-    if not fits:
-        state.update({name: expected[name] for name in of_head})
-    differ = [n for n in {*state, *expected} if n not in state or n not in expected]
-    differ += [n for n in expected if n in state and state[n].shape != expected[n].shape]
-    if differ:
-        raise ValueError(
-            f"--student-init-layers {args.student_init_layers}: layers {layers} of {args.hf_model} "
-            f"do not fit the student's places, in {shown_names(differ)}: choose others"
+    with prefixed(f"--hf-model {args.hf_model}", unless="--"):
+        found = read_folder(args.hf_model, dictionary, head.name, encoder_only=True)
+        deep, state = found.model.network, dict(found.model.state_dict())
+        layers = _layers(args, deep.config)
+        if layers is not None:
+            for name in layer_lists(deep, deep.config.num_hidden_layers)[:1]:
+                state = keep_layers(state, f"network.{name}.", layers)
+        expected, prefix = model.state_dict(), f"classification_heads.{head.name}."
+        of_head = {name for name in expected if name.startswith(prefix)}
+        fits = found.has_head and all(state[n].shape == expected[n].shape for n in of_head)
+        fits = fits and head.take(state, found.names)
+        if not fits:
+            state.update({name: expected[name] for name in of_head})
+        differ = [n for n in {*state, *expected} if n not in state or n not in expected]
+        differ += [n for n in expected if n in state and state[n].shape != expected[n].shape]
+        if differ:
+            raise ValueError(
+                f"--student-init-layers {args.student_init_layers}: layers {layers} of "
+                f"{args.hf_model} do not fit the student's places, in {shown_names(differ)}: "
+                "choose others"
+            )
+        wrong = [name for name, value in state.items() if not is_finite(value)]
+        if wrong:
+            raise ValueError(f"its {shown_names(wrong)} must be made of finite numbers")
+        model.load_state_dict(state)
+        logger.info(
+            "student initialised from layers %s of %s, with %s head of %d outputs",
+            *("0, 1, ..." if layers is None else layers, args.hf_model),
+            *("its" if fits else "a new", num_classes),
         )
-    wrong = [name for name, value in state.items() if not is_finite(value)]
-    if wrong:
-        raise ValueError(f"its {shown_names(wrong)} must be made of finite numbers")
-    model.load_state_dict(state)
-    logger.info(
-        "student initialised from layers %s of %s, with %s head of %d outputs",
-        *("0, 1, ..." if layers is None else layers, args.hf_model),
-        *("its" if fits else "a new", num_classes),
-    )

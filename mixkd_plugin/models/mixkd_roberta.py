@@ -148,9 +148,8 @@ class MixKDRobertaModel(roberta.RobertaModel):
     @classmethod
     def build_model(cls, args, task):
         set_defaults(args)
-        if (
-            args.padding_free not in PADDING_FREE
-        ):  # from hydra; YAML's on and off without quotes are Booleans
+        # from hydra; YAML's on and off without quotes are Booleans
+        if args.padding_free not in PADDING_FREE:
             raise ValueError(
                 f"--padding-free must be one of {', '.join(PADDING_FREE)} (quoted in YAML), got "
                 f"{args.padding_free!r}"

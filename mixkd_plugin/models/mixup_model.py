@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ..mixup import Mix, stack_rows
 
+States = Optional[List[Tensor]]  # a list that gets the hidden states; None: they are not wanted
+
 
 class MixupModel(BaseFairseqModel):
     """A classifier of texts by their token embeddings, mixed or not.
@@ -61,12 +63,7 @@ class MixupModel(BaseFairseqModel):
         self.classification_heads[name] = nn.Sequential(layers)
 
     def encode_rows(
-        self,
-        head: str,
-        tokens: Tensor,
-        mix: Optional[Mix],
-        with_clean: bool,
-        states: Optional[List[Tensor]] = None,
+        self, head: str, tokens: Tensor, mix: Optional[Mix], with_clean: bool, states: States = None
     ) -> Tensor:
         """Logits (R, C) of the sequences that :func:`mixkd_plugin.models.encode.encode` describes.
 

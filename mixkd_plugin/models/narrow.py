@@ -25,6 +25,7 @@ ROWS, LENGTH = 128, 16  # of random symbols
 
 Weights = Dict[str, Tensor]
 Flow = Tuple[Tensor, Tensor]  # what a module read and gave, (N, in) and (N, out)
+Flows = Dict[str, Flow]
 
 
 def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
@@ -76,7 +77,7 @@ def narrow(wide, ours: Namespace) -> Tuple[Weights, float]:
 
 
 @torch.no_grad()
-def _flows(wide) -> Dict[str, Flow]:
+def _flows(wide) -> Flows:
     """Of each LayerNorm, and of the last layer of each part, for texts of random symbols."""
     dictionary, flows = wide.encoder.dictionary, {}
     length = min(LENGTH, wide.encoder.max_positions())
@@ -99,7 +100,7 @@ def _flows(wide) -> Dict[str, Flow]:
     return flows
 
 
-def _moment(wide, flows: Dict[str, Flow]) -> Tensor:
+def _moment(wide, flows: Flows) -> Tensor:
     """(D, D): second moment of states and of embeddings, each kind with trace 1."""
     encoder = wide.encoder.sentence_encoder
     tables = [encoder.embed_tokens.weight]
@@ -153,12 +154,7 @@ def _norm(name: str, flow: Flow, basis: Tensor, eps: float) -> Weights:
 
 
 def _attention(
-    state: Weights,
-    flows: Dict[str, Flow],
-    prefix: str,
-    basis: Tensor,
-    theirs: Namespace,
-    ours: Namespace,
+    state: Weights, flows: Flows, prefix: str, basis: Tensor, theirs: Namespace, ours: Namespace
 ) -> Weights:
     """The heads that write most, in their order; smaller ones by the best products of low rank."""
     count, size = theirs.encoder_attention_heads, len(basis) // theirs.encoder_attention_heads
@@ -197,7 +193,7 @@ def _low_rank(a: Tensor, b: Tensor, rank: int) -> Tuple[Tensor, Tensor]:
 
 
 def _units(
-    state: Weights, flows: Dict[str, Flow], reads: str, writes: str, basis: Tensor, count: int
+    state: Weights, flows: Flows, reads: str, writes: str, basis: Tensor, count: int
 ) -> Weights:
     """The hidden units that change the output most, in their order; of others the mean stays."""
     after, inside = state[writes + ".weight"], flows[writes][0].double()

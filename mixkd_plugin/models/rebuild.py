@@ -38,11 +38,7 @@ _OF_OTHERS = ("fairseq.", "fairseq_cli.", "mixkd_plugin.")
 
 
 def model_class(settings: Section) -> Type[nn.Module]:
-    """The class of the model that the settings name.
-
-    Raises:
-        SettingsError: if it cannot be a teacher, or initialise a student.
-    """
+    """The class that the settings name; SettingsError if it may not be a teacher or a start."""
     name = settings.get("_name")
     found = ARCH_MODEL_REGISTRY.get(name)
     if found is None:

@@ -57,12 +57,12 @@ def encode_packed(
 
 def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
     """(N, D): embeddings of tokens, mixed with ``mix``, and of positions."""
-    if mix is None:
-        x = _look_up(encoder.embed_tokens, [packing.tokens], [packing.second])
-    else:
-        # one lookup: the gradient of each is as large as the vocabulary
-        tokens, second = [packing.tokens, mix.partner_tokens], [packing.second, mix.partner_second]
-        both = _look_up(encoder.embed_tokens, tokens, second)
+    tokens, second = [packing.tokens], [packing.second]
+    if mix is not None:  # one lookup: the gradient of each is as large as the vocabulary
+        tokens, second = [*tokens, mix.partner_tokens], [*second, mix.partner_second]
+    types = () if packing.second is None else (torch.cat(second),)
+    x = both = encoder.embed_tokens(torch.cat(tokens), *types)
+    if mix is not None:
         wide = torch.promote_types(both.dtype, torch.float32)
         x, partners = both.to(wide).split([len(packing.tokens), len(mix.partner_tokens)])
         x = x * mix.weight.to(wide)
@@ -76,12 +76,6 @@ def _embed(encoder, packing: Packing, mix: Optional[PackedMix]) -> Tensor:
     if encoder.layernorm_embedding is not None:
         x = encoder.layernorm_embedding(x)
     return apply_dropout(encoder.dropout_module, x)
-
-
-def _look_up(embed, tokens: List[Tensor], second: List[Optional[Tensor]]) -> Tensor:
-    """Embeddings of tokens (n,) and (m,) as one (n + m, D), with those of their types."""
-    types = () if second[0] is None else (torch.cat(second),)
-    return embed(torch.cat(tokens), *types)
 
 
 def _layer(layer, x: Tensor, packing: Packing, first_only: bool = False) -> Tensor:

@@ -61,11 +61,7 @@ def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> No
 def begin_student(
     cfg, model: MixKDRobertaModel, labels: Optional[Dictionary], origin: Optional[Origin]
 ) -> None:
-    """Initialise a new run's student; a resumed run does not need the file.
-
-    Raises:
-        ValueError: on every rank.
-    """
+    """Initialise a new run's student; a resumed run needs no file. All ranks raise an error."""
     if origin is not None and model.args.layer_norm_eps is None:
         model.set_layer_norm_eps(origin.settings[LAYER_NORM_EPS])
     if origin is not None and model.args.token_types is None:
@@ -85,19 +81,9 @@ def begin_student(
 
 
 def begin_hf_student(
-    cfg,
-    model: MixKDHFModel,
-    dictionary: Dictionary,
-    labels: Optional[Dictionary],
-    origin: Optional[Origin],
+    cfg, model: MixKDHFModel, dictionary: Dictionary, labels: Optional[Dictionary]
 ) -> None:
-    """Initialise a new run's student from --hf-model; a resumed one has its checkpoint's weights.
-
-    Raises:
-        ValueError: on every rank.
-    """
-    if origin is not None:
-        return
+    """Initialise a new run's student from --hf-model. All ranks raise an error."""
     folder = model.args.hf_model
     with raise_on_all_ranks():
         initialise_hf_student(model, dictionary, _head(cfg, folder, labels), cfg.num_classes)

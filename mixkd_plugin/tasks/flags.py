@@ -56,11 +56,7 @@ def check_task_flags(cfg) -> None:
 
 
 def take_from_criterion(cfg) -> None:
-    """Copy the head or the kind of target that hydra sets for the criterion to the task.
-
-    Raises:
-        ValueError: if the task has another value.
-    """
+    """Copy the criterion's head or kind of target to the task; ValueError if that has another."""
     root = cfg._get_root()
     criterion, task = root.get("criterion"), root.get("task")
     for name in ("regression_target", "classification_head_name"):

@@ -1,5 +1,6 @@
 """The task: fairseq's ``sentence_prediction`` with a plan of mixes and a frozen teacher."""
 
+import contextlib
 import os
 from functools import partial
 from typing import List, Optional
@@ -70,35 +71,25 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
 
     @classmethod
     def setup_task(cls, cfg, **kwargs):
-        """Check flags and load dictionaries.
-
-        Raises:
-            ValueError: with the flag, the rule and the value.
-        """
+        """Check flags, with ValueErrors that name flag, rule and value, and load dictionaries."""
         if not OmegaConf.is_config(cfg):  # a namespace of argparse, from a program
             cfg = OmegaConf.structured(MixKDSentencePredictionConfig.from_namespace(cfg))
-        if kwargs.get("from_checkpoint"):  # a rank may load a student while others do not
-            with distributed.no_collectives():
-                task = cls._set_up(cfg, **kwargs)
-            task._serves, task._weights = True, LossWeights()  # until a criterion is built
-            return task
-        task = cls._set_up(cfg, **kwargs)
-        if distributed.world_size() > 1:
-            content = {f"{what} of the data": value for what, value in task._fingerprint.items()}
-            code = digests_of_code(cfg.user_dir)
-            content.update({f"the code of {name}": digest[:16] for name, digest in code.items()})
-            distributed.check_equal({**flags_of_run(cfg), **content})
-        return task
-
-    @classmethod
-    def _set_up(cls, cfg, **kwargs):
-        with distributed.raise_on_all_ranks():
+        serves = kwargs.get("from_checkpoint")  # a rank may load a student while others do not
+        alone = distributed.no_collectives() if serves else contextlib.nullcontext()
+        with alone, distributed.raise_on_all_ranks():
             take_from_criterion(cfg)
             check_task_flags(cfg)
             check_dictionaries(f"data folder {cfg.data}", cfg.data, cfg.regression_target)
             task = super().setup_task(cfg, **kwargs)
             check_special_tokens(cfg, task.dictionary)
-            return task
+        if serves:
+            task._serves, task._weights = True, LossWeights()  # until a criterion is built
+        elif distributed.world_size() > 1:
+            content = {f"{what} of the data": value for what, value in task._fingerprint.items()}
+            code = digests_of_code(cfg.user_dir)
+            content.update({f"the code of {name}": digest[:16] for name, digest in code.items()})
+            distributed.check_equal({**flags_of_run(cfg), **content})
+        return task
 
     def declare_weights(self, weights: LossWeights) -> None:
         """Called by the criterion.
@@ -152,8 +143,8 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         if isinstance(model, MixKDRobertaModel):
             self._left_out = model.leave_language_model_head_out()
             begin_student(self.cfg, model, self._classes, self.origin)
-        elif isinstance(model, MixKDHFModel):
-            begin_hf_student(self.cfg, model, self.dictionary, self._classes, self.origin)
+        elif isinstance(model, MixKDHFModel) and self.origin is None:  # else it has weights
+            begin_hf_student(self.cfg, model, self.dictionary, self._classes)
         self._token_types = number_of_types(model)
         check_settings(self.cfg, model, self.origin)
         return model
@@ -190,7 +181,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
         repeats = cfg.mixup_period > 0 or cfg.teacher_cache
         if self._weights.any_positive("tmkd") and repeats and self._training_split is not None:
             # the epoch's iterator was just made over this copy of the split
-            mixes = TeacherSequences.mixed(self._training_split)
+            mixes = TeacherSequences(self._training_split, self._training_split.eligible)
             teacher.prepare_mixed(mixes, keep=cfg.mixup_period > 0)
         elif self._weights.any_positive("tmkd"):
             teacher.load()

@@ -82,8 +82,8 @@ class WithDistillation(SentencePredictionTask):
             add = self.teacher.add_zeros_to if is_dummy_batch else self.teacher.add_to
             sample, not_finite = add(sample, clean, mixed)
         if self._weights.need_mixes:
-            with_clean = self._weights.need_clean
-            mix = Mix.of(sample, lambda batch: batch["net_input"]["src_tokens"], with_clean)
+            partners = sample["partner"]["net_input"]["src_tokens"]
+            mix = Mix.of(sample, partners, self._weights.need_clean)
             sample = {**sample, "mix": mix}
         return sample, not_finite
 

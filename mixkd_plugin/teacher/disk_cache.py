@@ -142,12 +142,7 @@ def _seal(path: str, outputs: np.ndarray) -> bytes:
 
 
 def _read(path: str, shape: Tuple[int, ...]) -> np.ndarray:
-    """The outputs of a file, after a comparison of its digest.
-
-    Raises:
-        OSError: if it is missing or cannot be read
-        ValueError: if it is damaged, or has another shape
-    """
+    """The outputs of a file; ValueError if it is damaged, or has another shape."""
     header = io.BytesIO()
     form = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, form)

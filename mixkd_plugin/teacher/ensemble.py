@@ -9,7 +9,7 @@ import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import distributed
 from ..checkpoints import checks, outputs
@@ -68,11 +68,7 @@ class TeacherEnsemble:
     """
 
     def __init__(
-        self,
-        models: Sequence[torch.nn.Module],
-        weights: Sequence[float],
-        head: str,
-        padding_free: bool,
+        self, models: Sequence[nn.Module], weights: Sequence[float], head: str, padding_free: bool
     ):
         for model in models:
             model.eval()
@@ -93,9 +89,8 @@ class TeacherEnsemble:
         if mix is not None:
             tokens, mix = mix.model_input(tokens)
         total = 0
-        with torch.autocast(
-            tokens.device.type, enabled=False
-        ):  # only --teacher-dtype sets the type
+        # only --teacher-dtype sets the type
+        with torch.autocast(tokens.device.type, enabled=False):
             for model, weight in zip(self._models, self._weights):
                 logits = encode(model, self._head, tokens, mix, self._padding_free, states)
                 total = total + weight * logits.float()
@@ -171,11 +166,7 @@ def _prefixed(path: str, expected: TeacherRequirements):
 
 
 def read_state(path: str) -> Dict[str, Any]:
-    """A checkpoint, as :func:`configured.read_configured` has it.
-
-    Raises:
-        ValueError: if it cannot be read.
-    """
+    """A checkpoint, as :func:`configured.read_configured` has it, with the flag in its errors."""
     with prefixed("--teacher-path"):  # already has the path
         return read_configured(path)
 
@@ -212,7 +203,7 @@ def _shared(group: distributed.BroadcastGroup, state: Optional[Dict[str, Any]]) 
     return state if group.is_source else small
 
 
-def _build(state: Dict[str, Any], expected: TeacherRequirements) -> torch.nn.Module:
+def _build(state: Dict[str, Any], expected: TeacherRequirements) -> nn.Module:
     """The model of a checkpoint, on its data."""
     cfg, reads = state["cfg"], expected.reads
     regression = expected.labels is None

@@ -29,7 +29,7 @@ class TeacherFiles:
     def __init__(self, paths: Sequence[str], read_by: str):
         self.paths = list(paths)
         self.read_by = read_by
-        reads = distributed.reads_for(read_by)
+        reads = distributed.readers(read_by)[distributed.rank()] == distributed.rank()
         with distributed.raise_on_all_ranks():
             self._versions = {path: _checked_version(path) for path in self.paths} if reads else {}
             digests = {path: _digest(path) for path in self.paths} if reads else None
@@ -72,11 +72,7 @@ class TeacherFiles:
 
 
 def split_paths(teacher_path: str) -> List[str]:
-    """The checkpoints and folders of A.pt:hf:FOLDER:B.pt:...
-
-    Raises:
-        ValueError: if a name with the separator in it was split.
-    """
+    """The paths of A.pt:hf:FOLDER:B.pt:...; ValueError if that splits the name of a file."""
     parts, paths = iter(teacher_path.split(os.pathsep)), []
     for part in parts:
         paths.append(PREFIX + next(parts, "") if part + os.pathsep == PREFIX else part)

@@ -117,7 +117,9 @@ class TeacherLogits:
         need_clean, need_mixed = clean and of_clean is None, mixed and of_mixed is None
         if need_clean or need_mixed:  # one pass for both
             self.load()
-            tokens, mix = self._inputs(sample, need_clean, need_mixed)
+            tokens, mix = self._tokens(sample), None
+            if need_mixed:
+                mix = Mix.of(sample, self._tokens(sample["partner"]), need_clean)
             states: Optional[List[Tensor]] = [] if with_states else None
             logits = self.ensemble.logits(tokens, mix, states)
             finite = torch.isfinite(logits).all(dim=1, keepdim=True)
@@ -140,13 +142,6 @@ class TeacherLogits:
             for n, wanted in ((len(sample["id"]), clean), (len(sample.get("lam", ())), mixed))
         )
         return _with_logits(sample, of_clean, of_mixed), sample["id"].new_zeros(())
-
-    def _inputs(
-        self, sample: Dict[str, Any], clean: bool, mixed: bool
-    ) -> Tuple[Tensor, Optional[Mix]]:
-        """The teacher's input of a batch: tokens (B, T), and their mix."""
-        mix = Mix.of(sample, self._tokens, with_clean=clean) if mixed else None
-        return self._tokens(sample), mix
 
     def _tokens(self, batch: Dict[str, Any]) -> Tensor:
         if self._own_tokens and "teacher_tokens" not in batch:
@@ -210,8 +205,9 @@ class TeacherLogits:
             if time.perf_counter() - logged > 60:
                 logged = time.perf_counter()
                 logger.info("teacher logits: %d%% done", 100 * done // len(loader))
-            mixed = "partner" in sample
-            tokens, mix = self._inputs(sample, not mixed, mixed)
+            tokens, mix = self._tokens(sample), None
+            if "partner" in sample:
+                mix = Mix.of(sample, self._tokens(sample["partner"]), with_clean=False)
             logits = self.ensemble.logits(tokens, mix)
             by_example = logits.view(-1, len(tokens), self._num_classes).transpose(0, 1)
             known[sample["id"].to(self._device)] = by_example

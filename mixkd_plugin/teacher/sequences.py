@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data.mixup_dataset import MixupDataset
-from .teacher_data import WithTeacherTokens
+from ..data.wrappers import WithColumn
+from .teacher_data import TOKENS
 
 
 class TeacherSequences(Dataset):
@@ -25,8 +26,8 @@ class TeacherSequences(Dataset):
         self._kept = kept
         self._plan = dataset.plan
         inner = dataset.dataset
-        own = isinstance(inner, WithTeacherTokens)
-        self._lengths = inner.teacher_lengths if own else dataset.split_lengths
+        own = isinstance(inner, WithColumn) and inner.name == TOKENS
+        self._lengths = np.asarray(inner.column.sizes) if own else dataset.split_lengths
         self.split, self.combined = dataset.split, dataset.combined
         self.epoch = dataset.epoch
         self.split_size = len(inner)
@@ -36,11 +37,6 @@ class TeacherSequences(Dataset):
     def clean(cls, dataset: MixupDataset, longest: int) -> "TeacherSequences":
         """The examples within a limit of tokens."""
         return cls(dataset.without_mixes(), np.flatnonzero(dataset.sizes <= longest))
-
-    @classmethod
-    def mixed(cls, dataset: MixupDataset) -> "TeacherSequences":
-        """The mixes of its epoch."""
-        return cls(dataset, dataset.eligible)
 
     def spread(self, count: int) -> "TeacherSequences":
         """At most ``count`` of the clean examples, evenly spread."""

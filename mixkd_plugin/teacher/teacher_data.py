@@ -28,6 +28,8 @@ from .files import TeacherFiles
 
 logger = logging.getLogger(__name__)
 
+TOKENS = "teacher_tokens"  # the column of a split, and of its batches
+
 
 class Layout(NamedTuple):
     """The layout of texts in a teacher's training: flags of its task."""
@@ -71,22 +73,6 @@ def _layout_of(path: str) -> Layout:
         return Layout(*(integer(task, name) for name in Layout._fields))
 
 
-class WithTeacherTokens(WithColumn):
-    """A split whose batches have ``teacher_tokens``, (B, T'): the same texts, for the teacher.
-
-    Args:
-        dataset: as fairseq's task loads it
-        tokens: the teacher's, of each example, with a collater that pads
-    """
-
-    def __init__(self, dataset: FairseqDataset, tokens: FairseqDataset):
-        super().__init__(dataset, "teacher_tokens", tokens)
-
-    @property
-    def teacher_lengths(self) -> np.ndarray:
-        return np.asarray(self.column.sizes)
-
-
 class TeacherData:
     """The copy, compared with the student's data.
 
@@ -120,11 +106,7 @@ class TeacherData:
 
     @classmethod
     def open(cls, cfg, files: TeacherFiles, labels: Optional[Dictionary]) -> "TeacherData":
-        """The copy for the teachers of ``files``; it must be equal on every rank.
-
-        Raises:
-            ValueError: on every rank.
-        """
+        """The copy for the teachers of ``files``, equal on every rank. All ranks raise an error."""
         with distributed.one_reader(files.read_by) as group:
             with distributed.raise_on_all_ranks():
                 layout = _agreed(files.paths) if group.is_source else None
@@ -136,18 +118,13 @@ class TeacherData:
         return data
 
     def add_to(
-        self,
-        dataset: FairseqDataset,
-        split: str,
-        combine: bool,
-        targets: np.ndarray,
-        unlabelled: bool,
-    ) -> WithTeacherTokens:
-        """The student's split, with the teacher's tokens of each example.
+        self, dataset: FairseqDataset, split: str, combine: bool, ours: np.ndarray, unlabelled: bool
+    ) -> WithColumn:
+        """The student's split, whose batches get ``teacher_tokens``, (B, T'), of the same texts.
 
         Args:
             combine: whether ``split1`` and so on belong to it
-            targets: of the student's examples, as :func:`labels.read_targets` has them
+            ours: targets of the student's examples, as :func:`labels.read_targets` has them
             unlabelled: whether an example may have no label
 
         Raises:
@@ -161,9 +138,9 @@ class TeacherData:
             theirs = read_targets(
                 self.folder, split, self._labels, classes, combine, unlabelled, self._multi_label
             )
-            self._check_labels(targets, theirs)
+            self._check_labels(ours, theirs)
             self._check_texts(split, combine)
-        return WithTeacherTokens(dataset, loaded.defn["net_input.src_tokens"])
+        return WithColumn(dataset, TOKENS, loaded.defn["net_input.src_tokens"])
 
     def _check_labels(self, ours: np.ndarray, theirs: np.ndarray) -> None:
         """Compare the labels; examples without a label in one of the copies are skipped."""

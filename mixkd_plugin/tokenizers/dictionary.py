@@ -36,11 +36,7 @@ def dictionary_of(names: Sequence[str]) -> Dictionary:
 
 
 def write_dictionary(dictionary: Dictionary, path: str) -> None:
-    """Save a dictionary.
-
-    Raises:
-        ValueError: if fairseq reads another one from the file.
-    """
+    """Save a dictionary; ValueError if fairseq reads another one from the file."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     dictionary.save(path)
     try:

@@ -107,11 +107,7 @@ def _check_files(folder: str, tokenizer: Any) -> None:
 
 
 def types_of_pairs(tokenizer: Any) -> int:
-    """Token types that a tokenizer gives: 1, or 2 where a pair's second text has the second.
-
-    Raises:
-        ValueError: for another layout of types.
-    """
+    """Token types: 1, or 2 where a pair's second text has another; ValueError for other layouts."""
     single, pair = tokenizer("a"), tokenizer("a", "a")
     found = pair.get("token_type_ids", [])
     if not any(found):
@@ -163,11 +159,7 @@ def special_tokens(tokenizer: Any) -> Dict[str, Any]:
 
 
 def read_folder_tokenizer(folder: str) -> Tokenizer:
-    """The tokenizer of a Hugging Face folder as it is, with the symbols that an import has.
-
-    Raises:
-        ValueError: as :func:`load_tokenizer` and :func:`with_layout`.
-    """
+    """The tokenizer of a Hugging Face folder as it is, with the symbols that an import has."""
     if not os.path.isdir(folder):
         raise ValueError(f"DIR must be a folder, got {folder}")
     with quiet():

@@ -26,6 +26,7 @@ COMPLETE_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"  # as Hugging Face and our imports name it
 IMPORT_AGAIN = "name it with hf:, or import it with `mixkd import`"
 
+Numbers = Optional[Mapping[str, int]]  # GPT-2's, of the tokens of byte-level BPE
 EncodeBatch, Decode = Callable[[List[str]], List[List[str]]], Callable[[List[str]], str]
 
 
@@ -51,7 +52,7 @@ class Tokenizer(NamedTuple):
     library: Any
     symbols: Dict[int, str]
     truncation_side: str = "right"
-    numbers: Optional[Mapping[str, int]] = None
+    numbers: Numbers = None
     words: Any = None
 
     def encode(self, text: str) -> List[str]:
@@ -62,7 +63,7 @@ class Tokenizer(NamedTuple):
         return 1 + texts + (texts - 1) * self.separators
 
 
-def symbol_of(token: str, numbers: Optional[Mapping[str, int]] = None) -> str:
+def symbol_of(token: str, numbers: Numbers = None) -> str:
     """A token's symbol in a dict.txt; no other token has the same.
 
     Args:
@@ -100,10 +101,7 @@ def existing(*parts: str) -> str:
 
 
 def of_library(
-    library: Any,
-    special: Mapping[str, str],
-    separators: int,
-    numbers: Optional[Mapping[str, int]] = None,
+    library: Any, special: Mapping[str, str], separators: int, numbers: Numbers = None
 ) -> Tokenizer:
     """Our interface to a tokenizer of `tokenizers`.
 
@@ -159,9 +157,7 @@ def read_imported(folder: str, settings: Dict[str, Any]) -> Tokenizer:
     return with_layout(library, names, encoder or None)
 
 
-def with_layout(
-    library: Any, names: Mapping[str, Any], numbers: Optional[Mapping[str, int]]
-) -> Tokenizer:
+def with_layout(library: Any, names: Mapping[str, Any], numbers: Numbers) -> Tokenizer:
     """Our interface to a tokenizer of `tokenizers` that also lays out texts and pairs.
 
     Args:

@@ -3,15 +3,13 @@
 import json
 from typing import Any, Dict, Iterator, Set
 
+import tokenizers
+
 from .hf_tokenizer import merges_of
 
 
 class Vocabulary:
-    """The pieces of a model, as a tokenizer.json describes it.
-
-    Raises:
-        ValueError: for a kind of model that is not supported.
-    """
+    """The pieces of a model of a tokenizer.json; ValueError for a kind that is not supported."""
 
     def __init__(self, model: Dict[str, Any]):
         self._model, self._merges = model, {}
@@ -100,8 +98,6 @@ class Vocabulary:
 
 def rebuilt(description: Dict[str, Any], vocabulary: Vocabulary, kept: Set[int]) -> Any:
     """The tokenizer of a tokenizer.json with a part of the model's pieces and all added tokens."""
-    import tokenizers
-
     added = description["added_tokens"]
     kept = kept | {token["id"] for token in added} & vocabulary.tokens.keys()
     outside = sorted(token["id"] for token in added if token["id"] not in vocabulary.tokens)

@@ -14,11 +14,7 @@ TOKENIZERS = {
 
 
 def parse_spec(spec: str) -> Tuple[str, str]:
-    """Kind and path of KIND:PATH; for sentencepiece the path of the model file.
-
-    Raises:
-        ValueError: for a kind that is not in TOKENIZERS.
-    """
+    """Kind and path of KIND:PATH (sentencepiece: of the file); ValueError for another kind."""
     kind, _, path = spec.partition(":")
     if kind not in TOKENIZERS or not path:
         raise ValueError(f"--tokenizer must be {'; '.join(TOKENIZERS.values())}, got {spec!r}")

@@ -4,6 +4,9 @@ import os
 import re
 from typing import Any, Dict, List
 
+import tokenizers
+from sentencepiece import SentencePieceProcessor
+
 from ..errors import prefixed
 from .hf_tokenizer import read_folder_tokenizer
 from .library import (
@@ -59,23 +62,12 @@ def build_tokenizer(spec: str) -> Tokenizer:
     return tokenizer._replace(dictionary=os.path.join(folder, "dict.txt"), truncation_side=side)
 
 
-def _plain_special(library: Any) -> Dict[str, str]:
-    """BERT's names or fairseq's, as in the vocabulary."""
-    special = {}
-    for theirs, ours in zip(BERT_SPECIAL, FAIRSEQ_SPECIAL):
-        name = ours if library.token_to_id(theirs) is None else theirs
-        special[name] = ours
-    return special
-
-
 def _wordpiece(folder: str, settings: Dict[str, Any]) -> Tokenizer:
     """BERT's pieces.
 
     In a folder of transformers' BERT, tokenizer_config.json has the settings of case, accents and
     Chinese; missing ones have transformers' defaults.
     """
-    import tokenizers
-
     declared = settings.get("tokenizer_class")
     if declared is not None and declared not in BERT_CLASSES:
         raise ValueError(f"tokenizer_class must be BERT's, got {declared}: {IMPORT_AGAIN}")
@@ -92,13 +84,15 @@ def _wordpiece(folder: str, settings: Dict[str, Any]) -> Tokenizer:
         vocabulary = existing(folder, "vocab.txt")
         library = tokenizers.BertWordPieceTokenizer(vocabulary, **chosen)._tokenizer
     library.decoder = library.decoder or tokenizers.decoders.WordPiece()
-    return of_library(library, _plain_special(library), 0)
+    special = {  # BERT's names or fairseq's, as in the vocabulary
+        ours if library.token_to_id(theirs) is None else theirs: ours
+        for theirs, ours in zip(BERT_SPECIAL, FAIRSEQ_SPECIAL)
+    }
+    return of_library(library, special, 0)
 
 
 def _gpt2(folder: str, settings: Dict[str, Any]) -> Tokenizer:
     """fairseq's `--bpe gpt2`, with its special symbols."""
-    import tokenizers
-
     files = existing(folder, "encoder.json"), existing(folder, "vocab.bpe")
     numbers, merges = tokenizers.models.BPE.read_file(*files)
     library = tokenizers.Tokenizer(tokenizers.models.BPE(numbers, merges))
@@ -115,11 +109,9 @@ def _gpt2(folder: str, settings: Dict[str, Any]) -> Tokenizer:
 
 def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
     """fairseq's `--bpe sentencepiece`, with its special symbols."""
-    from sentencepiece import SentencePieceProcessor
-
     processor = SentencePieceProcessor(model_file=existing(path))
     special = re.compile(f"({'|'.join(FAIRSEQ_SPECIAL)})")
-    threads = int(os.environ.get("RAYON_NUM_THREADS", -1))  # as for `tokenizers`; -1: all CPUs
+    threads = int(os.environ.get("RAYON_NUM_THREADS") or -1)  # as for `tokenizers`; -1: all CPUs
 
     def encode_batch(texts: List[str]) -> List[List[str]]:
         rows = [special.split(text) for text in texts]  # at odd positions the special symbols
@@ -127,9 +119,12 @@ def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
             if PADDING in row[1::2]:
                 refuse_padding(text, PADDING)
         parts = [part for row in rows for part in row[::2]]
-        cut = iter(processor.encode(parts, out_type=str, num_threads=threads))
+        # as fairseq reads pieces in a line: a control character may be white space
+        cut = map(
+            str.split, map(" ".join, processor.encode(parts, out_type=str, num_threads=threads))
+        )
         return [
-            [s for i, part in enumerate(row) for s in ([part] if i % 2 else _split(next(cut)))]
+            [s for i, part in enumerate(row) for s in ([part] if i % 2 else next(cut))]
             for row in rows
         ]
 
@@ -138,11 +133,6 @@ def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
 
     markers = [name for name in FAIRSEQ_SPECIAL if name != PADDING]
     return Tokenizer(encode_batch, decode, "", 1, markers, None, {})
-
-
-def _split(pieces: List[str]) -> List[str]:
-    """Pieces as fairseq reads them in a line: a control character may be white space."""
-    return " ".join(pieces).split()
 
 
 def _check_declared(folder: str, settings: Dict[str, Any], markers: List[str]) -> None:

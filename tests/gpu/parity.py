@@ -48,10 +48,6 @@ def both(model, padding_free, x, mix):
     return logits.detach().double().flatten(), torch.cat(gradients).double()
 
 
-def relative(value, truth) -> float:
-    return float((value - truth).abs().max() / truth.abs().max())
-
-
 def seconds(model, padding_free, x, mix, device) -> float:
     """Of a forward and a backward pass, after three others."""
     for count in (3, 5):

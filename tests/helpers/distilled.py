@@ -60,13 +60,9 @@ def served_equals_fairseq(out, transformers, texts):
     pipe = transformers.pipeline("text-classification", model=str(out), truncation=True)
     inputs = [t[0] if len(t) == 1 else {"text": t[0], "text_pair": t[1]} for t in texts]
     names = list(pipe.model.config.id2label.values())
-    theirs = [
-        {
-            one["label"]: one["score"]
-            for one in pipe(one_input, top_k=None, function_to_apply="none")
-        }
-        for one_input in inputs
-    ]
-    theirs = torch.tensor([[one[name] for name in names] for one in theirs])
-    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
+    theirs = []
+    for text in inputs:
+        found = {r["label"]: r["score"] for r in pipe(text, top_k=None, function_to_apply="none")}
+        theirs.append([found[name] for name in names])
+    torch.testing.assert_close(torch.tensor(theirs), ours, atol=1e-4, rtol=1e-4)
     return pipe

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 from fairseq.data import Dictionary
+from tokenizers import models, pre_tokenizers, processors
 from toy import WORDS
 
 SIZES = dict(
@@ -53,9 +55,6 @@ def write_tokenizer(
     folder: Path, transformers, as_bert: bool, words=WORDS, typed: bool = False
 ) -> Any:
     """Special symbols among the words: fairseq's dictionaries have another order."""
-    import tokenizers
-    from tokenizers import models, pre_tokenizers, processors
-
     names = BERT if as_bert else FAIRSEQ
     first = ["cls", "pad", "sep", "unk"] if not as_bert else ["pad", "unk"]
     symbols = [names[role] for role in first] + list(reversed(words))

@@ -1,15 +1,17 @@
 """Small tokenizers of the families of Hugging Face encoders, saved as transformers saves them."""
 
+import json
 from pathlib import Path
 from typing import Any, Sequence
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
 def _wordpiece(texts: Sequence[str], special: Sequence[str]) -> dict:
-    import tokenizers
-
     made = tokenizers.BertWordPieceTokenizer(lowercase=True)
     made.train_from_iterator(
         texts, vocab_size=400, min_frequency=1, special_tokens=special, show_progress=False
@@ -18,23 +20,15 @@ def _wordpiece(texts: Sequence[str], special: Sequence[str]) -> dict:
 
 
 def _byte_pairs(texts: Sequence[str], special: Sequence[str]) -> dict:
-    import tokenizers
-
     made = tokenizers.ByteLevelBPETokenizer()
     made.train_from_iterator(
         texts, vocab_size=500, min_frequency=1, special_tokens=special, show_progress=False
     )
-    import json
-
     model = json.loads(made.to_str())["model"]
     return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
 
 
 def _unigram(texts: Sequence[str], special: Sequence[str]) -> list:
-    import json
-
-    import tokenizers
-
     made = tokenizers.Tokenizer(tokenizers.models.Unigram())
     made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
     unknown = next(name for name in special if "unk" in name.lower())
@@ -67,9 +61,6 @@ FAMILIES = {
 
 
 def _modernbert(transformers, vocab: dict, merges: list) -> Any:
-    import tokenizers
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
     made = tokenizers.Tokenizer(models.BPE(vocab, merges))
     made.normalizer = normalizers.NFC()
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Dict
 
+import sentencepiece
+import tokenizers
 import torch
 
 TEXTS = [
@@ -26,8 +28,6 @@ DISTIL_SIZES = dict(dim=24, hidden_dim=40, n_layers=3, n_heads=4, max_position_e
 
 
 def _wordpiece(folder: Path):
-    import tokenizers
-
     trained = tokenizers.BertWordPieceTokenizer(lowercase=True)
     trained.train_from_iterator(CORPUS, vocab_size=200, show_progress=False)
     trained.save_model(str(folder))
@@ -35,8 +35,6 @@ def _wordpiece(folder: Path):
 
 
 def _byte_pairs(folder: Path):
-    import tokenizers
-
     trained = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trained.train_from_iterator(CORPUS, vocab_size=330, special_tokens=special, show_progress=False)
@@ -45,8 +43,6 @@ def _byte_pairs(folder: Path):
 
 
 def _sentencepiece(folder: Path):
-    import sentencepiece
-
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS), model_prefix=str(folder / "sentencepiece.bpe"),
         vocab_size=120, character_coverage=1.0, hard_vocab_limit=False, minloglevel=2,

@@ -44,7 +44,7 @@ def recorded_by_two(flags):
     """The same of two processes, and what each printed."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"mixes{rank}") for rank in range(2)]
-        logs = toy.two_processes("recorded_train", *([path, *flags] for path in paths))
+        logs = toy.processes(2, "recorded_train", *([path, *flags] for path in paths))
         lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
     return [tuple(json.loads(line)) for line in lines], logs
 

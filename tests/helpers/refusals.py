@@ -10,6 +10,7 @@ import pytest
 import toy
 
 from mixkd_plugin.checkpoints import safe_load
+from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
 KD = [*FINE_TUNE, "--kd-weight", 1]
@@ -46,6 +47,15 @@ def error_of(main, *words):
         main([str(word) for word in words])
     assert isinstance(end.value.code, str) and "\n" not in end.value.code, end.value.code
     return end.value.code
+
+
+def import_refused(tmp_path, *messages, source="hf", **options):
+    """`mixkd import` of a folder: one line with these words, and nothing is left."""
+    with pytest.raises(ValueError) as error:
+        import_encoder(str(tmp_path / source), str(tmp_path / "out"), **options)
+    assert all(message in str(error.value) for message in messages), error.value
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+    return str(error.value)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ gradients; ``waits``: what made the host wait.
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import inprocess
 import second_device
@@ -17,18 +18,12 @@ from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 from mixkd_plugin.teacher.logits import TeacherLogits
 
 
-class Optimizer:
-    """As much of fairseq's as a task's step asks for."""
-
-    def backward(self, loss):
-        loss.backward()
-
-
 def step(task, student, criterion, sample):
     student.zero_grad(set_to_none=True)
     student.train()
     torch.manual_seed(1)
-    loss, _, output = task.train_step(sample, student, criterion, Optimizer(), 0)
+    optimizer = mock.Mock(backward=lambda loss: loss.backward())
+    loss, _, output = task.train_step(sample, student, criterion, optimizer, 0)
     gradients = [p.grad for p in student.parameters() if p.grad is not None]
     valid_loss, _, valid_output = task.valid_step(sample, student, criterion)
     output.update({f"valid_{key}": value for key, value in valid_output.items()})

@@ -4,7 +4,6 @@ import json
 from itertools import product
 from random import Random
 
-import numpy as np
 from scipy import stats
 
 # What an arm adds to accuracy, in points, and to the gap of the label loss, in bits.
@@ -104,9 +103,4 @@ def accuracy(*names, **more):
 
 
 def interval(ours, theirs):
-    """scipy's own, or the formula where it is too old to have one."""
-    test = stats.ttest_rel(ours, theirs)
-    if hasattr(test, "confidence_interval"):
-        return tuple(test.confidence_interval(0.95))
-    differences = np.subtract(ours, theirs)
-    return stats.t.interval(0.95, len(ours) - 1, differences.mean(), stats.sem(differences))
+    return tuple(stats.ttest_rel(ours, theirs).confidence_interval(0.95))

@@ -19,6 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "mixkd_plugin"
 WORDS = [f"w{i}" for i in range(40)]
+copy_data = shutil.copytree  # (source, target) -> target
 OFF = [
     "--kd-weight", 0, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0,
     "--batch-by-length", "off", "--padding-free", "off",
@@ -29,10 +30,7 @@ SIZE = [
 ]  # fmt: skip
 TERMS = {"mle_loss": 1, "kd_loss": 0.5, "sm_loss": 1, "tmkd_loss": 1}
 # A teacher by fairseq alone, deeper than the student (mixkd_tiny) and of the same width.
-TEACHER = [
-    "--arch", "roberta", "--encoder-layers", 3, "--encoder-embed-dim", 32,
-    "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,
-]  # fmt: skip
+TEACHER = [*SIZE, "--encoder-layers", 3]
 EVERYTHING = [
     "--kd-weight", 0.5, "--mixup-ratio", 2, "--mixup-pairing", "length",
     "--teacher-weights", "0.7:0.3", "--distill-distance", "kl", "--distill-temperature", 2,
@@ -174,10 +172,6 @@ def processes(
     return [log for _, log in results]
 
 
-def two_processes(module: str, *arguments: Sequence) -> List[str]:
-    return processes(2, module, *arguments)
-
-
 def train_flags(data: Path, save_dir: Path, *extra, task: str = "mixkd_sentence_prediction"):
     ours = task.startswith("mixkd")
     return [
@@ -226,8 +220,3 @@ def edited(source, path=None) -> Iterator[dict]:
     state = torch.load(source, map_location="cpu", weights_only=False)
     yield state
     torch.save(state, path or source)
-
-
-def copy_data(source: Path, target: Path) -> Path:
-    shutil.copytree(source, target)
-    return target

@@ -11,6 +11,7 @@ import torch
 import toy
 from encode_files import encode_table
 from fairseq.data import Dictionary
+from refusals import import_refused
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.import_hf import main
@@ -25,13 +26,6 @@ def make(tmp_path, transformers, kind="bert", head="SequenceClassification", dro
     return model
 
 
-def refused(tmp_path, *messages, **options):
-    with pytest.raises(ValueError) as error:
-        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), **options)
-    assert all(message in str(error.value) for message in messages), error.value
-    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
-
-
 def test_a_tagger_with_a_pooler_is_no_classifier(tmp_path, transformers):
     from safetensors.torch import load_file, save_file
 
@@ -42,7 +36,7 @@ def test_a_tagger_with_a_pooler_is_no_classifier(tmp_path, transformers):
         "bert.pooler.dense.bias": torch.ones(24),
     }
     save_file({**load_file(path), **pooler}, path, metadata={"format": "pt"})
-    refused(tmp_path, "got ['BertForTokenClassification']", "--encoder-only")
+    import_refused(tmp_path, "got ['BertForTokenClassification']", "--encoder-only")
     done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), encoder_only=True)
     assert done.head is None and not (tmp_path / "out" / "label").exists()
 
@@ -53,7 +47,7 @@ def test_a_tagger_with_a_pooler_is_no_classifier(tmp_path, transformers):
 )  # fmt: skip
 def test_other_heads(tmp_path, transformers, kind, head):
     make(tmp_path, transformers, kind, head)
-    refused(tmp_path, f"For{head}", "--encoder-only")
+    import_refused(tmp_path, f"For{head}", "--encoder-only")
     assert import_encoder(
         str(tmp_path / "hf"), str(tmp_path / "out"), encoder_only=True
     ).head is None  # fmt: skip
@@ -70,14 +64,14 @@ def test_an_encoder_has_no_head(tmp_path, transformers, head):
 
 def test_what_is_undeclared_or_unknown_is_refused(tmp_path, transformers):
     make(tmp_path, transformers, drop=["architectures"])
-    refused(tmp_path, "architectures", "--encoder-only")
+    import_refused(tmp_path, "architectures", "--encoder-only")
     for names in (["MyBertForSequenceClassification"], ["BertForSequenceClassification"] * 2, "x"):
         make(tmp_path, transformers, architectures=names)
-        refused(tmp_path, "architectures must be BertForSequenceClassification")
+        import_refused(tmp_path, "architectures must be BertForSequenceClassification")
     make(tmp_path, transformers, auto_map={"AutoModelForSequenceClassification": "modeling.Bert"})
-    refused(tmp_path, "auto_map must be absent")
+    import_refused(tmp_path, "auto_map must be absent")
     make(tmp_path, transformers, head="", architectures=["BertForSequenceClassification"])
-    refused(tmp_path, "the weights lack classifier.weight")
+    import_refused(tmp_path, "the weights lack classifier.weight")
 
 
 SIGMOID = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
@@ -124,7 +118,7 @@ def test_names_in_a_list(tmp_path, transformers, labels, names):
 def test_names_that_are_not_those_of_the_outputs(tmp_path, transformers, labels):
     """--labels, which the message names, helps."""
     make(tmp_path, transformers, id2label=labels)
-    refused(tmp_path, "id2label", "--labels")
+    import_refused(tmp_path, "id2label", "--labels")
     done = import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), labels=["c", "d"])
     assert done.head.names == ["c", "d"]
 

@@ -9,20 +9,15 @@ import hf_models
 import pytest
 import torch
 from bert_source import random_weights, write_source
-
-from mixkd_plugin.tools.import_hf.import_hf import import_encoder
+from refusals import import_refused
 
 WORDS = "embeddings.word_embeddings.weight"
 
 
-def refused(source, tmp_path, *messages):
+def refused(tmp_path, *messages):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
-    with pytest.raises(ValueError) as error:
-        import_encoder(str(source), str(tmp_path / "out"))
-    assert all(message in str(error.value) for message in messages), error.value
-    assert "\n" not in str(error.value) and len(str(error.value)) < 1500
-    assert not (tmp_path / "out").exists()
+    assert len(import_refused(tmp_path, *messages)) < 1500
     assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
@@ -65,7 +60,8 @@ FOLDERS = {
 @pytest.mark.parametrize("case", FOLDERS)
 def test_configurations_and_weights(tmp_path, case):
     changes, *messages = FOLDERS[case]
-    refused(write_source(tmp_path / "hf", **changes), tmp_path, *messages)
+    write_source(tmp_path / "hf", **changes)
+    refused(tmp_path, *messages)
 
 
 @pytest.mark.parametrize("index", [4 * 10**8, -1, 1.5])
@@ -79,7 +75,7 @@ def test_indices(tmp_path, transformers, index, file):
     vocabulary = content if file == "vocab.json" else content["model"]["vocab"]
     vocabulary["zzz"] = index
     (source / file).write_text(json.dumps(content), encoding="utf-8")
-    refused(source, tmp_path)
+    refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +94,7 @@ def test_indices(tmp_path, transformers, index, file):
 def test_settings_of_the_tokenizer(tmp_path, settings):
     source = write_source(tmp_path / "hf")
     (source / "tokenizer_config.json").write_text(json.dumps(settings))
-    refused(source, tmp_path)
+    refused(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
@@ -106,7 +102,7 @@ def test_settings_of_the_tokenizer(tmp_path, settings):
 def test_files_that_are_not_what_they_should_be(tmp_path, name, content):
     source = write_source(tmp_path / "hf")
     (source / name).write_bytes(content.encode("utf-8", "surrogateescape"))
-    refused(source, tmp_path)
+    refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +112,7 @@ def test_a_pipe_is_no_file(tmp_path, name):
     source = write_source(tmp_path / "hf")
     (source / name).unlink(missing_ok=True)
     os.mkfifo(source / name)
-    refused(source, tmp_path, name)
+    refused(tmp_path, name)
 
 
 def test_weights_that_unpack_to_more(tmp_path):
@@ -125,7 +121,7 @@ def test_weights_that_unpack_to_more(tmp_path):
     source = write_source(tmp_path / "hf")
     with zipfile.ZipFile(source / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(10**8))
-    refused(source, tmp_path, "pytorch_model.bin", "unpack")
+    refused(tmp_path, "pytorch_model.bin", "unpack")
 
 
 def test_one_damaged_bit(tmp_path):
@@ -134,4 +130,4 @@ def test_one_damaged_bit(tmp_path):
     at = content.find(random_weights()[WORDS].numpy().tobytes()[:64])
     content[at + 40] ^= 16
     (source / "pytorch_model.bin").write_bytes(content)
-    refused(source, tmp_path, "checksum")
+    refused(tmp_path, "checksum")

@@ -2,31 +2,23 @@
 
 import hf_models
 import pytest
-from refusals import error_of, small_files
+from refusals import error_of, import_refused, small_files
 
 from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
 
-def refused(tmp_path, message, **options):
-    out = tmp_path / "out"
-    with pytest.raises(ValueError) as error:
-        import_encoder(str(tmp_path / "hf"), str(out), **options)
-    assert message in str(error.value)
-    assert not out.exists()
-
-
 def test_too_few_labels_and_no_tokenizer(tmp_path, transformers):
     hf_models.make("distilbert", tmp_path / "hf", transformers, num_labels=3)
-    refused(tmp_path, "--labels must have 3 different names", labels=["a", "b"])
+    import_refused(tmp_path, "--labels must have 3 different names", labels=["a", "b"])
     (tmp_path / "hf" / "vocab.txt").unlink()
-    refused(tmp_path, "must have tokenizer.json, or vocab.txt")
+    import_refused(tmp_path, "must have tokenizer.json, or vocab.txt")
 
 
 def test_a_tokenizer_lacks_a_file(tmp_path, transformers):
     hf_models.make("roberta", tmp_path / "hf", transformers)
     (tmp_path / "hf" / "merges.txt").unlink()
-    refused(tmp_path, "both")
+    import_refused(tmp_path, "both")
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, transformers):
@@ -55,7 +47,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
 def test_configurations_that_cannot_be(tmp_path, transformers, changes, message):
     hf_models.make("roberta", tmp_path / "hf", transformers)
     hf_models.change(tmp_path / "hf" / "config.json", **changes)
-    refused(tmp_path, message)
+    import_refused(tmp_path, message)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +56,7 @@ def test_configurations_that_cannot_be(tmp_path, transformers, changes, message)
 def test_files_that_are_built_otherwise(tmp_path, transformers, content):
     hf_models.make("roberta", tmp_path / "hf", transformers)
     (tmp_path / "hf" / "tokenizer.json").write_text(content)
-    refused(tmp_path, str(tmp_path / "hf"))
+    import_refused(tmp_path, str(tmp_path / "hf"))
 
 
 def test_files_of_others_are_kept(tmp_path, transformers):

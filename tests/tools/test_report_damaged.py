@@ -78,7 +78,9 @@ def test_values_of_wrong_kinds(tmp_path, without_figures, which):
 
 @pytest.mark.parametrize("status", ["done", "x", None])
 def test_a_speed_has_no_status(tmp_path, status):
-    path = synthetic.write(tmp_path / "results.jsonl", [{**synthetic.speed("MNLI"), "status": status}])
+    path = synthetic.write(
+        tmp_path / "results.jsonl", [{**synthetic.speed("MNLI"), "status": status}]
+    )
     assert [one["status"] for one in read_results([path]).speeds] == [status]
 
 

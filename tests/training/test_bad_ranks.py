@@ -152,5 +152,5 @@ def test_flags_that_may_differ(tmp_path, classification):
         toy.train_flags(folder, tmp_path / "s", *FINE_TUNE, "--max-epoch", 1, *extra)
         for folder, extra in ((classification, []), (data, ["--num-workers", 1]))
     )
-    toy.two_processes("fairseq_cli.train", mine, other)
+    toy.processes(2, "fairseq_cli.train", mine, other)
     assert inprocess.updates(tmp_path / "s") == 4

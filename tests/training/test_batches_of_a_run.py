@@ -160,7 +160,7 @@ def test_crops_in_threads_are_those_of_one(long_texts):
     threads = [threading.Thread(target=disturb)]
     for epoch in (1, 2):
         one = copy.copy(dataset)  # another view of the same split
-        one._epoch = epoch
+        one.epoch = epoch
         threads.append(threading.Thread(target=read, args=(one, epoch)))
     state = np.random.get_state()[1].tolist()
     tokens_of(dataset, range(60))

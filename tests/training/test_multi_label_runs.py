@@ -146,8 +146,8 @@ def test_two_processes_compute_what_one_does(tmp_path, multi_label, several_teac
         "--attention-dropout", 0, "--batch-size", 8, "--batch-size-valid", 5, "--adam-eps", 1e-5,
     ]  # fmt: skip
     one = toy.fit(multi_label, tmp_path / "one", *flags, "--update-freq", 2)
-    two = toy.two_processes(
-        "fairseq_cli.train", toy.train_flags(multi_label, tmp_path / "two", *flags)
+    two = toy.processes(
+        2, "fairseq_cli.train", toy.train_flags(multi_label, tmp_path / "two", *flags)
     )[0]
     for kind in ("train", "valid"):
         ours, theirs = (toy.last_values(log, kind) for log in (one, two))

@@ -88,7 +88,7 @@ def test_several_processes_validate_as_one(tmp_path, request, data, flags):
     toy.fit(data, tmp_path, "--tmkd-weight", 0, *flags)
     validate = toy.validate_flags(data, tmp_path / "checkpoint_last.pt", "--batch-size", 1)
     one = toy.last_values(inprocess.validate(*validate), "valid")
-    logs = toy.two_processes("fairseq_cli.validate", validate)
+    logs = toy.processes(2, "fairseq_cli.validate", validate)
     del one["wps"]
     assert len(one) >= 5
     for log in logs:

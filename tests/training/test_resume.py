@@ -223,7 +223,7 @@ def test_runs_of_one_process_have_best_scores_of_their_own(tmp_path, classificat
 @pytest.mark.slow
 def test_two_processes_that_find_a_damaged_last_one(tmp_path, classification):
     run = [*flags(classification, tmp_path / "cut"), "--batch-size", 8]
-    toy.two_processes("fairseq_cli.train", run)
+    toy.processes(2, "fairseq_cli.train", run)
     toy.copy_data(tmp_path / "cut", tmp_path / "straight")
     cut(tmp_path / "cut" / "checkpoint_last.pt")
     (tmp_path / "cut" / "checkpoint_best.pt").unlink()
@@ -232,6 +232,6 @@ def test_two_processes_that_find_a_damaged_last_one(tmp_path, classification):
     said = errors(*toy.processes(2, "fairseq_cli.train", run, check=False))
     path = tmp_path / "cut" / "checkpoint_2_9.pt"
     assert f"--restore-file {path} " in said[0] and said[1] == f"rank 0: {said[0]}"
-    logs = toy.two_processes("fairseq_cli.train", [*run, "--restore-file", path])
+    logs = toy.processes(2, "fairseq_cli.train", [*run, "--restore-file", path])
     assert resumed_from(logs[0])[1] == 9
     assert_same_end(tmp_path / "straight", tmp_path / "cut")

@@ -72,9 +72,9 @@ def test_two_processes(tmp_path, classification):
     """In half precision, whose float32 copies the first one reads for both."""
     flags = [*MIXES, "--bf16"]
     whole, parts = (toy.train_flags(classification, tmp_path / f, *flags) for f in "wp")
-    toy.two_processes("fairseq_cli.train", whole)
-    toy.two_processes("fairseq_cli.train", [*parts, "--max-update", 6])
-    toy.two_processes("fairseq_cli.train", parts)
+    toy.processes(2, "fairseq_cli.train", whole)
+    toy.processes(2, "fairseq_cli.train", [*parts, "--max-update", 6])
+    toy.processes(2, "fairseq_cli.train", parts)
     assert_same_end(tmp_path / "w", tmp_path / "p")
 
 

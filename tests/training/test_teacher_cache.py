@@ -75,9 +75,9 @@ def test_two_processes_fill_and_use_the_cache_of_one(
         toy.train_flags(classification, tmp_path / name, *flags, "--teacher-cache", folder)
         for name, folder in (("fill", tmp_path / "new"), ("use", cache))
     )
-    assert LOADED in "".join(toy.two_processes("fairseq_cli.train", fill))
+    assert LOADED in "".join(toy.processes(2, "fairseq_cli.train", fill))
     assert contents(tmp_path / "new") == contents(cold / "cache")
-    assert LOADED not in "".join(toy.two_processes("fairseq_cli.train", use))
+    assert LOADED not in "".join(toy.processes(2, "fairseq_cli.train", use))
     assert_same_end(tmp_path / "fill", tmp_path / "use")
 
 
@@ -90,7 +90,7 @@ def test_processes_share_the_teachers_batches(
         toy.train_flags(classification, tmp_path / n, *flags, "--teacher-cache", tmp_path / n / "c")
         for n in ("one", "two")
     )
-    toy.two_processes("many_batches_train", two)
+    toy.processes(2, "many_batches_train", two)
     monkeypatch.setattr(logits, "BATCH_TOKENS", 60)
     inprocess.run_training(one)
     assert len(asked) > 50 and totals(asked) == (101 + 37, 202)

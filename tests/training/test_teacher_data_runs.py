@@ -24,7 +24,7 @@ def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
         for n, size in (("one", 1), ("two", 2))
     )
     inprocess.run_training(one)
-    toy.two_processes("fairseq_cli.train", two)
+    toy.processes(2, "fairseq_cli.train", two)
     one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
     torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
 

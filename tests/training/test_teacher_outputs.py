@@ -52,7 +52,7 @@ def test_what_is_looked_up_is_what_the_teacher_says_to_these_rows(
         outputs = trainer.task.teacher
         for batch in batches:
             tokens = batch["net_input"]["src_tokens"]
-            mix = Mix.of(batch, lambda part: part["net_input"]["src_tokens"], with_clean=True)
+            mix = Mix.of(batch, batch["partner"]["net_input"]["src_tokens"], with_clean=True)
             completed, _ = trainer.task.complete(batch)
             outputs.load()
             expected = outputs.ensemble.logits(tokens, mix)

@@ -44,8 +44,8 @@ def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
         "--no-save-optimizer-state",
     ]  # fmt: skip
     one = toy.fit(partly, tmp_path / "one", *flags, "--update-freq", 2)
-    several = toy.two_processes(
-        "fairseq_cli.train", toy.train_flags(partly, tmp_path / "several", *flags)
+    several = toy.processes(
+        2, "fairseq_cli.train", toy.train_flags(partly, tmp_path / "several", *flags)
     )
     assert "51 of 101 training examples have a label" in one
     a, b = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "several"))

@@ -52,13 +52,6 @@ def hostile(path, source, marker, section, **names):
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def words(classification):
-    return scoring.sentence_task(
-        {"_name": "sentence_prediction"}, str(classification), HEAD, 2, False
-    )
-
-
 def readers(path, data, task):
     """Every way by which a checkpoint becomes a model."""
     reads = ensemble.TeacherInput(str(data), task.source_dictionary, 0, None)

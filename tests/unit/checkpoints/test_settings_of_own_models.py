@@ -21,13 +21,6 @@ from mixkd_plugin.tools import scoring
 HEAD = "sentence_classification_head"
 
 
-@pytest.fixture(scope="module")
-def words(classification):
-    return scoring.sentence_task(
-        {"_name": "sentence_prediction"}, str(classification), HEAD, 2, False
-    )
-
-
 @dataclass
 class DrawnConfig(FairseqDataclass):
     width: int = 8

@@ -14,9 +14,8 @@ from numbered_split import CLASSES, LENGTHS, Base, dataset
 from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_kinds import TokenMixer
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
-from mixkd_plugin.data.wrappers import check_wrapper
+from mixkd_plugin.data.wrappers import WithColumn, check_wrapper
 from mixkd_plugin.teacher.sequences import TeacherSequences
-from mixkd_plugin.teacher.teacher_data import WithTeacherTokens
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32, 500])
@@ -27,6 +26,13 @@ def test_batches_hold_every_example_and_differ_by_one_at_most(batch_size):
     sizes = {len(b) for b in batches}
     assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
     assert len(batches) == -(-101 // batch_size)
+
+
+@pytest.mark.parametrize("none", [None, 0, -1])
+def test_without_limits_a_batch_has_every_example(none):
+    data = dataset(by_length=True, length_seed=1)
+    (batch,) = data.batch_by_size(data.ordered_indices(), None, none)
+    assert sorted(batch) == list(range(101))
 
 
 def test_max_tokens_bounds_padded_batches_and_keeps_every_example():
@@ -135,7 +141,7 @@ def test_examples_without_a_target_may_be_wrapped(shown, alike):
 def test_what_the_teacher_is_asked_goes_by_what_it_reads():
     """Batches of its sequences, and which those are: not by the student's vocabulary."""
     theirs = np.random.RandomState(5).randint(30, 90, size=101)
-    inner = WithTeacherTokens(Base(), SimpleNamespace(sizes=theirs))
+    inner = WithColumn(Base(), "teacher_tokens", SimpleNamespace(sizes=theirs))
     own, other = (
         TeacherSequences.clean(MixupDataset("train", inner, lengths), longest=100)
         for lengths in (LENGTHS, LENGTHS + 1)
@@ -152,7 +158,7 @@ def test_logits_of_one_kind_of_mix_are_not_found_for_another():
         drawer = partial(draw_plan, ratio=2, alpha=1, pairing="random", seed=1, kinds=len(kinds))
         data = dataset(draw_plan=drawer, classes=CLASSES, mixer=mixer)
         data.set_epoch(epoch)
-        return TeacherSequences.mixed(data).digest
+        return TeacherSequences(data, data.eligible).digest
 
     digests = [digest(), digest("splice"), digest("span"), digest("span", "interpolate")]
     assert len({*digests, digest("splice", epoch=2)}) == 5 and digest("span") == digests[2]
