@@ -12,7 +12,6 @@ import quick_venv
 import several_labels
 import torch
 import toy
-from recorded_train import recorded_by_two
 from tiny_tokenizers import KINDS, write_tokenizer
 from toy import EVERYTHING, TEACHER
 from two_vocabularies import add_second_text, make_case
@@ -44,6 +43,12 @@ def venv(tmp_path_factory):
 def classification(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classification") / "data"
     return toy.make_data(folder, {"train": 101, "valid": 37})
+
+
+@pytest.fixture
+def data(tmp_path, classification):
+    """A copy of it that a test may change."""
+    return toy.copy_data(classification, tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
@@ -114,27 +119,6 @@ def distilled(tmp_path_factory, classification, teacher):
     for path in (*teachers, began_from):
         Path(path).unlink()
     return Distilled(folder / "student", log)
-
-
-class TwoProcesses(NamedTuple):
-    """A run of two processes with 7 batches an epoch: one of them lacks a batch at the end."""
-
-    folder: Path
-    log: str
-    mixes: list  # (epoch, mixes) of every batch
-
-
-@pytest.fixture(scope="session")
-def two_processes(tmp_path_factory, classification, teacher):
-    folder = tmp_path_factory.mktemp("two_processes")
-    flags = [
-        "--mixup-ratio", 2, "--max-epoch", 3, "--kd-weight", 1, "--teacher-path", teacher,
-        "--report-mcc", "--report-acc-and-f1", "--batch-size-valid", 8, "--student-init-path",
-        teacher, "--lr", 0.005, "--dropout", 0, "--attention-dropout", 0,
-    ]  # fmt: skip
-    flags = toy.train_flags(classification, folder / "student", *flags)
-    mixes, logs = recorded_by_two(flags)
-    return TwoProcesses(folder / "student", logs[0], mixes)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 import reference
-from documents import DOCUMENTS, NOT_RUN, RUN_BY, blocks
+from documents import DOCUMENTS, NOT_RUN, RUN_BY, blocks, shell_lines
 from reader import SHORTER
 from toy import ROOT
 
@@ -60,10 +60,7 @@ def test_links_lead_somewhere(path):
 
 def lines():
     """Of the documented shell commands, with their document."""
-    for block in (block for path in DOCUMENTS for block in blocks(path)):
-        if block.language == "bash":
-            lines = block.text.replace("\\\n", " ").splitlines()
-            yield from ((block.path, line) for line in lines)
+    return ((path, line) for path in DOCUMENTS for line in shell_lines(path))
 
 
 def commands():

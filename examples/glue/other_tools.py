@@ -245,7 +245,7 @@ def main(argv=None) -> None:
         }  # fmt: skip
         with open(args.results, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        print(line, flush=True)
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

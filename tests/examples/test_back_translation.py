@@ -10,6 +10,8 @@ import translation
 from back_translated import COMMON, RARE, glue_of_pairs, glue_of_sentences, sentence
 from encode_files import decoded, encode_glue, write_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -62,7 +64,6 @@ def tokenizer(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("tokenizer"), [*COMMON, *RARE])
 
 
-@pytest.mark.slow
 def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, models, tokenizer):
     glue, out = glue_of_sentences(tmp_path / "SST-2"), tmp_path / "out" / "SST-2"
     flags = ["--glue", glue, "--task", "SST-2", "--out", out, "--forward", models[0]]
@@ -103,7 +104,6 @@ def test_sentences_by_the_script_and_a_student_of_the_copies(tmp_path, venv, mod
     assert figures["kd_loss"] > 0 and figures["sm_loss"] > 0 and "accuracy" in figures
 
 
-@pytest.mark.slow
 def test_pairs_of_a_part(tmp_path, models):
     """Both texts are translated, the label and the other columns are the original's."""
     glue, out = glue_of_pairs(tmp_path / "RTE"), tmp_path / "out"
@@ -125,7 +125,6 @@ def test_pairs_of_a_part(tmp_path, models):
     assert right > 0.7 * len(copies)
 
 
-@pytest.mark.slow
 def test_several_translations_of_a_text_are_refused_and_nothing_is_written(tmp_path, models):
     glue = glue_of_sentences(tmp_path / "SST-2")
     forward = models[0] + " --nbest 2"
@@ -133,10 +132,3 @@ def test_several_translations_of_a_text_are_refused_and_nothing_is_written(tmp_p
         back_translate.back_translate(str(glue), "SST-2", str(tmp_path / "out"), forward, models[1])
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "out.work").glob("*.txt"))  # so another run would ask again
-
-
-def test_an_output_that_is_a_file(tmp_path, models, capsys):
-    (tmp_path / "out").touch()
-    words = ["--glue", tmp_path, "--task", "SST-2", "--out", tmp_path / "out"]
-    with pytest.raises(SystemExit, match="back_translate: .*out"):
-        back_translate.main([*map(str, words), "--forward", models[0], "--backward", models[1]])

@@ -89,11 +89,14 @@ def test_bad_input(tmp_path, monkeypatch, change, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_ends_with_one_sentence(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    flags = ["--glue", "g", "--task", "RTE", "--out", "o", "--forward", "a", "--backward", "b"]
-    with pytest.raises(SystemExit, match="^back_translate: --labels must be .* got 'x'$"):
-        back_translate.main([*flags, "--labels", "x"])
+@pytest.mark.parametrize(
+    "labels, message", [("x", "--labels must be .* got 'x'$"), ("gold", ".*out")]
+)
+def test_the_command_ends_with_one_sentence(tmp_path, labels, message):
+    (tmp_path / "out").touch()  # which must be a folder
+    flags = ["--glue", "g", "--task", "RTE", "--out", str(tmp_path / "out"), "--labels", labels]
+    with pytest.raises(SystemExit, match=f"^back_translate: {message}"):
+        back_translate.main([*flags, "--forward", "a", "--backward", "b"])
 
 
 @pytest.mark.slow

@@ -5,17 +5,15 @@ import sys
 from argparse import Namespace
 
 import estimate
-from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel, base_architecture
+from tiny_models import dictionary_with
 from toy import ROOT
 
 FOLDER = ROOT / "examples" / "many_gpus"
 
 
 def test_parameters_are_those_of_fairseqs_model():
-    dictionary = Dictionary()
-    for i in range(60):
-        dictionary.add_symbol(str(i))
+    dictionary = dictionary_with(map(str, range(60)))
     args = Namespace(
         encoder_layers=3, encoder_embed_dim=32, encoder_ffn_embed_dim=128,
         encoder_attention_heads=4, max_positions=40,

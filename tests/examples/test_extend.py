@@ -9,17 +9,17 @@ from typing import NamedTuple
 import inprocess
 import numpy as np
 import pytest
-import torch
 import toy
-from fairseq import checkpoint_utils
 from fairseq.utils import import_user_module
+from recorded_train import by_epoch, rows_of
 from refusals import KD, assert_matches, refusal
+from same_end import assert_same_weights
+from scores import predictions
 from toy import PLUGIN, ROOT
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
-HEAD = "sentence_classification_head"
 THEIRS = [
     "--user-dir", MINE, "--distill-distance", "cosine", "--mixup-pairing", "other-label",
     "--kd-weight", 1, "--mixup-ratio", 2,
@@ -50,25 +50,12 @@ def theirs():
     import_user_module(Namespace(user_dir=str(MINE)))
 
 
-def load(path):
-    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)])
-    return model.eval(), task
-
-
 def test_the_logged_distance_is_theirs(student, theirs, classification, teacher):
-    model, task = load(student.folder / "checkpoint_last.pt")
-    teacher_model, _ = load(teacher)
-    task.load_dataset("valid")
-    split = task.dataset("valid")
-    cosines, squares = [], []
-    for i in range(len(split)):
-        tokens = split.collater([split[i]])["net_input"]["src_tokens"]
-        with torch.no_grad():
-            settings = dict(features_only=True, classification_head_name=HEAD)
-            ours, other = (m(tokens, **settings)[0][0].tolist() for m in (model, teacher_model))
-        product = sum(a * b for a, b in zip(ours, other))
-        cosines.append(1 - product / (math.hypot(*ours) * math.hypot(*other)))
-        squares.append(sum((a - b) ** 2 for a, b in zip(ours, other)) / 2)
+    paths = student.folder / "checkpoint_last.pt", teacher
+    ours, others = (predictions(path, classification).astype(float) for path in paths)
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(others, axis=1)
+    cosines = 1 - (ours * others).sum(axis=1) / norms
+    squares = ((ours - others) ** 2).sum(axis=1) / 2
     logged = toy.last_values(student.log, "valid")["kd_loss"] * math.log(2)
     assert logged == pytest.approx(np.mean(cosines), abs=1e-3)
     assert abs(logged - np.mean(squares)) > 0.01
@@ -76,21 +63,14 @@ def test_the_logged_distance_is_theirs(student, theirs, classification, teacher)
 
 def test_their_rule_mixed_the_rows(student, theirs, classification):
     labels = (classification / "raw" / "train.label").read_text().split()
-    by_epoch = {1: [], 2: []}
-    for epoch, mixes in student.mixes:
-        by_epoch[epoch] += map(tuple, mixes)
-    zeros, n = np.zeros(len(labels)), len(labels)
-    for epoch, mixes in by_epoch.items():
-        assert sorted(i for i, _, _ in mixes) == sorted([*range(n), *range(n)])
-        assert all(labels[i] != labels[j] for i, j, _ in mixes)
+    zeros, n, epochs = np.zeros(len(labels)), len(labels), by_epoch(student.mixes)
+    assert sorted(epochs) == [1, 2]
+    for epoch, mixes in epochs.items():
+        assert len(mixes) == 2 * n and all(labels[i] != labels[j] for i, j, _ in mixes)
         # the loader workers drew what anyone draws
         examples = Examples(np.arange(n), zeros, np.array(labels, dtype=int))
-        plan = draw_plan(examples, 2, 0.4, "other-label", seed=1, epoch=epoch)
-        expected = [
-            (i, int(plan.partners[i, k]), float(plan.lam[i, k])) for i in range(n) for k in (0, 1)
-        ]
-        assert sorted(mixes) == sorted(expected)
-    assert {m[:2] for m in by_epoch[1]} != {m[:2] for m in by_epoch[2]}
+        assert mixes == rows_of(draw_plan(examples, 2, 0.4, "other-label", seed=1, epoch=epoch))
+    assert {m[:2] for m in epochs[1]} != {m[:2] for m in epochs[2]}
 
 
 def validated(data, user_dir, folder):
@@ -126,9 +106,8 @@ def test_two_processes_give_the_parameters_of_one(tmp_path, classification, teac
 
     inprocess.run_training(flags("one", 2))
     toy.processes(2, "fairseq_cli.train", flags("two", 1), backend=backend)
-    one, two = (inprocess.checkpoint(tmp_path / name) for name in ("one", "two"))
-    assert two["optimizer_history"][-1]["num_updates"] == 12
-    torch.testing.assert_close(two["model"], one["model"], rtol=0, atol=1e-6)
+    assert inprocess.updates(tmp_path / "two") == 12
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)
 
 
 # --- as a teacher ---
@@ -157,20 +136,14 @@ def test_their_teacher_is_checked(tmp_path, student, theirs):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (
-            [*THEIRS, "--distill-distance", "cosinus"],
-            "--distill-distance must be one of mse, kl, ce, cosine, got cosinus$",
-        ),
-        (
-            [*THEIRS, "--mixup-pairing", "other"],
-            "--mixup-pairing must be one of random, length, other-label, got other$",
-        ),
-        (
-            [*THEIRS, "--distill-temperature", 2],
-            "--distill-temperature must be 1 with --distill-distance cosine, .*, got 2.0",
-        ),
+        ([*THEIRS, "--distill-distance", "cosinus"],
+         "--distill-distance must be one of mse, kl, ce, cosine, got cosinus$"),
+        ([*THEIRS, "--mixup-pairing", "other"],
+         "--mixup-pairing must be one of random, length, other-label, got other$"),
+        ([*THEIRS, "--distill-temperature", 2],
+         "--distill-temperature must be 1 with --distill-distance cosine, .*, got 2.0"),
     ],
-)
+)  # fmt: skip
 def test_flags(tmp_path, classification, teacher, flags, message):
     flags = [*flags, "--teacher-path", teacher]
     assert_matches(message, refusal(classification, tmp_path, *flags))

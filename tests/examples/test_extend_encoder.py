@@ -4,9 +4,8 @@ from argparse import Namespace
 
 import pytest
 import torch
-from fairseq.data import Dictionary
 from fairseq.utils import import_user_module
-from tiny_models import HEAD, LAM, PAD, PARTNERS, X, rows
+from tiny_models import HEAD, LAM, PAD, PARTNERS, X, dictionary_with, rows
 from toy import ROOT
 
 from mixkd_plugin.mixup import Mix
@@ -18,9 +17,7 @@ def cnn():
     import_user_module(Namespace(user_dir=str(ROOT / "examples" / "extend" / "my_mixkd")))
     from my_mixkd.encoder import CNN, CNNConfig
 
-    dictionary = Dictionary()
-    for i in range(30):
-        dictionary.add_symbol(f"w{i}")
+    dictionary = dictionary_with(f"w{i}" for i in range(30))
     torch.manual_seed(0)
     config = CNNConfig(cnn_embed_dim=16, cnn_channels=8)
     model = CNN.build_model(config, Namespace(source_dictionary=dictionary))

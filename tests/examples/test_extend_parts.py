@@ -9,14 +9,13 @@ import hydra_recipes
 import inprocess
 import numpy as np
 import pytest
-import torch
 import toy
 from fairseq import checkpoint_utils
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.utils import import_user_module
 from omegaconf import OmegaConf
-from same_end import assert_same
+from same_end import assert_same_weights
 from slow_cases import slow
 from toy import ROOT
 
@@ -81,8 +80,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
     })  # fmt: skip
     hydra_recipes.train("distil_minilm", *given)
     assert size(tmp_path / "cli")["encoder.sentence_encoder.layers.2.fc1.weight"] == (96, 48)
-    cli, hydra = (inprocess.checkpoint(tmp_path / name) for name in ("cli", "hydra"))
-    assert_same(hydra["model"], cli["model"])
+    assert_same_weights(tmp_path / "cli", tmp_path / "hydra")
     # and it is found again without a flag, by a process that knows their package
     validated(classification, tmp_path / "hydra")
 
@@ -150,8 +148,7 @@ def test_their_wrapped_split_on_two_processes(tmp_path, classification, teacher)
 
     inprocess.run_training(command("one", 2))
     toy.processes(2, "fairseq_cli.train", command("two", 1))
-    one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    torch.testing.assert_close(two, one, rtol=0, atol=1e-6)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)
 
 
 def wrapped_by(monkeypatch, wrapper):
@@ -172,8 +169,7 @@ def test_a_wrapper_changes_no_bit_and_no_epoch(tmp_path, classification, teacher
     inprocess.run_training(flags(classification, tmp_path / "plain", *more))
     wrapped_by(monkeypatch, BaseWrapperDataset)
     inprocess.run_training(flags(classification, tmp_path / "wrapped", *more))
-    plain, wrapped = (inprocess.checkpoint(tmp_path / n) for n in ("plain", "wrapped"))
-    assert_same(wrapped["model"], plain["model"])
+    assert_same_weights(tmp_path / "plain", tmp_path / "wrapped")
 
 
 class OtherTexts(BaseWrapperDataset):

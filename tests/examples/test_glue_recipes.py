@@ -38,20 +38,13 @@ RECIPE = {
 }  # fmt: skip
 
 CHANGES = {
-    "common.user_dir": PLUGIN,
-    "common.cpu": "true",
-    "common.fp16": "false",
-    "task._name": "mixkd_sentence_prediction",
-    "criterion._name": "mixkd",
-    "model._name": "mixkd_tiny",
-    "task.max_positions": 64,
-    "dataset.num_workers": 0,
-    "dataset.max_tokens": 8800,
-    "checkpoint.restore_file": "checkpoint_last.pt",
-    "checkpoint.reset_optimizer": "false",
-    "checkpoint.reset_dataloader": "false",
-    "checkpoint.reset_meters": "false",
-}
+    "common.user_dir": PLUGIN, "common.cpu": "true", "common.fp16": "false",
+    "task._name": "mixkd_sentence_prediction", "task.max_positions": 64,
+    "criterion._name": "mixkd", "model._name": "mixkd_tiny",
+    "dataset.num_workers": 0, "dataset.max_tokens": 8800,
+    "checkpoint.restore_file": "checkpoint_last.pt", "checkpoint.reset_optimizer": "false",
+    "checkpoint.reset_dataloader": "false", "checkpoint.reset_meters": "false",
+}  # fmt: skip
 FINE_TUNE = {"+criterion.sm_weight": 0, "+criterion.tmkd_weight": 0}
 
 
@@ -99,8 +92,8 @@ def test_what_a_recipe_sets_for_the_criterion_the_task_takes(run, regression):
         assert state["cfg"]["task"]["regression_target"] is True
 
 
-@pytest.mark.parametrize("name, ours, theirs", [("classification_head_name", "a", "b")])
-def test_two_different_values_are_refused(run, classification, name, ours, theirs):
-    changes = {"task.data": classification, **FINE_TUNE, f"+task.{name}": ours}
-    with pytest.raises(ValueError, match=f"criterion.{name} must .* {ours}, got {theirs}"):
-        run("refused", changes, criterion={name: theirs})
+def test_two_different_values_are_refused(run, classification):
+    name = "classification_head_name"
+    changes = {"task.data": classification, **FINE_TUNE, f"+task.{name}": "a"}
+    with pytest.raises(ValueError, match=f"criterion.{name} must .* a, got b"):
+        run("refused", changes, criterion={name: "b"})

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import hf_encoders
 import hf_families
@@ -114,9 +115,14 @@ def test_run_goes_through_and_resumes(tmp_path, venv, transformers):
     assert code == 0 and text.count("done before") == 8, text
 
 
-def test_bad_options(tmp_path, venv):
+def test_bad_options(tmp_path):
+    (tmp_path / "bin").mkdir()  # of an environment that is asked whether it has fairseq
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+
     def refuse(message, *arguments):
-        code, text = quickstart(venv, tmp_path / "out", *arguments)
+        code, text = quickstart(tmp_path, tmp_path / "out", *arguments)
         assert code == 2 and message in text
 
     refuse("unrecognized arguments: --epochs", "--glue", "none", "--epochs", "3")

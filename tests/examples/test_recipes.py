@@ -10,7 +10,7 @@ import toy
 import yaml
 from hydra_recipes import FOLDER, PAPER, RECIPES, SMALL, composed, overrides
 from omegaconf import OmegaConf
-from same_end import assert_same
+from same_end import assert_same, assert_same_weights
 from toy import EVERYTHING
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterionConfig
@@ -150,7 +150,7 @@ def test_a_sweep_that_was_interrupted_goes_on_where_it_stopped(tmp_path, sweep):
         resumed = sweep(tmp_path / "interrupted", values)
     assert made[7:] == [2, 3]  # none of the one that had ended
     for one, other in zip(resumed, sweep(tmp_path / "whole", values)):
-        assert_same(inprocess.checkpoint(one)["model"], inprocess.checkpoint(other)["model"])
+        assert_same_weights(one, other)
 
 
 def _differences(stored: dict, trained: dict, path: str = "") -> list:

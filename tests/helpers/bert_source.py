@@ -12,18 +12,11 @@ WORDS = ["the", "soup", "##s", "was", "cold", "[unused0]", "!", '"', "é", "日"
 VOCABULARY = ["[PAD]", *WORDS[:4], "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:]]
 WIDTH, INNER, LAYERS, HEADS, POSITIONS = 24, 40, 3, 4, 20
 CONFIG = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "layer_norm_eps": 1e-12,
-    "vocab_size": len(VOCABULARY),
-    "max_position_embeddings": POSITIONS,
-    "type_vocab_size": 2,
-    "hidden_size": WIDTH,
-    "intermediate_size": INNER,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-}
+    "model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute",
+    "layer_norm_eps": 1e-12, "vocab_size": len(VOCABULARY), "type_vocab_size": 2,
+    "max_position_embeddings": POSITIONS, "hidden_size": WIDTH, "intermediate_size": INNER,
+    "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+}  # fmt: skip
 
 
 def random_weights(config=CONFIG):
@@ -43,15 +36,11 @@ def random_weights(config=CONFIG):
         "pooler.dense.bias": normal(width),
     }
     shapes = {
-        "attention.self.query": (width, width),
-        "attention.self.key": (width, width),
-        "attention.self.value": (width, width),
-        "attention.output.dense": (width, width),
-        "attention.output.LayerNorm": (width,),
-        "intermediate.dense": (inner, width),
-        "output.dense": (width, inner),
-        "output.LayerNorm": (width,),
-    }
+        "attention.self.query": (width, width), "attention.self.key": (width, width),
+        "attention.self.value": (width, width), "attention.output.dense": (width, width),
+        "attention.output.LayerNorm": (width,), "intermediate.dense": (inner, width),
+        "output.dense": (width, inner), "output.LayerNorm": (width,),
+    }  # fmt: skip
     modules = {"embeddings.LayerNorm": (width,)}
     for i in range(config["num_hidden_layers"]):
         modules.update({f"encoder.layer.{i}.{name}": shape for name, shape in shapes.items()})

@@ -27,6 +27,15 @@ class Case(NamedTuple):
     labels: list  # of the dev set
 
 
+def write_model(kind: str, folder: Path, transformers, **config) -> None:
+    if kind in hf_models.KINDS:
+        hf_models.make(kind, folder, transformers, **config)
+    else:
+        cut = hf_families.write_family(kind, folder, transformers, hf_models.CORPUS)
+        config["max_position_embeddings"] = 99
+        hf_encoders.write_classifier(kind, folder, transformers, tokenizer=cut, **config)
+
+
 def make_case(
     folder: Path, transformers, kind="bert", names=None, said=None, pairs=False, sizes=(120, 60),
     **config,
@@ -38,12 +47,7 @@ def make_case(
     folder.mkdir(parents=True)
     outputs = len(names or said or "ab")
     config["num_labels"] = outputs
-    if kind in hf_models.KINDS:
-        hf_models.make(kind, folder / "hf", transformers, **config)
-    else:
-        config["max_position_embeddings"] = 99
-        cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
-        hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
+    write_model(kind, folder / "hf", transformers, **config)
     if names:
         hf_models.change(
             folder / "hf" / "config.json", id2label=dict(enumerate(names)),
@@ -96,12 +100,7 @@ def make_multi_label_case(
     """
     folder.mkdir(parents=True)
     config = {"num_labels": len(names), "problem_type": "multi_label_classification"}
-    if kind == "bert":
-        hf_models.make(kind, folder / "hf", transformers, **config)
-    else:
-        cut = hf_families.write_family(kind, folder / "hf", transformers, hf_models.CORPUS)
-        config["max_position_embeddings"] = 99
-        hf_encoders.write_classifier(kind, folder / "hf", transformers, tokenizer=cut, **config)
+    write_model(kind, folder / "hf", transformers, **config)
     hf_models.change(folder / "hf" / "config.json", id2label=dict(enumerate(names)))
     rng = random.Random(0)
     texts = [(" ".join(rng.choices(WORDS, k=rng.randint(2, 9))),) for _ in range(sum(sizes))]

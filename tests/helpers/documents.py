@@ -41,3 +41,10 @@ def blocks(path: Path) -> Iterator[Block]:
         mark, language, code = found.groups()
         if language in ("bash", "python"):
             yield Block(path, text.count("\n", 0, found.start(2)) + 1, mark, language, code)
+
+
+def shell_lines(path: Path) -> Iterator[str]:
+    """The lines of a document's shell commands, those that go on as one."""
+    for block in blocks(path):
+        if block.language == "bash":
+            yield from block.text.replace("\\\n", " ").splitlines()

@@ -55,6 +55,18 @@ def decoded(data, split="valid"):
     return list(zip(*columns, labels))
 
 
+def rows_of(data, flags):
+    """The symbols of each training pair, as fairseq's sentence_prediction lays them out."""
+    dictionary = SentencePredictionTask.load_dictionary(str(data / "input0" / "dict.txt"))
+    texts = (
+        data_utils.load_indexed_dataset(str(data / f"input{i}" / "train"), dictionary)
+        for i in range(2)
+    )
+    between = [2] if "--separator-token 2" in flags else []
+    rows = [[0, *a.tolist(), *between, *b.tolist()] for a, b in zip(*texts)]
+    return [[dictionary[i] for i in row] for row in rows]
+
+
 def encode_glue(glue, task, model, out, **kwargs):
     return command.encode(glue_source(str(glue), task), f"wordpiece:{model}", str(out), **kwargs)
 

@@ -4,7 +4,7 @@ import hf_models
 import torch
 import toy
 from encode_files import write_glue
-from fairseq.data import Dictionary
+from tiny_models import dictionary_with
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tools.encode.encode import encode
@@ -33,9 +33,8 @@ class Trained:
         file = "/sentencepiece.bpe.model" if kind == "sentencepiece" else ""
         self.tokenizer = f"{kind}:{tokenizers}{file}"
         pieces = build_tokenizer(self.tokenizer).encode
-        dictionary = Dictionary()
-        for symbol in sorted({p for text in hf_models.TEXTS[:6] for p in pieces(text)}):
-            dictionary.add_symbol(symbol)
+        known = {piece for text in hf_models.TEXTS[:6] for piece in pieces(text)}
+        dictionary = dictionary_with(sorted(known))
         dictionary.save(str(tokenizers / "dict.txt"))
         self.unknown = {p for text in NEW_TEXTS for p in pieces(text)} - {*dictionary.symbols}
         names = ("entailment", "not_entailment")

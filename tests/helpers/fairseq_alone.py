@@ -19,16 +19,13 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.data import iterators
 from fairseq.distributed import utils as distributed_utils
-
-FIXES = Path(__file__).resolve().parents[2] / "mixkd_plugin" / "fairseq_fixes"
-BATCHER = "fairseq.data.data_utils_fast"
-
+from plain_train import NAME, half_first, supply_batcher
 
 # --- what is wanted, by the file of the fix ---
 
 
 def data_utils_fast(data, folder):
-    if importlib.util.find_spec(BATCHER) is not None:
+    if importlib.util.find_spec(NAME) is not None:
         return "this fairseq has a compiled one"
     from fairseq.data import data_utils
 
@@ -64,15 +61,7 @@ def safe_globals(data, folder):
 
 def atomic_save(data, folder):
     """A second attempt, after one that the disk did not take, leaves a file that can be read."""
-    save, failures = torch.save, [OSError(28, "No space left on device")]
-
-    def fails_once(obj, file):
-        if failures:
-            file.write(b"half of a file")
-            raise failures.pop()
-        save(obj, file)
-
-    with mock.patch.object(torch, "save", fails_once), mock.patch("time.sleep"):
+    with mock.patch.object(torch, "save", half_first(torch.save)), mock.patch("time.sleep"):
         checkpoint_utils.torch_persistent_save({"x": torch.ones(2)}, str(folder / "twice.pt"))
     torch.load(folder / "twice.pt")
 
@@ -252,10 +241,7 @@ def train(data, save_dir, *flags):
     """fairseq-train on its own task; what the last checkpoint holds."""
     import fairseq_cli.train
 
-    if importlib.util.find_spec(BATCHER) is None:
-        spec = importlib.util.spec_from_file_location(BATCHER, FIXES / "data_utils_fast.py")
-        sys.modules[BATCHER] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[BATCHER])
+    supply_batcher()
     command = [
         "fairseq-train", data, "--cpu", "--task", "sentence_prediction", "--arch", "roberta_base",
         "--criterion", "sentence_prediction", "--encoder-layers", 1, "--encoder-embed-dim", 8,

@@ -5,7 +5,7 @@ from typing import Any
 
 import tokenizers
 import torch
-from fairseq.data import Dictionary
+from tiny_models import dictionary_with
 from tokenizers import models, pre_tokenizers, processors
 from toy import WORDS
 
@@ -45,10 +45,7 @@ TYPED = ("bert", "electra", "albert", "deberta", "deberta-v2")  # by their token
 
 
 def dictionary_of(words=WORDS):
-    dictionary = Dictionary()
-    for word in (*words, "<mask>"):
-        dictionary.add_symbol(word)
-    return dictionary
+    return dictionary_with((*words, "<mask>"))
 
 
 def write_tokenizer(

@@ -16,15 +16,10 @@ RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "ru
 
 # On toy data, in a second.
 SMALL = {
-    "common.user_dir": PLUGIN,
-    "common.cpu": "true",
-    "task.num_classes": 2,
-    "task.max_positions": 64,
-    "model._name": "mixkd_tiny",
-    "dataset.batch_size": 16,
-    "dataset.num_workers": 0,
-    "lr_scheduler.warmup_updates": 2,
-}
+    "common.user_dir": PLUGIN, "common.cpu": "true", "model._name": "mixkd_tiny",
+    "task.num_classes": 2, "task.max_positions": 64,
+    "dataset.batch_size": 16, "dataset.num_workers": 0, "lr_scheduler.warmup_updates": 2,
+}  # fmt: skip
 
 
 # The losses and mixes of `fairseq-train` without flags.

@@ -33,11 +33,20 @@ def watcher(record):
     return watch
 
 
+def batches_of(flags):
+    """[(epoch, batch)] of a run in this process."""
+    found = []
+
+    def note(trainer, batches):
+        found.extend((trainer.epoch_begun, batch) for batch in batches)
+
+    inprocess.run_training(flags, note)
+    return found
+
+
 def recorded(flags):
     """[(epoch, mixes) of each batch] of a run in this process."""
-    records = []
-    inprocess.run_training(flags, watcher(records.append))
-    return records
+    return [(epoch, mixes(batch)) for epoch, batch in batches_of(flags)]
 
 
 def recorded_by_two(flags):
@@ -47,6 +56,12 @@ def recorded_by_two(flags):
         logs = toy.processes(2, "recorded_train", *([path, *flags] for path in paths))
         lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
     return [tuple(json.loads(line)) for line in lines], logs
+
+
+def rows_of(plan):
+    """What :func:`by_epoch` gives for an epoch of this plan."""
+    places = ((i, k) for i, row in enumerate(plan.partners) for k in range(len(row)))
+    return sorted((i, int(plan.partners[i, k]), float(plan.lam[i, k])) for i, k in places)
 
 
 def by_epoch(records):

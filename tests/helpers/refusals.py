@@ -17,6 +17,16 @@ KD = [*FINE_TUNE, "--kd-weight", 1]
 SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 
 
+class Call:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.arguments
+
+
 def refusal(data, folder, *flags):
     """The error's message, which must be one line."""
     with pytest.raises(ValueError) as error:

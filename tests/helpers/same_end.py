@@ -37,6 +37,13 @@ def assert_same_end(a: Path, b: Path, name: str = "checkpoint_last.pt", but=()) 
     assert_same(*ends, at=name)
 
 
+def assert_same_weights(*folders: Path, atol: float = 0) -> None:
+    """Of the last checkpoints."""
+    first, *others = (inprocess.checkpoint(folder)["model"] for folder in folders)
+    for other in others:
+        torch.testing.assert_close(first, other, rtol=0, atol=atol)
+
+
 def assert_same(a, b, at="checkpoint"):
     """Equal to the last bit, in nested containers."""
     assert type(a) is type(b), at

@@ -61,6 +61,16 @@ def regression_scores(data, checkpoint):
     }  # fmt: skip
 
 
+def multi_label_scores(logits, gold):
+    chosen, nan = logits > 0, {"zero_division": np.nan}
+    return {
+        "accuracy": sklearn.metrics.accuracy_score(gold, chosen),
+        "mean_average_precision": sklearn.metrics.average_precision_score(gold, logits),
+        "micro_f1": sklearn.metrics.f1_score(gold, chosen, average="micro", **nan),
+        "macro_f1": sklearn.metrics.f1_score(gold, chosen, average="macro", **nan),
+    }
+
+
 def assert_logged(log, scores, kind="valid"):
     logged = toy.last_values(log, kind)
     for name, score in scores.items():

@@ -31,6 +31,29 @@ def of_data(path, source, data):
     return path
 
 
+def with_settings(path, source, section, **settings):
+    """A copy of a checkpoint, as if it was trained with other ones."""
+    with toy.edited(source, path) as state:
+        part = state["cfg"][section]
+        (vars(part) if section == "model" else part).update(settings)
+    return path
+
+
+def of_few_positions(path, source, count):
+    """A checkpoint whose model takes so many tokens."""
+    with toy.edited(source, path) as state:
+        state["cfg"]["task"]["max_positions"] = state["cfg"]["model"].max_positions = count
+        name = "encoder.sentence_encoder.embed_positions.weight"
+        state["model"][name] = state["model"][name][: count + 2].clone()
+    return path
+
+
+def retrain(path):
+    """The same shapes and settings, another bias."""
+    with toy.edited(path) as state:
+        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
+
+
 def another_token(data):
     """Change the first token of a folder's training texts."""
     path = data / "input0" / "train.bin"

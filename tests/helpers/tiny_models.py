@@ -13,11 +13,16 @@ PAD = 1
 HEAD = "head"
 
 
+def dictionary_with(symbols):
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
+    return dictionary
+
+
 def build(cls, seed, pad_row=0.0, words=30, **settings):
     """A tiny model of its own random weights, with a vocabulary of so many words."""
-    dictionary = Dictionary()
-    for i in range(words):
-        dictionary.add_symbol(f"w{i}")
+    dictionary = dictionary_with(f"w{i}" for i in range(words))
     args = Namespace(max_positions=32, **settings)
     ARCH_CONFIG_REGISTRY["mixkd_tiny"](args)
     args.encoder_layerdrop = 0.0
@@ -62,7 +67,7 @@ def checkpoint(**changes):
 def save(model, path, task_state=None, **args):
     """Save a RoBERTa as fairseq's pre-training does."""
     state = {
-        "args": Namespace(arch="roberta", task="masked_lm", data="", **args),
+        "args": Namespace(**{"arch": "roberta", **args, "task": "masked_lm", "data": ""}),
         "task_state": task_state or {},
         "model": model.state_dict(),
         "optimizer_history": [

@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 from refusals import error_of
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
+from taught import of_few_positions, with_settings
 
 from mixkd_plugin.fingerprints import write_digests
 from mixkd_plugin.tools.batches import batches_of_all, make_batches
@@ -41,20 +42,14 @@ def predictions(path, data, split="valid"):
     return torch.stack(logits), torch.stack(targets)
 
 
-def with_flags(path, copy, **criterion):
-    """A copy of a checkpoint whose run asked for other metrics."""
-    with toy.edited(path, copy) as state:
-        state["cfg"]["criterion"].update(criterion)
-    return copy
-
-
 def test_classification(tmp_path, classification, teacher, distilled):
     """Accuracy, F1, MCC and agreement over all 37 examples, a number that no batch divides."""
     student = distilled.folder / "checkpoint_last.pt"
     flags = {"report_acc_and_f1": True, "report_mcc": True}
+    sources = {"T": teacher, "S": student}
     paths = {
-        "T": str(with_flags(teacher, tmp_path / "t.pt", **flags)),
-        "S": str(with_flags(student, tmp_path / "s.pt", **flags)),
+        name: str(with_settings(tmp_path / f"{name}.pt", source, "criterion", **flags))
+        for name, source in sources.items()
     }
     rows, count = compare(str(classification), paths, "T", batch_size=8, rounds=1)
     assert count == 37
@@ -73,7 +68,7 @@ def test_classification(tmp_path, classification, teacher, distilled):
     assert rows["T"]["parameters"] > rows["S"]["parameters"]
     # of the weights in float32; the file holds the optimizer's state as well
     assert rows["S"]["megabytes"] == 4 * rows["S"]["parameters"] / 1e6
-    assert rows["S"]["megabytes"] < (tmp_path / "s.pt").stat().st_size / 3e6
+    assert rows["S"]["megabytes"] < (tmp_path / "S.pt").stat().st_size / 3e6
     with toy.edited(student, tmp_path / "untied.pt") as state:
         for name, weight in state["model"].items():
             state["model"][name] = weight.clone()  # as --bf16 saves tied weights
@@ -149,7 +144,7 @@ def test_metrics_are_those_that_the_data_or_any_of_them_asks_for(
 ):
     """A teacher by fairseq's recipe was trained without them; one table has one set of columns."""
     student = distilled.folder / "checkpoint_last.pt"
-    asking = with_flags(student, tmp_path / "s.pt", report_acc_and_f1=True)
+    asking = with_settings(tmp_path / "s.pt", student, "criterion", report_acc_and_f1=True)
     rows, _ = compare(str(classification), {"T": str(teacher), "S": str(asking)}, "T", rounds=1)
     assert "f1" in rows["T"] and "f1" in rows["S"]
     data = tmp_path / "data"
@@ -162,11 +157,8 @@ def test_metrics_are_those_that_the_data_or_any_of_them_asks_for(
 def test_single_texts_have_nothing_to_separate(tmp_path, classification, teacher, distilled):
     """fairseq's recipe for SST-2 names a separator, where ours does not."""
     student = str(distilled.folder / "checkpoint_last.pt")
-    with toy.edited(teacher, tmp_path / "t.pt") as state:
-        state["cfg"]["task"]["separator_token"] = 2
-    rows, _ = compare(
-        str(classification), {"T": str(tmp_path / "t.pt"), "S": student}, "T", rounds=1
-    )
+    path = with_settings(tmp_path / "t.pt", teacher, "task", separator_token=2)
+    rows, _ = compare(str(classification), {"T": str(path), "S": student}, "T", rounds=1)
     assert rows["T"]["agreement"] == 100
 
 
@@ -184,17 +176,11 @@ def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, 
             load(str(path), str(data))
 
 
-def with_task(path, copy, **task):
-    """A copy of a checkpoint that was trained with other flags of the task."""
-    with toy.edited(path, copy) as state:
-        state["cfg"]["task"].update(task)
-    return str(copy)
-
-
 def test_each_checkpoint_reads_texts_as_long_as_in_its_training(tmp_path, classification, teacher):
     """Whichever comes first, all would read its texts: cut short, or not."""
     cut = {"shorten_method": "truncate", "max_positions": 4}
-    paths = {"whole": str(teacher), "cut": with_task(teacher, tmp_path / "cut.pt", **cut)}
+    path = with_settings(tmp_path / "cut.pt", teacher, "task", **cut)
+    paths = {"whole": str(teacher), "cut": str(path)}
     for names in (("whole", "cut"), ("cut", "whole")):
         loaded = load_all({name: paths[name] for name in names}, str(classification), "cut", None)
         batches = batches_of_all(loaded, "valid", 8)
@@ -205,14 +191,10 @@ def test_each_checkpoint_reads_texts_as_long_as_in_its_training(tmp_path, classi
 
 
 def test_texts_that_a_checkpoint_cannot_take_are_refused(tmp_path, classification, teacher):
-    with toy.edited(teacher, tmp_path / "short.pt") as state:
-        state["cfg"]["model"].max_positions = state["cfg"]["task"]["max_positions"] = 9
-        positions = "encoder.sentence_encoder.embed_positions.weight"
-        state["model"][positions] = state["model"][positions][:11].clone()
-    with pytest.raises(
-        ValueError, match="--split valid must have .* 9 tokens for short, got .* 14"
-    ):
-        compare(str(classification), {"short": str(tmp_path / "short.pt")}, "short", rounds=1)
+    path = str(of_few_positions(tmp_path / "short.pt", teacher, 9))
+    message = "--split valid must have .* 9 tokens for short, got .* 14"
+    with pytest.raises(ValueError, match=message):
+        compare(str(classification), {"short": path}, "short", rounds=1)
 
 
 def test_speed_batches_hold_every_example_once(classification, teacher):

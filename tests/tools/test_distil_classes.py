@@ -25,13 +25,10 @@ def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
     [
         (["a", "b"], ["-1", "0", "1", "2"], ["-1 is a class"]),
         (["a"], map(str, range(40)), ["40 classes in 40 training examples"]),
-        (
-            ["a", "None"],
-            ["x", "y"],
-            ["texts: 20 of them are a word such as 'None' ({path}, line"] * 2,
-        ),
+        (["a", "None"], ["x", "y"],
+         ["texts: 20 of them are a word such as 'None' ({path}, line"] * 2),
     ],
-)
+)  # fmt: skip
 def test_doubts_about_a_table_are_in_the_plan_unless_a_flag_answers_them(
     tmp_path, texts, labels, said
 ):

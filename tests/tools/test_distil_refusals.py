@@ -68,10 +68,8 @@ def test_tables(case, tmp_path, name):
         (["--labels", "neg"], "--labels"),
         (["--tokenizer", "hf:x"], "--tokenizer must be given with a fairseq checkpoint, got hf:x"),
         (["--teacher-updates", "9"], "--teacher-updates must be given with --encoder, got 9"),
-        (
-            ["--metric", "micro_f1"],
-            "--metric must be accuracy or f1 for these labels, got micro_f1",
-        ),
+        (["--metric", "micro_f1"],
+         "--metric must be accuracy or f1 for these labels, got micro_f1"),
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
@@ -79,7 +77,7 @@ def test_tables(case, tmp_path, name):
         (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
         (["--recipe", "kd+hidden", "--trim-vocabulary"], "got kd+hidden"),
     ],
-)
+)  # fmt: skip
 def test_flags(case, tmp_path, flags, said):
     assert said in refused(case, tmp_path / "out", *flags) and not (tmp_path / "out").exists()
 

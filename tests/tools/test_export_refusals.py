@@ -6,8 +6,8 @@ import sys
 import hf_models
 import pytest
 import torch
-import toy
 from refusals import small_files
+from taught import with_settings
 
 from mixkd_plugin.tools.export import main
 from mixkd_plugin.tools.export.export import export
@@ -35,8 +35,9 @@ def test_refusals(tmp_path, student, monkeypatch):
     other.mkdir()
     hf_models.write_byte_pairs(other)
     refused(student, tmp_path, "--tokenizer must be the one", tokenizer_spec=f"gpt2:{other}")
-    refused(student, tmp_path, "not in the student's dictionary", text=text_file(tmp_path),
-            tokenizer_spec=f"gpt2:{other}")  # fmt: skip
+    (tmp_path / "texts").write_text("\n".join(hf_models.TEXTS), encoding="utf-8")
+    given = {"text": str(tmp_path / "texts"), "tokenizer_spec": f"gpt2:{other}"}
+    refused(student, tmp_path, "not in the student's dictionary", **given)
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(student, tmp_path, "needs transformers", to="hf")
 
@@ -80,11 +81,6 @@ def test_bounds_of_the_comparison():
         check_parity(wanted, wanted * float("nan"), "hf", None, True)
 
 
-def text_file(tmp_path):
-    (tmp_path / "texts").write_text("\n".join(hf_models.TEXTS), encoding="utf-8")
-    return str(tmp_path / "texts")
-
-
 def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
     from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
@@ -104,18 +100,16 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, student, transformers):
 )
 def test_a_student_that_transformers_cannot_have(tmp_path, student, name, value, flag):
     """The settings decide what is built."""
-    path = tmp_path / "other.pt"
-    with toy.edited(student.checkpoint, path) as state:
-        setattr(state["cfg"]["model"], name, value)
+    path = with_settings(tmp_path / "other.pt", student.checkpoint, "model", **{name: value})
     refused(student, tmp_path, flag, to="hf", checkpoint=str(path))
 
 
 @pytest.mark.slow
 def test_onnx_has_any_activation_of_the_head(tmp_path, student):
     pytest.importorskip("onnxruntime")
-    with toy.edited(student.checkpoint, tmp_path / "relu.pt") as state:
-        state["cfg"]["model"].pooler_activation_fn = "relu"
-    export(str(tmp_path / "relu.pt"), str(tmp_path / "out"), "onnx", student.tokenizer)
+    relu = {"pooler_activation_fn": "relu"}
+    path = with_settings(tmp_path / "relu.pt", student.checkpoint, "model", **relu)
+    export(str(path), str(tmp_path / "out"), "onnx", student.tokenizer)
 
 
 @pytest.mark.parametrize("flag", ["--min-agreement", "--tolerance"])

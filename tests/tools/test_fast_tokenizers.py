@@ -2,8 +2,7 @@
 
 import hf_models
 import pytest
-from encode_files import encode_table
-from fairseq.data import Dictionary, data_utils
+from encode_files import encode_table, rows_of
 from hf_families import FAMILIES, write_family
 
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
@@ -32,19 +31,6 @@ def family(name, folders, transformers):
     if not folder.exists():
         write_family(name, folder, transformers, TRAIN)
     return folder, transformers.AutoTokenizer.from_pretrained(folder)
-
-
-def rows_of(data, flags):
-    """The symbols of each training pair, as fairseq's sentence_prediction lays them out."""
-    dictionary = Dictionary.load(str(data / "input0" / "dict.txt"))
-    dictionary.add_symbol("<mask>")
-    first, second = (
-        data_utils.load_indexed_dataset(str(data / f"input{i}" / "train"), dictionary)
-        for i in range(2)
-    )
-    between = [2] if "--separator-token 2" in flags else []
-    rows = [[0, *a.tolist(), *between, *b.tolist()] for a, b in zip(first, second)]
-    return [[dictionary[i] for i in row] for row in rows]
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -1,4 +1,4 @@
-"""Hugging Face folders that are damaged or made to harm: one sentence, within a second and 1 GB."""
+"""Hugging Face folders that cannot be followed, or are made to harm: one sentence, at once."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 import hf_models
 import pytest
 import torch
-from bert_source import random_weights, write_source
+from bert_source import VOCABULARY, WIDTH, random_weights, write_source
 from refusals import import_refused
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -23,7 +23,9 @@ def refused(tmp_path, *messages):
 
 
 def with_weight(name, tensor):
-    return {**random_weights(), name: tensor}
+    """Or without it, for None."""
+    state = {**random_weights(), name: tensor}
+    return {name: value for name, value in state.items() if value is not None}
 
 
 def classifier(**extra):
@@ -32,8 +34,26 @@ def classifier(**extra):
     return {"config": config, "state": {**random_weights(), **weights}}
 
 
-BIAS = "encoder.layer.0.output.dense.bias"
+BIAS, KEY = "encoder.layer.0.output.dense.bias", "encoder.layer.1.attention.self.key.weight"
+NO_MASK = ["x" if s == "[MASK]" else s for s in VOCABULARY]
 FOLDERS = {
+    "model_type": ({"config": {"model_type": "gpt2"}}, "got 'gpt2'"),
+    "activation": ({"config": {"hidden_act": "silu"}},
+                   "hidden_act must be gelu, gelu_new, gelu_pytorch_tanh, relu, got 'silu'"),
+    "relative positions": ({"config": {"position_embedding_type": "relative_key"}},
+                           "position_embedding_type must be absolute, got 'relative_key'"),
+    "three types": ({"config": {"type_vocab_size": 3}}, "type_vocab_size must be 1 or 2, got 3"),
+    "decoder": ({"config": {"is_decoder": True}}, "is_decoder must be False, got True"),
+    "no width": ({"config": {"hidden_size": None}}, "hidden_size"),
+    "epsilon": ({"config": {"layer_norm_eps": 0.0}}, "layer_norm_eps must be a number"),
+    "missing weight": ({"state": with_weight(KEY, None)}, f"the weights lack {KEY}"),
+    "fewer layers": ({"config": {"num_hidden_layers": 2}}, "a RoBERTa's, got encoder.layer.2"),
+    "extra weight": ({"state": with_weight("adapter.weight", torch.zeros(1))},
+                     "a RoBERTa's, got adapter.weight"),
+    "shape": ({"state": with_weight(KEY, torch.zeros(2, 2))},
+              f"{KEY} must have the shape ({WIDTH}, {WIDTH}), got (2, 2)"),
+    "no [MASK], and no row left": ({"vocabulary": NO_MASK}, "last index, 15"),
+    "vocabulary too long": ({"vocabulary": [*VOCABULARY, "x"]}, "last index, 15 ('x'), got 15"),
     "vocab_size": ({"config": {"vocab_size": 10**12}}, WORDS),
     "vocab_size as text": ({"config": {"vocab_size": "15"}}, "vocab_size"),
     "positions": ({"config": {"max_position_embeddings": 10**12}}, "position_embeddings"),
@@ -54,7 +74,7 @@ FOLDERS = {
     "a list": ({"state": [torch.ones(1)]}, "cannot be read as weights"),
     "quantised": ({"config": {"quantization_config": {"bits": 4}}}, "quantization_config"),
     "several outputs": (classifier(**{"classifier.weight": torch.ones(3, 24)}), "--labels"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FOLDERS)

@@ -4,8 +4,8 @@ import re
 
 import hf_models
 import pytest
-import torch
 import toy
+from classifiers import logits_of
 from encode_files import write_glue
 
 from mixkd_plugin.tools.encode.encode import encode
@@ -17,11 +17,9 @@ pytestmark = pytest.mark.slow
 
 def fine_tuned(tmp_path, transformers, kind):
     """An imported classifier, and its accuracy on GLUE files that are written for it."""
-    model = hf_models.make(kind, tmp_path / "hf", transformers)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    with torch.no_grad():
-        logits = [model(**tokenizer(t, return_tensors="pt")).logits for t in hf_models.TEXTS]
-    predicted = torch.cat(logits).argmax(dim=1).tolist()
+    hf_models.make(kind, tmp_path / "hf", transformers)
+    texts = [(text,) for text in hf_models.TEXTS]
+    predicted = logits_of(tmp_path / "hf", texts, transformers).argmax(dim=1).tolist()
     gold = [1 - p if i % 3 == 0 else p for i, p in enumerate(predicted)]
     accuracy = 100 * sum(p == g for p, g in zip(predicted, gold)) / len(gold)
     assert 50 < accuracy < 75

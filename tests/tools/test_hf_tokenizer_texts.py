@@ -3,7 +3,7 @@
 import hf_models
 import pytest
 import torch
-from encode_files import encode_table
+from encode_files import encode_table, rows_of
 from fairseq.data import Dictionary, data_utils
 from hf_models import OLD_SPELLINGS
 from refusals import import_refused
@@ -67,11 +67,9 @@ def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsy
     assert ("loses its beginning" in capsys.readouterr().out) == (side == "left")
     texts = [[LONG], ["the soup was cold", "cold"], ["x", "the soup was cold"], ["", LONG]]
     rows = [(t[0], t[-1], i % 2) for i, t in enumerate(texts)]
-    encode_table(tmp_path / "t.jsonl", rows, f"hf:{out}", tmp_path / "data", max_tokens=9)
+    flags = encode_table(tmp_path / "t.jsonl", rows, f"hf:{out}", tmp_path / "data", max_tokens=9)
     dictionary = Dictionary.load(str(tmp_path / "data" / "input0" / "dict.txt"))
     dictionary.add_symbol("<mask>")
-    data = [str(tmp_path / "data" / f"input{i}" / "train") for i in range(2)]
-    first, second = (data_utils.load_indexed_dataset(d, dictionary) for d in data)
     ours = build_tokenizer(f"hf:{out}")
     theirs = transformers.AutoTokenizer.from_pretrained(source)
     exported = export_tokenizer(f"hf:{out}", ours, dictionary, "<s>", "</s>", types=1)
@@ -79,13 +77,11 @@ def test_the_end_at_which_long_texts_are_cut(tmp_path, transformers, side, capsy
     write_tokenizer(exported, str(tmp_path / "served"), 80)
     (tmp_path / "served" / "config.json").write_text('{"model_type": "roberta"}')
     served = transformers.AutoTokenizer.from_pretrained(tmp_path / "served")
-    for row, a, b in zip(rows, first, second):
-        found = [0, *a.tolist(), 2, *b.tolist()]
+    for row, found in zip(rows, rows_of(tmp_path / "data", flags), strict=True):
         pair = dict(text=[row[0]], text_pair=[row[1]], truncation=True, max_length=9)
-        wanted = theirs(**pair)["input_ids"][0]
-        assert [dictionary[i] for i in found] == [ours.symbols[i] for i in wanted]
+        assert found == [ours.symbols[i] for i in theirs(**pair)["input_ids"][0]]
         cut = served(**pair)["input_ids"][0]
-        assert [exported.rows[i] for i in cut] == found
+        assert found == [dictionary[exported.rows[i]] for i in cut]
 
 
 def test_a_dictionary_that_lacks_symbols_of_the_tokenizer_is_told(tmp_path, transformers, capsys):

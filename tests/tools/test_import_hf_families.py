@@ -9,6 +9,7 @@ import hf_models
 import pytest
 import torch
 import toy
+from classifiers import logits_of
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from slow_cases import slow
@@ -81,7 +82,7 @@ def test_one_of_berts_two_token_types_by_request(tmp_path, transformers):
     batch = tokenizer(*pair, return_tensors="pt")
     assert batch["token_type_ids"].max() == 1
     difference = (found - model(**batch).logits).abs().max()
-    assert 1e-2 < difference <= done.difference.pairs + 1e-5 and done.types == 1
+    assert 1e-2 < difference <= done.of_pairs + 1e-5 and done.types == 1
     batch["token_type_ids"].zero_()
     assert (found - model(**batch).logits).abs().max() < 1e-5
 
@@ -114,13 +115,11 @@ def test_another_layout_of_types_is_refused(tmp_path, transformers):
 @torch.no_grad()
 def test_a_tokenizer_without_types_gives_a_model_of_one(tmp_path, transformers):
     """As in transformers, which reads type 0 alone then."""
-    model = hf_models.make("bert", tmp_path / "hf", transformers)
-    rewrite_tokenizer(
-        tmp_path / "hf", transformers, model_input_names=["input_ids", "attention_mask"]
-    )
+    hf_models.make("bert", tmp_path / "hf", transformers)
+    inputs = ["input_ids", "attention_mask"]
+    rewrite_tokenizer(tmp_path / "hf", transformers, model_input_names=inputs)
     assert import_encoder(str(tmp_path / "hf"), str(tmp_path / "out")).types == 1
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    wanted = model(**tokenizer(*hf_models.PAIRS[0], return_tensors="pt")).logits
+    wanted = logits_of(tmp_path / "hf", hf_models.PAIRS[:1], transformers)
     assert (logits_of_a_pair(tmp_path / "out") - wanted).abs().max() < 1e-5
 
 
@@ -206,8 +205,9 @@ def test_the_first_names_of_layer_norms_weights(tmp_path, transformers):
     }
     torch.save(old, tmp_path / "hf" / "pytorch_model.bin")
     import_encoder(str(tmp_path / "hf"), str(tmp_path / "old"))
-    states = [torch.load(tmp_path / f / "model.pt")["model"] for f in ("new", "old")]
-    torch.testing.assert_close(*states, rtol=0, atol=0)
+    states = [torch.load(tmp_path / f / "model.pt") for f in ("new", "old")]
+    torch.testing.assert_close(*(state["model"] for state in states), rtol=0, atol=0)
+    assert states[0]["args"] == states[1]["args"]
 
 
 @pytest.mark.parametrize("kind", ["bert", *slow("roberta", "distilbert")])

@@ -1,8 +1,12 @@
 """import_hf: sources of every family that cannot be followed; files of others, a full disk."""
 
+import functools
+import os
+
 import hf_models
 import pytest
-from refusals import error_of, import_refused, small_files
+from bert_source import write_source
+from refusals import Call, error_of, import_refused, small_files
 
 from mixkd_plugin.tools.import_hf import main
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
@@ -36,14 +40,12 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
         ({"num_hidden_layers": 0}, "num_hidden_layers must be an integer in [1, inf), got 0"),
         ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob"),
         ({"layer_norm_eps": "1e-5"}, "layer_norm_eps"),
-        (
-            {"id2label": {"0": "a", "5": "b"}},
-            "id2label must name the outputs 0 to 1, got 0, 5: --labels",
-        ),
+        ({"id2label": {"0": "a", "5": "b"}},
+         "id2label must name the outputs 0 to 1, got 0, 5: --labels"),
         ({"id2label": {"0": "a b", "1": "a_b"}}, "id2label must have 2 different names"),
         ({"model_type": ["bert"]}, "got ['bert']"),
     ],
-)
+)  # fmt: skip
 def test_configurations_that_cannot_be(tmp_path, transformers, changes, message):
     hf_models.make("roberta", tmp_path / "hf", transformers)
     hf_models.change(tmp_path / "hf" / "config.json", **changes)
@@ -83,3 +85,25 @@ def test_files_of_others_are_kept(tmp_path, transformers):
     with pytest.raises(ValueError):
         import_encoder(str(tmp_path / "bert"), str(tmp_path / "new" / "folders"))
     assert not (tmp_path / "new").exists()
+
+
+def test_missing_files_and_wrong_sources(tmp_path):
+    refuse = functools.partial(import_refused, tmp_path)
+    refuse("it must be a folder, an installed Python package", source="nowhere")
+    source = write_source(tmp_path / "hf")
+    (source / "pytorch_model.bin").write_bytes(b"not weights")
+    refuse("pytorch_model.bin cannot be read as weights")
+    (source / "pytorch_model.bin").unlink()
+    refuse("must have model.safetensors or pytorch_model.bin")
+    (source / "config.json").write_text("{")
+    refuse("config.json")
+    (source / "config.json").unlink()
+    refuse("no config.json in")
+    with pytest.raises(ValueError, match="package 'json' carries 0 folders"):
+        import_encoder("json", str(tmp_path / "out"))
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path):
+    write_source(tmp_path / "hf", state={"x": Call(os.mkdir, str(tmp_path / "owned"))})
+    import_refused(tmp_path, "cannot be read as weights")
+    assert not (tmp_path / "owned").exists()

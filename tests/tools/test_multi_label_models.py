@@ -8,10 +8,11 @@ import hf_models
 import inprocess
 import numpy as np
 import pytest
-import sklearn.metrics
 import torch
 import toy
+from classifiers import logits_of
 from refusals import KD, accepts, assert_matches, refusal
+from scores import multi_label_scores
 from several_labels import FLAGS, NAMES
 
 from mixkd_plugin.__main__ import main
@@ -26,10 +27,10 @@ MULTI = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, multi_label, transformers):
+def root(tmp_path_factory, multi_label, transformers):
     """A BERT of several labels, its import, and the toy texts encoded with its tokenizer."""
     root = tmp_path_factory.mktemp("several")
-    network = hf_encoders.write_classifier("bert", root / "hf", transformers, **MULTI)
+    hf_encoders.write_classifier("bert", root / "hf", transformers, **MULTI)
     main(["import", str(root / "hf"), str(root / "imported")])
     for split in ("train", "valid"):
         texts = (multi_label / "raw" / f"{split}.text").read_text().splitlines()
@@ -43,59 +44,45 @@ def model(tmp_path_factory, multi_label, transformers):
         "--label", ",".join(NAMES), "--multi-label", "--tokenizer", f"hf:{root}/imported",
         "--out", f"{root}/data",
     ])  # fmt: skip
-    return root, network
+    return root
 
 
 @pytest.fixture(scope="module")
-def wanted(model, transformers):
-    """transformers' logits of the validation texts, and the labels."""
-    root, network = model
-    tokenizer = transformers.AutoTokenizer.from_pretrained(root / "hf")
+def wanted(root, transformers):
+    """transformers' logits of the validation texts, the labels, and the texts."""
     with open(root / "valid.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    with torch.no_grad():
-        logits = [network(**tokenizer(r["text"], return_tensors="pt")).logits[0] for r in rows]
+    texts = [row["text"] for row in rows]
     gold = np.array([[int(row[name]) for name in NAMES] for row in rows])
-    return torch.stack(logits), gold, [row["text"] for row in rows]
+    return logits_of(root / "hf", [(text,) for text in texts], transformers), gold, texts
 
 
-def test_compare_has_the_scores_of_scikit_learn(model, wanted):
+def test_compare_has_the_scores_of_scikit_learn(root, wanted):
     """Of the import, and of the folder itself."""
-    root, _ = model
     paths = {"imported": f"{root}/imported/model.pt", "folder": f"hf:{root}/hf"}
     rows, count = compare(f"{root}/data", paths, "folder", rounds=1)
     logits, gold, _ = wanted
     predicted = logits.numpy() > 0
     assert count == len(gold) and 0.1 < predicted.mean() < 0.9
-    scores = {
-        "accuracy": sklearn.metrics.accuracy_score(gold, predicted),
-        "mean_average_precision": sklearn.metrics.average_precision_score(gold, logits),
-        **{f"{a}_f1": sklearn.metrics.f1_score(gold, predicted, average=a)
-           for a in ("micro", "macro")},
-        "agreement": 1.0,
-    }  # fmt: skip
+    scores = multi_label_scores(logits.numpy(), gold)
     for row in rows.values():
-        for name, score in scores.items():
+        for name, score in {**scores, "agreement": 1.0}.items():
             assert row[name] == pytest.approx(100 * score, abs=1e-6), name
 
 
-def test_the_export_is_the_folder_again(tmp_path, model, wanted, transformers):
-    root, _ = model
+def test_the_export_is_the_folder_again(tmp_path, root, wanted, transformers):
     export(f"{root}/imported/model.pt", f"{tmp_path}/out", "hf", data=f"{root}/data")
     auto = transformers.AutoModelForSequenceClassification
-    back = auto.from_pretrained(tmp_path / "out").eval()
+    back = auto.from_pretrained(tmp_path / "out")
     assert type(back).__name__ == "BertForSequenceClassification"
     assert back.config.problem_type == MULTI["problem_type"]
     assert back.config.id2label == MULTI["id2label"]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    with torch.no_grad():
-        found = [back(**tokenizer(text, return_tensors="pt")).logits[0] for text in wanted[2]]
-    torch.testing.assert_close(torch.stack(found), wanted[0], rtol=1e-4, atol=1e-4)
+    found = logits_of(tmp_path / "out", [(text,) for text in wanted[2]], transformers)
+    torch.testing.assert_close(found, wanted[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["folder", "checkpoint"])
-def test_predict_gives_a_probability_for_each_class(tmp_path, capsys, model, wanted, kind):
-    root, _ = model
+def test_predict_gives_a_probability_for_each_class(tmp_path, capsys, root, wanted, kind):
     logits, _, texts = wanted
     (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in texts))
     given = [str(root / "hf")]
@@ -110,8 +97,7 @@ def test_predict_gives_a_probability_for_each_class(tmp_path, capsys, model, wan
     assert len(rows) == len(texts) and len({row["label"] for row in rows}) > 2
 
 
-def test_folders_and_imports_are_teachers_of_their_kind(tmp_path, model):
-    root, _ = model
+def test_folders_and_imports_are_teachers_of_their_kind(tmp_path, root):
     data = f"{root}/data"
     flags = [*KD, "--teacher-path", f"{root}/imported/model.pt:hf:{root}/hf"]
     accepts(data, tmp_path / "a", *FLAGS, *flags)

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 import torch
+from documents import shell_lines
 from encode_files import write_glue
 from refusals import error_of
 from small_study import STUDY
@@ -254,16 +255,15 @@ def documented():
     commands = [m for text in texts for m in re.findall(r"# +(mixkd study .*)", text)]
     lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
     guides = ["README.md", "RESULTS.md", "INTERPOLATION.md", "../compare_methods/README.md"]
-    readme = "".join((STUDY.parent / g).read_text(encoding="utf-8") for g in guides)
+    guides, variables = [STUDY.parent / guide for guide in guides], {}
+    readme = "".join(guide.read_text(encoding="utf-8") for guide in guides)
     lone += re.findall(r"`(?!KEY)(['\"]?\+?[\w.-]+=[^`]+)`", readme)
-    variables = {}
-    for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            for name, value in variables.items():
-                line = line.replace(f"${name}", value)
-            if line.startswith("mixkd study "):
-                commands.append(line)
-            variables.update(re.findall(r'^(\w+)="(.*)"$', line))
+    for line in (line for guide in guides for line in shell_lines(guide)):
+        for name, value in variables.items():
+            line = line.replace(f"${name}", value)
+        if line.startswith("mixkd study "):
+            commands.append(line)
+        variables.update(re.findall(r'^(\w+)="(.*)"$', line))
     commands += [f"mixkd study study --glue GLUE --out OUT {override}" for override in lone]
     return [pytest.param(shlex.split(c)[2:], id=c[12:90]) for c in commands]
 

@@ -13,6 +13,7 @@ import torch
 import toy
 from fairseq.data import Dictionary
 from hf_families import write_family
+from tiny_models import dictionary_with
 from tiny_tokenizers import TEXT
 
 from mixkd_plugin.tokenizers.library import ROLES, with_layout
@@ -106,10 +107,7 @@ def test_merges_of_random_words(suffix, fallback, seed):
     )
     made.train_from_iterator(words, trainer)
     full = with_ends(made)
-    symbols = Dictionary()
-    for symbol in full.symbols.values():
-        symbols.add_symbol(symbol)
-    small, _ = trim_vocabulary(full, symbols, words[:15])
+    small, _ = trim_vocabulary(full, dictionary_with(full.symbols.values()), words[:15])
     assert len(small.symbols) < len(full.symbols) - 20
     assert_cut_as_before(full, small, words[:15])
     assert small.encode_batch(words) != full.encode_batch(words)
@@ -121,9 +119,7 @@ def test_a_word_in_which_wordpiece_got_stuck_stays_unknown(tmp_path):
     vocabulary = {name: i for i, name in enumerate([*SPECIAL, *words])}
     made = library.Tokenizer(library.models.WordPiece(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    full, symbols = with_ends(made), Dictionary()
-    for word in words:
-        symbols.add_symbol(word)
+    full, symbols = with_ends(made), dictionary_with(words)
     texts = ["ab acd", "a abcd b"]
     assert full.encode_batch(texts) == [["ab", "a", "##cd"], ["a", "<unk>", "b"]]
     small, dictionary = trim_vocabulary(full, symbols, texts)
@@ -136,11 +132,9 @@ def test_the_score_of_unknown_characters_stays():
     """It is 10 below the lowest of all pieces: without zz, x would be one, and ay cost less."""
     scores = {"xa": -13.0, "y": -13.0, "ay": -2.5, "zz": -20.0, "qq": -14.0}
     pieces = [*((name, 0.0) for name in SPECIAL), *scores.items()]
-    full, symbols = with_ends(library.Tokenizer(library.models.Unigram(pieces, 3))), Dictionary()
-    for word in scores:
-        symbols.add_symbol(word)
+    full = with_ends(library.Tokenizer(library.models.Unigram(pieces, 3)))
     assert full.encode("xay") == ["xa", "y"]
-    small, dictionary = trim_vocabulary(full, symbols, ["xay"])
+    small, dictionary = trim_vocabulary(full, dictionary_with(scores), ["xay"])
     assert dictionary.symbols[4:] == ["xa", "y", "zz"]
     assert_cut_as_before(full, small, ["xay"])
 

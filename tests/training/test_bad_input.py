@@ -8,62 +8,42 @@ from unlabelled import relabelled
 
 # --- flags ---
 
+ALONE = {  # values that are refused whatever the others are
+    "--mixup-alpha": (0.0, -1.0, "nan", "inf"), "--mixup-ratio": (-1,),
+    "--train-fraction": (0.0, 1.1, "nan"), "--num-classes": (0, -1), "--mle-weight": (-0.5,),
+    "--kd-weight": (-1.0,), "--sm-weight": ("nan",), "--tmkd-weight": ("inf",),
+    "--hidden-weight": ("nan",), "--distill-temperature": (2.0,),
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--mixup-alpha", 0], "--mixup-alpha .*, got 0.0"),
-        (["--mixup-alpha", -1], "--mixup-alpha .*, got -1.0"),
-        (["--mixup-alpha", "nan"], "--mixup-alpha .*, got nan"),
-        (["--mixup-alpha", "inf"], "--mixup-alpha .*, got inf"),
+        *(([flag, v], f"{flag} must .*, got {v}") for flag, vs in ALONE.items() for v in vs),
+        *((["--layer-norm-eps", eps], f"--layer-norm-eps must be > 0, got {eps}")
+          for eps in (-1.0, 0.0, "nan", "inf")),
         (["--mixup-kind", "cut"], "--mixup-kind .* interpolate, splice, span.*, got cut"),
         (["--mixup-kind", "splice:"], "--mixup-kind .* interpolate, splice, span.*, got $"),
-        (
-            ["--mixup-kind", "splice", "--shorten-method", "random_crop"],
-            "--mixup-kind .* --shorten-method random_crop.*, got splice",
-        ),
-        (["--mixup-ratio", -1], "--mixup-ratio .*, got -1"),
+        (["--mixup-kind", "splice", "--shorten-method", "random_crop"],
+         "--mixup-kind .* --shorten-method random_crop.*, got splice"),
         (["--mixup-ratio", 0, "--tmkd-weight", 0], "--mixup-ratio 0 .* --sm-weight 1"),
         (["--mixup-ratio", 0], "--mixup-ratio 0 .* --sm-weight 1 and --tmkd-weight 1"),
-        (["--train-fraction", 0], "--train-fraction .*, got 0.0"),
-        (["--train-fraction", 1.1], "--train-fraction .*, got 1.1"),
-        (["--train-fraction", "nan"], "--train-fraction .*, got nan"),
-        (["--mle-weight", -0.5], "--mle-weight .*, got -0.5"),
-        (["--kd-weight", -1], "--kd-weight .*, got -1.0"),
-        (["--sm-weight", "nan"], "--sm-weight .*, got nan"),
-        (["--tmkd-weight", "inf"], "--tmkd-weight .*, got inf"),
         ([*FINE_TUNE, "--mle-weight", 0], "--mle-weight.* must be > 0, got 0 for all"),
-        (
-            ["--distill-distance", "kl", "--distill-temperature", 0],
-            "--distill-temperature .*, got 0.0",
-        ),
-        (
-            ["--distill-distance", "ce", "--distill-temperature", -2],
-            "--distill-temperature .*, got -2.0",
-        ),
-        (["--distill-temperature", 2], "--distill-temperature .*, got 2.0"),
-        *(
-            (["--layer-norm-eps", eps], f"--layer-norm-eps must be > 0, got {eps}")
-            for eps in (-1.0, 0.0, "nan", "inf")
-        ),
-        (["--num-classes", 0], "--num-classes .*, got 0"),
-        (["--num-classes", -1], "--num-classes .*, got -1"),
+        (["--distill-distance", "kl", "--distill-temperature", 0],
+         "--distill-temperature .*, got 0.0"),
+        (["--distill-distance", "ce", "--distill-temperature", -2],
+         "--distill-temperature .*, got -2.0"),
         (["--teacher-weights", "0.7:0.3"], "--teacher-weights 0.7:0.3 needs --teacher-path"),
-        (
-            ["--report-pearson-and-spearman"],
-            "--report-pearson-and-spearman must be given with --regression",
-        ),
+        (["--report-pearson-and-spearman"],
+         "--report-pearson-and-spearman must be given with --regression"),
         (["--arch", "roberta"], "--arch mixkd_roberta .* got --arch roberta"),
         (["--kd-weight", 1], "--teacher-path must be given for --kd-weight 1 and --tmkd-weight 1"),
         (["--sm-weight", 0], "--teacher-path must be given for --tmkd-weight 1"),
         ([*FINE_TUNE, "--hidden-weight", 1], "--teacher-path must be given for --hidden-weight 1"),
-        (["--hidden-weight", "nan"], "--hidden-weight .*, got nan"),
-        (
-            [*FINE_TUNE, "--mle-weight", 0, "--hidden-weight", 1],
-            "--mle-weight.* must be > 0, got 0 for all",
-        ),
+        ([*FINE_TUNE, "--mle-weight", 0, "--hidden-weight", 1],
+         "--mle-weight.* must be > 0, got 0 for all"),
     ],
-)
+)  # fmt: skip
 def test_flags(tmp_path, classification, flags, message):
     assert_matches(message, refusal(classification, tmp_path, *flags))
 
@@ -74,13 +54,11 @@ def test_flags(tmp_path, classification, flags, message):
         (["--distill-distance", "kl"], "--distill-distance .*, got kl"),
         (["--distill-distance", "ce"], "--distill-distance .*, got ce"),
         (["--report-mcc"], "--report-mcc must be given with one class .*, got --regression-target"),
-        (
-            ["--report-acc-and-f1"],
-            "--report-acc-and-f1 must be given with one class .*, got --regression-target",
-        ),
+        (["--report-acc-and-f1"],
+         "--report-acc-and-f1 must be given with one class .*, got --regression-target"),
         (["--num-classes", 2], r"label/(valid|train).label, line 1: .* not 2 finite numbers"),
     ],
-)
+)  # fmt: skip
 def test_flags_of_regression(tmp_path, regression, flags, message):
     flags = ["--num-classes", 1, "--regression-target", *flags]
     assert_matches(message, refusal(regression, tmp_path, *flags))
@@ -107,11 +85,6 @@ def test_student_initialisation(tmp_path, classification, teacher, flags, messag
 
 
 # --- data ---
-
-
-@pytest.fixture
-def data(tmp_path, classification):
-    return toy.copy_data(classification, tmp_path / "data")
 
 
 def test_no_labels_at_all(tmp_path, data):

@@ -5,34 +5,37 @@ import os
 import pytest
 import torch
 import toy
-from refusals import FINE_TUNE, KD, accepts, assert_matches, refusal
+from refusals import FINE_TUNE, KD, Call, accepts, assert_matches, refusal
 from slow_cases import slow
+from taught import of_few_positions, with_settings
 from two_vocabularies import add_second_text
 
 ENSEMBLE_RULE = "--teacher-weights must be numbers >= 0, not all 0, .*, got"
 
 
 @pytest.mark.parametrize(
-    "weights, message",
+    "count, flags, message",
     [
-        ("0.5:0.5", "--teacher-weights must .* each of the 1 teachers .* got 0.5:0.5"),
-        ("-1", f"{ENSEMBLE_RULE} -1"),
-        ("0", f"{ENSEMBLE_RULE} 0"),
-        ("heavy", f"{ENSEMBLE_RULE} heavy"),
-        ("nan", f"{ENSEMBLE_RULE} nan"),
-        ("1e308:1e308", f"{ENSEMBLE_RULE} 1e308:1e308"),  # their sum is no number
-        ("", f"{ENSEMBLE_RULE} "),
+        (1, ["--teacher-weights=-1"], f"{ENSEMBLE_RULE} -1"),
+        (1, ["--teacher-weights=0"], f"{ENSEMBLE_RULE} 0"),
+        (1, ["--teacher-weights=heavy"], f"{ENSEMBLE_RULE} heavy"),
+        (1, ["--teacher-weights=nan"], f"{ENSEMBLE_RULE} nan"),
+        # their sum is no number
+        (1, ["--teacher-weights=1e308:1e308"], f"{ENSEMBLE_RULE} 1e308:1e308"),
+        (1, ["--teacher-weights="], f"{ENSEMBLE_RULE} "),
+        (1, ["--teacher-weights=0.5:0.5"],
+         "--teacher-weights must .* each of the 1 teachers .* got 0.5:0.5"),
+        (2, ["--teacher-weights=1"], "--teacher-weights must .* each of the 2 teachers"),
+        (1, ["--classification-head-name", "rte"],
+         "--teacher-path TEACHER: it has no classification head 'rte' .*sentence_classification"),
+        (1, ["--hidden-weight", 1, "--encoder-layerdrop", 0.2],
+         "^--encoder-layerdrop must be 0 with --hidden-weight, got 0.2"),
     ],
-)
-def test_weights_of_the_ensemble(tmp_path, classification, teacher, weights, message):
-    flags = [*KD, "--teacher-path", teacher, f"--teacher-weights={weights}"]
-    assert_matches(message, refusal(classification, tmp_path, *flags))
-
-
-def test_fewer_weights_than_teachers(tmp_path, classification, teacher):
-    flags = [*KD, "--teacher-path", f"{teacher}:{teacher}", "--teacher-weights", "1"]
-    message = refusal(classification, tmp_path, *flags)
-    assert "--teacher-weights must" in message and "each of the 2 teachers" in message
+)  # fmt: skip
+def test_flags_beside_a_teacher(tmp_path, classification, teacher, count, flags, message):
+    path = ":".join([str(teacher)] * count)
+    said = refusal(classification, tmp_path, *KD, "--teacher-path", path, *flags)
+    assert_matches(message.replace("TEACHER", path), said)
 
 
 @pytest.mark.parametrize(
@@ -54,28 +57,16 @@ def test_hidden_states_that_do_not_fit(tmp_path, classification, teacher, teache
 # --- the teacher's file ---
 
 
-class RunsCommand:
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 def write_malicious(path, state):
-    state["extra_state"] = RunsCommand(f"touch '{path}.was_run'")
+    state["extra_state"] = Call(os.system, f"touch '{path}.was_run'")
     torch.save(state, path)
-
-
-def write_other(path, state):
-    torch.save(state["model"], path)
 
 
 @pytest.mark.parametrize(
     "write, message",
     [
         (write_malicious, "is refused: it would load posix.system"),
-        (write_other, "is not a fairseq checkpoint"),
+        (lambda path, state: torch.save(state["model"], path), "is not a fairseq checkpoint"),
         (lambda path, state: None, "does not exist"),
     ],
 )
@@ -168,9 +159,9 @@ def test_teacher_of_another_task(tmp_path, classification, other, name, settings
 def test_by_its_own_record(tmp_path, classification, other, name, settings, message, since):
     """The folder that it was trained on is gone, or by now holds the student's data."""
     _, path = other(name, **settings)
-    with toy.edited(path, tmp_path / "teacher.pt") as state:
-        state["cfg"]["task"]["data"] = str(tmp_path / "gone" if since == "gone" else classification)
-    flags = [*KD, "--teacher-path", tmp_path / "teacher.pt"]
+    now = str(tmp_path / "gone" if since == "gone" else classification)
+    path = with_settings(tmp_path / "teacher.pt", path, "task", data=now)
+    flags = [*KD, "--teacher-path", path]
     assert_matches(message, refusal(classification, tmp_path / "student", *flags))
 
 
@@ -178,31 +169,21 @@ def test_record_counts_more_than_a_folder_made_anew(tmp_path, classification, ot
     data, path = other("like", labels=("0", "1"))
     changed = toy.copy_data(data, tmp_path / "changed")
     (changed / "label" / "dict.txt").write_text("1 1\n0 1\n")
-    with toy.edited(path, tmp_path / "teacher.pt") as state:
-        state["cfg"]["task"]["data"] = str(changed)
-    accepts(classification, tmp_path / "student", *KD, "--teacher-path", tmp_path / "teacher.pt")
+    path = with_settings(tmp_path / "teacher.pt", path, "task", data=str(changed))
+    accepts(classification, tmp_path / "student", *KD, "--teacher-path", path)
 
 
 def test_texts_that_are_laid_out_in_another_way(tmp_path, classification, teacher):
     """Its head would read another token than the one that it learned to read."""
-    path = tmp_path / "t.pt"
-    with toy.edited(teacher, path) as state:
-        state["cfg"]["task"].update(init_token=5, separator_token=7)
+    other = {"init_token": 5, "separator_token": 7}
+    path = with_settings(tmp_path / "t.pt", teacher, "task", **other)
     message = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
     assert f"--teacher-path {path}: --init-token must be 5" in message and "got 0" in message
-    with toy.edited(path) as state:
-        state["cfg"]["task"].update(init_token=0)
+    with_settings(path, path, "task", init_token=0)
     accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)  # no text has two parts
     pairs = add_second_text(toy.copy_data(classification, tmp_path / "pairs"))
     message = refusal(pairs, tmp_path / "s", *KD, "--teacher-path", path)
     assert "--separator-token must be 7" in message and "got None" in message
-
-
-def test_head_of_another_name(tmp_path, classification, teacher):
-    flags = [*KD, "--teacher-path", teacher, "--classification-head-name", "rte"]
-    message = refusal(classification, tmp_path, *flags)
-    assert f"--teacher-path {teacher}: it has no classification head 'rte'" in message
-    assert "sentence_classification_head" in message
 
 
 def test_classification_teacher_for_regression(tmp_path, regression, other):
@@ -212,12 +193,7 @@ def test_classification_teacher_for_regression(tmp_path, regression, other):
 
 
 def test_teacher_that_takes_shorter_texts(tmp_path, classification, teacher):
-    with toy.edited(teacher, tmp_path / "short.pt") as state:
-        state["cfg"]["task"]["max_positions"] = 9
-        state["cfg"]["model"].max_positions = 9
-        (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-        state["model"][name] = state["model"][name][: 9 + 2].clone()
-    flags = [*KD, "--teacher-path", tmp_path / "short.pt"]
+    flags = [*KD, "--teacher-path", of_few_positions(tmp_path / "short.pt", teacher, 9)]
     message = refusal(classification, tmp_path / "student", *flags)
     assert "it takes at most 9 tokens, the data has an example of 14" in message
     assert "--max-positions" in message
@@ -232,8 +208,6 @@ def test_not_a_roberta(tmp_path, classification, teacher):
 
 
 def test_unknown_task_of_the_teacher(tmp_path, classification, teacher):
-    with toy.edited(teacher, tmp_path / "other.pt") as state:
-        state["cfg"]["task"]["_name"] = "a_task_of_some_plugin"
-    flags = [*KD, "--teacher-path", tmp_path / "other.pt"]
-    message = refusal(classification, tmp_path / "student", *flags)
+    path = with_settings(tmp_path / "other.pt", teacher, "task", _name="a_task_of_some_plugin")
+    message = refusal(classification, tmp_path / "student", *KD, "--teacher-path", path)
     assert "other.pt: its --task must be" in message and "got 'a_task_of_some_plugin'" in message

@@ -9,7 +9,7 @@ import ranks
 import refusals
 import toy
 from refusals import KD, assert_matches
-from taught import another_token, turn_symbols
+from taught import another_token, turn_symbols, with_settings
 from two_vocabularies import INIT
 
 from mixkd_plugin.fingerprints import digest_of_texts, write_digests
@@ -222,14 +222,8 @@ def test_a_teacher_of_the_students_vocabulary(tmp_path, words, teacher):
     assert_matches(start_of + "types, the data's has 52", message)
 
 
-def edited(case, path, change):
-    with toy.edited(case.teacher, path) as state:
-        change(state["cfg"]["task"])
-    return path
-
-
 def test_teachers_that_read_in_two_ways(tmp_path, words):
-    other = edited(words, tmp_path / "other.pt", lambda task: task.update(init_token=0))
+    other = with_settings(tmp_path / "other.pt", words.teacher, "task", init_token=0)
     both = words._replace(teacher=f"{words.teacher}:{other}")
     message = refusal(both, tmp_path / "s")
     assert_matches("--teacher-path must .*--init-token and --separator-token", message)
@@ -237,7 +231,9 @@ def test_teachers_that_read_in_two_ways(tmp_path, words):
 
 
 def test_a_teacher_that_does_not_say_how_it_reads(tmp_path, words):
-    path = edited(words, tmp_path / "other.pt", lambda task: task.pop("separator_token"))
+    path = tmp_path / "other.pt"
+    with toy.edited(words.teacher, path) as state:
+        del state["cfg"]["task"]["separator_token"]
     message = refusal(words._replace(teacher=path), tmp_path / "s")
     assert_matches(f"--teacher-path {path}: its task must have --separator-token", message)
 

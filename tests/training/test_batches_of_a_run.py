@@ -10,6 +10,7 @@ import torch
 import toy
 from fairseq import tasks
 from fairseq.data import data_utils
+from recorded_train import batches_of
 from refusals import FINE_TUNE
 from slow_cases import slow
 from toy import OFF, SIZE
@@ -36,12 +37,8 @@ def seen(monkeypatch):
 def trained_on(data, folder, *flags):
     """{epoch: batches} of ids."""
     epochs = {}
-
-    def note(trainer, batches):
-        epoch = epochs.setdefault(trainer.epoch_begun, [])
-        epoch.extend(batch["id"].tolist() for batch in batches)
-
-    toy.fit(data, folder, *flags, watcher=note)
+    for epoch, batch in batches_of(toy.train_flags(data, folder, *flags)):
+        epochs.setdefault(epoch, []).append(batch["id"].tolist())
     return epochs
 
 

@@ -132,31 +132,28 @@ def test_a_folder_is_no_checkpoint(tmp_path, folder, classification):
     assert text.startswith(f"--restore-file: {folder} is a folder")
 
 
-def turned(data, target, name):
-    """The same data but for the order of two symbols."""
-    turn_symbols(toy.copy_data(data, target), name)
-    return target
+LABELS = "was trained with the labels 0, 1, the data folder has 1, 0:"
+VOCABULARY = "was trained on another vocabulary"
 
 
-def test_resuming_on_other_labels(tmp_path, folder, classification):
-    data = turned(classification, tmp_path / "data", "label")
-    last = folder / "checkpoint_last.pt"
-    text = refusal(data, folder, *FINE_TUNE)
-    assert text.startswith(f"--save-dir: {last} was trained with the labels 0, 1, the data")
-    assert "has 1, 0:" in text
-    text = refusal(data, tmp_path / "other", *FINE_TUNE, "--restore-file", last)
-    assert text.startswith(f"--restore-file: {last} was trained with the labels 0, 1")
-
-
-@pytest.mark.parametrize("flag", ["--save-dir", "--restore-file", "--finetune-from-model"])
-def test_another_vocabulary(tmp_path, folder, classification, flag):
-    data = turned(classification, tmp_path / "data", "input0")
+@pytest.mark.parametrize(
+    "name, flag, message",
+    [
+        ("label", "--save-dir", LABELS),
+        ("label", "--restore-file", LABELS),
+        ("input0", "--save-dir", VOCABULARY),
+        ("input0", "--restore-file", VOCABULARY),
+        ("input0", "--finetune-from-model", VOCABULARY),
+    ],
+)
+def test_other_labels_or_another_vocabulary(tmp_path, folder, data, name, flag, message):
+    turn_symbols(data, name)
     last = folder / "checkpoint_last.pt"
     if flag == "--save-dir":
         text = refusal(data, folder, *FINE_TUNE)
     else:
         text = refusal(data, tmp_path / "other", *FINE_TUNE, flag, last)
-    assert text.startswith(f"{flag}: {last} was trained on another vocabulary")
+    assert text.startswith(f"{flag}: {last} {message}")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +161,8 @@ def test_another_vocabulary(tmp_path, folder, classification, flag):
     [["--finetune-from-model"], ["--reset-optimizer", "--reset-dataloader", "--restore-file"]],
     ids=["finetune", "reset"],
 )
-def test_a_new_run_may_have_other_labels(tmp_path, run, classification, flags):
-    data = turned(classification, tmp_path / "data", "label")
+def test_a_new_run_may_have_other_labels(tmp_path, run, data, flags):
+    turn_symbols(data, "label")
     flags = [*FINE_TUNE, *flags, run / "checkpoint_last.pt", "--max-update", 4]
     log = toy.fit(data, tmp_path / "new", *flags)
     (warning,) = [line for line in log.splitlines() if line.startswith("WARNING | mixkd")]

@@ -28,8 +28,7 @@ def folder(path):
 
 @pytest.mark.parametrize("damage", [cut, *slow(junk, empty, folder)])
 @pytest.mark.parametrize("name", ["input0/valid.idx", "input0/valid.bin", "label/valid.idx"])
-def test_damaged_splits(tmp_path, classification, name, damage):
-    data = toy.copy_data(classification, tmp_path / "data")
+def test_damaged_splits(tmp_path, data, name, damage):
     damage(data / name)
     assert str(data) in refusal(data, tmp_path / "out", *FINE_TUNE)
 
@@ -46,16 +45,14 @@ def large_tokens(path):
     path.write_bytes(b"\xff" * path.stat().st_size)
 
 
-def test_tokens_of_another_dictionary(tmp_path, classification):
-    data = toy.copy_data(classification, tmp_path / "data")
+def test_tokens_of_another_dictionary(tmp_path, data):
     large_tokens(data / "input0" / "valid.bin")
     message = refusal(data, tmp_path / "out", *FINE_TUNE)
     assert f"{data}/input0/valid.bin must have tokens 0 to " in message
 
 
 @pytest.mark.parametrize("name, damage", [("valid.idx", cut), ("valid.bin", large_tokens)])
-def test_compare_prints_one_line(tmp_path, classification, teacher, name, damage):
-    data = toy.copy_data(classification, tmp_path / "data")
+def test_compare_prints_one_line(tmp_path, data, teacher, name, damage):
     damage(data / "input0" / name)
     command = ["mixkd_plugin.tools.compare", data, f"a={teacher}", "--out", tmp_path / "out"]
     ((code, log),) = forked.run(command)

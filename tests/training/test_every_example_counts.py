@@ -112,13 +112,6 @@ def test_regression_over_all_n(tmp_path, splits, counted, n, targets):
     assert sum(counted) == n
 
 
-def test_two_processes_log_the_figures_of_one(classification, two_processes):
-    """37 validation examples in 5 batches: one of the processes has a batch less."""
-    checkpoint = two_processes.folder / "checkpoint_last.pt"
-    scores = classification_scores(classification, ("0", "1"), checkpoint)
-    assert_logged(two_processes.log, scores)
-
-
 # --- data of odd sizes ---
 
 

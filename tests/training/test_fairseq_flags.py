@@ -32,16 +32,10 @@ def test_flags_that_cannot_be_served(tmp_path, classification, flag):
 
 
 def test_our_criterion_needs_our_task(tmp_path, classification):
-    with pytest.raises(ValueError) as error:
-        inprocess.start_training(
-            toy.train_flags(
-                classification, tmp_path, "--criterion", "mixkd", task="sentence_prediction"
-            )
-        )
-    assert str(error.value) == (
-        "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, got "
-        "--task sentence_prediction"
-    )
+    flags = toy.train_flags(classification, tmp_path, task="sentence_prediction")
+    wanted = "--criterion mixkd needs --task mixkd_sentence_prediction, or one that extends it, got"
+    with pytest.raises(ValueError, match=f"^{wanted} --task sentence_prediction$"):
+        inprocess.start_training([*flags, "--criterion", "mixkd"])
 
 
 BART = ["--arch", "bart_base", "--encoder-layers", 1, "--decoder-layers", 1]
@@ -53,12 +47,6 @@ def test_an_encoder_and_decoder_is_no_student(tmp_path, classification, teacher,
     text = refusal(classification, tmp_path, *flags)
     assert "needs a student" in text or "need a student" in text
     assert text.endswith("got --arch bart_base")
-
-
-def test_hidden_states_need_all_layers(tmp_path, classification, teacher):
-    flags = [*KD, "--teacher-path", teacher, "--hidden-weight", 1, "--encoder-layerdrop", 0.2]
-    text = refusal(classification, tmp_path, *flags)
-    assert text.startswith("--encoder-layerdrop must be 0 with --hidden-weight, got 0.2")
 
 
 @pytest.mark.parametrize("teaches", [False, True])

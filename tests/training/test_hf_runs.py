@@ -6,8 +6,9 @@ import shutil
 import hf_encoders
 import inprocess
 import pytest
-import torch
 import toy
+from classifiers import logits_of
+from same_end import assert_same_weights
 
 from mixkd_plugin.tools.compare.compare import compare
 from mixkd_plugin.tools.export.export import export
@@ -26,12 +27,9 @@ def folders(tmp_path_factory, transformers):
 
 def accuracy_of(folder, data, transformers):
     """By transformers alone, of the raw text of the split valid."""
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     files = (data / "raw" / f"valid.{name}" for name in ("text", "label"))
     texts, labels = (file.read_text().splitlines() for file in files)
-    with torch.no_grad():
-        found = [model(**tokenizer(t, return_tensors="pt")).logits.argmax().item() for t in texts]
+    found = logits_of(folder, [(text,) for text in texts], transformers).argmax(dim=1).tolist()
     return 100 * sum(str(f) == label for f, label in zip(found, labels)) / len(labels)
 
 
@@ -55,10 +53,8 @@ def test_teachers_in_an_ensemble(tmp_path, transformers, folders, classification
     assert values[0]["kd_loss"] == values[1]["kd_loss"]
     run("halved", together, "--max-epoch", 1)
     run("halved", together)
-    states = [inprocess.checkpoint(tmp_path / n)["model"] for n in ("whole", "again", "halved")]
-    for other in states[1:]:
-        torch.testing.assert_close(states[0], other, rtol=0, atol=0)
-    assert not any("network" in name for name in states[0])
+    assert_same_weights(*(tmp_path / name for name in ("whole", "again", "halved")))
+    assert not any("network" in name for name in inprocess.checkpoint(tmp_path / "whole")["model"])
 
     config = tmp_path / "bert" / "config.json"
     config.write_text(config.read_text().replace('"gelu"', '"relu"'))
@@ -84,8 +80,7 @@ def test_a_student(tmp_path, transformers, folders, classification, teacher, kin
     assert "layers [0] of" in log and "with its head of 2 outputs" in log
     run("halved", "--max-epoch", 1)
     run("halved")
-    whole, halved = (inprocess.checkpoint(tmp_path / name) for name in ("whole", "halved"))
-    torch.testing.assert_close(whole["model"], halved["model"], rtol=0, atol=0)
+    assert_same_weights(tmp_path / "whole", tmp_path / "halved")
     config = folder / "config.json"
     before = config.read_text()
     config.write_text(before.replace('"gelu"', '"relu"'))

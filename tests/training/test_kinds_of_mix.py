@@ -2,10 +2,9 @@
 
 import shutil
 
-import inprocess
 import pytest
 import toy
-from recorded_train import by_epoch, recorded, recorded_by_two
+from recorded_train import batches_of, by_epoch, recorded, recorded_by_two
 from two_vocabularies import add_second_text, texts_of
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
@@ -17,17 +16,6 @@ KINDS = ["--mixup-kind", "splice:span:interpolate", "--mixup-ratio", 2, "--tmkd-
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
     return add_second_text(toy.make_data(folder / "data", {"train": 61, "valid": 19}))
-
-
-def batches_of(data, folder, *flags):
-    """[(epoch, batch)] of a run."""
-    found = []
-
-    def note(trainer, batches):
-        found.extend((trainer.epoch_begun, batch) for batch in batches)
-
-    toy.fit(data, folder, *flags, watcher=note)
-    return found
 
 
 def rows(batches):
@@ -44,10 +32,11 @@ def rows(batches):
 
 
 def test_mixes_are_equal_for_any_batches_and_workers(tmp_path, pairs):
-    first = batches_of(pairs, tmp_path / "a", *KINDS, "--separator-token", 2)
-    flags = ["--separator-token", 2, "--max-tokens", 150, "--update-freq", 3, "--num-workers", 2]
+    flags = toy.train_flags(pairs, tmp_path, *KINDS, "--separator-token", 2, "--no-save")
+    first = batches_of(flags)
+    flags += ["--max-tokens", 150, "--update-freq", 3, "--num-workers", 2]
     flags += ["--batch-by-length", "off", "--required-batch-size-multiple", 1]
-    other = batches_of(pairs, tmp_path / "b", *KINDS, *flags)
+    other = batches_of(flags)
     assert rows(first) == rows(other) and len(rows(first)) == 2 * 2 * 61
     for _, batch in other:
         texts = batch["net_input"]["src_tokens"], batch["partner"]["net_input"]["src_tokens"]
@@ -62,7 +51,7 @@ def test_pairs_are_spliced_text_by_text(tmp_path, pairs, separators):
     numbers = {word: 4 + i for i, word in enumerate(toy.WORDS)}
     flags = ["--mixup-kind", "splice", "--tmkd-weight", 0, "--max-epoch", 1, *separators]
     seen = 0
-    for _, batch in batches_of(pairs, tmp_path, *flags):
+    for _, batch in batches_of(toy.train_flags(pairs, tmp_path, *flags)):
         assert batch["is_text"] is True
         partner = batch["partner"]["net_input"]
         for m, i in enumerate(batch["id"].tolist()):
@@ -94,9 +83,8 @@ def test_a_beginning_in_the_data_is_no_word(tmp_path):
     kinds = ["--mixup-kind", "splice:span", "--tmkd-weight", 0, "--max-epoch", 1]
     flags = toy.train_flags(data, tmp_path / "s", *kinds)
     at = flags.index("--init-token")
-    found = []
-    inprocess.run_training([*flags[:at], *flags[at + 2 :]], lambda _, b: found.extend(b))
-    rows = [r for b in found for r in b["partner"]["net_input"]["src_tokens"].tolist()]
+    found = batches_of([*flags[:at], *flags[at + 2 :]])
+    rows = [r for _, b in found for r in b["partner"]["net_input"]["src_tokens"].tolist()]
     assert len(rows) == 31 and all(row[0] == 0 and row.count(0) == 1 for row in rows)
 
 

@@ -3,12 +3,10 @@
 import re
 
 import inprocess
-import numpy as np
 import pytest
-import sklearn.metrics
 import toy
 from refusals import FINE_TUNE, KD, assert_matches, refusal
-from scores import assert_logged, predictions, raw_targets
+from scores import assert_logged, multi_label_scores, predictions, raw_targets
 from several_labels import FLAGS, write
 from slow_cases import slow
 from unlabelled import ALLOW
@@ -25,21 +23,6 @@ def several_teacher(tmp_path_factory, multi_label):
     return folder / "checkpoint_last.pt"
 
 
-def scores(data, checkpoint):
-    logits, gold = predictions(checkpoint, data), raw_targets(data)
-    f1 = {
-        f"{average}_f1": sklearn.metrics.f1_score(
-            gold, logits > 0, average=average, zero_division=np.nan
-        )
-        for average in ("micro", "macro")
-    }
-    return {
-        "accuracy": sklearn.metrics.accuracy_score(gold, logits > 0),
-        "mean_average_precision": sklearn.metrics.average_precision_score(gold, logits),
-        **f1,
-    }
-
-
 def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teacher):
     """The best checkpoint is chosen, and validated again, by the mean average precision."""
     flags = [
@@ -54,7 +37,8 @@ def test_a_distilled_student_and_its_scores(tmp_path, multi_label, several_teach
     assert trained["teacher_accuracy"] > 50 and {"micro_f1", "macro_f1", "agreement"} <= {*trained}
     best = tmp_path / "student" / "checkpoint_best.pt"
     flags = toy.validate_flags(multi_label, best, "--batch-size", 7)
-    assert_logged(inprocess.validate(*flags), scores(multi_label, best))
+    wanted = multi_label_scores(predictions(best, multi_label), raw_targets(multi_label))
+    assert_logged(inprocess.validate(*flags), wanted)
 
 
 def test_unlabelled_examples_and_a_fraction(tmp_path, multi_label, several_teacher):
@@ -126,8 +110,7 @@ def test_teachers_of_another_kind(tmp_path, multi_label, several_teacher, teache
     assert_matches(r"was trained for several labels \(--multi-label\), this run is class", message)
 
 
-def test_a_resumed_run_keeps_its_kind(tmp_path, classification):
-    data = toy.copy_data(classification, tmp_path / "data")
+def test_a_resumed_run_keeps_its_kind(tmp_path, data):
     for split in ("train", "valid"):
         names = (data / "raw" / f"{split}.label").read_text().split()
         write(data, split, [[1 - int(name), int(name)] for name in names])

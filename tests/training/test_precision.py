@@ -16,6 +16,20 @@ HALF = ["--fp16", "--fp16-no-flatten-grads"]
 EVERYTHING = ["--kd-weight", 1, "--distill-distance", "kl", "--max-epoch", 1]
 
 
+def assert_losses_of_float32(flags, float32, *types):
+    """``types``: of the parameters of the student and of the teacher."""
+    seen = set()
+
+    def watch(trainer, batches):
+        (model,) = trainer.task.teacher.ensemble._models
+        seen.add((next(trainer.get_model().parameters()).dtype, next(model.parameters()).dtype))
+
+    values = toy.last_values(inprocess.run_training(flags, watch), "train")
+    assert seen == {types}
+    for term in TERMS:
+        assert values[term] == pytest.approx(float32[term], rel=0.05, abs=0.01)
+
+
 def train(data, folder, teacher, *flags, watcher=lambda *_: None):
     flags = [*EVERYTHING, "--teacher-path", teacher, *flags]
     return toy.fit(data, folder, *flags, watcher=watcher)
@@ -46,18 +60,9 @@ def float32(tmp_path_factory, classification, teacher):
 def test_losses_are_those_of_float32(
     tmp_path, classification, teacher, float32, flags, student, teachers
 ):
-    seen = set()
-
-    def watch(trainer, batches):
-        (model,) = trainer.task.teacher.ensemble._models
-        seen.add((next(trainer.get_model().parameters()).dtype, next(model.parameters()).dtype))
-
-    values = toy.last_values(
-        train(classification, tmp_path, teacher, *flags, watcher=watch), "train"
-    )
-    assert seen == {(student, teachers)}
-    for term in TERMS:
-        assert values[term] == pytest.approx(float32[term], rel=0.05, abs=0.01)
+    flags = [*EVERYTHING, "--teacher-path", teacher, *flags]
+    flags = toy.train_flags(classification, tmp_path, *flags)
+    assert_losses_of_float32(flags, float32, student, teachers)
     state = inprocess.checkpoint(tmp_path)
     assert all(v.isfinite().all() for v in state["model"].values())
 
@@ -158,32 +163,21 @@ def test_every_process_says_that_the_teacher_overflows(tmp_path, classification,
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(
-    "flags, teachers",
+    "flag, student, teachers",
     [
-        (["--fp16"], torch.float16),
-        (["--memory-efficient-fp16"], torch.float16),
-        (["--amp"], torch.float16),
-        (["--bf16"], torch.bfloat16),
+        ("--fp16", torch.float16, torch.float16),
+        ("--memory-efficient-fp16", torch.float16, torch.float16),
+        ("--amp", torch.float32, torch.float16),
+        ("--bf16", torch.bfloat16, torch.bfloat16),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_losses_on_a_gpu_are_those_of_float32(
-    tmp_path, classification, teacher, float32, flags, teachers
+    tmp_path, classification, teacher, float32, flag, student, teachers
 ):
-    seen = set()
-
-    def watch(trainer, batches):
-        (model,) = trainer.task.teacher.ensemble._models
-        seen.add(next(model.parameters()).dtype)
-
-    flags = toy.train_flags(
-        classification, tmp_path, *EVERYTHING, "--teacher-path", teacher, *flags
-    )
+    flags = [*EVERYTHING, "--teacher-path", teacher, flag]
+    flags = toy.train_flags(classification, tmp_path, *flags)
     flags.remove("--cpu")
-    values = toy.last_values(inprocess.run_training(flags, watch), "train")
-    assert seen == {teachers}
-    for term in TERMS:
-        assert values[term] == pytest.approx(float32[term], rel=0.05, abs=0.01)
+    assert_losses_of_float32(flags, float32, student, teachers)
 
 
 @pytest.mark.parametrize("student", [HALF, ["--bf16"]], ids=str)

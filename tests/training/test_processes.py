@@ -5,10 +5,10 @@ import json
 import forked
 import inprocess
 import pytest
-import torch
 import toy
 from fairseq import tasks
 from ranks import flags_of
+from same_end import assert_same_weights
 from slow_cases import slow
 from toy import SIZE
 
@@ -17,10 +17,10 @@ from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory, classification, teacher):
-    """The checkpoint of one process."""
+    """The folder of a run of one process."""
     folder = tmp_path_factory.mktemp("one")
     inprocess.run_training(flags_of(classification, folder, teacher, 1))
-    return inprocess.checkpoint(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,8 @@ def test_the_parameters_of_one_process(
     flags = flags_of(classification, tmp_path, teacher, world_size, *extra)
     module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
     logs = toy.processes(world_size, module, flags, backend=backend)
-    several = inprocess.checkpoint(tmp_path)
-    assert several["optimizer_history"][-1]["num_updates"] == 20
-    torch.testing.assert_close(one["model"], several["model"], rtol=0, atol=1e-6)
+    assert inprocess.updates(tmp_path) == 20
+    assert_same_weights(one, tmp_path, atol=1e-6)
     # one rank read the teacher, the others have it all the same
     assert sum("parameters, torch.float32" in log for log in logs) == 1
     assert toy.last_values(logs[0], "valid")["agreement"] > 50
@@ -58,16 +57,14 @@ def test_the_parameters_of_one_process(
 @pytest.mark.parametrize("extra", [[], ["--hidden-weight", 1]], ids=["", "hidden states"])
 def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher, extra):
     """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
-    results = []
-    for world_size, folder in ((1, tmp_path / "one"), (2, tmp_path / "two")):
-        flags = flags_of(classification, folder, teacher, world_size, "--batch-size", 7, *extra)
-        logs = toy.processes(world_size, "fairseq_cli.train", flags)
-        results.append((inprocess.checkpoint(folder)["model"], toy.last_values(logs[0], "train")))
-    (one, logged_by_one), (two, logged_by_two) = results
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
-    clocks = ("wps", "ups", "wall", "train_wall")
-    for name in logged_by_one.keys() - set(clocks):
-        assert logged_by_two[name] == pytest.approx(logged_by_one[name], abs=0.002), name
+    logged = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        flags = flags_of(classification, folder, teacher, count, "--batch-size", 7, *extra)
+        logged.append(toy.last_values(toy.processes(count, "fairseq_cli.train", flags)[0], "train"))
+    assert_same_weights(tmp_path / "1", tmp_path / "2", atol=1e-6)
+    for name in logged[0].keys() - {"wps", "ups", "wall", "train_wall"}:
+        assert logged[1][name] == pytest.approx(logged[0][name], abs=0.002), name
 
 
 @pytest.mark.slow
@@ -75,12 +72,10 @@ def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classificati
     "data, flags",
     [
         ("classification", ["--report-mcc", "--report-acc-and-f1"]),
-        (
-            "regression",
-            ["--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"],
-        ),
+        ("regression",
+         ["--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]),
     ],
-)
+)  # fmt: skip
 def test_several_processes_validate_as_one(tmp_path, request, data, flags):
     """37 examples in so many batches: the second process has a batch less, and both have more to
     tell each other than fairseq's 16 KB."""
@@ -161,10 +156,8 @@ def test_only_the_task_leaves_the_language_model_head_out(classification):
 @pytest.mark.slow
 def test_a_narrower_student_is_that_of_one_process(tmp_path, classification, teacher):
     """legacy_ddp broadcasts no weights itself."""
-    ends = []
     for count in (1, 2):
         narrower = ["--student-init-path", teacher, "--encoder-embed-dim", 16]
         flags = flags_of(classification, tmp_path / str(count), teacher, count, *narrower)
         toy.processes(count, "fairseq_cli.train", flags, backend="legacy_ddp")
-        ends.append(inprocess.checkpoint(tmp_path / str(count))["model"])
-    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
+    assert_same_weights(tmp_path / "1", tmp_path / "2", atol=1e-6)

@@ -8,6 +8,7 @@ import toy
 from ranks import errors, refusals
 from refusals import assert_matches
 from slow_cases import slow
+from taught import retrain
 
 
 def flags(data, folder, teacher, *extra):
@@ -23,12 +24,6 @@ def folder(tmp_path_factory):
 def own(folder, teacher):
     """A copy of the teacher, the same at the begin of each test, at the path of all of them."""
     return shutil.copy(teacher, folder / "teacher.pt")
-
-
-def retrain(path):
-    """The same shapes and settings, another bias."""
-    with toy.edited(path) as state:
-        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
 
 
 @pytest.fixture(scope="module")

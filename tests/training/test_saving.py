@@ -13,6 +13,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from inprocess import updates
+from plain_train import half_first
 from refusals import small_files
 from same_end import assert_same_end
 from slow_cases import slow
@@ -101,15 +102,7 @@ def test_killed_in_the_middle_of_a_save(tmp_path, monkeypatch, classification, s
 
 def test_an_attempt_that_failed_leaves_nothing_in_the_file(tmp_path, monkeypatch):
     """fairseq writes on behind it, and nothing can read that file."""
-    save, failures = torch.save, [OSError(28, "No space left on device")]
-
-    def fails_once(obj, file):
-        if failures:
-            file.write(b"half of a file")
-            raise failures.pop()
-        save(obj, file)
-
-    monkeypatch.setattr(torch, "save", fails_once)
+    monkeypatch.setattr(torch, "save", half_first(torch.save))
     path = tmp_path / "x.pt"
     token = atomic_save._saving.set(True)
     checkpoint_utils.torch_persistent_save({"value": torch.arange(9)}, str(path))
@@ -221,14 +214,3 @@ def test_copies_as_before_where_nothing_is_overwritten(tmp_path):
     source.write_text("new")
     assert PathManager.copy(str(source), str(target))
     assert target.read_text() == "new"
-
-
-def test_a_checkpoint_does_not_grow_with_every_validation(tmp_path, regression):
-    """Correlations are made of every prediction; those of earlier validations are not kept."""
-    flags = [*SAVES, "--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]
-    flags += ["--valid-subset", "valid,train"]
-    toy.fit(regression, tmp_path, *flags)
-    for name in NAMES:
-        meters = inprocess.checkpoint(tmp_path, name)["extra_state"]["metrics"]["valid"]
-        kept = {key: meter["tensor"] for _, key, _, meter in meters if "tensor" in meter}
-        assert kept == {"_values": None}

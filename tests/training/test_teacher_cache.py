@@ -9,7 +9,7 @@ import torch
 import toy
 from same_end import assert_same_end
 from slow_cases import slow
-from taught import BASE, another_token, contents, run, totals
+from taught import BASE, another_token, contents, retrain, run, totals
 
 from mixkd_plugin.teacher import build, disk_cache, logits
 
@@ -129,14 +129,12 @@ def test_another_teacher_of_the_same_name_finds_nothing(
     path.write_bytes(teacher.read_bytes())
     run(classification, tmp_path / "a", path, "--teacher-cache", cache)
     assert loads == []  # the same content under another name
-    with toy.edited(path) as state:
-        state["model"]["classification_heads.sentence_classification_head.out_proj.bias"] += 1
+    retrain(path)
     run(classification, tmp_path / "b", path, "--teacher-cache", cache)
     assert loads and len(contents(cache)) == 5 + 5
 
 
-def test_other_texts_find_nothing(tmp_path, classification, teacher, cache, loads):
-    data = toy.copy_data(classification, tmp_path / "data")
+def test_other_texts_find_nothing(tmp_path, data, teacher, cache, loads):
     another_token(data)
     run(data, tmp_path / "student", teacher, "--teacher-cache", cache)
     assert loads and len(contents(cache)) == 5 + 4  # validation has its own text
@@ -174,13 +172,10 @@ def test_a_teacher_that_is_loaded_late_must_be_the_one_of_the_start(
         run(classification, tmp_path / "s", path, "--teacher-cache", cache, watcher=change)
 
 
-def make_cache(folder, teacher, data):
-    return disk_cache.LogitsCache(str(folder), [teacher.name], {}, str(data))
-
-
 def test_writers_at_the_same_time_leave_one_whole_file(tmp_path, teacher, classification):
     outputs = np.random.RandomState(0).rand(20000, 2, 3).astype(np.float32)
-    caches = [make_cache(tmp_path, teacher, classification) for _ in range(8)]
+    given = str(tmp_path), [teacher.name], {}, str(classification)
+    caches = [disk_cache.LogitsCache(*given) for _ in range(8)]
     seen = []
 
     def write_and_read(cache):

@@ -9,8 +9,9 @@ import torch
 import toy
 from fairseq.models.roberta import RobertaModel
 from ranks import flags_of
-from same_end import assert_same_end
-from taught import another_token, contents
+from recorded_train import batches_of
+from same_end import assert_same_end, assert_same_weights
+from taught import another_token, contents, of_few_positions
 from toy import EVERYTHING
 from two_vocabularies import INIT, texts_of
 
@@ -25,8 +26,7 @@ def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
     )
     inprocess.run_training(one)
     toy.processes(2, "fairseq_cli.train", two)
-    one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)
 
 
 @pytest.mark.slow
@@ -86,12 +86,7 @@ def test_a_student_outlives_the_copy(tmp_path, words):
 def short(tmp_path_factory, words):
     """A teacher that takes 9 tokens; the copy has texts of up to 26."""
     path = tmp_path_factory.mktemp("short") / "short.pt"
-    with toy.edited(words.teacher, path) as state:
-        state["cfg"]["task"]["max_positions"] = 9
-        state["cfg"]["model"].max_positions = 9
-        (name,) = (n for n in state["model"] if n.endswith("embed_positions.weight"))
-        state["model"][name] = state["model"][name][: 9 + 2].clone()
-    return words._replace(teacher=path)
+    return words._replace(teacher=of_few_positions(path, words.teacher, 9))
 
 
 def test_texts_too_long_for_the_teacher_are_an_error_or_cut(tmp_path, short):
@@ -100,25 +95,15 @@ def test_texts_too_long_for_the_teacher_are_an_error_or_cut(tmp_path, short):
     message = f"--teacher-path {short.teacher} .--teacher-data {short.copy}.: it takes at most 9 "
     message += r"tokens, --teacher-data \S+ has an example of \d\d: .*--shorten-method truncate"
     assert error.match(message)
-    lengths = []
-
-    def note(_trainer, batches):
-        lengths.extend(batch["teacher_tokens"].size(1) for batch in batches)
-        lengths.extend(batch["partner"]["teacher_tokens"].size(1) for batch in batches)
-
-    short.run(tmp_path / "b", "--shorten-method", "truncate", "--max-epoch", 1, watcher=note)
-    assert max(lengths) == 9
+    flags = short.flags_for(tmp_path / "b", "--shorten-method", "truncate", "--max-epoch", 1)
+    parts = [part for _, batch in batches_of(flags) for part in (batch, batch["partner"])]
+    assert max(part["teacher_tokens"].size(1) for part in parts) == 9
 
 
 def test_texts_too_long_for_the_student_are_nothing_to_the_teacher(tmp_path, short):
     """Those of up to 4 tokens are 6 at most in the copy."""
     skip = ["--max-positions", 4, "--skip-invalid-size-inputs-valid-test", "--kd-weight", 1]
-    asked = []
-
-    def note(_trainer, batches):
-        for batch in batches:
-            asked.extend(batch["id"].tolist() + batch["partner"]["id"].tolist())
-
-    short.run(tmp_path, *skip, "--max-epoch", 1, watcher=note)
+    batches = [batch for _, batch in batches_of(short.flags_for(tmp_path, *skip, "--max-epoch", 1))]
+    asked = [i for b in batches for part in (b, b["partner"]) for i in part["id"].tolist()]
     short_texts = [i for i, (t,) in enumerate(texts_of(short.data, "train")) if len(t.split()) <= 2]
     assert sorted(asked) == sorted(short_texts * 2) and len(short_texts) > 5

@@ -2,7 +2,6 @@
 
 import io
 import re
-from argparse import Namespace
 
 import inprocess
 import pytest
@@ -11,6 +10,7 @@ import toy
 from fairseq import checkpoint_utils
 from fairseq.models.roberta import RobertaModel
 from refusals import accepts
+from taught import flat, with_settings
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
@@ -130,18 +130,15 @@ def starts(data, path, *extra):
 
 def test_teacher_whose_data_folder_is_gone(tmp_path, classification, fine_tuned, teacher):
     for source in (fine_tuned / "checkpoint_last.pt", teacher):
-        with toy.edited(source, tmp_path / "teacher.pt") as state:
-            state["cfg"]["task"]["data"] = str(tmp_path / "gone")
-        starts(classification, tmp_path / "teacher.pt")
+        gone = {"data": str(tmp_path / "gone")}
+        starts(classification, with_settings(tmp_path / "teacher.pt", source, "task", **gone))
 
 
 def test_teacher_with_a_namespace_of_arguments(tmp_path, regression, regression_teacher):
     """Of a regression; tests of old layouts have others of before hydra."""
     with toy.edited(regression_teacher, tmp_path / "teacher.pt") as state:
-        cfg = state.pop("cfg")
-        flat = {**vars(cfg["model"]), **cfg["task"], "task": "sentence_prediction"}
-        flat["arch"] = "roberta"
-        state["args"] = Namespace(**{k: v for k, v in flat.items() if k != "_name"})
+        state["args"] = flat(state, arch="roberta")
+        del state["cfg"]
     starts(regression, tmp_path / "teacher.pt", "--num-classes", 1, "--regression-target")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from recorded_train import by_epoch, watcher
 from slow_cases import slow
 from taught import run, totals
 
@@ -68,16 +69,9 @@ def test_what_is_looked_up_is_what_the_teacher_says_to_these_rows(
 
 
 def test_mixes_return_after_the_period(tmp_path, classification, teacher):
-    epochs = {}
-
-    def note(trainer, batches):
-        for batch in batches:
-            rows = zip(
-                batch["id"].tolist() * 2, batch["partner"]["id"].tolist(), batch["lam"].tolist()
-            )
-            epochs.setdefault(trainer.epoch_begun, set()).update(rows)
-
-    run(classification, tmp_path, teacher, "--mixup-period", 2, watcher=note)
+    records = []
+    run(classification, tmp_path, teacher, "--mixup-period", 2, watcher=watcher(records.append))
+    epochs = by_epoch(records)
     assert epochs[3] == epochs[1] != epochs[2]
 
 

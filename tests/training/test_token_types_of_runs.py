@@ -8,8 +8,9 @@ import pytest
 import refusals
 import torch
 import toy
+from classifiers import logits_of
 from encode_files import encode_table
-from same_end import assert_same_end
+from same_end import assert_same_end, assert_same_weights
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.batches import in_order, make_batches
@@ -28,12 +29,8 @@ DISTIL = ["--kd-weight", 1, "--tmkd-weight", 1, "--teacher-path"]
 def folder(tmp_path_factory, transformers):
     """A BERT's import with two types, and with one; its logits of data of pairs."""
     folder = tmp_path_factory.mktemp("types")
-    model = hf_models.make("bert", folder / "hf", transformers)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "hf")
-    with torch.no_grad():
-        batches = [tokenizer(*pair, return_tensors="pt") for pair in PAIRS]
-        logits = torch.cat([model(**batch).logits for batch in batches])
-    torch.save(logits, folder / "logits.pt")
+    hf_models.make("bert", folder / "hf", transformers)
+    torch.save(logits_of(folder / "hf", PAIRS, transformers), folder / "logits.pt")
     import_encoder(str(folder / "hf"), str(folder / "two"))
     import_encoder(str(folder / "hf"), str(folder / "one"), one_token_type=True)
     rows = [(*pair, label) for pair, label in zip(PAIRS, GOLD)]
@@ -151,5 +148,4 @@ def test_several_processes_end_as_one(tmp_path, folder, backend):
         pytest.importorskip("fairscale")
         module = "fully_sharded_train"
     toy.processes(2, module, flags(folder, tmp_path / "two", *more), backend=backend)
-    one, two = (inprocess.checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)

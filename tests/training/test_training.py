@@ -86,9 +86,3 @@ def test_max_tokens_bounds_what_the_device_sees(tmp_path, classification, teache
 def test_an_example_of_more_than_max_tokens(tmp_path, classification):
     with pytest.raises(ValueError, match="--max-tokens must be >= 28, got 20: .* split 'train'"):
         toy.fit(classification, tmp_path, "--tmkd-weight", 0, "--max-tokens", 20)
-
-
-def test_two_processes_log_every_term(two_processes):
-    values = toy.last_values(two_processes.log, "train")
-    assert all(0 < values[term] < 10 for term in TERMS)
-    assert values["loss"] == pytest.approx(sum(values[term] for term in TERMS), abs=0.003)

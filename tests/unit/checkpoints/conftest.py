@@ -1,4 +1,12 @@
+import functools
+
 import pytest
+import torch
+
+
+@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
+def save(request):
+    return functools.partial(torch.save, _use_new_zipfile_serialization=request.param)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Files that are damaged or cost much: one sentence, at once."""
 
 import collections
-import functools
 import os
 import pickle
 import struct
@@ -9,17 +8,11 @@ import zipfile
 
 import pytest
 import torch
-from refusals import KD, accepts, refusal, refused_at_once
+from refusals import KD, Call, accepts, refusal, refused_at_once
 from slow_cases import slow
 from tiny_models import checkpoint
 
 from mixkd_plugin.checkpoints import configured, pickle_scan, recovery, safe_load
-
-
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def save(request):
-    return functools.partial(torch.save, _use_new_zipfile_serialization=request.param)
-
 
 # --- damage ---
 
@@ -95,16 +88,6 @@ def test_parts_are_neither_packed_nor_shared(tmp_path):
 
 
 # --- little files that cost much ---
-
-
-class Call:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *arguments):
-        self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.arguments
 
 
 def doubled(times):

@@ -10,6 +10,7 @@ import toy
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 from refusals import KD, error_of, one_sentence, refusal
+from taught import with_settings
 from tiny_models import build as student
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
@@ -96,10 +97,9 @@ MODELS = ["roberta", "roberta_base", "mixkd_roberta", "mixkd_tiny"]
 def test_which_models_are_built(tmp_path, classification, teacher, words):
     built = []
     for name in {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}:
-        with toy.edited(teacher, tmp_path / "t.pt") as state:
-            state["cfg"]["model"]._name = name
+        path = with_settings(tmp_path / "t.pt", teacher, "model", _name=name)
         try:
-            scoring.load(str(tmp_path / "t.pt"), str(classification))
+            scoring.load(str(path), str(classification))
         except ValueError:
             continue
         built.append(name)
@@ -107,13 +107,6 @@ def test_which_models_are_built(tmp_path, classification, teacher, words):
     kinds = {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}
     theirs = {kinds[n].__name__ for n in built if kinds[n].__module__.startswith("fairseq.")}
     assert theirs == {"RobertaModel"}
-
-
-def changed(path, source, section, **settings):
-    with toy.edited(source, path) as state:
-        model = vars(state["cfg"]["model"]) if section == "model" else state["cfg"][section]
-        model.update(settings)
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -148,18 +141,18 @@ def changed(path, source, section, **settings):
     ],
 )
 def test_settings_that_no_such_model_has(tmp_path, classification, teacher, section, settings):
-    path = changed(tmp_path / "t.pt", teacher, section, **settings)
+    path = str(with_settings(tmp_path / "t.pt", teacher, section, **settings))
     one_sentence(lambda: scoring.load(path, str(classification)))
 
 
 def test_settings_that_do_not_matter_are_not_read(tmp_path, classification, teacher):
-    path = changed(
+    path = with_settings(
         tmp_path / "t.pt", teacher, "model",
         encoder_xformers_att_config="1/0", encoder_layers_to_keep="0,x", dropout="${a}",
         mha_heads_to_keep="1/0", load_checkpoint_heads=True, quant_noise_pq=0.1,
         adaptive_input=True, quant_noise_scalar=0.5,
     )  # fmt: skip
-    loaded = scoring.load(path, str(classification))
+    loaded = scoring.load(str(path), str(classification))
     batch = make_batches(loaded.task, "valid", 8)[0]
     expected = scoring.load(str(teacher), str(classification))
     assert torch.equal(loaded.logits(batch), expected.logits(batch))

@@ -6,6 +6,7 @@ import socket
 import pytest
 import toy
 from refusals import KD, refusal, refused_at_once
+from taught import with_settings
 
 from mixkd_plugin import fingerprints
 from mixkd_plugin.checkpoints import checks
@@ -48,9 +49,8 @@ def test_a_dictionary_that_is_none_costs_nothing(tmp_path, classification, teach
     theirs = toy.copy_data(classification, tmp_path / "theirs")
     (theirs / "input0" / "dict.txt").unlink()
     make_sparse(theirs / "input0" / "dict.txt")
-    with toy.edited(teacher, tmp_path / "t.pt") as state:
-        state["cfg"]["task"]["data"] = str(theirs)
-    flags = [*KD, "--teacher-path", tmp_path / "t.pt"]
+    path = with_settings(tmp_path / "t.pt", teacher, "task", data=str(theirs))
+    flags = [*KD, "--teacher-path", path]
     assert "too large" in refusal(classification, tmp_path / "s", *flags)
     with pytest.raises(ValueError, match="dict.txt.*too large"):
         checks.check_dictionaries("DATA_DIR", str(theirs), regression=True)

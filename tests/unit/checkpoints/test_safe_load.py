@@ -1,7 +1,6 @@
 """Checkpoints are read, and nothing in them is run, whichever loader this torch needs."""
 
 import argparse
-import functools
 import io
 import os
 import pickle
@@ -15,33 +14,10 @@ import pytest
 import torch
 from fairseq.distributed import utils as distributed_utils
 from omegaconf import OmegaConf
+from refusals import Call, refused_at_once
 from tiny_models import checkpoint
 
 from mixkd_plugin.checkpoints import configured, pickle_scan, safe_load
-
-
-class MakesFolder:
-    """Unpickles into a call of os.mkdir, which needs no shell to show that code was run."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def save(request):
-    return functools.partial(torch.save, _use_new_zipfile_serialization=request.param)
-
-
-def refusal(path):
-    """The message, which must be one line with the path in it."""
-    with pytest.raises(ValueError) as error:
-        safe_load.read_checkpoint(str(path))
-    message = str(error.value)
-    assert str(path) in message and "\n" not in message
-    return message
 
 
 def test_reads_what_was_saved(tmp_path, save):
@@ -73,14 +49,14 @@ def test_reads_published_weights_without_records_of_training(tmp_path, save):
 
 def test_leaves_torch_load_as_it_was(tmp_path):
     before = torch.load
-    refusal(tmp_path / "missing.pt")
+    refused_at_once(tmp_path / "missing.pt")
     assert torch.load is before
 
 
 def test_default_loading_accepts_fairseq_and_nothing_more(tmp_path):
     torch.save(checkpoint(), tmp_path / "good.pt")
     assert torch.load(tmp_path / "good.pt")["cfg"]["model"].encoder_layers == 2
-    torch.save(checkpoint(args=MakesFolder("never")), tmp_path / "bad.pt")
+    torch.save(checkpoint(args=Call(os.mkdir, "never")), tmp_path / "bad.pt")
     with pytest.raises(pickle.UnpicklingError, match="mkdir"):
         torch.load(tmp_path / "bad.pt")
 
@@ -108,8 +84,8 @@ def test_what_the_first_process_sends_when_several_resume():
 def test_malicious_checkpoint_is_refused_and_not_run(tmp_path, save, where):
     marker = tmp_path / "was_run"
     path = tmp_path / "evil.pt"
-    save(checkpoint(**{where: MakesFolder(marker)}), path)
-    message = refusal(path)
+    save(checkpoint(**{where: Call(os.mkdir, str(marker))}), path)
+    message = refused_at_once(path)
     assert "posix.mkdir" in message or "nt.mkdir" in message
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the file is armed
@@ -118,8 +94,8 @@ def test_malicious_checkpoint_is_refused_and_not_run(tmp_path, save, where):
 
 def test_malicious_plain_pickle_is_refused_and_not_run(tmp_path):
     marker = tmp_path / "was_run"
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps(MakesFolder(marker), protocol=2))
-    assert "mkdir" in refusal(tmp_path / "evil.pt")
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Call(os.mkdir, str(marker)), protocol=2))
+    assert "mkdir" in refused_at_once(tmp_path / "evil.pt")
     assert not marker.exists()
     pickle.loads((tmp_path / "evil.pt").read_bytes())
     assert marker.exists()
@@ -154,10 +130,6 @@ def test_other_scalars_are_refused(tmp_path):
 # -- Files that are not checkpoints ----------------------------------------------------------------
 
 
-def write_nothing(path):
-    path.write_bytes(b"")
-
-
 def write_text(path):
     path.write_text("The quick brown fox\n" * 20)
 
@@ -172,14 +144,6 @@ def write_tar(path):
         archive.add(__file__, "pickle")
 
 
-def write_torchscript(path):
-    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
-
-
-def write_plain_pickle(path):
-    path.write_bytes(pickle.dumps([1, 2], protocol=2))
-
-
 def saving(value):
     return lambda path: torch.save(value, path)
 
@@ -189,12 +153,12 @@ def saving(value):
     [
         (lambda path: None, "does not exist"),
         (Path.mkdir, "folder"),
-        (write_nothing, "empty"),
+        (Path.touch, "empty"),
         (write_text, "not a fairseq checkpoint"),
         (write_other_zip, "not a fairseq checkpoint"),
         (write_tar, "not a fairseq checkpoint"),
-        (write_torchscript, "TorchScript"),
-        (write_plain_pickle, "not a fairseq checkpoint"),
+        (lambda path: torch.jit.script(torch.nn.Linear(1, 1)).save(str(path)), "TorchScript"),
+        (lambda path: path.write_bytes(pickle.dumps([1, 2], 2)), "not a fairseq checkpoint"),
         (saving([1, 2]), "list, not a dict"),
         (saving({"state_dict": {}}), "no 'model', only state_dict"),
         (saving({}), "no 'model', only nothing"),
@@ -203,7 +167,7 @@ def saving(value):
 )
 def test_other_files_are_named(tmp_path, write, reason):
     write(tmp_path / "x.pt")
-    assert reason in refusal(tmp_path / "x.pt")
+    assert reason in refused_at_once(tmp_path / "x.pt")
 
 
 def test_truncated_file_is_refused(tmp_path, save):
@@ -211,4 +175,4 @@ def test_truncated_file_is_refused(tmp_path, save):
     whole = (tmp_path / "whole.pt").read_bytes()
     for length in range(1, len(whole), len(whole) // 40):
         (tmp_path / "cut.pt").write_bytes(whole[:length])
-        refusal(tmp_path / "cut.pt")
+        refused_at_once(tmp_path / "cut.pt")

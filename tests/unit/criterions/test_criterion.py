@@ -54,16 +54,12 @@ def test_a_term_of_ones_own_may_be_a_number(folders, monkeypatch):
 def test_rows_that_no_term_needs_are_not_computed(folders):
     run = Run(folders[False], False, *weight_flags((0, 0, 0, 1)))
     seen = []
-    run.student.encoder.sentence_encoder.layers[0].register_forward_hook(
-        lambda _m, _i, out: seen.append(
-            ("student", (out[0] if isinstance(out, tuple) else out).size(1))
-        )
-    )
-    run.teacher_model.encoder.sentence_encoder.layers[0].register_forward_hook(
-        lambda _m, _i, out: seen.append(
-            ("teacher", (out[0] if isinstance(out, tuple) else out).size(1))
-        )
-    )
+    for name, model in (("student", run.student), ("teacher", run.teacher_model)):
+
+        def note(_module, _inputs, out, name=name):
+            seen.append((name, (out[0] if isinstance(out, tuple) else out).size(1)))
+
+        model.encoder.sentence_encoder.layers[0].register_forward_hook(note)
     run.loss()
     assert sorted(seen) == [("student", 8), ("teacher", 8)]  # mixed rows alone, one pass each
     del seen[:]

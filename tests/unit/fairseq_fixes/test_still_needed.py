@@ -9,7 +9,8 @@ import sys
 
 import fairseq_alone
 import pytest
-from fairseq_alone import FIXES, PROBES
+from fairseq_alone import PROBES
+from plain_train import FIXES
 
 PACKAGE = FIXES.parent
 

@@ -8,18 +8,15 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
 CONTRACT = {
-    "mixkd_roberta": (12, 768, 3072, 12),
-    "mixkd_roberta_base": (12, 768, 3072, 12),
+    "mixkd_roberta": (12, 768, 3072, 12), "mixkd_roberta_base": (12, 768, 3072, 12),
     "mixkd_roberta_base_6layer": (6, 768, 3072, 12),
     "mixkd_roberta_base_3layer": (3, 768, 3072, 12),
     "mixkd_roberta_large": (24, 1024, 4096, 16),
     "mixkd_roberta_large_12layer": (12, 1024, 4096, 16),
-    "mixkd_bert_base": (12, 768, 3072, 12),
-    "mixkd_bert_base_6layer": (6, 768, 3072, 12),
+    "mixkd_bert_base": (12, 768, 3072, 12), "mixkd_bert_base_6layer": (6, 768, 3072, 12),
     "mixkd_bert_base_3layer": (3, 768, 3072, 12),
-    "mixkd_minilm": (6, 384, 1536, 12),
-    "mixkd_minilm_3layer": (3, 384, 1536, 12),
-}
+    "mixkd_minilm": (6, 384, 1536, 12), "mixkd_minilm_3layer": (3, 384, 1536, 12),
+}  # fmt: skip
 
 
 def sizes(args):

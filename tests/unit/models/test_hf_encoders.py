@@ -1,5 +1,7 @@
 """Encoders of transformers: logits, mixing and padding of each family."""
 
+from types import SimpleNamespace
+
 import hf_encoders
 import pytest
 import torch
@@ -14,15 +16,11 @@ HEAD = "head"
 TEXTS = [("w1 w2 w3",), ("w4 w5 w6 w7 w8 w9",), ("w1 w2", "w3 w4 w5"), ("w9 w8 w7", "w6")]
 
 
-class Task:
-    def __init__(self, dictionary):
-        self.source_dictionary = dictionary
-
-
 def rebuilt(folder, dictionary, classes=2):
     """What a run makes of hf:FOLDER."""
     state = read_as_checkpoint(str(folder), dictionary, HEAD, None)
-    return build(state["cfg"]["model"], state["model"], HEAD, classes, Task(dictionary))
+    task = SimpleNamespace(source_dictionary=dictionary)
+    return build(state["cfg"]["model"], state["model"], HEAD, classes, task)
 
 
 def tokens_of(dictionary, layout, texts, width=0):
@@ -31,10 +29,6 @@ def tokens_of(dictionary, layout, texts, width=0):
         row += [layout["separator_token"]] if i and layout["separator_token"] is not None else []
         row += [*map(dictionary.index, text.split()), dictionary.eos()]
     return torch.tensor([row + [dictionary.pad()] * (width - len(row))])
-
-
-def theirs_of(model, tokenizer, texts):
-    return model(**tokenizer(*texts, return_tensors="pt")).logits
 
 
 @pytest.mark.parametrize("kind", hf_encoders.FAMILIES)
@@ -47,7 +41,7 @@ def test_logits_of_texts_pairs_and_mixes(tmp_path, transformers, kind):
     assert ours.max_positions() == layout["max_positions"]
 
     rows = [tokens_of(dictionary, layout, texts) for texts in TEXTS]
-    wanted = torch.cat([theirs_of(theirs, tokenizer, texts) for texts in TEXTS])
+    wanted = torch.cat([theirs(**tokenizer(*t, return_tensors="pt")).logits for t in TEXTS])
     found = torch.cat([encode(ours, HEAD, row, None, True) for row in rows])
     assert (found - wanted).abs().max() < 1e-5
     assert wanted.std(dim=0).min() > 1e-2, "the texts make no difference"

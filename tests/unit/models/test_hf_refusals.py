@@ -9,6 +9,7 @@ import hf_models
 import pytest
 import torch
 from hf_encoders import dictionary_of
+from refusals import Call
 from toy import WORDS
 
 from mixkd_plugin.models.hf_folder import read_as_checkpoint
@@ -62,13 +63,9 @@ def test_files(tmp_path, bert):
             read_as_checkpoint(str(folder), dictionary_of(), HEAD, None)
         shutil.rmtree(folder, ignore_errors=True)
 
-    class Code:
-        def __reduce__(self):
-            return (print, ("it ran",))
-
     def pickled(folder):
         (folder / "model.safetensors").unlink()
-        torch.save({"x": Code()}, folder / "pytorch_model.bin")
+        torch.save({"x": Call(print, "it ran")}, folder / "pytorch_model.bin")
 
     refused("tokenizer.json", lambda folder: (folder / "tokenizer.json").unlink())
     refused("config.json", lambda folder: (folder / "config.json").unlink())

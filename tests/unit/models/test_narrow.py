@@ -1,9 +1,8 @@
 """A student that begins from a wider checkpoint."""
 
-from argparse import Namespace
-
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import toy
 from tiny_models import HEAD, X, build
@@ -14,12 +13,7 @@ from mixkd_plugin.models.student_init import initialise_student
 
 
 def save(model, path):
-    args = Namespace(**{**vars(model.args), "arch": "mixkd_tiny", "task": "masked_lm", "data": ""})
-    history = [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}]
-    state = {"args": args, "task_state": {}, "model": model.state_dict()}
-    extra = {"optimizer_history": history, "extra_state": {"train_iterator": {"epoch": 1}}}
-    torch.save({**state, **extra}, path)
-    return str(path)
+    return tiny_models.save(model, path, **{**vars(model.args), "arch": "mixkd_tiny"})
 
 
 def student(**settings):
