@@ -30,7 +30,9 @@ def time_rounds(
     return times
 
 
-def ratio(times: Dict[str, List[float]], above: Sequence[str], below: Sequence[str]) -> tuple:
+def ratio(
+    times: Dict[str, List[float]], above: Sequence[str], below: Sequence[str]
+) -> tuple[float, float, float]:
     """The sum of some arms over the sum of others, round by round: median, least and most."""
     rounds = range(len(times[above[0]]))
     values = [sum(times[n][i] for n in above) / sum(times[n][i] for n in below) for i in rounds]

@@ -71,15 +71,22 @@ _OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head
 _PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
-def _named(save_dir: str, restore_file: str, suffix: str, *others: str | None) -> tuple[str, str]:
+def _named(
+    save_dir: str,
+    restore_file: str,
+    suffix: str,
+    continue_once: str | None,
+    finetune_from_model: str | None,
+) -> tuple[str, str]:
     """The flag that fairseq uses, and its file; that of --save-dir may not exist."""
     if restore_file != DEFAULT:
         return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
     path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
     if not PathManager.exists(path):
-        for flag, file in zip(("--continue-once", FINETUNE), others):
-            if file is not None:
-                return flag, file
+        if continue_once is not None:
+            return "--continue-once", continue_once
+        if finetune_from_model is not None:
+            return FINETUNE, finetune_from_model
     return "--save-dir", path
 
 

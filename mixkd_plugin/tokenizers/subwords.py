@@ -119,10 +119,9 @@ def _sentencepiece(path: str, settings: Dict[str, Any]) -> Tokenizer:
             if PADDING in row[1::2]:
                 refuse_padding(text, PADDING)
         parts = [part for row in rows for part in row[::2]]
+        pieces = processor.encode(parts, out_type=str, num_threads=threads)
         # as fairseq reads pieces in a line: a control character may be white space
-        cut = map(
-            str.split, map(" ".join, processor.encode(parts, out_type=str, num_threads=threads))
-        )
+        cut = (" ".join(some).split() for some in pieces)
         return [
             [s for i, part in enumerate(row) for s in ([part] if i % 2 else next(cut))]
             for row in rows

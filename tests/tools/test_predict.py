@@ -1,17 +1,13 @@
 """predict: equal to transformers' pipeline and to the fairseq student, for any file of texts."""
 
-import csv
-import io
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
-import hf_models
 import pytest
-import torch
-from exported import NEW_PAIRS
+from predictions import LONG, PAIRS, check, pipeline_of, predicted, read, write_table
 from refusals import error_of
 
 from mixkd_plugin.__main__ import main
@@ -19,8 +15,6 @@ from mixkd_plugin.tools.export.export import export
 from mixkd_plugin.tools.predict import students
 
 CLASSES = ("entailment", "not_entailment")
-LONG = ("the soup " * 60, "was cold")
-PAIRS = [*NEW_PAIRS, ("", "the soup"), ("the soup", ""), LONG]
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +25,6 @@ def folders(tmp_path_factory, transformers, student):
         found[form] = str(tmp_path_factory.mktemp("exports") / form)
         export(student.checkpoint, found[form], form)
     return found
-
-
-def write_table(path, pairs=PAIRS):
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("id", "sentence1", "sentence2"), *(
-            (i, *pair) for i, pair in enumerate(pairs))])  # fmt: skip
-    return str(path)
-
-
-def read(text):
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def predicted(capsys, *words):
-    main(["predict", *map(str, words)])
-    shown = capsys.readouterr()
-    return read(shown.out), shown.err
-
-
-def pipeline_of(transformers, folder, texts):
-    classify = transformers.pipeline("text-classification", folder, top_k=None, truncation=True)
-    inputs = [{"text": t[0], "text_pair": t[1]} if len(t) > 1 else t[0] for t in texts]
-    return [{one["label"]: one["score"] for one in classify(text)} for text in inputs]
-
-
-def check(rows, wanted):
-    assert len(rows) == len(wanted)
-    for row, scores in zip(rows, wanted):
-        assert row["label"] == max(scores, key=scores.get)
-        found = {name: float(row[name]) for name in scores}
-        assert found == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["fairseq", "hf", "onnx"])
@@ -82,41 +45,6 @@ def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folde
         "texts make no difference"
     )
     check(rows, wanted)
-
-
-def test_a_model_of_another_origin_equals_the_pipeline(tmp_path, capsys, transformers):
-    """A BERT of two token types, whose tokenizer knows no longest text."""
-    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3)
-    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
-    rows, _ = predicted(capsys, tmp_path / "bert", table)
-    check(rows, pipeline_of(transformers, str(tmp_path / "bert"), NEW_PAIRS))
-    assert [*rows[0]] == ["label", "LABEL_0", "LABEL_1", "LABEL_2"]
-
-
-def test_relative_positions_have_no_longest_text(tmp_path, capsys, transformers):
-    """XLNet's config has -1 positions, and its tokenizer here no longest text."""
-    hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "bert", padding_side="left")
-    sizes = {"d_model": 24, "n_layer": 1, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
-    config = transformers.XLNetConfig(vocab_size=len(tokenizer), num_labels=3, **sizes)
-    transformers.XLNetForSequenceClassification(config).save_pretrained(tmp_path / "xlnet")
-    tokenizer.save_pretrained(tmp_path / "xlnet")
-    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
-    wanted = pipeline_of(transformers, str(tmp_path / "xlnet"), NEW_PAIRS)
-    for flags in ([], ["--max-length", "400"]):
-        rows, _ = predicted(capsys, tmp_path / "xlnet", table, *flags)
-        check(rows, wanted)
-
-
-def test_half_precision_weights_are_computed_in_float32(tmp_path, capsys, transformers):
-    model = hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3).bfloat16()
-    shutil.copytree(tmp_path / "bert", tmp_path / "half")
-    model.save_pretrained(tmp_path / "half")
-    model.float().save_pretrained(tmp_path / "bert")  # the same numbers
-    table = write_table(tmp_path / "texts.csv", NEW_PAIRS)
-    assert json.loads((tmp_path / "half/config.json").read_text())["dtype"] == "bfloat16"
-    whole, half = (predicted(capsys, tmp_path / name, table)[0] for name in ("bert", "half"))
-    assert whole == half
 
 
 def test_an_empty_second_text_is_part_of_a_pair(tmp_path, capsys, student):
@@ -162,33 +90,6 @@ def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeyp
     assert len(rows) == 70 and max(sizes) == 2 * module.BATCHES and len(sizes) == 3
 
 
-def test_regression_is_numbers(tmp_path, capsys, transformers):
-    folder = tmp_path / "bert"
-    config = transformers.BertConfig(**hf_models.SIZES, vocab_size=200, num_labels=1,
-                                     problem_type="regression")  # fmt: skip
-    folder.mkdir()
-    hf_models.WRITERS["wordpiece"](folder)
-    torch.manual_seed(0)
-    transformers.BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
-    tokenizer.save_pretrained(folder)
-    (tmp_path / "a.txt").write_text("the soup\nwas cold\n" + "the soup " * 99)
-    rows, said = predicted(capsys, folder, tmp_path / "a.txt")
-    texts = (tmp_path / "a.txt").read_text().splitlines()
-    classify = transformers.pipeline("text-classification", str(folder), tokenizer=tokenizer,
-                                     truncation=True, max_length=80)  # fmt: skip
-    wanted = [one["score"] for one in classify(texts)]
-    assert [float(row["value"]) for row in rows] == pytest.approx(wanted, abs=1e-5)
-    assert [*rows[0]] == ["value"] and "1 of them cut to 80" in said
-    hf_models.change(folder / "config.json", problem_type="multi_label_classification")
-    rows, _ = predicted(capsys, folder, tmp_path / "a.txt")  # transformers' sigmoid of one class
-    values = torch.tensor(wanted).sigmoid().tolist()
-    assert [float(row["LABEL_0"]) for row in rows] == pytest.approx(values, abs=1e-5)
-    hf_models.change(folder / "config.json", id2label={"0": 7})  # a number: transformers keeps it
-    rows, _ = predicted(capsys, folder, tmp_path / "a.txt")
-    assert [row["label"] for row in rows] == ["7" if v > 0.5 else "" for v in values]
-
-
 def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, folders):
     (tmp_path / "a.csv").write_text("text\nthe soup\ncold\n")
     out = tmp_path / "made" / "out.csv"
@@ -208,34 +109,6 @@ def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, fold
     (tmp_path / "a.csv").write_text("text\nx\n")
     predicted(capsys, *words, "--force")
     assert len(read(out.read_text())) == 1
-
-
-def test_a_line_break_is_a_blank_as_in_training(tmp_path, capsys, transformers):
-    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
-    texts = tmp_path / "a.csv"
-    texts.write_text('text\n"the soup\nwas cold"\nthe soup was cold\nthe soupwas cold\n')
-    (first, second, other), _ = predicted(capsys, tmp_path / "bpe", texts)
-    assert first == second != other
-
-
-def test_the_only_column_is_the_text_and_is_named(tmp_path, capsys, transformers):
-    """So that a first text which was taken for the header is seen."""
-    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
-    (tmp_path / "a.csv").write_text("the soup\ncold\n")
-    (tmp_path / "a.txt").write_text("the soup\ncold\n")
-    for name, count, said in (("a.csv", 1, True), ("a.txt", 2, False)):
-        rows, shown = predicted(capsys, tmp_path / "bpe", tmp_path / name)
-        assert len(rows) == count and ("text is the soup\n" in shown) == said
-    rows, shown = predicted(capsys, tmp_path / "bpe", tmp_path / "a.csv", "--text", "the soup")
-    assert len(rows) == 1 and "text is" not in shown
-    for name, header in (("a.tsv", "id,review"), ("a.csv", "id;review")):
-        (tmp_path / name).write_text(f"{header}\n1;cold\n")
-        said = error_of(main, "predict", tmp_path / "bpe", tmp_path / name)
-        assert "--text must name" in said and header in said
-        assert "separate columns by commas" in said
-    assert len(predicted(capsys, tmp_path / "bpe", tmp_path / "a.csv", "--text", "id;review")[0])
-    (tmp_path / "a.csv").write_text('"a;b",x\n1,2\n')  # it was split
-    assert "separate columns" not in error_of(main, "predict", tmp_path / "bpe", tmp_path / "a.csv")
 
 
 def test_refusals(tmp_path, student, folders):

@@ -157,8 +157,12 @@ class Report(NamedTuple):
         for name, one in ours.loaded.items():
             said = predict(ours.outputs(one.logits, ours.batches[name]), several)
             for i, label in enumerate(self.names):
-                has, hit = (x[:, i].bool() if several else x == i for x in (targets, said))
-                parts = has.sum() + (hit if several else has).sum()
+                if several:
+                    has, hit = targets[:, i].bool(), said[:, i]
+                    parts = has.sum() + hit.sum()
+                else:
+                    has, hit = targets == i, said == i
+                    parts = 2 * has.sum()
                 if has.any():
                     share = 200 * (has & hit).sum().item() / parts.item()
                     found.setdefault(label, {})[name] = share
