@@ -5,18 +5,10 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import tokenizers
+from tiny_tokenizers import BERT, wordpieces
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-
-
-def _wordpiece(texts: Sequence[str], special: Sequence[str]) -> dict:
-    made = tokenizers.BertWordPieceTokenizer(lowercase=True)
-    made.train_from_iterator(
-        texts, vocab_size=400, min_frequency=1, special_tokens=special, show_progress=False
-    )
-    return made.get_vocab()
 
 
 def _byte_pairs(texts: Sequence[str], special: Sequence[str]) -> dict:
@@ -36,15 +28,17 @@ def _unigram(texts: Sequence[str], special: Sequence[str]) -> list:
         vocab_size=300, special_tokens=list(special), unk_token=unknown, show_progress=False
     )
     made.train_from_iterator(texts, trainer)
-    return [tuple(pair) for pair in json.loads(made.to_str())["model"]["vocab"]]
+    found = json.loads(made.to_str())["model"]["vocab"]
+    pieces = [(round(score, 6), piece) for piece, score in found[len(special) :]]
+    return [*map(tuple, found[: len(special)])] + [(p, s) for s, p in sorted(pieces, reverse=True)]
 
 
 # family -> tokenizer's class, its vocabulary, and the special symbols in their order
 FAMILIES = {
-    "bert": ("BertTokenizer", _wordpiece, BERT),
-    "distilbert": ("BertTokenizer", _wordpiece, BERT),
-    "electra": ("BertTokenizer", _wordpiece, BERT),
-    "mpnet": ("MPNetTokenizer", _wordpiece, [*ROBERTA[:4], "[UNK]", "<mask>"]),
+    "bert": ("BertTokenizer", wordpieces, BERT),
+    "distilbert": ("BertTokenizer", wordpieces, BERT),
+    "electra": ("BertTokenizer", wordpieces, BERT),
+    "mpnet": ("MPNetTokenizer", wordpieces, [*ROBERTA[:4], "[UNK]", "<mask>"]),
     "roberta": ("RobertaTokenizer", _byte_pairs, ROBERTA),
     "deberta": ("DebertaTokenizer", _byte_pairs, ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]),
     "modernbert": (None, _byte_pairs, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]),

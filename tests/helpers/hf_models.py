@@ -7,6 +7,7 @@ from typing import Dict
 import sentencepiece
 import tokenizers
 import torch
+from tiny_tokenizers import BERT, wordpieces
 
 TEXTS = [
     "A charming, often affecting journey!",
@@ -28,10 +29,9 @@ DISTIL_SIZES = dict(dim=24, hidden_dim=40, n_layers=3, n_heads=4, max_position_e
 
 
 def _wordpiece(folder: Path):
-    trained = tokenizers.BertWordPieceTokenizer(lowercase=True)
-    trained.train_from_iterator(CORPUS, vocab_size=200, show_progress=False)
-    trained.save_model(str(folder))
-    return trained.get_vocab_size()
+    vocabulary = wordpieces(CORPUS, BERT)
+    tokenizers.BertWordPieceTokenizer(vocabulary).save_model(str(folder))
+    return len(vocabulary)
 
 
 def _byte_pairs(folder: Path):

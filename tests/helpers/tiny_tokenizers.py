@@ -12,6 +12,23 @@ TEXT = [
     "the soup was not cold", "The soup, they said, was cold.", 'a "naïve" question?', "cold soup!",
     "Das Gemüse schmeckt müde", "do not ask", "I don't know", "x = 3.14 #no", "日本 語", "a b c",
 ]  # fmt: skip
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LONGEST = 8  # characters of a piece; a longer word is two
+
+
+def wordpieces(text: Sequence[str], special: Sequence[str]) -> dict:
+    """Piece -> id. Equal in each process; what the library's trainer makes is not."""
+    made = tokenizers.BertWordPieceTokenizer(lowercase=True)
+    words = {
+        word
+        for line in text
+        for word, _ in made.pre_tokenizer.pre_tokenize_str(made.normalizer.normalize_str(line))
+    }
+    pieces = {word[:LONGEST] for word in words}
+    pieces |= {f"##{word[LONGEST:]}" for word in words if len(word) > LONGEST}
+    letters = {*"".join(words)}
+    pieces |= letters | {f"##{letter}" for letter in letters}
+    return {piece: i for i, piece in enumerate([*special, *sorted(pieces)])}
 
 
 def write_tokenizer(kind: str, folder: Path, text: Sequence[str] = TEXT) -> str:
@@ -24,10 +41,10 @@ def write_tokenizer(kind: str, folder: Path, text: Sequence[str] = TEXT) -> str:
 
 
 def _wordpiece(folder, text):
-    tokenizer = tokenizers.BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(text, vocab_size=120, min_frequency=1, show_progress=False)
+    vocabulary = wordpieces(text, BERT)
+    tokenizer = tokenizers.BertWordPieceTokenizer(vocabulary, lowercase=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    return [w for w in tokenizer.get_vocab() if not w.startswith("[")], folder
+    return [w for w in vocabulary if w not in BERT], folder
 
 
 def _gpt2(folder, text):
