@@ -190,9 +190,12 @@ def test_an_arms_former_name_is_read(tmp_path):
     assert [run.arm for run, _ in results_of(tmp_path, line).done] == ["TMKD-only"]
 
 
-def test_accuracy_where_a_run_has_no_f1(tmp_path):
+@pytest.mark.parametrize("null", [False, True])
+def test_accuracy_where_a_run_has_no_f1(tmp_path, null):
     lines = [synthetic.run("MRPC", 0.1, seed, "FT") for seed in (1, 2)]
     del lines[0]["metrics"]["valid"]["acc_and_f1"]
+    if null:
+        lines[0]["metrics"]["valid"]["acc_and_f1"] = None
     metrics = tables.metrics_of(results_of(tmp_path, *lines).done)
     assert metrics == {("MRPC", 0.1): "accuracy"}
 

@@ -69,7 +69,7 @@ def metrics_of(results: Sequence[Result]) -> dict[tuple[str, float], str]:
     """For each task and fraction, the first of the task's metrics that all runs have."""
     there: dict[tuple[str, float], set[str]] = {}
     for run, record in results:
-        keys = set(record["metrics"]["valid"])
+        keys = {key for key, value in record["metrics"]["valid"].items() if value is not None}
         there[run[:2]] = there.get(run[:2], keys) & keys
     return {
         cell: next((key for key in headlines(cell[0]) if key in keys), headlines(cell[0])[0])
