@@ -49,7 +49,7 @@ def log_score(
         return
     of_all = "" if some is sequences else f"{len(some.ids)} of the "
     logger.info(
-        "teacher_%s %.1f on %s%d examples of split %s (largest class: %.1f)",
+        "teacher_%s %.1f on %s%d examples of split %s (best constant answer: %.1f)",
         *(found.metric, found.value, of_all, len(sequences.ids), sequences.split, found.constant),
     )
     reason = weakness(found, f"split {sequences.split!r}", "--teacher-labels", "--max-length")

@@ -19,7 +19,7 @@ from unlabelled import ALLOW, without
 from mixkd_plugin.tasks import mixkd_sentence_prediction
 from mixkd_plugin.teacher import score
 
-LINE = r"teacher_(\w+) (\S+) on (\d+(?: of the \d+)?) examples of .+ \(largest class: (.+)\)"
+LINE = r"teacher_(\w+) (\S+) on (\d+(?: of the \d+)?) examples of .+ \(best constant answer: (.+)\)"
 NO_LABELS = ["--mle-weight", 0, "--sm-weight", 0]
 HEAD = "classification_heads.sentence_classification_head.out_proj"
 
