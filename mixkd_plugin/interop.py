@@ -25,15 +25,19 @@ def quiet():
     """Suppress the libraries' warnings, logs, prints and progress bars."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    bars = sys.modules.get("transformers")
-    if bars is not None:
-        bars.utils.logging.disable_progress_bar()
+    transformers = sys.modules.get("transformers")
+    bars = transformers and transformers.utils.logging
+    shown = bars and bars.is_progress_bar_enabled()
+    if shown:
+        bars.disable_progress_bar()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(None):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _hide_broken_torchaudio() -> None:

@@ -63,12 +63,14 @@ def write_hf(served: Served, folder: str) -> None:
             "--pooler-activation-fn must be tanh or relu for --to hf, got "
             f"{activation.__name__}: another --to can have it"
         )
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
 
 
 def open_hf(folder: str) -> Logits:
     auto = library("transformers").AutoModelForSequenceClassification
-    model = auto.from_pretrained(folder, local_files_only=True).eval()
+    with quiet():
+        model = auto.from_pretrained(folder, local_files_only=True).eval()
     return lambda ids, types: model(**_inputs(model.config, ids, types)).logits
 
 
