@@ -46,9 +46,10 @@ def _layers(args, config: Any) -> Optional[list]:
         return None
     deep = getattr(config, "num_hidden_layers", None)
     if deep is None:
+        name = "student_init_layers" if args.encoder_layers is None else "encoder_layers"
         raise ValueError(
-            f"--encoder-layers must be left out for model_type {config.model_type}, got "
-            f"{args.encoder_layers}"
+            f"--{name.replace('_', '-')} must be left out for model_type {config.model_type}, got "
+            f"{getattr(args, name)}"
         )
     shallow = deep if args.encoder_layers is None else args.encoder_layers
     if shallow < 1:

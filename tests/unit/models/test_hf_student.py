@@ -10,6 +10,7 @@ from hf_encoders import dictionary_of
 from toy import WORDS
 
 from mixkd_plugin.checkpoints.outputs import StudentHead
+from mixkd_plugin.models import hf_student
 from mixkd_plugin.models.hf_student import initialise_hf_student
 from mixkd_plugin.models.mixkd_hf import MixKDHFModel, architecture
 
@@ -120,3 +121,15 @@ def test_refusals(tmp_path_factory, transformers, flags, message):
         hf_encoders.write_classifier("bert", folder, transformers)
     with pytest.raises(ValueError, match=message):
         student(flags.pop("hf_model", folder), **flags)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("encoder_layers", 1), ("student_init_layers", "spaced")], ids=str
+)
+def test_layers_of_a_model_that_does_not_say_how_many_it_has(
+    tmp_path, transformers, monkeypatch, name, value
+):
+    hf_encoders.write_classifier("bert", tmp_path, transformers)
+    monkeypatch.setattr(hf_student, "config_of", lambda _: SimpleNamespace(model_type="other"))
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be .* got {value}"):
+        student(tmp_path, **{name: value})
