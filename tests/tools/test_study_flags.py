@@ -77,3 +77,19 @@ def test_a_student_may_begin_from_another_encoder(faked):
     assert faked.run(*words) == {"already done": 1, "failed": 1}
     (error,) = [line["error"] for line in faked.lines if "error" in line]
     assert "inits/published was made with other settings" in error
+
+
+def test_two_encoders_of_one_name_are_refused_before_any_run(faked):
+    for name in ("a", "b"):
+        (faked.folder / name / "published").mkdir(parents=True)
+    (faked.folder / "link").symlink_to(faked.folder / "a")  # the same one, which may come twice
+    students = ", ".join(
+        f"{name}: {{arch: mixkd_tiny, init: {faked.folder}/{name}/published}}"
+        for name in ("a", "b", "link")
+    )
+    words = f"+settings={{students: {{{students}}}}}", "arms=[KD]"
+    assert faked.run(*words, "students=[a,link]") == {"done": 2}
+    assert faked.called.count("import_hf") == 2
+    with pytest.raises(ValueError, match="init must be folders of different names, got .*/b/publ"):
+        faked.run(*words, "students=[a,b]")
+    assert faked.called == []

@@ -19,6 +19,7 @@ EXTRA |= {"teacher-epochs", "teacher-on", "teacher"}
 OF_A_TASK = ("length", "teacher-epochs", "teacher")  # students of a task share data and teacher
 AXES = ("seeds", "tasks", "fractions", "students", "data", "variants", "arms")  # outermost first
 WEIGHTS = ("mle-weight", "kd-weight", "sm-weight", "tmkd-weight")
+BEGINNINGS = ("teacher", "encoder", "scratch")
 FOLDER = "a Hugging Face folder"  # a value of `init`, beside names
 
 Settings = dict[str, Any]
@@ -40,7 +41,7 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
     """The runs of a study, seeds outermost: an interrupted study has complete seeds.
 
     Raises:
-        ValueError: for an unknown name, with the axis or the setting.
+        ValueError: for an unknown name, with the axis or the setting; for two folders of one name.
     """
     tables = study["settings"]
     known = {"data": study["glue"], "students": tables["students"], "arms": tables["arms"]}
@@ -54,12 +55,21 @@ def all_runs(study: Mapping[str, Any]) -> list[Run]:
         Run(task, float(fraction), seed, student, arm, data, variant)
         for seed, task, fraction, student, data, variant, arm in product(*(study[a] for a in AXES))
     ]
+    folders: dict[str, str] = {}
     for run in runs:
         settings = settings_of(study, run)
         train_flags(settings, examples=1)
         teacher_of(study, run)
-        if not os.path.isdir(str(settings.get("init"))):
-            _check_choice("init", settings.get("init"), "teacher", "encoder", "scratch", FOLDER)
+        init = settings.get("init")
+        if init in BEGINNINGS or not os.path.isdir(str(init)):
+            _check_choice("init", init, *BEGINNINGS, FOLDER)
+        else:  # OUT/inits has it under its name
+            folder = os.path.realpath(init)
+            other = folders.setdefault(os.path.basename(folder), folder)
+            if other != folder:
+                raise ValueError(
+                    f"init must be folders of different names, got {other} and {folder}: rename one"
+                )
         _check_choice("init", teacher_settings(study, run.task)["init"], "encoder", "scratch")
     return [run for run in runs if _variant_applies(study, run)]
 
