@@ -98,13 +98,13 @@ class KDTrainer(Trainer):
 
 
 def label_loss(logits, labels):
-    if is_regression(logits):
+    if is_regression(logits.shape[1]):
         return mse_loss(logits[:, 0], labels)
     return cross_entropy(logits, labels)
 
 
-def is_regression(logits) -> bool:
-    return logits.shape[1] == 1
+def is_regression(outputs: int) -> bool:
+    return outputs == 1
 
 
 def train_with_trainer(teacher, student, examples, collate, args) -> None:
@@ -156,7 +156,7 @@ def train_with_textbrewer(teacher, student, examples, collate, args) -> None:
     )
     optimizer, schedule = optimizer_of(student, args)
     loss = {"temperature": TEMPERATURE}
-    if teacher.config.num_labels == 1:
+    if is_regression(teacher.config.num_labels):
         loss = {"temperature": 1, "kd_loss_type": "mse"}
     with tempfile.TemporaryDirectory() as folder:
         distiller = textbrewer.GeneralDistiller(
@@ -185,7 +185,7 @@ def scores(model, examples, collate) -> dict[str, float]:
     with torch.inference_mode():
         logits = torch.cat([model(**batch).logits for batch in loader]).float()
     labels = [example["labels"] for example in examples]
-    if is_regression(logits):
+    if is_regression(logits.shape[1]):
         both = [100 * function(logits[:, 0], labels)[0] for function in (pearsonr, spearmanr)]
         return dict(zip(("pearson", "spearman"), both), pearson_and_spearman=sum(both) / 2)
     classes = logits.argmax(1).numpy()
@@ -219,7 +219,7 @@ def main(argv=None) -> None:
     known = TASKS.get(args.task)
     config = AutoConfig.from_pretrained(args.teacher)
     scale = known and known.targets.maximum or 1.0
-    regression = config.num_labels == 1
+    regression = is_regression(config.num_labels)
     label_of = (lambda text: float(text) / scale) if regression else config.label2id.__getitem__
     try:
         columns = known.columns if known else find_columns(files[0], None, None)
