@@ -10,6 +10,8 @@ import hf_models
 import pytest
 from distilled import QUICK
 from encode_files import write
+from refusals import error_of
+from taught import with_settings
 
 from mixkd_plugin.tools.distil import main
 from mixkd_plugin.tools.distil.teacher import files_of_tokenizer
@@ -69,6 +71,20 @@ def test_a_tokenizer_without_a_dictionary(tmp_path, words, trained):
     said = f"--tokenizer must have the model's dict.txt beside it, got no file {dictionary}"
     with pytest.raises(SystemExit, match=re.escape(said)):
         main(words)
+
+
+@pytest.mark.parametrize(
+    "activation, said",
+    [("gelu", "--pooler-activation-fn must be tanh or relu"), ("relu", "--layer-norm-eps must be")],
+)
+def test_a_head_that_no_student_could_be_exported_with(
+    tmp_path, words, student, trained, activation, said
+):
+    path = tmp_path / "other.pt"
+    with_settings(path, student.checkpoint, "model", pooler_activation_fn=activation)
+    message = error_of(main, *words, "--teacher", path)
+    assert message.startswith("distil: --teacher must ") and str(path) in message
+    assert said in message and trained == []
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from fairseq.models.roberta import RobertaModel
 
 from ...checkpoints.configured import read_configured
 from ...checkpoints.hf_weights import PREFIX, SETTINGS, files_of, folder_of
+from ...checkpoints.settings import FAIRSEQ_EPS
 from ...models.hf_folder import layout_of
 from ...models.hf_network import build_network, read_config
 from ...models.hf_parts import layer_lists, names_of_parts
@@ -23,6 +24,7 @@ from ...names import join_names
 from ...tokenizers.hf_tokenizer import GPT2_FILES
 from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import build_tokenizer
+from ..export.model import wrong_head
 from ..import_hf.layout import PADDING_INDEX
 from .source import AS_IT_IS, FAIRSEQ, Source
 from .steps import Steps
@@ -157,7 +159,7 @@ def sizes_of(checkpoint: str) -> Sizes:
     """Of a RoBERTa.
 
     Raises:
-        ValueError: for another model.
+        ValueError: for another model, or a head that the student could not be exported with.
     """
     state = read_configured(checkpoint)
     settings, weights = state["cfg"]["model"], state["model"]
@@ -168,6 +170,13 @@ def sizes_of(checkpoint: str) -> Sizes:
             f"{kind.__name__}: `mixkd export --to hf` makes a folder of --arch mixkd_hf"
         )
     its: Namespace = roberta_settings(kind, settings, weights, PADDING_INDEX)
+    eps, types = getattr(its, "layer_norm_eps", FAIRSEQ_EPS), getattr(its, "token_types", 1)
+    reason = wrong_head(its.pooler_activation_fn, eps, types)
+    if reason:
+        raise ValueError(
+            f"--teacher must have a head that the student's Hugging Face folder can have, got "
+            f"{checkpoint}: {reason}; a student by `fairseq-train` can be exported to ONNX"
+        )
     served = {n: w.numel() for n, w in weights.items() if ".lm_head." not in f".{n}"}
     (words,) = (w for n, w in weights.items() if n.endswith("embed_tokens.weight"))
     layers = sum(count for name, count in served.items() if re.search(r"\.layers\.\d+\.", name))

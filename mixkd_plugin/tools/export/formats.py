@@ -53,16 +53,15 @@ class Format(NamedTuple):
 def write_hf(served: Served, folder: str) -> None:
     import torch
 
-    from .model import to_distilbert
+    from .model import to_distilbert, wrong_head
 
     model, activation = served.model, getattr(served.head, "activation_fn", torch.tanh)
-    if activation in (torch.relu, torch.nn.functional.relu):
+    if activation is not torch.tanh:
+        its = model.config
+        reason = wrong_head(activation.__name__, its.layer_norm_eps, its.type_vocab_size)
+        if reason:
+            raise ValueError(f"{reason}: another --to can have it")
         model = to_distilbert(served)
-    elif activation is not torch.tanh:
-        raise ValueError(
-            "--pooler-activation-fn must be tanh or relu for --to hf, got "
-            f"{activation.__name__}: another --to can have it"
-        )
     with quiet():
         model.save_pretrained(folder)
 

@@ -102,25 +102,24 @@ def _tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
 DISTILBERT_EPS = 1e-12  # of its LayerNorm, fixed in transformers
 
 
-def to_distilbert(served: Served) -> nn.Module:
-    """The same model as a DistilBERT, whose head has a ReLU where RoBERTa's has a tanh.
+def wrong_head(activation: str, layer_norm_eps: float, types: int) -> str:
+    """Why a Hugging Face folder cannot have a head of this activation; empty if it can."""
+    if activation not in ("tanh", "relu"):
+        return f"--pooler-activation-fn must be tanh or relu for --to hf, got {activation}"
+    if activation == "relu" and types > 1:
+        return "--pooler-activation-fn must be tanh for --to hf with --token-types 2, got relu"
+    if activation == "relu" and layer_norm_eps != DISTILBERT_EPS:
+        return (
+            f"--layer-norm-eps must be {DISTILBERT_EPS:g} for a head with "
+            f"--pooler-activation-fn relu and --to hf, got {layer_norm_eps:g}"
+        )
+    return ""
 
-    Raises:
-        ValueError: if its LayerNorm is another, or it has two token types.
-    """
+
+def to_distilbert(served: Served) -> nn.Module:
+    """The same model as a DistilBERT, whose head has a ReLU where RoBERTa's has a tanh."""
     model, head = served
     theirs = model.config
-    if theirs.type_vocab_size > 1:
-        raise ValueError(
-            "--pooler-activation-fn must be tanh for --to hf with --token-types 2, got relu: "
-            "another --to can have it"
-        )
-    if theirs.layer_norm_eps != DISTILBERT_EPS:
-        raise ValueError(
-            f"--layer-norm-eps must be {DISTILBERT_EPS:g} for a head with "
-            f"--pooler-activation-fn relu and --to hf, got {theirs.layer_norm_eps:g}: another --to "
-            "can have it"
-        )
     start = theirs.pad_token_id + 1
     transformers = library("transformers")
     config = transformers.DistilBertConfig(
