@@ -73,6 +73,10 @@ def test_a_tokenizer_without_a_dictionary(tmp_path, words, trained):
         main(words)
 
 
+def test_a_student_has_no_more_layers_than_it(words, trained):
+    assert "--layers must be at most 2" in error_of(main, *words, "--layers", 9) and trained == []
+
+
 @pytest.mark.parametrize(
     "activation, said",
     [("gelu", "--pooler-activation-fn must be tanh or relu"), ("relu", "--layer-norm-eps must be")],

@@ -76,6 +76,12 @@ def test_tables(case, tmp_path, name):
         (["--recipe", "kd,splice", "--trim-vocabulary"], "got splice"),
         (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
         (["--recipe", "kd+hidden", "--trim-vocabulary"], "got kd+hidden"),
+        (["--layers", 4], "--layers must be at most 3"),
+        (["--width", 15], "--width must be a multiple of 6"),  # the teacher has 4 heads of 6
+        (["--width", 30], "--width must be a multiple of 6"),
+        (["--width", 12, "--recipe", "kd,kd+hidden"],
+         "--recipe must be another one with --width 12, got kd+hidden"),
+        (["--length", 81], "--length must be at most 80"),
     ],
 )  # fmt: skip
 def test_flags(case, tmp_path, flags, said):
@@ -226,12 +232,6 @@ def test_a_work_folder_that_cannot_be_written(case, tmp_path, monkeypatch):
 
 def test_what_the_teacher_cannot_do(case, out, tmp_path):
     """These need its import, which is done once."""
-    assert "--layers must be at most 3" in refused(case, out, "--layers", 4)
-    for width in (15, 30):  # the teacher has 4 heads of 6
-        assert "--width must be a multiple of 6" in refused(case, out, "--width", width)
-    message = refused(case, out, "--width", 12, "--recipe", "kd,kd+hidden")
-    assert "--recipe must be another one with --width 12, got kd+hidden" in message
-    assert "--length must be at most 80" in refused(case, out, "--length", 81)
     assert "--length must leave room for each text, got 2" in refused(case, out, "--length", 2)
     swapped = case.train.read_text().replace(",neg", ",?").replace(",pos", ",neg")
     dev = case.dev.read_text().replace(",neg", ",?").replace(",pos", ",neg")

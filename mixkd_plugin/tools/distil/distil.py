@@ -20,7 +20,7 @@ from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
 from .plan_file import apply_plan, save_plan
 from .recipes import AUTO, RECIPES, check_recipes, chosen_recipes
 from .report import Report
-from .source import FAIRSEQ, Source, find_teacher, labels_of
+from .source import FAIRSEQ, Source, check_student, find_teacher, labels_of
 from .steps import Steps
 from .tables import label_columns, write_tables
 from .teacher import Teacher, files_of_tokenizer, files_read, folder_with, prepare, tokens_of
@@ -47,6 +47,7 @@ def distil(args: argparse.Namespace) -> int:
     check_out(out, args.force)
     source = find_teacher(args)
     check_apart(out, args, source)
+    check_student(args, source)
     regression = source.regression if source.outputs else None
     data = read_data(args, regression, source.multi_label)
     metrics = metrics_of(data)

@@ -12,7 +12,8 @@ from torch.utils.benchmark import Timer
 
 from ..output import atomic_write
 from .data import Data
-from .recipes import AUTO, best_recipes, check_recipes, chosen_recipes
+from .recipes import AUTO, best_recipes, chosen_recipes
+from .source import check_sizes
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -79,6 +80,7 @@ def make_plan(
         work: folder of the distillation
     """
     sizes = teacher.sizes
+    check_sizes(args, sizes.layers, sizes.width, sizes.heads, sizes.longest)
     plan = Plan({}, {}, len(data.dev), args.width not in (None, sizes.width))
 
     def choose(name: str, value: Any, why: str) -> None:
@@ -89,18 +91,11 @@ def make_plan(
     deep, width = sizes.layers, sizes.width
     choose("layers", max(1, deep // 2), "half of the teacher's")
     choose("width", width, "the teacher's")
-    sizes.narrowed(plan.width)  # which checks it
     choose("init_layers", "spaced", "the teacher's layers to begin with, evenly spread")
-    if not 1 <= plan.layers <= deep:
-        raise ValueError(f"--layers must be at most {deep}, the teacher's, got {plan.layers}")
     longest = sizes.longest
     enough = int(np.percentile(tokens, PERCENTILE, method="inverted_cdf"))
     choose("length", min(longest, max(SHORTEST, enough)),
            f"{PERCENTILE:g}% of the texts are no longer")  # fmt: skip
-    if plan.length > longest:
-        raise ValueError(
-            f"--length must be at most {longest}, the teacher's positions, got {plan.length}"
-        )
     cut = int((tokens > plan.length).sum())
     plan.why["length"] += f"; {cut} of {len(tokens)} are cut"
     choose("trim_vocabulary", False, "student and teacher have the same pieces of words")
@@ -108,7 +103,6 @@ def make_plan(
     choose("recipe", AUTO, f"{both}, the better on the dev set is kept")
     choose("metric", metrics_of(data)[0], "chooses checkpoint and recipe on the dev set")
     choose("fine_tuned_too", False, "no student without the teacher")
-    check_recipes(plan.recipes, plan.trim_vocabulary, plan.width if plan.narrower else None)
     choose("batch_size", ROWS, "sequences in an update")
     choose("lr", rate(plan.width), f"for a width of {plan.width}")
     examples, rows = len(data.train), plan.batch_size

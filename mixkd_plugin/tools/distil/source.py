@@ -19,6 +19,7 @@ from ..import_hf.head import HEADLESS
 from ..import_hf.source import find_source
 from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
 from .data import Data
+from .recipes import AUTO, check_recipes, chosen_recipes
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
 ONLY_IMPORTED = {  # flags, and what the families can be
@@ -97,6 +98,37 @@ def _fairseq_source(path: str) -> Source:
     names = found[: heads[DEFAULT_HEAD]] if found else None
     outputs = 1 if regression else heads[DEFAULT_HEAD]
     return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
+
+
+def check_student(args: argparse.Namespace, source: Source) -> None:
+    """:func:`check_sizes` of a folder that is imported, which takes minutes; others at the plan."""
+    if source.kind == IMPORTED:
+        its = read_encoder_config(source.path)
+        shape = its.num_hidden_layers, its.hidden_size, its.num_attention_heads
+        check_sizes(args, *shape, source.longest)
+
+
+def check_sizes(
+    args: argparse.Namespace, layers: int, width: int, heads: int, longest: int
+) -> None:
+    """Raise ValueError for flags that a student of a teacher of these sizes cannot have."""
+    if args.layers is not None and args.layers > layers:
+        raise ValueError(f"--layers must be at most {layers}, the teacher's, got {args.layers}")
+    if args.length is not None and args.length > longest:
+        raise ValueError(
+            f"--length must be at most {longest}, the teacher's positions, got {args.length}"
+        )
+    if args.width in (None, width):
+        return
+    head = width // heads
+    if args.width % head or args.width > width:
+        raise ValueError(
+            f"--width must be a multiple of {head}, the size of the teacher's heads, and at "
+            f"most {width}, its width, got {args.width}"
+        )
+    trimmed = bool(args.trim_vocabulary)
+    names = chosen_recipes(args.recipe or AUTO, trimmed, True, False)
+    check_recipes(names, trimmed, args.width)
 
 
 _KINDS = {  # (regression, multi_label)

@@ -59,24 +59,19 @@ class Sizes(NamedTuple):
         layer = self.of_layer * share**2
         return words * self.embedding * share + layers * layer + self.others * share
 
-    def narrowed(self, width: int) -> list[Any]:
-        """Flags of fairseq-train for this width, with heads of the same size.
+    @property
+    def heads(self) -> int:
+        """Of a RoBERTa, which alone can be made narrower; else 1."""
+        return dict(zip(self.flags[::2], self.flags[1::2])).get("--encoder-attention-heads", 1)
 
-        Raises:
-            ValueError: if the heads do not fit.
-        """
+    def narrowed(self, width: int) -> list[Any]:
+        """Flags of fairseq-train for this width, with heads of the same size."""
         if width == self.width:
             return []
         its = dict(zip(self.flags[::2], self.flags[1::2]))
-        head = self.width // its["--encoder-attention-heads"]
-        if width % head or width > self.width:
-            raise ValueError(
-                f"--width must be a multiple of {head}, the size of the teacher's heads, and at "
-                f"most {self.width}, its width, got {width}"
-            )
         inside = its["--encoder-ffn-embed-dim"] * width // self.width
-        return ["--encoder-embed-dim", width, "--encoder-attention-heads", width // head,
-                "--encoder-ffn-embed-dim", inside]  # fmt: skip
+        return ["--encoder-embed-dim", width, "--encoder-attention-heads",
+                width * self.heads // self.width, "--encoder-ffn-embed-dim", inside]  # fmt: skip
 
 
 class Teacher(NamedTuple):
