@@ -8,9 +8,10 @@ from torch import Tensor
 from ..fingerprints import class_names
 from .checks import dictionaries, load_dictionary, warn_not_found
 from .hf_weights import folder_of
-from .settings import shown_names
+from .settings import shown, shown_names
 
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
+MOST_CLASSES = 1 << 20
 
 
 def heads_of(weights: Dict[str, Tensor]) -> Dict[str, int]:
@@ -64,6 +65,30 @@ def names_of(
         if recorded is None or theirs != ours:
             return f"{found} has", theirs
     return "recorded", recorded
+
+
+def declared_names(raw: Dict[str, Any], cure: str = "change it in config.json") -> List[str]:
+    """A Hugging Face classifier's names of its outputs; transformers' LABEL_0, ... without any.
+
+    Args:
+        raw: its config.json
+        cure: what the user can do about wrong ones
+
+    Raises:
+        ValueError: if they are not those of the outputs 0, 1, ...
+    """
+    given, count = raw.get("id2label"), raw.get("num_labels", 2)
+    if type(count) is not int or not 0 < count < MOST_CLASSES:
+        raise ValueError(f"num_labels must be the number of classes, got {shown(count)}: {cure}")
+    named = {str(i): n for i, n in enumerate(given)} if isinstance(given, list) else given
+    named = named or {str(i): f"LABEL_{i}" for i in range(count)}
+    names = [named.get(str(i)) for i in range(len(named))] if isinstance(named, dict) else [None]
+    if not all(isinstance(name, (str, int)) for name in names):
+        raise ValueError(
+            f"id2label must have a text for each of the outputs 0, 1, ..., got {shown(given)}: "
+            f"{cure}"
+        )
+    return [*map(str, names)]
 
 
 def check_names(

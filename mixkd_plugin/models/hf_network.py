@@ -10,13 +10,13 @@ from typing import Any, Dict, Type
 
 from torch import nn
 
+from ..checkpoints.outputs import declared_names
 from ..checkpoints.settings import SettingsError, harmless, shown
 from ..errors import in_short, prefixed
 from ..interop import library, quiet
 from ..tokenizers.library import read_json_if_there
 
 MOST_LAYERS = 1000
-LARGEST = 1 << 20  # number of classes
 # Of a config.json, but not of the network: classes, tokens' indices, where and how it was saved.
 NOT_NETWORK = {
     *("id2label", "label2id", "num_labels", "problem_type", "architectures", "vocab_size"),
@@ -48,12 +48,8 @@ def read_config(folder: str) -> Any:
                 if name == "quantization_config":
                     reason = "save the model without quantisation"
                 raise ValueError(f"{name} must be absent, got {shown(raw[name])}: {reason}")
-        labels, count = raw.get("id2label"), raw.get("num_labels", 2)
-        if labels is not None and not isinstance(labels, dict):
-            raise ValueError(f"id2label must be an object, got {shown(labels)}")
-        if type(count) is not int or not 0 < count < LARGEST:
-            raise ValueError(f"num_labels must be the number of classes, got {shown(count)}")
-        return config_of(raw)
+        names = declared_names(raw)
+        return config_of({**raw, "id2label": dict(enumerate(names)), "num_labels": len(names)})
 
 
 def config_of(values: Dict[str, Any]) -> Any:

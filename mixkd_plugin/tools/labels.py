@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from tabulate import tabulate
 
+from ..checkpoints.outputs import declared_names
+from ..errors import prefixed
 from ..interop import library, quiet
 from ..names import join_names, split_names
 from ..tokenizers.hf_tokenizer import load_tokenizer
@@ -42,22 +44,8 @@ def read_outputs(folder: str) -> Outputs:
     """
     path = os.path.join(folder, "config.json")
     raw = read_json_if_there(path)
-    named, problem = raw.get("id2label") or {}, raw.get("problem_type")
-    count = raw.get("num_labels", 2)
-    if not isinstance(named, dict | list) or not isinstance(count, int):
-        raise ValueError(
-            f"id2label must be a table and num_labels a number, got {named} and {count}: change it "
-            f"in {path}"
-        )
-    if isinstance(named, dict):
-        keys = [str(i) for i in range(len(named))]
-        if {*named} != {*keys}:
-            raise ValueError(
-                f"id2label must name the outputs 0 to {len(named) - 1}, got {', '.join(named)}: "
-                f"change it in {path}"
-            )
-        named = [named[key] for key in keys]
-    names = [*map(str, named)] or [f"LABEL_{i}" for i in range(count)]
+    with prefixed(path):
+        names, problem = declared_names(raw), raw.get("problem_type")
     several = problem == "multi_label_classification"
     regression = not several and (len(names) == 1 or problem == "regression")
     return Outputs(names, regression, several)

@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, transformers):
         ({"hidden_dropout_prob": "a"}, "hidden_dropout_prob"),
         ({"layer_norm_eps": "1e-5"}, "layer_norm_eps"),
         ({"id2label": {"0": "a", "5": "b"}},
-         "id2label must name the outputs 0 to 1, got 0, 5: --labels"),
+         "each of the outputs 0, 1, ..., got {'0': 'a', '5': 'b'}: --labels"),
         ({"id2label": {"0": "a b", "1": "a_b"}}, "id2label must have 2 different names"),
         ({"model_type": ["bert"]}, "got ['bert']"),
     ],

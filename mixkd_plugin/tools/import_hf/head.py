@@ -6,10 +6,12 @@ cannot use them.
 
 from typing import List, NamedTuple, Optional
 
+from ...checkpoints.outputs import declared_names
 from ...interop import library
 from ...names import join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from ..hf_config import FAMILIES, EncoderConfig
+from ..labels import is_unnamed
 from ..texts.examples import class_name
 
 # Ends of names in `architectures`: an encoder with a head of pre-training, or without a head.
@@ -80,8 +82,7 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
                 f"a head of one output must be a regression without an activation, got {declared}: "
                 "fairseq's classifiers have an output for each class"
             )
-    if labels is None:
-        _check_declared(config, outputs)
+    theirs = _declared_names(config, outputs) if labels is None else []
     if problem == "regression" or outputs == 1:  # as in transformers
         if labels is not None:
             raise ValueError(f"--labels must be absent for a regression, got {join_names(labels)}")
@@ -90,7 +91,7 @@ def read_head(config: EncoderConfig, outputs: int, labels: Optional[List[str]]) 
         names = _checked(labels, outputs, "--labels")
         _check_order(config, outputs, names)
     else:
-        names = _checked(_declared_names(config, outputs), outputs, "id2label")
+        names = _checked(theirs, outputs, "id2label")
     return Head(outputs, names, problem == MULTI_LABEL)
 
 
@@ -105,42 +106,21 @@ def _one_output(config: EncoderConfig) -> Optional[str]:
     return f"problem_type {problem}" if problem in (ONE_LABEL, MULTI_LABEL) else None
 
 
-def _check_declared(config: EncoderConfig, outputs: int) -> None:
-    labels, number = config.raw.get("id2label"), config.raw.get("num_labels", 2)
-    if labels is not None and not isinstance(labels, (dict, list)):
-        raise ValueError(f"id2label must be an object, got {labels!r:.60}: --labels replaces it")
-    declared = len(labels) if labels else number
-    if declared != outputs:
-        raise ValueError(
-            f"config.json declares {declared} outputs (id2label, num_labels), the weights have "
-            f"{outputs}: --labels A,B,... names {outputs} classes in their order"
-        )
-
-
 def _declared_names(config: EncoderConfig, outputs: int) -> List[str]:
     """Names of id2label; numbers if it has only transformers' default LABEL_0, LABEL_1, ..."""
-    labels = config.raw.get("id2label") or {}
-    if isinstance(labels, list):
-        labels = dict(zip(map(str, range(outputs)), labels))
-    if labels and sorted(labels) != sorted(map(str, range(outputs))):
+    cure = "--labels A,B,... names the classes in the order of the outputs"
+    names = declared_names(config.raw, cure)
+    if len(names) != outputs:
         raise ValueError(
-            f"id2label must name the outputs 0 to {outputs - 1}, got {', '.join(labels)}: "
-            "--labels A,B,... names them in their order"
+            f"config.json must declare the {outputs} outputs of the weights (id2label, "
+            f"num_labels), got {len(names)}: {cure}"
         )
-    names = [labels.get(str(i), i) for i in range(outputs)]
-    if not all(isinstance(name, (str, int)) for name in names):
-        raise ValueError(
-            f"id2label must have text as names, got {names!r:.100}: --labels A,B,... replaces them"
-        )
-    if names == [f"LABEL_{i}" for i in range(outputs)]:
-        return [str(i) for i in range(outputs)]
-    return [str(name) for name in names]
+    return [str(i) for i in range(outputs)] if is_unnamed(names) else names
 
 
 def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
     """Raise ValueError if ``names`` are the declared ones in another order."""
     try:
-        _check_declared(config, outputs)
         declared = _declared_names(config, outputs)
     except ValueError:  # wrong ones, which --labels replaces
         return

@@ -35,6 +35,7 @@ CASES = {
     "own code": ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map", "own code"),
     "quantised": ({"quantization_config": {"bits": 4}}, "quantization_config"),
     "classes": ({"num_labels": 10**9}, "num_labels"),
+    "names": ({"id2label": {"1": "a", "2": "b"}}, "id2label must have a text for each"),
     "width": ({"hidden_size": 10**6}, "config.json"),
     "layers": ({"num_hidden_layers": 10**6}, "num_hidden_layers"),
     "one layer less": ({"num_hidden_layers": 1}, "config.json", "layer.1"),
