@@ -6,12 +6,14 @@ INIT_LAYERS = "first, spaced, or positions such as 0,2,4"
 
 
 def select_layers(
-    spec: str, deep: int, shallow: int, source: str = "--student-init-path"
-) -> List[int]:
+    spec: str, deep: int, shallow: int, source: str = "--student-init-path",
+    flag: str = "--student-init-layers",
+) -> List[int]:  # fmt: skip
     """Which of ``deep`` layers become the ``shallow`` student's, in order.
 
     ``first``: 0, 1, 2, ...; ``spaced``: evenly spread from the first on, as in 0, 2, 4 of six;
-    or the positions themselves. ``source``: the flag that names the deep model.
+    or the positions themselves. ``source``: the flag that names the deep model; ``flag``: that of
+    ``spec``.
 
     Raises:
         ValueError: for another ``spec``, a layer that does not exist, or a wrong number of layers.
@@ -27,17 +29,14 @@ def select_layers(
     try:
         layers = [int(i) for i in spec.split(",")]
     except ValueError:
-        raise ValueError(f"--student-init-layers must be {INIT_LAYERS}, got {spec!r}") from None
+        raise ValueError(f"{flag} must be {INIT_LAYERS}, got {spec!r}") from None
     for layer in layers:
         if not 0 <= layer < deep:
             raise ValueError(
-                f"--student-init-layers {spec}: layer {layer} does not exist, "
-                f"{source} has layers 0 to {deep - 1}"
+                f"{flag} {spec}: layer {layer} does not exist, {source} has layers 0 to {deep - 1}"
             )
     if len(layers) != shallow:
-        raise ValueError(
-            f"--student-init-layers {spec}: {len(layers)} layers for a student of {shallow}"
-        )
+        raise ValueError(f"{flag} {spec}: {len(layers)} layers for a student of {shallow}")
     return layers
 
 

@@ -77,6 +77,9 @@ def test_tables(case, tmp_path, name):
         (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
         (["--recipe", "kd+hidden", "--trim-vocabulary"], "got kd+hidden"),
         (["--layers", 4], "--layers must be at most 3"),
+        (["--init-layers", "7"], "--init-layers 7: layer 7 does not exist"),
+        (["--init-layers", "0,2"], "--init-layers 0,2: 2 layers for a student of 1"),
+        (["--init-layers", "last"], "--init-layers must be first, spaced, or positions"),
         (["--width", 15], "--width must be a multiple of 6"),  # the teacher has 4 heads of 6
         (["--width", 30], "--width must be a multiple of 6"),
         (["--width", 12, "--recipe", "kd,kd+hidden"],

@@ -13,7 +13,7 @@ from torch.utils.benchmark import Timer
 from ..output import atomic_write
 from .data import Data
 from .recipes import AUTO, best_recipes, chosen_recipes
-from .source import check_sizes
+from .source import check_sizes, half
 from .teacher import Teacher
 
 PERCENTILE = 99.5  # of tokens: longer examples are cut
@@ -89,7 +89,7 @@ def make_plan(
         plan.why[name] = why if given is None else "as given"
 
     deep, width = sizes.layers, sizes.width
-    choose("layers", max(1, deep // 2), "half of the teacher's")
+    choose("layers", half(deep), "half of the teacher's")
     choose("width", width, "the teacher's")
     choose("init_layers", "spaced", "the teacher's layers to begin with, evenly spread")
     longest = sizes.longest

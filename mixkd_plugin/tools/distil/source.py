@@ -11,6 +11,7 @@ from ...checkpoints.hf_weights import files_of
 from ...checkpoints.outputs import DEFAULT_HEAD, heads_of, names_of
 from ...checkpoints.settings import boolean
 from ...models.hf_folder import layout_of
+from ...models.select_layers import select_layers
 from ...tokenizers.library import read_json_if_there
 from ..cli import named
 from ..export.texts import spread
@@ -114,6 +115,8 @@ def check_sizes(
     """Raise ValueError for flags that a student of a teacher of these sizes cannot have."""
     if args.layers is not None and args.layers > layers:
         raise ValueError(f"--layers must be at most {layers}, the teacher's, got {args.layers}")
+    its = args.layers or half(layers)
+    select_layers(args.init_layers or "spaced", layers, its, "the teacher", "--init-layers")
     if args.length is not None and args.length > longest:
         raise ValueError(
             f"--length must be at most {longest}, the teacher's positions, got {args.length}"
@@ -129,6 +132,11 @@ def check_sizes(
     trimmed = bool(args.trim_vocabulary)
     names = chosen_recipes(args.recipe or AUTO, trimmed, True, False)
     check_recipes(names, trimmed, args.width)
+
+
+def half(layers: int) -> int:
+    """The student's, unless --layers is given."""
+    return max(1, layers // 2)
 
 
 _KINDS = {  # (regression, multi_label)
