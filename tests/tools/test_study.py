@@ -254,8 +254,8 @@ def documented():
     texts = [path.read_text(encoding="utf-8") for path in STUDY.parent.glob("*.yaml")]
     commands = [m for text in texts for m in re.findall(r"# +(mixkd study .*)", text)]
     lone = [m for text in texts for m in re.findall(r"(\+?settings\.[\w.-]+=\w+)", text)]
-    guides = ["README.md", "RESULTS.md", "INTERPOLATION.md", "../compare_methods/README.md"]
-    guides, variables = [STUDY.parent / guide for guide in guides], {}
+    guides = [*STUDY.parent.glob("*.md"), STUDY.parents[1] / "compare_methods" / "README.md"]
+    variables = {}
     readme = "".join(guide.read_text(encoding="utf-8") for guide in guides)
     lone += re.findall(r"`(?!KEY)(['\"]?\+?[\w.-]+=[^`]+)`", readme)
     for line in (line for guide in guides for line in shell_lines(guide)):
