@@ -85,6 +85,8 @@ _TENSOR_GLOBALS = {
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
+    "torch._tensor._rebuild_from_type_v2",  # a tensor with attributes, as fairscale's FSDP makes
+    "torch.Tensor",
     "builtins.set",
     "_codecs.encode",
     *(f"torch.{name}Storage" for name in _STORAGES),

@@ -192,9 +192,11 @@ class MixupDataset(BaseWrapperDataset):
             return np.array_split(indices, math.ceil(len(indices) / max_sentences))
         multiple = 1 if self._keep_every_example else required_batch_size_multiple
         if max_tokens is not None and len(indices):
-            needed = int(self.num_tokens_vec(indices).max())
+            mixes = self.plan is not None
+            # at most, in any epoch: a mix is never longer than the longer one of its examples
+            sequences = self._with_clean + self.plan.lam.shape[1] if mixes else 1
+            needed = int(self._lengths[indices].max()) * sequences
             if needed > max_tokens:
-                mixes = self.plan is not None
                 flag = "--max-tokens" if mixes else "--max-tokens or --max-tokens-valid"
                 what = "with its mixes" if mixes else "alone"
                 raise ValueError(

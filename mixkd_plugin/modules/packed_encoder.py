@@ -144,9 +144,10 @@ def unsupported_reason(model, head: str) -> Optional[str]:
             return "--checkpoint-activations"
         if layer.quant_noise > 0:
             return "--quant-noise-pq"
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            return "a hook on an encoder layer"
         if getattr(attention, "use_xformers", False):
             return "xformers"
+    not_called = [m for m, kind in expected if kind not in (RobertaClassificationHead, nn.Linear)]
+    if any(module._forward_hooks or module._forward_pre_hooks for module in not_called):
+        return "a hook on a part of the encoder"
     other = next((type(m).__name__ for m, wanted in expected if type(m) is not wanted), None)
     return other if len(encoder.layers) else "an encoder without layers"

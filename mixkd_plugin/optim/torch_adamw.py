@@ -50,7 +50,8 @@ class TorchAdamW(FairseqOptimizer):
 
     def step(self, closure=None, scale=1.0, groups=None):
         for parameter, state in self._optimizer.state.items():
-            if not torch.is_tensor(state["step"]):  # fairscale's FSDP makes a number of it
+            # fairscale's FSDP makes a number of it; its OSS has empty states, of other ranks
+            if "step" in state and not torch.is_tensor(state["step"]):
                 state["step"] = torch.tensor(float(state["step"]), device=parameter.device)
         super().step(closure, scale, groups)
 

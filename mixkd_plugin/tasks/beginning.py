@@ -17,7 +17,7 @@ from ..fingerprints import class_names, digest_of_file
 from ..losses import LossWeights
 from ..models.hf_student import initialise_hf_student
 from ..models.mixkd_hf import MixKDHFModel
-from ..models.mixkd_roberta import MixKDRobertaModel
+from ..models.mixkd_roberta import DEFAULTS, MixKDRobertaModel
 from ..models.student_init import initialise_student
 from ..teacher.build import teacher_order
 from ..teacher.files import split_paths
@@ -66,14 +66,16 @@ def begin_student(
         model.set_layer_norm_eps(origin.settings[LAYER_NORM_EPS])
     if origin is not None and model.args.token_types is None:
         model.set_token_types(origin.settings[TOKEN_TYPES])
-    path = model.args.student_init_path
+    path, layers = model.args.student_init_path, model.args.student_init_layers
+    if path is None and layers != DEFAULTS["student_init_layers"]:
+        raise ValueError(f"--student-init-layers must be with --student-init-path, got {layers}")
     if path is None:
         return
     _check_only_one(cfg, path, origin)
     if origin is None:
         with raise_on_all_ranks():
             head = _head(cfg, path, labels)
-            narrowed = initialise_student(model, path, model.args.student_init_layers, head)
+            narrowed = initialise_student(model, path, layers, head)
             digest = digest_of_file(path)[:16] if world_size() > 1 else None
         check_equal({f"the content of --student-init-path {path}": digest})
         if narrowed:  # hosts may round differently

@@ -17,6 +17,7 @@ _ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameter
 class WithOwnIterators(SentencePredictionTask):
     """fairseq's task; training resumes at its position, and shares no dataset with validation."""
 
+    trains = False
     _num_workers = 0
     _training_split: Optional[MixupDataset] = None
     _training_batches = 0
@@ -30,12 +31,16 @@ class WithOwnIterators(SentencePredictionTask):
         kwargs.update(zip(_ARGUMENTS, args))
         trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
         split = unwrapped(dataset)
+        if trains and kwargs.get("max_positions") == kwargs.get("max_tokens"):
+            kwargs["max_positions"] = (
+                self.max_positions()
+            )  # else fairseq drops texts of more tokens
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:
             dataset = own_copy(dataset)
             split = unwrapped(dataset)
-            if not trains and self._training_split is not None:  # validation of a training
+            if not trains and (not self.trains or self._training_split is not None):
                 split.drop_mixes()
             kwargs["disable_iterator_cache"] = True  # by a copy, which nobody asks for again
         iterator = super().get_batch_iterator(dataset, **kwargs)

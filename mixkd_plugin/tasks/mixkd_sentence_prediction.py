@@ -55,7 +55,6 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
             # Mixes change with the epoch, so each epoch has new loader workers. fairseq would keep
             # the old ones, and torch often needs 5 seconds to end them.
             cfg.persistent_workers = False
-        self.trains = False
         self._serves = False
         self._token_types = 1  # of the student
         criterion = OmegaConf.select(cfg._get_root(), "criterion")

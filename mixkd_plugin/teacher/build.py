@@ -1,11 +1,13 @@
 """The teacher of a run: its files, its data, and its logits."""
 
+from importlib.metadata import version
 from typing import Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
 
 from .. import distributed
+from ..checkpoints.hf_weights import folder_of
 from ..data.mixup_kinds import MIXUP_KINDS
 from ..fingerprints import READ, class_names, digests_of_code, digests_of_imports, fingerprint
 from ..names import join_names, split_names
@@ -107,6 +109,8 @@ class TeacherSetup:
             settings["beginning"] = "special"
         if required.order is not None:
             settings["order"] = required.order
+        if any(map(folder_of, files.paths)):  # its code is the model
+            settings["transformers"] = version("transformers")
         digests = [files.digests[path] for path in files.paths]
         cache = LogitsCache(
             cfg.teacher_cache, digests, settings, reads.data, lambda: _digests_of_code(cfg)

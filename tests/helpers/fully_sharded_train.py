@@ -15,12 +15,17 @@ from fairseq.distributed import fully_sharded_data_parallel as fsdp
 if __name__ == "__main__":
     stream = mock.MagicMock()
     init = fsdp.FullyShardedDataParallel.__init__
+    reset = fsdp.FullyShardedDataParallel._reset_lazy_init
 
     def on_the_cpu(self, *args, **kwargs):
         init(self, *args, compute_device=torch.device("cpu"), **kwargs)
+
+    def reset_lazy_init(self):
+        reset(self)
         self._streams = collections.defaultdict(lambda: stream)
 
     fsdp.FullyShardedDataParallel.__init__ = on_the_cpu
+    fsdp.FullyShardedDataParallel._reset_lazy_init = reset_lazy_init
     torch.cuda.current_stream = lambda *_: stream
     torch.cuda.synchronize = lambda *_: None
     torch.cuda.stream = lambda *_: contextlib.nullcontext()

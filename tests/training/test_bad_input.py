@@ -84,6 +84,11 @@ def test_student_initialisation(tmp_path, classification, teacher, flags, messag
     assert_matches(message, refusal(classification, tmp_path, *flags))
 
 
+def test_layers_of_nothing(tmp_path, classification):
+    said = refusal(classification, tmp_path, *FINE_TUNE, "--student-init-layers", "spaced")
+    assert_matches("--student-init-layers must .* --student-init-path, got spaced", said)
+
+
 # --- data ---
 
 

@@ -33,7 +33,9 @@ def accuracy_of(folder, data, transformers):
     return 100 * sum(str(f) == label for f, label in zip(found, labels)) / len(labels)
 
 
-def test_teachers_in_an_ensemble(tmp_path, transformers, folders, classification, teacher, loads):
+def test_teachers_in_an_ensemble(
+    tmp_path, transformers, folders, classification, teacher, loads, monkeypatch
+):
     bert = f"hf:{shutil.copytree(folders / 'bert', tmp_path / 'bert')}"
     flags = ["--kd-weight", 1, "--tmkd-weight", 1, "--teacher-cache", tmp_path / "cache"]
     wanted = accuracy_of(folders / "bert", classification, transformers)
@@ -49,6 +51,10 @@ def test_teachers_in_an_ensemble(tmp_path, transformers, folders, classification
     assert len(loads) == 2 and len(loads[1]) == 3
     again = run("again", together)
     assert len(loads) == 2, "all logits are in the cache"
+    with monkeypatch.context() as patch:
+        patch.setattr("mixkd_plugin.teacher.build.version", lambda _: "another")
+        run("by another transformers", together, "--max-epoch", 1)
+    assert len(loads) == 3
     values = [toy.last_values(log, "valid") for log in (whole, again)]
     assert values[0]["kd_loss"] == values[1]["kd_loss"]
     run("halved", together, "--max-epoch", 1)

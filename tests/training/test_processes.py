@@ -54,6 +54,28 @@ def test_the_parameters_of_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend, extra",
+    [
+        ("pytorch_ddp", ["--zero-sharding", "os"]),
+        ("pytorch_ddp", ["--zero-sharding", "os", "--optimizer", "torch_adamw"]),
+        ("fully_sharded", []),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_a_sharded_run_goes_on(tmp_path, classification, teacher, backend, extra):
+    pytest.importorskip("fairscale")
+    module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
+    for name, stops in (("straight", [2]), ("parts", [1, 2])):
+        for epochs in stops:
+            flags = flags_of(classification, tmp_path / name, teacher, 2, *extra)
+            toy.processes(2, module, [*flags, "--max-epoch", epochs], backend=backend)
+    assert inprocess.updates(tmp_path / "parts") == inprocess.updates(tmp_path / "straight")
+    if backend != "fully_sharded":  # whose optimizer's state on a CPU is not that of a GPU
+        assert_same_weights(tmp_path / "straight", tmp_path / "parts", atol=0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["--hidden-weight", 1]], ids=["", "hidden states"])
 def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher, extra):
     """15 batches an epoch, so that the second process has 1 of 2 in the last update."""

@@ -31,6 +31,15 @@ def test_reads_what_was_saved(tmp_path, save):
     assert loaded["cfg"]["task"]["data"] == "here"
 
 
+def test_reads_a_tensor_with_an_attribute(tmp_path, save):
+    """fairscale marks each parameter that it has gathered."""
+    weight = torch.arange(3.0)
+    weight._has_been_cloned = True
+    save(checkpoint(model={"weight": weight}), tmp_path / "checkpoint.pt")
+    loaded = safe_load.read_checkpoint(str(tmp_path / "checkpoint.pt"))
+    assert torch.equal(loaded["model"]["weight"], weight)
+
+
 def test_reads_old_checkpoints_with_args(tmp_path, save):
     path = tmp_path / "checkpoint.pt"
     save(checkpoint(cfg=None, args=argparse.Namespace(arch="roberta_base", data="here")), path)

@@ -145,8 +145,8 @@ def test_on_a_gpu_logits_and_gradients_are_fairseqs(lengths, dtype):
     assert gradients and all(torch.isfinite(g).all() for g in gradients)
 
 
-def hook(model):
-    model.encoder.sentence_encoder.layers[0].register_forward_hook(lambda *_: None)
+def hook(part):
+    return lambda model: model.get_submodule(part).register_forward_hook(lambda *_: None)
 
 
 def new_head(model):
@@ -178,7 +178,11 @@ def checkpointing(model):
 @pytest.mark.parametrize(
     "change, named",
     [
-        (hook, "hook"),
+        (hook("encoder"), "hook"),
+        (hook("encoder.sentence_encoder"), "hook"),
+        (hook("encoder.sentence_encoder.embed_positions"), "hook"),
+        (hook("encoder.sentence_encoder.layers.0"), "hook"),
+        (hook("encoder.sentence_encoder.layers.1.self_attn"), "hook"),
         (new_head, "MeanHead"),
         (layerdrop, "--encoder-layerdrop"),
         (quantisation_noise, "--quant-noise-pq"),
