@@ -59,6 +59,11 @@ def classes_of_f1(names: Sequence[str]) -> slice:
     return slice(None)
 
 
+def name_of_f1(names: Sequence[str]) -> str:
+    """What tables call the F1 of these classes; training logs both as f1."""
+    return "macro_f1" if classes_of_f1(names) == slice(None) else "f1"
+
+
 def f1_counts(confusion: Tensor, classes: slice) -> Tensor:
     """(2 * K,) of K classes: how often each was hit, then how often targeted plus predicted."""
     size = math.isqrt(len(confusion))

@@ -75,7 +75,8 @@ def main(argv=None) -> None:
     add("--baseline", default="KD", help="arm of which the gain is told")
     add("--student", default="3-layer")
     add("--variant", default="recipe")
-    add("--metric", help="accuracy, f1, mcc, pearson or spearman (default: the task's first)")
+    add("--metric", help="accuracy, f1 (of class 1), macro_f1, mcc, pearson or spearman (default: "
+        "the task's first)")  # fmt: skip
     add("--share", type=float, default=0.5, help="of the dev set, that chooses")
     args = parser.parse_args(argv)
     if not 0 < args.share < 1:

@@ -34,7 +34,7 @@ QUALITY = {
     "micro_f1": ("micro F1, %", "{:.1f}"),
     "macro_f1": ("macro F1, %", "{:.1f}"),
     "mean_average_precision": ("mean average precision, %", "{:.1f}"),
-    "f1": ("F1, %", "{:.1f}"),
+    "f1": ("F1 of 1, %", "{:.1f}"),
     "mcc": ("MCC, %", "{:.1f}"),
     "pearson": ("Pearson, %", "{:.1f}"),
     "spearman": ("Spearman, %", "{:.1f}"),
@@ -193,7 +193,7 @@ def quality(one: Loaded, outputs: Tensor, targets: Tensor, reports: set[str]) ->
     if "report_acc_and_f1" in reports:
         names = class_names(one.task.label_dictionary)
         counts = scores.f1_counts(confusion, scores.classes_of_f1(names))
-        result["f1"] = 100 * scores.f1_score(counts.numpy())
+        result[scores.name_of_f1(names)] = 100 * scores.f1_score(counts.numpy())
     if "report_mcc" in reports:
         square = confusion.view(classes, classes).numpy()
         result["mcc"] = 100 * scores.matthews_corrcoef(square)

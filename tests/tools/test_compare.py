@@ -206,6 +206,7 @@ def test_speed_batches_hold_every_example_once(classification, teacher):
 def test_command(tmp_path, classification, teacher, distilled, capsys):
     pytest.importorskip("matplotlib")
     student = distilled.folder / "checkpoint_last.pt"
+    student = with_settings(tmp_path / "s.pt", student, "criterion", report_acc_and_f1=True)
     out = tmp_path / "out"
     arguments = [str(classification), f"a|b={student}", f"large={teacher}", "--teacher", "large"]
     main([*arguments, "--out", str(out), "--rounds", "1"])
@@ -213,7 +214,8 @@ def test_command(tmp_path, classification, teacher, distilled, capsys):
     assert table in capsys.readouterr().out
     assert "37 examples of `valid`" in table
     header, _, small, large = [line.split(" |") for line in table.splitlines()[:4]]
-    assert len(header) == len(small) == len(large) == 8
+    assert len(header) == len(small) == len(large) == 9
+    assert header[2].strip() == "F1 of 1, %"
     assert small[0].strip() == "| a\\|b"
     results = json.loads((out / "compare.json").read_text())
     assert results["teacher"] == "large"

@@ -71,7 +71,8 @@ def test_pairs_of_three_classes_with_names_by_the_teachers_answers(tmp_path, tra
     more.write_text("premise,hypothesis\nthe soup,was cold\nx,the soup\n")
     out = tmp_path / "out"
     figures = distil(case, out, "--unlabelled", more, "--recipe", "kd+splice", "--metric", "f1")
-    assert figures["recipe"] == "kd+splice" and figures["metric"] == "f1"
+    assert figures["recipe"] == "kd+splice" and figures["metric"] == "macro_f1"
+    assert "(macro F1, %)" in (out / "report" / "report.md").read_text()
     right = [said[its] for its in case.answers]
     wanted = 100 * f1_score(case.labels, right, average="macro")  # of the teacher
     assert figures["teacher"] == pytest.approx(wanted)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from ...scores import predict
+from ...scores import name_of_f1, predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
@@ -51,10 +51,10 @@ class Report(NamedTuple):
         copy(best.checkpoint, self.steps.out / "checkpoint.pt")
         rows = self.measure()
         teacher, student = (
-            rows[f"{name}, {FAIRSEQ}"][self.plan.metric] for name in (TEACHER, best.title)
+            rows[f"{name}, {FAIRSEQ}"][self.metrics[0]] for name in (TEACHER, best.title)
         )
         figures = {
-            "metric": self.plan.metric,
+            "metric": self.metrics[0],
             "teacher": teacher,
             "student": student,
             "recipe": best.recipe,
@@ -176,10 +176,11 @@ class Report(NamedTuple):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of the table, the first one by which students are chosen."""
+        """Of QUALITY, for the table; the first one chooses students."""
         first = self.plan.metric
         others = () if first == "accuracy" else metrics_of(self.data)  # no F1 without its report
-        return tuple(dict.fromkeys((first, *others)))
+        keys = {"f1": name_of_f1(self.names)}
+        return tuple(dict.fromkeys(keys.get(metric, metric) for metric in (first, *others)))
 
     def markdown(self, figures: dict[str, Any]) -> str:
         rows = figures["models"]
