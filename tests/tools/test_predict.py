@@ -74,6 +74,21 @@ def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, f
         assert predicted(capsys, folders["hf"], "-")[0] == rows
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_empty_lines_of_a_table(tmp_path, capsys, folders, end):
+    """In the only column they are texts; in a wider table, and before its header, they are none."""
+    lines = ["the soup", "", "cold", ""]
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines))
+    wanted, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt")
+    for kind, comma in (("csv", ","), ("tsv", "\t")):
+        table = tmp_path / f"a.{kind}"
+        table.write_text("".join(f"{line}{end}" for line in ["", "text", *lines]), newline="")
+        assert predicted(capsys, folders["hf"], table)[0] == wanted and len(wanted) == 4
+        wide = ["", "text,id", "the soup,1", "", "cold,2", ""]
+        table.write_text("".join(f"{line}{end}" for line in wide).replace(",", comma), newline="")
+        assert predicted(capsys, folders["hf"], table)[0] == wanted[::2]
+
+
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeypatch, folders):
     """No more than BATCHES batches of texts are held."""
     from mixkd_plugin.tools.predict import predict as module

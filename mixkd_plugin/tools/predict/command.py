@@ -1,8 +1,9 @@
 """Predict labels and probabilities of any number of texts by a student, or another classifier.
 
 The output is CSV with a header: a label and the probability of each class, or the numbers of a
-regression; one line for each text, in the order of the texts. Several labels of a text are those
-with a probability above 1/2, with | between.
+regression; one line for each text, in the order of the texts. An empty line is an empty text, in a
+table of one column, too. Several labels of a text are those with a probability above 1/2, with |
+between.
 """
 
 import argparse

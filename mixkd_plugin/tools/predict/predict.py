@@ -114,7 +114,7 @@ def read_texts(path: str, kind: str | None, text: str | None) -> tuple[list[str]
                 raise ValueError(f"{path}: the first line must be {kind}, and is not")
             return choose_columns(path, names, text, None, labelled=False)
 
-        stream = stream_table(path, columns_of, kind)
+        stream = stream_table(path, columns_of, kind, blank=True)
     return [stream.header[i] for i in stream.texts if stream.header], _texts_of(path, stream)
 
 

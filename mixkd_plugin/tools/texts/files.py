@@ -27,8 +27,12 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
-    """Number and content of each line of a file in one of READERS; - is standard input."""
+def read_rows(path: str, kind: str, blank: bool = False) -> Iterator[Tuple[int, Row]]:
+    """Number and content of each line of a file in one of READERS; - is standard input.
+
+    Args:
+        blank: also empty lines of TSV and CSV, as rows without fields
+    """
     if path != STDIN and not os.path.exists(path):
         raise ValueError(f"no file {path}")
     if path != STDIN:
@@ -38,7 +42,7 @@ def read_rows(path: str, kind: str) -> Iterator[Tuple[int, Row]]:
         # utf-8-sig: some files (MRPC) begin with a byte-order mark
         source = sys.stdin.fileno() if path == STDIN else path
         with open(source, encoding="utf-8-sig", newline=newline, closefd=path != STDIN) as file:
-            yield from read(path, file)
+            yield from (row for row in read(path, file) if row[1] != [] or blank)
     except UnicodeDecodeError as error:
         line = "one that is not" if path == STDIN else f"line {_undecodable(path)}"
         raise ValueError(
@@ -71,8 +75,7 @@ def _tsv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     """Split at tabs only: quotation marks are characters, as in csv.QUOTE_NONE."""
     for number, line in enumerate(file, 1):
         line = line.rstrip("\r\n")
-        if line:  # empty lines are skipped, in all formats
-            yield number, line.split("\t")
+        yield number, line.split("\t") if line else []
 
 
 def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
@@ -81,8 +84,7 @@ def _csv(path: str, file: TextIO) -> Iterator[Tuple[int, Row]]:
     reader, number = csv.reader(file, strict=True), 1
     try:
         for fields in reader:
-            if fields:
-                yield number, fields
+            yield number, fields
             number = reader.line_num + 1
     except csv.Error as error:  # never skipped: the rest after an open quotation mark is unknown
         raise ValueError(f"{path}, line {number}: not CSV: {error}") from error

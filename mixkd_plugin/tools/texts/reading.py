@@ -70,15 +70,23 @@ def read_table(
 
 
 def stream_table(
-    path: str, columns_of: Callable[[List[str]], Columns], kind: Optional[str] = None
+    path: str,
+    columns_of: Callable[[List[str]], Columns],
+    kind: Optional[str] = None,
+    blank: bool = False,
 ) -> Stream:
-    """A file's fields, line by line; ``columns_of``: the columns to read, from the names in it.
+    """A file's fields, line by line.
+
+    Args:
+        columns_of: the columns to read, from the names in it
+        blank: an empty line of a table of one column is an empty text (default: it is skipped, as
+            in other tables)
 
     Raises:
         ValueError: for a file that is empty or lacks a column.
     """
-    rows = read_rows(path, kind or format_of(path))
-    first = next(rows, None)
+    rows = read_rows(path, kind or format_of(path), blank)
+    first = next((row for row in rows if row[1] != []), None)
     if first is None:
         raise ValueError(f"{path} is empty")
     names = [] if isinstance(first[1], str) else list(first[1])
@@ -86,6 +94,7 @@ def stream_table(
     if isinstance(first[1], list):
         header, texts, labels, width = _locate(path, columns, first[1])
         check = partial(_checked, width=width)
+        rows = (row for row in rows if row[1] or width == 1)
         rows = rows if header else itertools.chain([first], rows)
     else:
         header = [*columns.texts, *columns.labels]
@@ -118,6 +127,7 @@ def _locate(path: str, columns: Columns, first: Sequence[str]):
 
 
 def _checked(fields: List[str], width: int) -> Row:
+    fields = fields or [""]
     if len(fields) == width:
         return fields
     return f"{len(fields)} fields where the first line has {width}"
