@@ -95,13 +95,13 @@ def test_regression(tmp_path, transformers, trained):
 
 
 def test_an_encoder_is_fine_tuned_first(tmp_path, transformers, trained):
-    case = classifiers.make_case(tmp_path / "case", transformers, said=["neg", "pos"])
+    case = classifiers.make_case(tmp_path / "case", transformers, said=["good", "very bad"])
     main(["--encoder", str(case.teacher), "--train", str(case.train), "--out",
           str(tmp_path / "out"), *QUICK, "--teacher-updates", "3", "--allow-weak-teacher",
           "--length", "20"])  # fmt: skip
     assert trained == ["trial", "teacher", "kd-1"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert [*config["id2label"].values()] == ["neg", "pos"]
+    assert [*config["id2label"].values()] == ["good", "very bad"]
 
 
 @pytest.mark.parametrize("kind", ["bert", "electra"])

@@ -3,7 +3,7 @@
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +20,10 @@ from ..texts.examples import (
     Example,
     Targets,
     check_classes,
-    class_name,
     find_classes,
     one_line,
     read_examples,
-    split_classes,
+    spelling_of,
 )
 from ..texts.files import ALLOWED, READERS, format_of, read_rows
 from ..texts.likeness import NUMBER, is_missing
@@ -118,8 +117,8 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
         notes.append(f"{text_is(columns.texts)}, label is {join_names(columns.labels)} ({kind})")
     spelling = {}
     if targets.classes is not None:
-        names = [*(split_names(args.labels) if args.labels else ()), *_names(table, columns)]
-        spelling = {class_name(name): " ".join(name.split()) for name in reversed(names)}
+        given = split_names(args.labels) if args.labels else ()
+        spelling = spelling_of(targets.classes, given, table, columns)
     elif args.labels:
         raise ValueError(f"--labels must be given with classes, got {args.labels} for a regression")
     no_label = targets.no_label(1)
@@ -171,14 +170,6 @@ def _several_labels(table: Table, columns: Columns, classes: Sequence[str] | Non
     if columns.separator:
         names = classes or find_classes(table, columns.separator)
     return Targets(check_classes(names, "--label"), multi_label=True, separator=columns.separator)
-
-
-def _names(table: Table, columns: Columns) -> Iterator[str]:
-    """Of classes, as the table has them."""
-    if len(columns.labels) > 1:
-        return iter(columns.labels)
-    fields = (fields[table.labels[0]] for _, fields in table.lines)
-    return (name for field in fields for name in split_classes(field, columns.separator))
 
 
 def _has_fractions(table: Table) -> bool:

@@ -66,8 +66,10 @@ def run_steps(
     args: argparse.Namespace, steps: Steps, source: Source, data: Data, matched: Matched
 ) -> int:
     named = list(source.names or matched.order)  # classes, as teacher and student call them
-    tables = write_tables(data, matched.order, named, steps.work / "texts")
     teacher = prepare(args, source, named, steps)
+    if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
+        named = [data.spelling.get(name, name) for name in named]
+    tables = write_tables(data, matched.order, named, steps.work / "texts")
     tokens = tokens_of(teacher.tokenizer, spread([*data.train, *data.dev], MEASURED))
     plan = make_plan(args, data, teacher, tokens, steps.work)
     teacher, teacher_data, student_data = encode_texts(
@@ -99,8 +101,6 @@ def run_steps(
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
-    if source.names is None or source.kind == FAIRSEQ:  # not those of a Hugging Face teacher
-        named = [data.spelling.get(name, name) for name in named]
     report = Report(steps, plan, data, teacher, teacher_data, student_data, named, runs, keep(runs))
     text, retained = report.write()
     print(text, flush=True)

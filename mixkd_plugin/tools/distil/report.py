@@ -86,13 +86,7 @@ class Report(NamedTuple):
         text = f"Exporting the student to {form}"
         self.steps.tool(f"export-{form}", text, words, folder, self.made_by)
         for file in sorted(folder.iterdir()):
-            if file.name != "config.json":
-                copy(file, target / file.name)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if self.names:  # fairseq's have no blanks
-            config["id2label"] = {str(i): name for i, name in enumerate(self.names)}
-            config["label2id"] = {name: i for i, name in enumerate(self.names)}
-        atomic_write(target / "config.json", json.dumps(config, indent=2) + "\n")
+            copy(file, target / file.name)
 
     def export_onnx(self) -> None:
         """--out/onnx, if it is asked for; never an earlier student's.

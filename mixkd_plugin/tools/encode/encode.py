@@ -23,7 +23,7 @@ from ..cli import named
 from ..output import check_folder, work_folder
 from ..remembered import write_encoding
 from ..texts.doubts import doubtful_classes, doubtful_words
-from ..texts.examples import Example, Targets, find_classes, read_examples
+from ..texts.examples import Example, Targets, find_classes, read_examples, spelling_of
 from ..texts.reading import read_table
 from .binarizing import Counts, read_dictionary, room, write_labels, write_texts
 from .command import MAX_UNKNOWN
@@ -135,7 +135,7 @@ def encode(
         digests = {s: digest_of_texts(e.texts for e in examples[s]) for s in examples}
         write_digests(data, digests)
         spec = f"hf:{os.path.join(out, TRIMMED)}" if trim else tokenizer_spec
-        write_encoding(data, out, spec, max_tokens)
+        write_encoding(data, out, spec, max_tokens, targets.spelling)
         with open(os.path.join(data, "train_flags.txt"), "w") as f:
             f.write(flags + "\n")
         check_data_out(out, force)  # another process may have written it
@@ -214,6 +214,9 @@ def read_splits(
                 separator = source.columns.separator
                 classes = find_classes(table, separator)
                 targets = Targets(classes, multi_label=separator is not None, separator=separator)
+            if split == "train" and targets.classes is not None:
+                spelling = spelling_of(targets.classes, source.named, table, source.columns)
+                targets = targets._replace(spelling=spelling)
             may_lack = unlabelled and split == "train"
             examples[split] = read_examples(table, targets, may_lack, skip_bad_lines)
         bad[split] = table.bad + len(table.lines) - len(examples[split])

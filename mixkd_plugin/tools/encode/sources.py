@@ -22,6 +22,7 @@ class Source(NamedTuple):
     kind: Optional[str] = None  # of FORMATS; None: by the suffix of each file
     flags: str = ""  # of fairseq-train, for metrics
     task: Optional[str] = None  # of GLUE
+    named: Sequence[str] = ()  # its classes, as --labels has them
 
     def flag(self, split: str) -> str:
         """The flag that names a split's file."""
@@ -124,7 +125,7 @@ def file_source(
     targets = None
     if regression or names is not None:
         targets = Targets(names, multi_label=multi_label, separator=separator)
-    return Source(files, columns, targets, kind)
+    return Source(files, columns, targets, kind, named=classes or ())
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:

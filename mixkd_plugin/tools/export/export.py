@@ -87,7 +87,7 @@ def export(
         wanted = torch.cat([loaded.logits(batch) for batch in inputs])
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
         write_tokenizer(exported, work, longest)
-        labels = None if task.cfg.regression_target else class_names(task.label_dictionary)
+        labels = classes_of(loaded)
         form.write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)
         probes = [*texts, *marked_copies(texts, tokenizer.markers)]
@@ -131,6 +131,14 @@ def longest_of(loaded: scoring.Loaded, max_length: int | None = None) -> int:
     if max_length is not None and max_length > positions:
         raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
     return max_length or min(read_encoding(loaded.data).max_length or positions, positions)
+
+
+def classes_of(loaded: scoring.Loaded) -> list[str] | None:
+    """Names of the classes, with the blanks that fairseq's have not; None: a regression."""
+    if loaded.task.cfg.regression_target:
+        return None
+    spelling = read_encoding(loaded.data).spelling
+    return [spelling.get(name, name) for name in class_names(loaded.task.label_dictionary)]
 
 
 def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:

@@ -10,11 +10,10 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from ...checkpoints.checks import is_finite
-from ...fingerprints import class_names
 from ...interop import library
 from ...models.hf_parts import positions_of
 from ...tokenizers.subwords import build_tokenizer
-from ..export.export import longest_of
+from ..export.export import classes_of, longest_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..hf_config import FAMILIES
@@ -125,8 +124,8 @@ def of_fairseq(
         tokens = data_utils.collate_tokens(list(rows), padding).to(place)
         return loaded.logits({"net_input": {"src_tokens": tokens}}).cpu()
 
-    classes = None if task.cfg.regression_target else class_names(task.label_dictionary)
-    return Student(classes, task.cfg.num_classes, longest, encode, logits, loaded.multi_label)
+    outputs, several = task.cfg.num_classes, loaded.multi_label
+    return Student(classes_of(loaded), outputs, longest, encode, logits, several)
 
 
 # --- transformers' folders ---

@@ -1,12 +1,12 @@
 """Examples of a table: their texts, and their labels as classes or as numbers, checked."""
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...names import HINT, join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from .likeness import NUMBER, is_blank, is_missing, labels_flag, likeness, listed, shown, unseen
-from .reading import Table
+from .reading import Columns, Table
 
 Texts = Tuple[str, ...]  # of one example
 NO_CLASS, NO_SCORE = "<unk>", "nan"  # the task's symbols for a missing label
@@ -22,6 +22,7 @@ class Targets(NamedTuple):
     fixed: bool = False  # the classes are those of a GLUE task
     multi_label: bool = False  # a text has any number of the classes
     separator: Optional[str] = None  # of these in one column; None: a column of 0 and 1 for each
+    spelling: Mapping[str, str] = {}  # of classes that have blanks, by :func:`class_name`
 
     def no_label(self, columns: int) -> str:
         """The symbols of an example without a label."""
@@ -151,6 +152,19 @@ def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
 def class_name(label: str) -> str:
     """The name in fairseq's dict.txt, whose symbols have no blanks."""
     return "_".join(label.split())
+
+
+def spelling_of(
+    classes: Sequence[str], named: Sequence[str], table: Table, columns: Columns
+) -> Dict[str, str]:
+    """The classes that have blanks as --labels has them (``named``), else as the table has them."""
+    found = map(str, columns.labels)
+    if len(columns.labels) == 1:
+        fields = (fields[table.labels[0]] for _, fields in table.lines)
+        found = (name for field in fields for name in split_classes(field, columns.separator))
+    names = [*named, *found]
+    spelt = {class_name(name): " ".join(name.split()) for name in reversed(names)}
+    return {name: spelt[name] for name in classes if spelt.get(name, name) != name}
 
 
 def find_classes(table: Table, separator: Optional[str] = None) -> Tuple[str, ...]:
