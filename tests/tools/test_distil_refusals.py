@@ -73,6 +73,13 @@ def test_tables(case, tmp_path, name):
         (["--plan", "absent.yaml"], "--plan"),
         (["--unlabelled", "absent.txt"], "absent.txt"),
         (["--", "lr"], "--"),
+        (["--", "--dropout", "0", "--best-checkpoint-metric=loss"],
+         "--best-checkpoint-metric must be absent after --, where distil has its own: give "
+         "--metric before --"),
+        (["--", "--max-update", "9"], "--updates"),
+        (["--", "--save-dir", "x"], "--out"),
+        (["--", "--no-save"], "--no-save must be absent after --"),
+        (["--", "--disable-validation"], "--disable-validation must be absent after --"),
         (["--recipe", "kd,splice", "--trim-vocabulary"], "got splice"),
         (["--recipe", "kd+splice", "--trim-vocabulary"], "got kd+splice"),
         (["--recipe", "kd+hidden", "--trim-vocabulary"], "got kd+hidden"),
