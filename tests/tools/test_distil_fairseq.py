@@ -54,6 +54,29 @@ def test_the_tokens_are_those_of_the_tokenizer(tmp_path, words, trained, capsys)
         main(words)
 
 
+def test_a_finished_student_keeps_its_files_or_loses_its_checkpoint(
+    tmp_path, words, trained, monkeypatch
+):
+    """A dry run leaves them; a command that is interrupted leaves no checkpoint of other data."""
+    out = tmp_path / "out"
+    main([*words, "--dry-run"])
+    for name in ("config.json", "checkpoint.pt"):  # as if finished
+        (out / name).touch()
+    before = {path: path.is_file() and path.read_bytes() for path in out.rglob("*")}
+    main([*words, "--length", "20", "--layers", "2", "--dry-run"])
+    assert {path: path.is_file() and path.read_bytes() for path in out.rglob("*")} == before
+    assert trained == ["trial"] * 2
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mixkd_plugin.tools.distil.steps.run_training", interrupted)
+    for length, kept in (("40", True), ("20", False)):
+        with pytest.raises(KeyboardInterrupt):
+            main([*words, "--length", length])
+        assert (out / "checkpoint.pt").exists() == kept and (out / "config.json").exists()
+
+
 def test_the_files_of_each_kind_of_tokenizer(tmp_path):
     names = ("tokenizer.json", "config.json", "vocab.bpe", "encoder.json", "spiece.model", "m.spm")
     for name in (*names, "model.safetensors", "report.json", "log.txt"):

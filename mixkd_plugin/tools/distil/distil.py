@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -12,6 +13,7 @@ from ...tokenizers.library import MASK
 from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
+from ..output import work_folder
 from .checks import LOCK, PLAN, check_apart, check_arguments, check_out
 from .data import Data, read_data
 from .plan import Plan, fit_budget, make_plan, metrics_of, show_plan
@@ -53,7 +55,9 @@ def distil(args: argparse.Namespace) -> int:
     with locked(out / LOCK, wait=False) as free:
         if not free:
             raise ValueError(f"--out must be free, got {args.out}, where another distillation runs")
-        return run_steps(args, Steps(out), source, data, matched)
+        beside = args.dry_run and (out / "config.json").exists()  # of a finished student
+        with work_folder(str(out), ".dry-run-") if beside else nullcontext(out) as folder:
+            return run_steps(args, Steps(Path(folder)), source, data, matched)
 
 
 def run_steps(
@@ -126,14 +130,13 @@ def encode_texts(
     if not teacher.made_by:
         inputs += dict.fromkeys([*files_read(source), *files_of_tokenizer(teacher.tokenizer)])
     folders, done = [steps.work / "data"], (*teacher.made_by, "data")
-    more = ["--out", folders[0]]
-    steps.tool(
-        "data", "Encoding the texts", words + more, folders[0], teacher.made_by, inputs, ENCODE
-    )
+    text, more = "Encoding the texts", ["--out", folders[0]]
+    rest = teacher.made_by, inputs, ENCODE, [steps.out / "checkpoint.pt"]
+    steps.tool("data", text, words + more, folders[0], *rest)
     if plan.trim_vocabulary:
         folders.append(steps.work / "student_data")
         text, more = "Encoding them for the student", ["--out", folders[1], "--trim-vocabulary"]
-        steps.tool("student_data", text, words + more, folders[1], teacher.made_by, inputs, ENCODE)
+        steps.tool("student_data", text, words + more, folders[1], *rest)
         done = (*done, "student_data")
     return teacher._replace(made_by=done), folders[0], folders[-1]
 

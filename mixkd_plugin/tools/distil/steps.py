@@ -62,17 +62,20 @@ class Steps:
         after: Iterable[str] = (),
         inputs: Iterable[Any] = (),
         flags: Mapping[str, str] = {},
+        readers: Iterable[Path] = (),
     ) -> None:
         """Run the tool ``words[0]`` in this process; what it prints goes to work/logs/NAME.log.
 
         Args:
             flags: words of its errors, and the flags of `distil` that take their place
+            readers: files that need an earlier output, and go with it
         """
         tool, *arguments = map(str, words)
         command = [sys.executable, "-m", f"{TOOLS}.{tool}", *arguments]
 
         def make() -> None:
-            _remove(output)
+            for path in (*readers, output):
+                _remove(path)
             with open(self.log(name), "w", encoding="utf-8") as log:
                 outputs = contextlib.redirect_stdout(log), contextlib.redirect_stderr(log)
                 with outputs[0], outputs[1]:
