@@ -13,6 +13,7 @@ from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
 from ..serving_report.serving_report import FAIRSEQ
+from .card import model_card
 from .data import Data
 from .plan import Plan, metrics_of
 from .recipes import RECIPES
@@ -22,6 +23,7 @@ from .training import Run
 
 TEACHER = "teacher"  # its name in the tables of `serving_report`
 ONNX = ("onnx", "onnxruntime", "onnxscript")
+OURS = ".distil"  # in onnx/: the user's own folder has none, and stays
 ROUNDS = 3  # of timing, each of all models
 COPIED = ("recipe", "seed", "score")
 
@@ -69,7 +71,9 @@ class Report(NamedTuple):
         text = self.markdown(figures)
         atomic_write(folder / "report.json", json.dumps(figures, indent=2))
         atomic_write(folder / "report.md", text)
-        atomic_write(out / "README.md", self.card(text))
+        about = RECIPES[self.best.recipe].about
+        card = model_card(self.shape, text, self.plan.length, about, self.data)
+        atomic_write(out / "README.md", card)
         title, first = "Quality and latency", f"{TEACHER}, {FAIRSEQ}"
         plot_quality(rows, first, title, str(folder / "report.png"), x="p50")
         return text, figures["retained"]
@@ -85,6 +89,9 @@ class Report(NamedTuple):
         words = ["export", student, "--to", form, "--data", self.student_data, "--out", folder]
         text = f"Exporting the student to {form}"
         self.steps.tool(f"export-{form}", text, words, folder, self.made_by)
+        if not target.exists():
+            target.mkdir()
+            (target / OURS).touch()
         for file in sorted(folder.iterdir()):
             copy(file, target / file.name)
 
@@ -95,8 +102,11 @@ class Report(NamedTuple):
             ValueError: if it differs too much from the student.
         """
         target, int8 = self.steps.out / "onnx", self.plan.int8
-        shutil.rmtree(target, ignore_errors=True)
+        if (target / OURS).exists():
+            shutil.rmtree(target)
         if not (int8 or self.plan.onnx):
+            if target.exists():
+                self.steps.say(f"{target} stays as it is: another command made it")
             return
         try:
             self.export("onnx-int8" if int8 else "onnx", target)
@@ -206,34 +216,6 @@ class Report(NamedTuple):
             "texts expect a little less.",
         ]  # fmt: skip
         return "\n\n".join(filter(None, parts)) + "\n"
-
-    def card(self, text: str) -> str:
-        """README.md of the student."""
-        example = '{"text": "...", "text_pair": "..."}' if self.data.pairs else '"..."'
-        several = ""
-        if self.data.multi_label:
-            example += ", top_k=None"
-            several = "\nA text has each label whose score is above 0.5."
-        return f"""---
-library_name: transformers
-pipeline_tag: text-classification
----
-
-# A student of {self.shape}
-
-{text}
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model=".", truncation=True)
-print(classify({example}))
-```
-
-Texts of more than {self.plan.length} tokens are cut, as in training.{several}
-It learnt from: {RECIPES[self.best.recipe].about}.
-`commands.sh` has every command that made it, `plan.yaml` its settings, `checkpoint.pt` is the
-fairseq checkpoint.
-"""
 
 
 def table(header: list[str], rows: list[list]) -> str:
