@@ -142,13 +142,17 @@ def test_the_report_needs_no_onnx(tmp_path, words, trained, capsys, monkeypatch)
 
 
 @pytest.mark.slow
-def test_students_are_those_of_the_users_code(tmp_path, words, trained):
+def test_students_are_those_of_the_users_code(tmp_path, words, trained, monkeypatch):
     package = tmp_path / "code_of_students"
     package.mkdir()
     (package / "__init__.py").write_text("import mixkd_plugin\n")
-    words = [*words, "--", "--user-dir", str(package)]
+    monkeypatch.chdir(tmp_path)
+    words = [*words, "--", "--user-dir", package.name]
     main(words)
     assert trained == ["trial", "kd-1"]
+    commands = (tmp_path / "out" / "commands.sh").read_text().splitlines()
+    readers = [line for line in commands if "serving-report" in line or " export " in line]
+    assert len(readers) == 2 and all(f"--user-dir {package}" in line for line in readers)
     main(words)
     assert trained == ["trial", "kd-1"]
     (package / "more.py").touch()

@@ -78,6 +78,7 @@ def test_tables(case, tmp_path, name):
          "--metric before --"),
         (["--", "--max-update", "9"], "--updates"),
         (["--", "--save-dir", "x"], "--out"),
+        (["--", "--user-dir", "absent"], "--user-dir must be a package's folder, got"),
         (["--", "--no-save"], "--no-save must be absent after --"),
         (["--", "--disable-validation"], "--disable-validation must be absent after --"),
         (["--recipe", "kd,splice", "--trim-vocabulary"], "got splice"),

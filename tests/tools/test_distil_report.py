@@ -15,7 +15,7 @@ def test_only_an_onnx_folder_of_its_own_is_removed(tmp_path, monkeypatch):
     def run(onnx):
         plan, taught = SimpleNamespace(onnx=onnx, int8=False), SimpleNamespace(made_by=())
         best, steps = SimpleNamespace(checkpoint="best.pt"), Steps(tmp_path)
-        Report(steps, plan, None, taught, tmp_path, tmp_path, [], [], best).export_onnx()
+        Report(steps, plan, None, taught, tmp_path, tmp_path, [], [], best, []).export_onnx()
         return {path.name for path in tmp_path.glob("onnx/*")}
 
     monkeypatch.setattr(Steps, "tool", export)

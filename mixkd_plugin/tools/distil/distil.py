@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from ...names import join_names
 from ...teacher.score import Score, weakness
 from ...tokenizers.library import MASK
+from ..cli import import_user_dir
 from ..export.texts import spread
 from ..labels import Matched
 from ..locks import locked
@@ -24,7 +25,7 @@ from .source import FAIRSEQ, Source, check_student, find_teacher, labels_of
 from .steps import Steps
 from .tables import label_columns, write_tables
 from .teacher import Teacher, files_of_tokenizer, files_read, prepare, tokens_of
-from .training import Run, Trainer
+from .training import Run, Trainer, user_dir
 
 MEASURED = 20_000  # texts whose tokens are counted
 ENCODE = {  # words of its errors, and our flags
@@ -39,6 +40,8 @@ def distil(args: argparse.Namespace) -> int:
     if args.plan:
         apply_plan(args)
     check_arguments(args)
+    for folder in user_dir(args.flags)[1:]:
+        import_user_dir(folder)
     out = Path(args.out).resolve()
     check_out(out, args.force)
     source = find_teacher(args)
@@ -73,7 +76,8 @@ def run_steps(
     teacher, teacher_data, student_data = encode_texts(
         steps, source, data, tables, teacher, plan, named, args.max_unknown
     )
-    trainer = Trainer(steps, teacher_data, student_data, plan, args.flags)
+    code = user_dir(args.flags)
+    trainer = Trainer(steps, teacher_data, student_data, plan, [*args.flags, *code])
     checked = metrics_of(data)[0]
     notes, encoder = [*data.notes, *matched.notes], bool(args.encoder)
     if teacher.folder is not None:
@@ -99,7 +103,8 @@ def run_steps(
         for seed in range(plan.seed, plan.seed + plan.seeds)
         for name in plan.recipes
     ]
-    report = Report(steps, plan, data, teacher, teacher_data, student_data, named, runs, keep(runs))
+    folders, best = (teacher_data, student_data), keep(runs)
+    report = Report(steps, plan, data, teacher, *folders, named, runs, best, code)
     text, retained = report.write()
     print(text, flush=True)
     report.export_onnx()

@@ -34,6 +34,7 @@ class Report(NamedTuple):
     teacher_data, student_data: their data folders for teacher and student
     names: of the classes; none for a regression
     best: of the runs, the student
+    code: the user's --user-dir, if any
     """
 
     steps: Steps
@@ -45,6 +46,7 @@ class Report(NamedTuple):
     names: list[str]
     runs: list[Run]
     best: Run
+    code: list[str]
 
     def write(self) -> tuple[str, float]:
         """Everything in --out but onnx/ and the work folder; the report, and the share retained."""
@@ -87,6 +89,7 @@ class Report(NamedTuple):
         """A folder of Hugging Face, or with an ONNX model."""
         folder, student = self.steps.work / "exports" / form, self.best.checkpoint
         words = ["export", student, "--to", form, "--data", self.student_data, "--out", folder]
+        words += self.code
         text = f"Exporting the student to {form}"
         self.steps.tool(f"export-{form}", text, words, folder, self.made_by)
         if not target.exists():
@@ -135,7 +138,7 @@ class Report(NamedTuple):
         words = [
             "serving_report", self.student_data,
             *(f"{model}={path}" for model, path in paths.items()),
-            "--formats", formats, "--out", folder, "--rounds", ROUNDS,
+            "--formats", formats, "--out", folder, "--rounds", ROUNDS, *self.code,
         ]  # fmt: skip
         words += [f"--labels={self.teacher.labels}"] if self.teacher.labels else []
         if self.teacher_data != self.student_data:

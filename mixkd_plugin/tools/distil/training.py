@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -52,10 +53,7 @@ class Trainer(NamedTuple):
     @property
     def code(self) -> list[Path]:
         """The files of the package in the user's --user-dir."""
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument("--user-dir", nargs="?")
-        folder = parser.parse_known_args(self.extra)[0].user_dir
-        return [] if folder is None else files_of_package(Path(folder))
+        return sum((files_of_package(Path(folder)) for folder in user_dir(self.extra)[1:]), [])
 
     def flags(self, recipe: Recipe, data: Path, model: list, seed: int, folder: Path) -> list:
         plan = self.plan
@@ -178,6 +176,14 @@ class Trainer(NamedTuple):
             file.unlink()
         self.steps.say(f"  {self.plan.metric} {score:.1f} on the dev set")
         return score
+
+
+def user_dir(flags: list[str]) -> list[str]:
+    """The flag --user-dir of flags of `fairseq-train`, for any working directory."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--user-dir", nargs="?")
+    folder = parser.parse_known_args(flags)[0].user_dir
+    return [] if folder is None else ["--user-dir", os.path.abspath(folder)]
 
 
 def best_score(log: Path, metric: str) -> float:
