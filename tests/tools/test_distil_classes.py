@@ -20,6 +20,18 @@ def test_a_class_may_have_the_name_of_a_missing_value(tmp_path):
     assert any("--labels" in note and "5 of them" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("more, between", [({}, " "), ({"multi_label": True}, "|")])
+def test_an_output_of_the_teacher_is_a_class_whatever_its_name(tmp_path, more, between):
+    labels = ["none", "hate", "", f"hate{between}speech"]
+    train = table(tmp_path / "t.csv", ["text", "label"], [["a", label] for label in labels])
+    given = flags(train=train, dev=train, skip_bad_lines=True, **more)
+    data = read_data(given, None, outputs=["hate", "None", "speech", "hate speech"])
+    assert {*data.classes} - {"hate", "speech", "hate_speech"} == {"none"}
+    assert data.unlabelled_count == (0 if more else 1)  # "": no label, or none of several
+    assert not any("read as no label" in note for note in data.notes)
+    assert "none" not in read_data(given, None, outputs=["hate"]).classes
+
+
 @pytest.mark.parametrize(
     "texts, labels, said",
     [

@@ -23,7 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
         "package or hub name, which is fine-tuned as the teacher first")  # fmt: skip
     add("--tokenizer", metavar="KIND:PATH", help="of a fairseq checkpoint (default: hf:ITS FOLDER)")
     add("--labels", metavar="A,B,...", help="the data's labels in the order of the teacher's "
-        "outputs (default: by their names, where none, NA and the like mean no label)")  # fmt: skip
+        "outputs (default: by their names; none, NA and the like mean no label, unless the "
+        "teacher has an output of that name)")  # fmt: skip
     add("--allow-weak-teacher", action="store_true",
         help="go on with a teacher that is hardly better than the largest class")  # fmt: skip
 

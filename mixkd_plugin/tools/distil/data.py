@@ -65,12 +65,18 @@ class Data(NamedTuple):
         return 100 * best_constant(targets, self.multi_label)
 
 
-def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bool = False) -> Data:
+def read_data(
+    args: argparse.Namespace,
+    regression: bool | None,
+    multi_label: bool = False,
+    outputs: Sequence[str] = (),
+) -> Data:
     """The texts that the flags name; labels are those of the files.
 
     Args:
         regression: whether the teacher is one; None: --regression or the labels decide
         multi_label: whether the teacher has several labels for a text
+        outputs: the teacher's names of them; one of these is a class, also none, NA and the like
 
     Raises:
         ValueError: with file and line, for what cannot be used.
@@ -102,11 +108,11 @@ def read_data(args: argparse.Namespace, regression: bool | None, multi_label: bo
             )
         table = read_table(train, columns, skip_bad_lines=skip)
         if multi_label:
-            targets = _several_labels(table, columns, classes)
+            targets = _several_labels(table, columns, classes, outputs)
         elif args.regression or regression or (regression is None and _has_fractions(table)):
             targets = Targets(None, maximum)
         else:
-            targets = Targets(classes or find_classes(table))
+            targets = Targets(classes or find_classes(table, known=outputs))
         examples = read_examples(table, targets, unlabelled=True, skip_missing=skip)
         doubts = [*doubtful_words(table, targets)]
         if classes is None and targets.classes and len(columns.labels) == 1:  # they were found
@@ -164,11 +170,13 @@ def _are_several(args: argparse.Namespace, columns: Columns) -> bool:
     return isinstance(next((value for value in values if value is not None), None), list)
 
 
-def _several_labels(table: Table, columns: Columns, classes: Sequence[str] | None) -> Targets:
+def _several_labels(
+    table: Table, columns: Columns, classes: Sequence[str] | None, outputs: Sequence[str]
+) -> Targets:
     """``classes``: those of --labels."""
     names = columns.labels
     if columns.separator:
-        names = classes or find_classes(table, columns.separator)
+        names = classes or find_classes(table, columns.separator, outputs)
     return Targets(check_classes(names, "--label"), multi_label=True, separator=columns.separator)
 
 

@@ -48,7 +48,7 @@ def distil(args: argparse.Namespace) -> int:
     check_apart(out, args, source)
     check_student(args, source)
     regression = source.regression if source.outputs else None
-    data = read_data(args, regression, source.multi_label)
+    data = read_data(args, regression, source.multi_label, source.names or ())
     metrics = metrics_of(data)
     if args.metric not in (None, *metrics):
         raise ValueError(

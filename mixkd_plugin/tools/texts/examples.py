@@ -167,11 +167,14 @@ def spelling_of(
     return {name: spelt[name] for name in classes if spelt.get(name, name) != name}
 
 
-def find_classes(table: Table, separator: Optional[str] = None) -> Tuple[str, ...]:
+def find_classes(
+    table: Table, separator: Optional[str] = None, known: Sequence[str] = ()
+) -> Tuple[str, ...]:
     """The sorted classes of a table: as numbers if all are numbers, else as text.
 
     Args:
         separator: of several classes in a field; None: a field is one class
+        known: classes, whatever they mean elsewhere
 
     Raises:
         ValueError: as :func:`check_classes`, and for labels that look alike or have invisible
@@ -182,8 +185,14 @@ def find_classes(table: Table, separator: Optional[str] = None) -> Tuple[str, ..
     for number, fields in table.lines:
         for name in split_classes(fields[column], separator):
             lines.setdefault(name, number)
-    polarity = {"+", "-"} <= set(lines)
-    labels = [x for x in lines if not is_missing(x) or (x == "-" and polarity)]
+    polarity, named = {"+", "-"} <= set(lines), {*map(likeness, known)}
+    labels = [
+        x
+        for x in lines
+        if not is_missing(x)
+        or (x == "-" and polarity)
+        or (not is_blank(x) and likeness(x) in named)
+    ]
     alike: Dict[str, str] = {}
     for label in labels:
         if unseen(label):
