@@ -34,8 +34,8 @@ METRICS = {
 }
 HOW_PAIRED = (
     "Over the seeds that both arms have: mean difference in points [95% Student-t interval over "
-    "seeds], seeds won / seeds. ▲ ▼: its p-value is below 5% with Holm's correction over the table "
-    "(intervals have none; `all` has its own)."
+    "seeds, if they differ], seeds won / seeds. ▲ ▼: its p-value is below 5% with Holm's "
+    "correction over the table (intervals have none; `all` has its own)."
 )
 HOW_POOLED = (
     " `all`: each seed's mean over tasks and fractions (MNLI's two splits count as one), the same "

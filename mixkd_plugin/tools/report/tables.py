@@ -27,7 +27,7 @@ ABSENT = "–"
 
 
 class Difference(NamedTuple):
-    """Of two arms over their common seeds, with Student's t interval (NaN: one seed)."""
+    """Of two arms over their common seeds, with Student's t interval (NaN: no spread)."""
 
     mean: float
     low: float
@@ -144,7 +144,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     """Ours minus theirs, of the same seeds."""
     differences = np.asarray(ours) - np.asarray(theirs)
     low = high = p = np.nan
-    if len(differences) > 1:
+    if len(differences) > 1 and not np.ptp(differences) < 1e-9:  # equal ones differ by rounding
         test = stats.ttest_rel(ours, theirs)
         (low, high), p = test.confidence_interval(CONFIDENCE), test.pvalue
     won = int((differences > 0).sum())
@@ -209,7 +209,7 @@ def difference_texts(groups: Iterable[pd.DataFrame]) -> list[str]:
     texts = []
     for (mean, low, high, n, won, _), p in zip(found, holm([one.p for one in found])):
         mark = "" if not p < 1 - CONFIDENCE else "▲ " if mean > 0 else "▼ "
-        interval = "no interval" if n == 1 else f"[{low:+.1f}, {high:+.1f}]"
+        interval = "no interval" if np.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
         texts.append(f"{mark}{mean:+.1f} {interval}, {won}/{n}")
     return texts
 
