@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..data.labels import check_texts
 from ..fingerprints import class_names, read_digests
+from ..losses import labelled_rows
 from .scoring import Batch, Loaded
 
 
@@ -17,7 +18,7 @@ def batches_of_all(
     """Each model's batches of the split: one list for models with equal inputs.
 
     Raises:
-        ValueError: if the folders do not have the same examples.
+        ValueError: if the folders do not have the same examples, or an example has no label.
     """
     readers = {}
     for one in loaded.values():
@@ -36,6 +37,13 @@ def batches_of_all(
     for other in others:
         targets = [targets_of(batches[of]) for of in (first, other)]
         _check_same_examples(readers[first], readers[other], split, *targets)
+    targets = targets_of(batches[first])
+    without = int((~labelled_rows(targets.view(len(targets), -1))).sum())
+    if without:
+        raise ValueError(
+            f"--split {split} must have a label for each example, got {without} without one: "
+            "encode those with a label as a folder of their own"
+        )
     return {name: batches[one.reads] for name, one in loaded.items()}
 
 

@@ -12,6 +12,7 @@ from refusals import error_of
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 from taught import of_few_positions, with_settings
+from unlabelled import without
 
 from mixkd_plugin.fingerprints import write_digests
 from mixkd_plugin.tools.batches import batches_of_all, make_batches
@@ -247,6 +248,19 @@ def test_bad_arguments(tmp_path, classification, teacher, regression_teacher, ca
     )
     (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
     refuse("bad.pt", f"a={tmp_path}/bad.pt")
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_split_with_examples_without_a_label_is_refused(tmp_path, request, kind):
+    data = toy.copy_data(request.getfixturevalue(kind), tmp_path / "data")
+    if kind == "regression":
+        path = data / "label" / "train.label"
+        path.write_text("nan\nnan\n" + path.read_text().split("\n", 2)[2])
+    else:
+        without(data, False, {3, 100})
+    teacher = request.getfixturevalue("regression_teacher" if kind == "regression" else "teacher")
+    with pytest.raises(ValueError, match="--split train must have a label .* got 2 without"):
+        compare(str(data), {"T": str(teacher)}, "T", split="train", rounds=1)
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path, classification):
