@@ -168,7 +168,7 @@ def test_without_file_locks_it_says_so_and_all_else_works(faked, monkeypatch, ca
     """As on Windows, where report and --list work."""
     monkeypatch.setattr(locks, "fcntl", None)
     study = [str(a) for a in ("examples/glue/study.yaml", f"glue.gold={faked.folder}/glue")]
-    study.append(f"out={faked.folder}/out")
+    study += [f"out={faked.folder}/out", "tasks=[SST-2]"]
     main([*study, "--list"])
     assert "/seed1" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="study: out must be .*fcntl"):

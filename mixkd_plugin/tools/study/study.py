@@ -107,12 +107,12 @@ def devices_of(study: Mapping[str, Any]) -> list[Device]:
 
 def run_study(study: Mapping[str, Any]) -> Counter:
     """Do the runs that are not done; counts of their ends."""
-    check_tasks(study)
     runs, devices = plan.all_runs(study), devices_of(study)
     for teacher in {plan.settings_of(study, run).get("teacher") for run in runs} - {None}:
         if not os.path.isfile(teacher):
             raise ValueError(f"teacher must be a file, got {teacher}")
     check_flags(study, runs)
+    check_tasks(study)
     jobs = Jobs(study)
     waiting, taking = plan.teachers_first(study, runs), threading.Lock()
     began, ends = time.time(), Counter()
