@@ -139,6 +139,7 @@ class _Done(_Subject, _Sizes, total=False):
     curve: list[_Point]
     command: str | None
     data_digest: str | None
+    files: list[str]  # digests of the teacher, and of what the student began from
     examples: Number
     updates: Number
     teacher_queries: Number

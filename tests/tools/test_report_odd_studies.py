@@ -140,6 +140,36 @@ def test_a_cell_of_two_settings_is_named(tmp_path):
     assert "Seeds of SST-2/0.1/gold/3-layer/KD/recipe have other settings (--lr 1, --lr 2)" in text
 
 
+def test_arms_of_two_teachers_or_settings_are_named(tmp_path):
+    """As where a study was changed and one of its arms done again; each has its own teacher."""
+    arms = {
+        "FT": "--kd-weight 0 --batch-size 32 --cpu",
+        "KD": "--kd-weight 1 --batch-size 32",
+        "TMKD": "--kd-weight 0 --batch-size 16 --mixup-kind splice",
+    }
+    lines = synthetic.study(("SST-2", "RTE"), [0.1], (1, 2), arms)
+    for line in lines:
+        line["command"] = f"fairseq-train OUT/data --weight-decay 0.01 {arms[line['arm']]}"
+        line["files"] = ["teacher", "encoder"]
+    again = [line for line in lines if (line["task"], line["arm"]) == ("RTE", "KD")]
+    assert "**" not in overview(read_results([synthetic.write(tmp_path / "a", lines)]))
+    again[0]["files"] = ["other teacher", "encoder"]
+    for line in again:
+        line["command"] = line["command"].replace("0.01", "0.5")
+        line["teacher"] = {"metrics": {"valid": {"accuracy": 44.0}}}
+    text, _ = report_of(tmp_path, lines)
+    assert "Arms of RTE/0.1/3-layer/recipe have other teachers." in text
+    flags = "--weight-decay 0.01, --weight-decay 0.5"
+    assert f"**Arms of RTE/0.1/3-layer/recipe have other settings ({flags}).**" in text
+    shares = table_of(text, "### Share of the teacher's quality")
+    for arm, teacher in (("FT", 88), ("KD", 44)):
+        mean = np.mean([synthetic.accuracy("RTE", 0.1, seed, arm) for seed in (1, 2)])
+        assert shares[arm]["RTE, 10%"] == f"{100 * mean / teacher:.1f}"
+    for line in lines:
+        del line["files"]  # as earlier versions
+    assert "RTE/0.1/3-layer/recipe have other teachers." in report_of(tmp_path, lines)[0]
+
+
 @pytest.mark.parametrize(
     "change, count",
     [

@@ -5,13 +5,20 @@ A later line of a run replaces an earlier one. A run that failed counts as missi
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..results import RECIPE, Result, Results
+from ..results import RECIPE, Result, Results, Run
 from . import figures, sections
 from .tables import long_table
 
+Record = Mapping[str, Any]
 BASELINES = ("FT", "KD")
 SEED = re.compile(r" --(seed|train-fraction-seed) \d+|seed\d+")  # in a command
+OWN = re.compile("save-dir |cpu$")
+# The flags in which arms, and the data that they read, may differ.
+BY_DESIGN = re.compile(
+    "--(.+-weight|(mixup|distill)-.+|batch-size|task|criterion|train-fraction|unlabelled-examples) "
+)
 
 
 def choose_baselines(results: Results, wanted: str | None) -> list[str]:
@@ -72,6 +79,8 @@ def overview(results: Results) -> str:
         lines.append(f"**Runs of {path} that {later} replaces by others: {count}.**\n")
     for folder, flags in differing_flags(results.done).items():
         lines.append(f"**Seeds of {folder} have other settings ({', '.join(flags)}).**\n")
+    for what, places in differing_arms(results.done).items():
+        lines.append(f"**Arms of {', '.join(places)} have other {what}.**\n")
     for folder, count in versions_of_data(results.done).items():
         lines.append(f"**{folder} had {count} different contents in these runs.**\n")
     return "\n".join(lines)
@@ -82,17 +91,46 @@ def differing_flags(results: Sequence[Result]) -> dict[str, list[str]]:
 
     This happens when a study was changed, and only some of its seeds were run again.
     """
-    commands: dict[str, list[set[str]]] = {}
+    records: dict[str, list[Record]] = {}
     for run, record in results:
-        words = SEED.sub("", record.get("command") or "")
-        given = [flag for flag in words.split(" --")[1:] if not flag.startswith("save-dir ")]
-        flags = {f"--{flag}".strip() for flag in given}
-        commands.setdefault(run.folder.rpartition("/")[0], []).append(flags)
-    found = {
-        folder: sorted(set.union(*flags) - set.intersection(*flags))
-        for folder, flags in commands.items()
-    }
+        records.setdefault(run.folder.rpartition("/")[0], []).append(record)
+    found = {folder: _not_shared(its) for folder, its in records.items()}
     return {folder: flags for folder, flags in found.items() if flags}
+
+
+def differing_arms(results: Sequence[Result]) -> dict[str, list[str]]:
+    """What arms of the same seed should share and do not, and where.
+
+    This happens when a study was changed, and only some of its arms were run again.
+    """
+    records: dict[Run, list[Record]] = {}
+    for run, record in results:
+        records.setdefault(run._replace(arm="", data=""), []).append(record)
+    found: dict[str, list[str]] = {}
+    for run, its in records.items():
+        where = f"{run.task}/{run.fraction:g}/{run.student}/{run.variant}"
+        flags = [flag for flag in _not_shared(its) if not BY_DESIGN.match(flag)]
+        whats = [f"settings ({', '.join(flags)})"] if flags else []
+        for what in whats + ["teachers"] * (len(_teachers(its)) > 1):
+            places = found.setdefault(what, [])
+            places += [where] if where not in places else []
+    return found
+
+
+def _not_shared(records: Sequence[Record]) -> list[str]:
+    """The flags that some commands have and others lack, other than seeds, folder and device."""
+    commands = []
+    for record in records:
+        words = SEED.sub("", record.get("command") or "").split(" --")[1:]
+        commands.append({f"--{word}".strip() for word in words if not OWN.match(word)})
+    return sorted(set.union(*commands) - set.intersection(*commands))
+
+
+def _teachers(records: Sequence[Record]) -> set[str]:
+    """By their files, or by their scores where a run of an earlier version names no file."""
+    files = {"".join(record.get("files", [])[:1]) for record in records}
+    taught = [record["teacher"] for record in records if "teacher" in record]
+    return {repr(one["metrics"]) for one in taught} if "" in files else files
 
 
 def versions_of_data(results: Sequence[Result]) -> Mapping[str, int]:

@@ -120,13 +120,13 @@ def _left_out(table: pd.DataFrame) -> str:
 
 
 def retained(table: pd.DataFrame) -> str:
-    """The students' means as a share of the teacher's."""
-    teacher, students = teacher_means(table), means(table)
-    wanted = [c for c in students.columns if c in teacher and teacher.iloc[0][c] > 0]
-    if not wanted:
+    """The students' means as a share of those of their own teachers."""
+    students = means(table)
+    teachers = means(table, OF_TEACHER).reindex_like(students)
+    share = (100 * students / teachers.where(teachers > 0)).dropna(axis=1, how="all").astype(float)
+    if share.empty:
         return ""
-    share = (100 * students[wanted] / teacher.iloc[0][wanted]).astype(float)
-    text = _by_arm(share.map("{:.1f}".format, na_action="ignore"), wanted)
+    text = _by_arm(share.map("{:.1f}".format, na_action="ignore"), share.columns)
     heading = "### Share of the teacher's quality\n\nMean of the students, % of the teacher's."
     return f"{heading}\n\n{text}\n"
 

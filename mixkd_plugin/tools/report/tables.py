@@ -124,7 +124,7 @@ def at_the_end(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
 
 
 def teachers(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
-    """The runs' teachers at the end, once for each seed: all its arms share one."""
+    """The runs' teachers at the end, once for each seed, whose arms should share one."""
     one = at_the_end(table, OF_TEACHER).drop_duplicates([*rows, "cell", "seed"], keep="last")
     return one.assign(label=TEACHER)
 
@@ -236,8 +236,8 @@ def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame
     return _wide(found.agg(_mean))
 
 
-def means(table: pd.DataFrame) -> pd.DataFrame:
-    return cells(at_the_end(table), ["label"], _mean)
+def means(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
+    return cells(at_the_end(table, measure), ["label"], _mean)
 
 
 def _wide(values: pd.Series) -> pd.DataFrame:
