@@ -68,7 +68,10 @@ def begin_student(
         model.set_token_types(origin.settings[TOKEN_TYPES])
     path, layers = model.args.student_init_path, model.args.student_init_layers
     if path is None and layers != DEFAULTS["student_init_layers"]:
-        raise ValueError(f"--student-init-layers must be with --student-init-path, got {layers}")
+        raise ValueError(
+            f"--student-init-layers must be first without --student-init-path, got {layers}: give "
+            "the checkpoint that has these layers"
+        )
     if path is None:
         return
     _check_only_one(cfg, path, origin)

@@ -73,6 +73,7 @@ def test_a_recipe_gives_the_parameters_of_the_command_line(tmp_path, classificat
         "task.train_fraction": 1,
         "model._name": "my_roberta",
         "model.student_init_path": "null",
+        "model.student_init_layers": "first",
         "criterion.distill_distance": "cosine",
         "criterion.kd_weight": 1,
         "optimization.lr": [0.002],

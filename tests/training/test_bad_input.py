@@ -86,7 +86,7 @@ def test_student_initialisation(tmp_path, classification, teacher, flags, messag
 
 def test_layers_of_nothing(tmp_path, classification):
     said = refusal(classification, tmp_path, *FINE_TUNE, "--student-init-layers", "spaced")
-    assert_matches("--student-init-layers must .* --student-init-path, got spaced", said)
+    assert_matches("--student-init-layers must be first .*, got spaced", said)
 
 
 # --- data ---

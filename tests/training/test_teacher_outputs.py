@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import toy
 from recorded_train import by_epoch, watcher
 from slow_cases import slow
 from taught import run, totals
@@ -82,17 +81,6 @@ def test_a_run_shorter_than_an_epoch_asks_for_no_more_than_it_uses(
     run(classification, tmp_path, teacher, *flags)
     clean, mixed = totals(asked)
     assert mixed == 2 * clean and clean in range(36, 41)
-
-
-def test_validation_on_training_examples_that_were_too_long_to_train_on(
-    tmp_path, classification, teacher, asked
-):
-    flags = ["--max-tokens", 10, "--max-tokens-valid", 400, "--valid-subset", "valid,train"]
-    flags += ["--sm-weight", 0, "--tmkd-weight", 0]  # mixed rows would not fit
-    log = run(classification, tmp_path, teacher, *flags, "--max-epoch", 1)
-    assert totals(asked)[0] == 101 + 37
-    values = [toy.last_values(log, kind) for kind in ("valid", "train")]
-    assert all(np.isfinite(v["kd_loss"]) and "agreement" in v for v in values)
 
 
 def test_validation_on_training_examples_loads_no_mixes(tmp_path, classification, teacher, asked):
