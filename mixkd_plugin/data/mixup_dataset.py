@@ -107,7 +107,12 @@ class MixupDataset(BaseWrapperDataset):
         longest = mixes.max(axis=1)
         if self._with_clean:
             longest = np.maximum(longest, self._lengths[indices])
-        return longest * (self._with_clean + mixes.shape[1])
+        return longest * self._sequences
+
+    @property
+    def _sequences(self) -> int:
+        """Of an example in a batch: its own, if it is there, and its mixes."""
+        return 1 if self.plan is None else self._with_clean + self.plan.lam.shape[1]
 
     def mixed_lengths(self, indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """(k, ratio) tokens, at most, of the mixes of some examples.
@@ -192,11 +197,10 @@ class MixupDataset(BaseWrapperDataset):
             return np.array_split(indices, math.ceil(len(indices) / max_sentences))
         multiple = 1 if self._keep_every_example else required_batch_size_multiple
         if max_tokens is not None and len(indices):
-            mixes = self.plan is not None
             # at most, in any epoch: a mix is never longer than the longer one of its examples
-            sequences = self._with_clean + self.plan.lam.shape[1] if mixes else 1
-            needed = int(self._lengths[indices].max()) * sequences
+            needed = int(self._lengths[indices].max()) * self._sequences
             if needed > max_tokens:
+                mixes = self.plan is not None
                 flag = "--max-tokens" if mixes else "--max-tokens or --max-tokens-valid"
                 what = "with its mixes" if mixes else "alone"
                 raise ValueError(

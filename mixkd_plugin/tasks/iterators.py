@@ -32,9 +32,8 @@ class WithOwnIterators(SentencePredictionTask):
         trains = "grouped_shuffling" in kwargs  # fairseq's trainer passes it only for training
         split = unwrapped(dataset)
         if trains and kwargs.get("max_positions") == kwargs.get("max_tokens"):
-            kwargs["max_positions"] = (
-                self.max_positions()
-            )  # else fairseq drops texts of more tokens
+            # else fairseq would drop longer texts, which batch_by_size refuses
+            kwargs["max_positions"] = self.max_positions()
         kept = self.dataset_to_epoch_iter.get(dataset)
         of_the_other = kept is not None and trains != isinstance(kept, ResumableBatches)
         if of_the_other or not split.can_reuse_epoch_itr_across_epochs:

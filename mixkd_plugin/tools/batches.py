@@ -34,10 +34,10 @@ def batches_of_all(
                 f"of {longest}: encode it with --max-length {allowed}"
             )
     first, *others = readers
-    for other in others:
-        targets = [targets_of(batches[of]) for of in (first, other)]
-        _check_same_examples(readers[first], readers[other], split, *targets)
     targets = targets_of(batches[first])
+    for other in others:
+        theirs = targets_of(batches[other])
+        _check_same_examples(readers[first], readers[other], split, targets, theirs)
     without = int((~labelled_rows(targets.view(len(targets), -1))).sum())
     if without:
         raise ValueError(

@@ -48,6 +48,7 @@ def test_a_classifier_and_a_table_become_a_student(tmp_path, monkeypatch, transf
 
     trained.clear()  # the same command again: nothing is trained
     (out / "report" / "report.md").unlink()
+    (out / "onnx").mkdir()  # of an earlier student
     with monkeypatch.context() as patch:
         patch.setattr("mixkd_plugin.tools.export.main", lambda _: sys.exit("--min-agreement"))
         with pytest.raises(SystemExit, match="--int8: --min-agreement.*all else in .* is complete"):

@@ -6,7 +6,6 @@ import shlex
 import pytest
 import torch
 from documents import shell_lines
-from encode_files import write_glue
 from refusals import error_of
 from small_study import STUDY
 
@@ -14,7 +13,6 @@ from mixkd_plugin.tools.study import build_parser, main, plan
 from mixkd_plugin.tools.study.command import file_of
 from mixkd_plugin.tools.study.commands import check_flags
 from mixkd_plugin.tools.study.study import devices_of, read_study
-from mixkd_plugin.tools.study.tasks import check_tasks, source_flags
 
 
 def study(tmp_path, *overrides):
@@ -225,47 +223,6 @@ def test_flags_are_keys_and_a_name_is_a_file(tmp_path, capsys):
         main(["nothing", "--glue", str(glue), "--out", "out"])
     with pytest.raises(SystemExit, match="2"):
         main(["study", "--jobs", "0"])
-
-
-def test_a_task_of_ones_own_has_columns_with_known_names(tmp_path):
-    write_glue(tmp_path / "own", ["review", "category"], [("wheat", "grain")])
-    write_glue(tmp_path / "RTE", ["sentence1", "sentence2", "label"], [("a", "b", "entailment")])
-    config = study(tmp_path, "tasks=[own,RTE]")
-    check_tasks(config)
-    folder = tmp_path / "own"
-    assert source_flags(str(folder), "own") == [
-        *("--train", f"{folder}/train.tsv", "--valid", f"{folder}/dev.tsv"),
-        *("--text", "review", "--label", "category"),
-    ]
-    assert {run.task for run in plan.all_runs(config)} == {"own", "RTE"}
-
-
-@pytest.mark.parametrize("task", ["own", "none", "../own"])
-def test_a_task_that_cannot_be_read_is_refused_before_any_work(tmp_path, task):
-    glue = tmp_path / "glue"
-    write_glue(glue / "own", ["words", "kind", "colour"], [("wheat", "grain")])
-    with pytest.raises(SystemExit, match=f"tasks.*{task}") as refused:
-        main([str(STUDY), f"glue.gold={glue}", f"out={tmp_path / 'out'}", f"tasks=[{task}]"])
-    assert ("words, kind, colour" in str(refused.value)) == (task == "own")
-    assert not (tmp_path / "out").exists()
-
-
-def test_all_files_of_the_tasks_are_looked_for_before_any_run(tmp_path):
-    header = ["sentence", "label"]
-    write_glue(tmp_path / "SST-2", header, [("fine", "1")])
-    write_glue(tmp_path / "RTE", header, [("a", "entailment")])
-    (tmp_path / "SST-2" / "dev.tsv").unlink()
-    words = [STUDY, f"glue.gold={tmp_path}", f"out={tmp_path / 'out'}"]
-    said = error_of(main, *words, "tasks=[SST-2,RTE,MNLI]")
-    missing = [
-        "SST-2/dev.tsv",
-        *(f"MNLI/{name}.tsv" for name in ("train", "dev_matched", "dev_mismatched")),
-    ]
-    assert said.endswith(f"got no {', '.join(f'{tmp_path}/{name}' for name in missing)}")
-    assert "RTE/train.tsv: no column" in error_of(main, *words, "tasks=[RTE]")
-    (tmp_path / "SST-2" / "dev.tsv").write_text("text\tlabel\nfine\t1\n")
-    assert "SST-2/dev.tsv: no column" in error_of(main, *words, "tasks=[SST-2]")
-    assert not (tmp_path / "out").exists()
 
 
 def documented():

@@ -105,7 +105,7 @@ class Report(NamedTuple):
             ValueError: if it differs too much from the student.
         """
         target, int8 = self.steps.out / "onnx", self.plan.int8
-        if (target / OURS).exists():
+        if target.is_dir() and ((target / OURS).exists() or not any(target.iterdir())):
             shutil.rmtree(target)
         if not (int8 or self.plan.onnx):
             if target.exists():

@@ -62,14 +62,16 @@ class Sizes(NamedTuple):
     @property
     def heads(self) -> int:
         """Of a RoBERTa, which alone can be made narrower; else 1."""
-        return dict(zip(self.flags[::2], self.flags[1::2])).get("--encoder-attention-heads", 1)
+        return self._value_of("--encoder-attention-heads", 1)
+
+    def _value_of(self, flag: str, default: Any = None) -> Any:
+        return dict(zip(self.flags[::2], self.flags[1::2])).get(flag, default)
 
     def narrowed(self, width: int) -> list[Any]:
         """Flags of fairseq-train for this width, with heads of the same size."""
         if width == self.width:
             return []
-        its = dict(zip(self.flags[::2], self.flags[1::2]))
-        inside = its["--encoder-ffn-embed-dim"] * width // self.width
+        inside = self._value_of("--encoder-ffn-embed-dim") * width // self.width
         return ["--encoder-embed-dim", width, "--encoder-attention-heads",
                 width * self.heads // self.width, "--encoder-ffn-embed-dim", inside]  # fmt: skip
 
