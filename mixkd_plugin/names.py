@@ -1,10 +1,15 @@
-"""Names on a command line, separated by commas."""
+"""Names on a command line: of flags, and several in one value, separated by commas."""
 
 import csv
 import io
 from typing import Iterable, List
 
 HINT = """a name with a comma must be in quotation marks, as in '"Yes, sure",No'"""
+
+
+def as_flag(name: str) -> str:
+    """The flag of a setting: ``mixup_alpha`` -> ``--mixup-alpha``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def split_names(text: str) -> List[str]:

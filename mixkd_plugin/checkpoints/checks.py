@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import in_short, prefixed
 from ..fingerprints import check_regular, fingerprint
+from ..names import as_flag
 from .settings import boolean, integer, shown
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ def check_special_tokens(cfg, dictionary: Dictionary) -> None:
         value = cfg[name]
         if value is not None and not 0 <= value < len(dictionary):
             raise ValueError(
-                f"--{name.replace('_', '-')} must be an index of the dictionary, 0 to "
-                f"{len(dictionary) - 1}, got {value}"
+                f"{as_flag(name)} must be an index of the dictionary, 0 to {len(dictionary) - 1}, "
+                f"got {value}"
             )
 
 
@@ -76,8 +77,8 @@ def check_layout(cfg, reads) -> None:
         ours, theirs = getattr(reads, name), integer(cfg["task"], name)
         if name in cfg["task"] and theirs != ours:
             raise ValueError(
-                f"--{name.replace('_', '-')} must be {theirs}, with which it was trained, got "
-                f"{ours}: give the former, or --teacher-data, which has its training's layout"
+                f"{as_flag(name)} must be {theirs}, with which it was trained, got {ours}: give "
+                "the former, or --teacher-data, which has its training's layout"
             )
 
 

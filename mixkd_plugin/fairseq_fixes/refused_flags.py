@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from ..names import as_flag
+
 PACKAGE = __package__.partition(".")[0]
 
 logger = logging.getLogger(__name__)
@@ -64,8 +66,7 @@ def check_model_flags(model: Any) -> None:
     for name, (default, reason) in _MODEL_FLAGS.items():
         value = values.get(name, default)
         if value not in (default, None):
-            flag = f"--{name.replace('_', '-')}"
-            given = flag if value is True else f"{flag} {value}"
+            given = as_flag(name) if value is True else f"{as_flag(name)} {value}"
             raise ValueError(f"{given} must be left out: {reason}")
 
 

@@ -9,6 +9,7 @@ from ..checkpoints.checks import is_finite
 from ..checkpoints.outputs import StudentHead
 from ..checkpoints.settings import shown_names
 from ..errors import prefixed
+from ..names import as_flag
 from .hf_folder import read_folder
 from .hf_network import config_of, plain_config, read_config
 from .hf_parts import layer_lists
@@ -48,7 +49,7 @@ def _layers(args, config: Any) -> Optional[list]:
     if deep is None:
         name = "student_init_layers" if args.encoder_layers is None else "encoder_layers"
         raise ValueError(
-            f"--{name.replace('_', '-')} must be left out for model_type {config.model_type}, got "
+            f"{as_flag(name)} must be left out for model_type {config.model_type}, got "
             f"{getattr(args, name)}"
         )
     shallow = deep if args.encoder_layers is None else args.encoder_layers

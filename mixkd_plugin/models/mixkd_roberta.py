@@ -17,6 +17,7 @@ from ..checkpoints.settings import FAIRSEQ_EPS
 from ..errors import prefixed
 from ..mixup import Mix
 from ..modules.token_types import TypedEmbedding
+from ..names import as_flag
 from .encode import encode
 from .select_layers import INIT_LAYERS
 
@@ -51,11 +52,9 @@ def set_defaults(args) -> None:
     with open_dict(args) if OmegaConf.is_config(args) else contextlib.nullcontext():
         for name, default in DEFAULTS.items():
             setattr(args, name, safe_getattr(args, name, default))
-    for flag in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
-        if safe_getattr(args, flag, 0.0):
-            raise ValueError(
-                f"--{flag.replace('_', '-')} must be left out: adaptive pruning is not supported"
-            )
+    for name in ("mha_reg_scale_factor", "ffn_reg_scale_factor"):
+        if safe_getattr(args, name, 0.0):
+            raise ValueError(f"{as_flag(name)} must be left out: adaptive pruning is not supported")
 
 
 def needs_head(model: Module, head: str, num_classes: int) -> None:

@@ -17,6 +17,7 @@ from torch.nn.functional import layer_norm
 
 from ..modules.packed_encoder import encode_packed
 from ..modules.token_types import TABLE
+from ..names import as_flag
 
 ENCODER = "encoder.sentence_encoder."
 NORMS = ("norm", "layernorm_embedding")  # ends of names
@@ -32,7 +33,7 @@ def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
     """Raise ValueError, with the flag, unless a student of ``ours`` can begin from ``theirs``."""
     for name in ("encoder_learned_pos", "no_scale_embedding"):
         if not getattr(theirs, name):
-            raise ValueError(f"it must have --{name.replace('_', '-')} for a narrower student")
+            raise ValueError(f"it must have {as_flag(name)} for a narrower student")
     width, size = ours.encoder_embed_dim, theirs.encoder_embed_dim // theirs.encoder_attention_heads
     for name, least in (
         ("encoder_attention_heads", -(-width // size)),
@@ -41,8 +42,8 @@ def check_narrow(theirs: Namespace, ours: Namespace, path: str) -> None:
         most, got = getattr(theirs, name), getattr(ours, name)
         if not least <= got <= most:
             raise ValueError(
-                f"--{name.replace('_', '-')} must be {least} to {most} for a student of width "
-                f"{width} that begins from --student-init-path {path}, got {got}"
+                f"{as_flag(name)} must be {least} to {most} for a student of width {width} that "
+                f"begins from --student-init-path {path}, got {got}"
             )
 
 

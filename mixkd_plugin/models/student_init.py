@@ -15,6 +15,7 @@ from ..checkpoints.outputs import StudentHead, heads_of, names_of
 from ..checkpoints.settings import FAIRSEQ_EPS, shown
 from ..errors import in_short, prefixed
 from ..modules.token_types import TABLE
+from ..names import as_flag
 from .mixkd_roberta import MixKDRobertaModel
 from .narrow import SIZES, check_narrow, narrow
 from .rebuild import model_class, random_states_kept
@@ -199,8 +200,7 @@ def _check_settings(theirs: Namespace, model, path: str, names: Sequence[str]) -
             model.set_layer_norm_eps(value)
         elif ours != value:
             raise ValueError(
-                f"--{name.replace('_', '-')} must be {value}, as in --student-init-path {path}, "
-                f"got {ours}"
+                f"{as_flag(name)} must be {value}, as in --student-init-path {path}, got {ours}"
             )
 
 

@@ -9,11 +9,12 @@ from fairseq.criterions.sentence_prediction import SentencePredictionConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..losses import DISTANCES, LossWeights
+from ..names import as_flag
 
 
 def _check(cfg, name: str, allowed: bool, rule: str) -> None:
     if not allowed:
-        raise ValueError(f"--{name.replace('_', '-')} must be {rule}, got {cfg[name]}")
+        raise ValueError(f"{as_flag(name)} must be {rule}, got {cfg[name]}")
 
 
 def check_task_flags(cfg) -> None:
@@ -30,8 +31,7 @@ def check_task_flags(cfg) -> None:
     _check(cfg, "train_fraction", 0 < cfg.train_fraction <= 1, "in (0, 1]")
     for name in ("teacher_labels", "teacher_weights", "teacher_data", "teacher_cache"):
         if cfg[name] is not None and not cfg.teacher_path:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} {cfg[name]} needs --teacher-path, which is missing")
+            raise ValueError(f"{as_flag(name)} {cfg[name]} needs --teacher-path, which is missing")
     cropped = {
         "teacher_data": "student and teacher would read different parts of a text",
         "teacher_cache": "no cropped text is repeated",
@@ -39,8 +39,8 @@ def check_task_flags(cfg) -> None:
     for name, reason in cropped.items():
         if cfg[name] is not None and cfg.shorten_method == "random_crop":
             raise ValueError(
-                f"--shorten-method must be none or truncate with --{name.replace('_', '-')} "
-                f"{cfg[name]}, got random_crop: {reason}"
+                f"--shorten-method must be none or truncate with {as_flag(name)} {cfg[name]}, got "
+                f"random_crop: {reason}"
             )
     if cfg.get("d2v2_multi"):
         raise ValueError("--d2v2-multi must be left out: its batches are for models of data2vec")
@@ -107,7 +107,7 @@ def check_criterion_flags(cfg, mixup_ratio: int, multi_label: bool) -> None:
     kind = "--multi-label" if multi_label else kind
     for name, needs in needed.items():
         if cfg[name] and needs != kind:
-            raise ValueError(f"--{name.replace('_', '-')} must be given with {needs}, got {kind}")
+            raise ValueError(f"{as_flag(name)} must be given with {needs}, got {kind}")
 
 
 def check_distance(cfg) -> None:
@@ -145,7 +145,7 @@ def flags_of_run(cfg) -> Dict[str, Any]:
             if isinstance(value, dict):
                 add(value)
             else:
-                found[f"--{name.replace('_', '-')}"] = value
+                found[as_flag(name)] = value
 
     root = OmegaConf.to_container(cfg._get_root(), resolve=True, enum_to_str=True)
     for name, section in root.items():

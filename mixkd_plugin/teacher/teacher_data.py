@@ -23,6 +23,7 @@ from ..data.wrappers import WithColumn
 from ..errors import prefixed
 from ..fingerprints import FILE, INPUTS, class_names, fingerprint, parts_of_split, read_digests
 from ..models.hf_folder import layout_of
+from ..names import as_flag
 from .ensemble import TeacherInput, read_state
 from .files import TeacherFiles
 
@@ -65,10 +66,9 @@ def _layout_of(path: str) -> Layout:
         if not missing and task["max_positions"] is None:
             missing = ["max_positions"]
         if missing:
-            flag = missing[0].replace("_", "-")
             raise ValueError(
-                f"its task must have --{flag} for --teacher-data, got task {task.get('_name')} "
-                "without it"
+                f"its task must have {as_flag(missing[0])} for --teacher-data, got task "
+                f"{task.get('_name')} without it"
             )
         return Layout(*(integer(task, name) for name in Layout._fields))
 
