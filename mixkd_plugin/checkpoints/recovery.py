@@ -1,74 +1,22 @@
-"""Finds the checkpoint that a run begins from, and compares it with the run."""
+"""Finds the checkpoint that a run begins from."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 from fairseq.file_io import PathManager
 from torch import Tensor
 
 from .. import distributed
+from .origin import FINETUNE, Origin, settings_of_run, shown_labels
 from .safe_load import DamagedError, read_checkpoint
-from .settings import FAIRSEQ_EPS, one_of, real, shown, shown_names
+from .settings import shown
 
-logger = logging.getLogger(__name__)
-
-FINETUNE = "--finetune-from-model"
-LAYER_NORM_EPS, TOKEN_TYPES = "--layer-norm-eps", "--token-types"
 DEFAULT = "checkpoint_last.pt"  # of --restore-file
-
-
-class Origin(NamedTuple):
-    """The checkpoint that training is about to begin from.
-
-    flag, path: which flag names it, and the file
-    task_state: saved by our task
-    settings: those that a run must share with it to resume from it, by flag
-    """
-
-    flag: str
-    path: str
-    task_state: dict[str, Any]
-    settings: dict[str, Any]
-
-
-def settings_of_run(cfg: Any) -> dict[str, Any]:
-    """Settings that must stay equal when a run resumes, by flag; ``cfg``: full, or a dict."""
-    names = {
-        "model": {"_name": "--arch", **{name: f"--{name.replace('_', '-')}" for name in _SIZES}},
-        "task": {name: f"--{name.replace('_', '-')}" for name in _OF_TASK},
-        "optimizer": {"_name": "--optimizer"},
-        "lr_scheduler": {"_name": "--lr-scheduler"},
-        "criterion": {"_name": "--criterion"},
-        "common": {name: f"--{name.replace('_', '-')}" for name in _PRECISIONS},
-        "optimization": {"use_bmuf": "--use-bmuf"},
-    }
-    found = {}
-    for section, keys in names.items():
-        values = cfg.get(section) or {}
-        values = values if hasattr(values, "get") else getattr(values, "__dict__", {})
-        found.update({flag: values.get(key) for key, flag in keys.items()})
-        if section == "task" and values.get("num_classes") is not None:  # else it has no labels
-            found["--multi-label"] = bool(values.get("multi_label"))
-        if section == "model":
-            found[LAYER_NORM_EPS] = real(values, "layer_norm_eps") or FAIRSEQ_EPS
-            network = values.get("hf_config") or {}  # of --arch mixkd_hf
-            found.update({_OF_NETWORK + k: v for k, v in network.items() if "dropout" not in k})
-            found[TOKEN_TYPES] = one_of(values, "token_types", (1, 2), 1)
-    return found
-
-
-_SIZES = (
-    "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads",
-    "max_positions", "untie_weights_roberta", "activation_fn", "pooler_activation_fn",
-)  # fmt: skip
-_OF_TASK = ("init_token", "separator_token", "num_classes", "classification_head_name")
-_PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
 
 
 def _named(
@@ -155,7 +103,7 @@ def _origin(flag: str, path: str, state: dict[str, Any]) -> Origin:
     try:  # settings are args in those of fairseq before 0.11, and in imports
         settings = settings_of_run(state.get("cfg") or {"model": state["args"]})
         if "fingerprint" in task_state:
-            _ = task_state["fingerprint"]["vocabulary"], _names(task_state["fingerprint"])
+            _ = task_state["fingerprint"]["vocabulary"], shown_labels(task_state["fingerprint"])
         _check_numbers(state)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = error if isinstance(error, ValueError) else "its state has another form"
@@ -200,63 +148,3 @@ def find_on_every_rank(cfg: Any) -> Origin | None:
     name = os.path.basename(path).replace(f"{shard}.pt", ".pt")
     distributed.check_equal({f"{flag}: whether {name} is there": os.path.isfile(path)})
     return distributed.gather(origin)[0]
-
-
-def check_content(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
-    """The checkpoint's vocabulary and classes must be the data's.
-
-    Args:
-        ours: the data's, as :func:`mixkd_plugin.fingerprints.fingerprint` has them
-        goes_on: whether the checkpoint's run resumes; a new run may have other classes
-
-    Raises:
-        ValueError: if they differ.
-    """
-    theirs = origin.task_state.get("fingerprint", ours)  # fairseq's own task records none
-    trained = f"{origin.flag}: {origin.path} was trained"
-    if theirs["vocabulary"] != ours["vocabulary"]:
-        raise ValueError(
-            f"{trained} on another vocabulary than the data folder's input0/dict.txt: give the "
-            "data that it was trained on, or another checkpoint or --save-dir"
-        )
-    if theirs["labels"] != ours["labels"]:
-        text = f"{trained} with the labels {_names(theirs)}, the data folder has {_names(ours)}"
-        if goes_on:
-            raise ValueError(
-                f"{text}: give the data that it was trained on, or another checkpoint or --save-dir"
-            )
-        logger.warning("%s: its classification head, if loaded, has the former's order", text)
-
-
-def check_settings(origin: Origin, ours: dict[str, Any], goes_on: bool) -> None:
-    """Raise ValueError, with the flag, where settings that change the computation, but not the
-    shapes of weights, are not ``ours``, :func:`settings_of_run`'s."""
-    flags = (*_OF_ENCODER, *(_OF_HEAD_AND_TEXTS if goes_on else ()))
-    flags += tuple(flag for flag in origin.settings if flag.startswith(_OF_NETWORK))
-    ours_too = "fingerprint" in origin.task_state  # then a missing setting was not given
-    for flag in flags:
-        theirs, here = origin.settings.get(flag), ours.get(flag)
-        known = theirs is not None or (ours_too and flag in _OF_TEXTS)
-        if known and theirs != here:
-            raise ValueError(
-                f"{flag} must be {shown_names([str(theirs)])}, with which {origin.path} "
-                f"({origin.flag}) was trained, "
-                f"got {here}: give the former, or another checkpoint or --save-dir"
-            )
-
-
-_OF_NETWORK = "--hf-model's "
-_OF_ENCODER = (
-    *("--encoder-attention-heads", "--activation-fn", LAYER_NORM_EPS, TOKEN_TYPES),
-    "--untie-weights-roberta",
-)
-_OF_TEXTS = ("--init-token", "--separator-token")
-_OF_HEAD_AND_TEXTS = (
-    *("--pooler-activation-fn", "--num-classes", "--classification-head-name", "--multi-label"),
-    *_OF_TEXTS,
-)
-
-
-def _names(fingerprint: dict[str, Any]) -> str:
-    labels = fingerprint["labels"]
-    return "of a regression" if labels is None else ", ".join(labels)

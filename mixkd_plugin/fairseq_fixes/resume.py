@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from fairseq.logging import metrics
 
-from ..checkpoints.recovery import FINETUNE, Origin, settings_of_run
+from ..checkpoints.origin import FINETUNE, Origin, settings_of_run
 from ..errors import in_short
 from .best_score import reset_best_score, restore_patience
 

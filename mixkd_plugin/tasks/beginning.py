@@ -7,10 +7,16 @@ from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.modules import LayerDropModuleList
 
-from ..checkpoints import recovery
 from ..checkpoints.hf_weights import digest_of_folder, folder_of
+from ..checkpoints.origin import (
+    FINETUNE,
+    LAYER_NORM_EPS,
+    TOKEN_TYPES,
+    Origin,
+    settings_of_run,
+)
 from ..checkpoints.outputs import StudentHead
-from ..checkpoints.recovery import FINETUNE, LAYER_NORM_EPS, TOKEN_TYPES, Origin
+from ..checkpoints.recovery import find_on_every_rank
 from ..distributed import check_equal, of_first_rank, raise_on_all_ranks, world_size
 from ..fairseq_fixes.refused_flags import check_model_flags, check_saving
 from ..fingerprints import class_names, digest_of_file
@@ -38,9 +44,9 @@ def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]
         return None
     check_saving(run)
     check_model_flags(model_cfg)
-    origin = recovery.find_on_every_rank(run)
+    origin = find_on_every_rank(run)
     if origin is not None:
-        recovery.check_content(origin, fingerprint, continues(cfg, origin))
+        origin.check_content(fingerprint, continues(cfg, origin))
     return origin
 
 
@@ -54,8 +60,8 @@ def check_settings(cfg, model: BaseFairseqModel, origin: Optional[Origin]) -> No
     """Raise ValueError if the student's computation would differ from the checkpoint's."""
     if origin is not None:
         args = getattr(model, "args", None) or cfg._get_root().get("model")
-        ours = recovery.settings_of_run({"model": args, "task": cfg})
-        recovery.check_settings(origin, ours, continues(cfg, origin))
+        ours = settings_of_run({"model": args, "task": cfg})
+        origin.check_settings(ours, continues(cfg, origin))
 
 
 def begin_student(
