@@ -1,6 +1,5 @@
 """The dataset of a split: fairseq's own, in parts, in order of length, and with mixing partners."""
 
-import copy
 import math
 from typing import Any, Callable, Dict, List, Optional
 
@@ -10,7 +9,7 @@ from fairseq.data import BaseWrapperDataset
 
 from ..fairseq_fixes.random_crop import EPOCH
 from ..losses import labelled_rows
-from .mixup_kinds import TokenMixer, mixed_length
+from .mixup_kinds import TokenMixer
 from .mixup_plan import Examples, MixupPlan, order_by_length
 
 # (the eligible examples, epoch=) -> plan over them; picklable, for loader workers
@@ -27,9 +26,10 @@ class MixupDataset(BaseWrapperDataset):
     split: an example keeps its identity under shuffling, fractions and any number of processes;
     ``split`` is the split's name.
 
-    ``ids`` (n,) are the examples' positions in the split, ``eligible`` (k,) those of the n that are
-    not too long. ``plan`` holds the epoch's mixes, drawn when the epoch is set: partners (n, ratio)
-    as positions in the split, and lam (n, ratio), as drawn; None without mixing.
+    ``ids`` (n,) are the examples' positions in the split, ``classes`` (n,) their classes, -1
+    without a label, 0 for a regression. ``eligible`` (k,) are those of the n that are not too long.
+    ``plan`` holds the epoch's mixes, drawn when the epoch is set: partners (n, ratio) as positions
+    in the split, and lam (n, ratio), as drawn; None without mixing.
 
     Args:
         split: its name
@@ -41,7 +41,7 @@ class MixupDataset(BaseWrapperDataset):
             leaves equal lengths in the split's order
         draw_plan: draws the mixes of an epoch; None mixes nothing
         mixer: makes mixes that are texts; None: all are interpolations
-        classes: (n,) class of each example, for rules that pair by it; needed where mixes are drawn
+        classes: of all of its examples, for rules that pair by it; needed where mixes are drawn
         with_clean: whether the loss needs a batch's clean examples beside its mixes
         count_labelled: add ``nlabelled``, how many examples of a batch have a label
         keep_every_example: disregard ``--required-batch-size-multiple``, which drops a last batch
@@ -74,7 +74,7 @@ class MixupDataset(BaseWrapperDataset):
         self._length_seed = length_seed
         self._draw_plan = draw_plan
         self.mixer = mixer
-        self._classes = classes
+        self.classes = None if classes is None else classes[self.ids]
         self._with_clean = with_clean
         self._count_labelled = count_labelled
         self._keep_every_example = keep_every_example
@@ -103,8 +103,7 @@ class MixupDataset(BaseWrapperDataset):
         """
         if self.plan is None:
             return self._lengths[indices]
-        mixes = self.mixed_lengths(indices, self.split_lengths)
-        longest = mixes.max(axis=1)
+        longest = self.mixed_lengths(indices, self.split_lengths).max(axis=1)
         if self._with_clean:
             longest = np.maximum(longest, self._lengths[indices])
         return longest * self._sequences
@@ -122,11 +121,9 @@ class MixupDataset(BaseWrapperDataset):
         """
         own = lengths[self.ids[indices]][:, None]
         partners = lengths[self.plan.partners[indices]]
-        union = np.maximum(own, partners)
         if self.mixer is None:
-            return union
-        text = mixed_length(self.plan.lam[indices], own, partners).astype(np.int64)
-        return np.where(self.mixer.is_text[self.plan.kinds[indices]], text, union)
+            return np.maximum(own, partners)
+        return self.mixer.lengths(own, partners, self.plan.lam[indices], self.plan.kinds[indices])
 
     # --- order and batches ---
 
@@ -138,11 +135,6 @@ class MixupDataset(BaseWrapperDataset):
         earlier epoch would have that epoch's plan.
         """
         return self._length_seed is None and self.plan is None
-
-    @property
-    def classes(self) -> np.ndarray:
-        """(n,) class of each example, -1 without a label; of a regression 0."""
-        return self._classes[self.ids]
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -156,16 +148,9 @@ class MixupDataset(BaseWrapperDataset):
         if self._draw_plan is None:
             return
         ids = self.ids[self.eligible]
-        examples = Examples(ids, self.split_lengths[ids], self._classes[ids])
+        examples = Examples(ids, self._lengths[self.eligible], self.classes[self.eligible])
         drawn = self._draw_plan(examples, epoch=self.epoch)
-        drawn = drawn._replace(partners=ids[drawn.partners])
-
-        def of_all(values: np.ndarray) -> np.ndarray:
-            all_values = np.zeros((len(self), *values.shape[1:]), dtype=values.dtype)
-            all_values[self.eligible] = values
-            return all_values
-
-        self.plan = MixupPlan(*(None if values is None else of_all(values) for values in drawn))
+        self.plan = drawn.of_split(ids, self.eligible, len(self))
 
     def ordered_indices(self) -> np.ndarray:
         if self._by_length and self._length_seed is None:
@@ -219,21 +204,18 @@ class MixupDataset(BaseWrapperDataset):
         if self.plan is not None:
             example["partners"] = [self.dataset[p] for p in self.plan.partners[index]]
             example["lam"] = self.plan.lam[index]
-        if self.plan is not None and self.mixer is not None:
-            _, *plan = (of_all[index] for of_all in self.plan)
-            columns = example["partners"], *(numbers.tolist() for numbers in plan)
-            mixes = [self.mixer.mix(example, *of_mix) for of_mix in zip(*columns)]
-            example["partners"], lam = zip(*mixes)
-            example.update(lam=np.array(lam), is_text=self.mixer.is_text[self.plan.kinds[index]])
+            if self.mixer is not None:
+                self.mixer.mix_all(example, self.plan.kinds[index], self.plan.cuts[index])
         return example
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         batch = self._collated(samples)
-        if samples:
-            batch["split"] = self.split
-        if samples and self._count_labelled:  # here, on the CPU, so that no device waits
+        if not samples:
+            return batch
+        batch["split"] = self.split
+        if self._count_labelled:  # here, on the CPU, so that no device waits
             batch["nlabelled"] = int(labelled_rows(batch["target"]).sum())
-        if samples and self.plan is not None:
+        if self.plan is not None:
             columns = zip(*(s["partners"] for s in samples))
             batch["partner"] = self._collated([p for column in columns for p in column])
             batch["epoch"] = self.epoch  # teacher logits of mixes belong to one epoch
@@ -257,13 +239,7 @@ class MixupDataset(BaseWrapperDataset):
             wanted = np.union1d(wanted, self.plan.partners[indices])
         self.dataset.prefetch(wanted)
 
-    def without_mixes(self) -> "MixupDataset":
-        clean = copy.copy(self)
-        clean.drop_mixes()
-        return clean
-
     def drop_mixes(self) -> None:
-        """The same in place."""
         self._draw_plan = self.plan = None
 
 

@@ -97,6 +97,26 @@ class TokenMixer:
                     f"{once} and {again} for {own} and {partner}"
                 )
 
+    def lengths(
+        self, own: np.ndarray, partner: np.ndarray, lam: np.ndarray, kinds: np.ndarray
+    ) -> np.ndarray:
+        """Tokens, at most, of mixes of two rows; an interpolation has those of the longer one."""
+        text = mixed_length(lam, own, partner).astype(np.int64)
+        return np.where(self.is_text[kinds], text, np.maximum(own, partner))
+
+    def mix_all(self, example: Example, kinds: np.ndarray, cuts: np.ndarray) -> None:
+        """Make mixes of an example's ``partners``, of weights ``lam``, in place.
+
+        It gets ``is_text``, (ratio,), too; lam is then as it came out.
+
+        Args:
+            kinds, cuts: of its mixes, (ratio,) and (ratio, 2), as in :class:`MixupPlan`
+        """
+        plan = (numbers.tolist() for numbers in (example["lam"], kinds, cuts))
+        mixes = [self.mix(example, *of_mix) for of_mix in zip(example["partners"], *plan)]
+        example["partners"], lam = zip(*mixes)
+        example.update(lam=np.array(lam), is_text=self.is_text[kinds])
+
     def mix(
         self, example: Example, partner: Example, lam: float, kind: int, cuts: Sequence[float]
     ) -> Tuple[Example, float]:

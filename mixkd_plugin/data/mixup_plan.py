@@ -45,6 +45,20 @@ class MixupPlan(NamedTuple):
     kinds: Optional[np.ndarray] = None
     cuts: Optional[np.ndarray] = None
 
+    def of_split(self, ids: np.ndarray, places: np.ndarray, count: int) -> "MixupPlan":
+        """The plan of ``count`` examples: this one at ``places`` (n,), and zeros elsewhere.
+
+        ``ids`` (n,) are the positions of this plan's examples in the split, which partners become.
+        """
+
+        def spread(values: np.ndarray) -> np.ndarray:
+            of_all = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
+            of_all[places] = values
+            return of_all
+
+        plan = self._replace(partners=ids[self.partners])
+        return MixupPlan(*(None if values is None else spread(values) for values in plan))
+
 
 # (examples, random numbers) -> (n,) the partner of each, as a position in 0..n-1
 PairingRule = Callable[[Examples, np.random.RandomState], np.ndarray]

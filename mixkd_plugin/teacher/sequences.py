@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data.mixup_dataset import MixupDataset
-from ..data.wrappers import WithColumn
+from ..data.wrappers import WithColumn, own_copy
 from .teacher_data import TOKENS
 
 
@@ -36,7 +36,9 @@ class TeacherSequences(Dataset):
     @classmethod
     def clean(cls, dataset: MixupDataset, longest: int) -> "TeacherSequences":
         """The examples within a limit of tokens."""
-        return cls(dataset.without_mixes(), np.flatnonzero(dataset.sizes <= longest))
+        clean = own_copy(dataset)
+        clean.drop_mixes()
+        return cls(clean, np.flatnonzero(dataset.sizes <= longest))
 
     def spread(self, count: int) -> "TeacherSequences":
         """At most ``count`` of the clean examples, evenly spread."""

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from numbered_split import Base, dataset
+from numbered_split import CLASSES, LENGTHS, dataset
 from torch import nn
 
 from mixkd_plugin import (
@@ -17,7 +17,6 @@ from mixkd_plugin import (
     register_pairing,
 )
 from mixkd_plugin.data import mixup_plan
-from mixkd_plugin.data.mixup_dataset import MixupDataset
 from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS, TokenMixer
 from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
@@ -91,17 +90,16 @@ def test_a_rule_sees_ids_lengths_and_labels_of_the_eligible():
         seen.append(examples)
         return rng.permutation(len(examples.ids))
 
-    classes, lengths = np.arange(101) % 3, dataset(ratio=1).split_lengths
     drawer = partial(draw_plan, ratio=1, alpha=0.4, pairing="watched", seed=1)
     indices = np.arange(1, 101, 2)
-    data = MixupDataset("train", Base(), lengths, indices, draw_plan=drawer, classes=classes)
+    data = dataset(indices=indices, draw_plan=drawer, classes=CLASSES)
     data.filter_indices_by_size(data.ordered_indices(), 20)
     assert len(data[0]["partners"]) == 1
-    kept = indices[lengths[indices] <= 20]
+    kept = indices[LENGTHS[indices] <= 20]
     for examples in seen[-2:]:  # drawn anew, twice, without those that are too long
         assert examples.ids.tolist() == kept.tolist()
-        assert examples.lengths.tolist() == lengths[kept].tolist()
-        assert examples.labels.tolist() == classes[kept].tolist()
+        assert examples.lengths.tolist() == LENGTHS[kept].tolist()
+        assert examples.labels.tolist() == CLASSES[kept].tolist()
 
 
 def examples():
@@ -138,8 +136,7 @@ def test_a_loader_worker_need_not_know_the_rule():
     """One that is spawned imports what it unpickles, and no user directory."""
     register_pairing("mine")(lambda examples, rng: rng.permutation(len(examples.ids)))
     drawer = partial(draw_plan, ratio=1, alpha=0.4, pairing="mine", seed=1)
-    data = dataset(ratio=1)
-    data = MixupDataset("train", Base(), data.split_lengths, draw_plan=drawer, classes=data.classes)
+    data = dataset(draw_plan=drawer, classes=CLASSES)
     expected, drawn = data[5], pickle.dumps(data)
     del PAIRINGS._entries["mine"]
     assert pickle.loads(drawn)[5]["partners"] == expected["partners"]
