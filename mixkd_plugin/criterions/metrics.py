@@ -5,10 +5,11 @@ Logged values are kept in meters whose names begin with ``_`` and so are not dis
 
 import math
 from collections import OrderedDict
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import numpy as np
 import torch
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.logging import meters, metrics
 from fairseq.logging.meters import safe_round
 from torch import Tensor
@@ -17,42 +18,121 @@ from .. import scores
 from ..losses import TERMS
 
 
-def log_outputs(logging_outputs: Sequence[Dict[str, Any]]) -> None:
-    """Log means over all examples, in fairseq's units: losses in bits, shares in percent.
+class WithMetrics(SentencePredictionCriterion):
+    """fairseq's criterion, with metrics of its own."""
 
-    Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
-    their weights add up to the logged loss.
-    """
-    logged = {key for output in logging_outputs for key in output}
+    def __init__(self, cfg, task):
+        super().__init__(cfg, task)
+        self.report_average_precision = cfg.report_average_precision
+        self.num_classes = task.cfg.num_classes
+        self.multi_label = task.cfg.multi_label
+        if not self.regression_target:
+            labels = task.label_dictionary
+            names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
+            self.f1_classes = scores.classes_of_f1(names)
 
-    def total(key):
-        return sum(output[key] for output in logging_outputs if key in output)
+    def validation_metrics(self) -> Set[str]:
+        """Names of the values logged in validation, for --best-checkpoint-metric.
 
-    sample_size, sentences = total("sample_size"), total("nsentences")
-    terms = [f"{term}_loss" for term in TERMS]
-    terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)
-    for key in ["loss", *terms]:
-        if key in logged:
-            bits = total(key) / sample_size / math.log(2)
-            metrics.log_scalar(key, bits, sample_size, round=3)
-    labelled = total("nlabelled") if "nlabelled" in logged else sentences
-    shares = {
-        "accuracy": ("ncorrect", labelled),
-        "teacher_accuracy": ("teacher_ncorrect", labelled),
-        "agreement": ("agreed", sentences),
-    }
-    for key, (count, rows) in shares.items():
-        if count in logged:  # without examples: nan, of weight 0
-            metrics.log_scalar(key, 100.0 * total(count) / rows, rows, round=1)
-    if "calibration" in logged:
-        log_ece(total("calibration"), labelled)
-    of_counts = {"confusion": log_mcc, "f1_counts": log_f1, "label_counts": log_label_f1}
-    for key, log in of_counts.items():
-        if key in logged:
-            log(total(key))
-    for key, log in {"scores": log_average_precision, "values": log_correlations}.items():
-        if key in logged:
-            log([output[key] for output in logging_outputs if key in output])
+        A subclass, or a task, that logs more extends them.
+        """
+        teacher, regression = bool(self.task.cfg.teacher_path), self.regression_target
+        logged = {
+            "loss mle_loss wps wpb bsz num_updates": True,
+            "kd_loss": teacher,
+            "accuracy": not regression,
+            "teacher_accuracy agreement": teacher and not regression,
+            "ece": not (regression or self.multi_label),
+            "micro_f1 macro_f1": self.multi_label,
+            "mean_average_precision": self.report_average_precision,
+            "mcc": self.report_mcc,
+            "f1 acc_and_f1": self.report_acc_and_f1,
+            "pearson spearman pearson_and_spearman": self.report_pearson_and_spearman,
+        }
+        return {name for names, is_logged in logged.items() if is_logged for name in names.split()}
+
+    def batch_values(
+        self,
+        logits: Tensor,
+        teacher_logits: Optional[Tensor],
+        targets: Tensor,
+        mask: Optional[Tensor],
+        training: bool,
+    ) -> Dict[str, Tensor]:
+        """The inputs of metrics: sums, and for correlations and average precision every value.
+
+        Args:
+            logits, teacher_logits: (B, C); None without a teacher
+            targets: classes (B,), or values (B, C) of regression or labels
+            mask: (B,) the examples with a label; None: all
+        """
+        if self.regression_target:
+            if training or not self.report_pearson_and_spearman:
+                return {}
+            return {"values": scores.correlation_values(logits, targets, mask)}
+        predictions = scores.predict(logits, self.multi_label)
+        output = {"ncorrect": scores.count(scores.equal_rows(predictions, targets), mask)}
+        if self.multi_label:
+            output["label_counts"] = scores.label_counts(predictions, targets, mask)
+            if self.report_average_precision and not training:
+                output["scores"] = scores.correlation_values(logits, targets, mask)
+        elif not training:
+            output["calibration"] = scores.calibration_gaps(logits, targets, mask)
+        if self.report_mcc or self.report_acc_and_f1:
+            confusion = scores.confusion_counts(predictions, targets, self.num_classes, mask)
+            if self.report_mcc:
+                output["confusion"] = confusion
+            if self.report_acc_and_f1:
+                output["f1_counts"] = scores.f1_counts(confusion, self.f1_classes)
+        if teacher_logits is not None:
+            taught = scores.predict(teacher_logits, self.multi_label)
+            output["teacher_ncorrect"] = scores.count(scores.equal_rows(taught, targets), mask)
+            output["agreed"] = scores.count(scores.equal_rows(predictions, taught))
+        return output
+
+    def logging_outputs_can_be_summed(self) -> bool:
+        """False if a validation logs every value: processes then exchange them without sums."""
+        return self.training or not (
+            self.report_pearson_and_spearman or self.report_average_precision
+        )
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: Sequence[Dict[str, Any]]) -> None:
+        """Log means over all examples, in fairseq's units: losses in bits, shares in percent.
+
+        Every loss is divided by log 2, squared errors too, as fairseq does: the logged terms times
+        their weights add up to the logged loss.
+        """
+        logged = {key for output in logging_outputs for key in output}
+
+        def total(key):
+            return sum(output[key] for output in logging_outputs if key in output)
+
+        sample_size, sentences = total("sample_size"), total("nsentences")
+        terms = [f"{term}_loss" for term in TERMS]
+        terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)
+        for key in ["loss", *terms]:
+            if key in logged:
+                bits = total(key) / sample_size / math.log(2)
+                metrics.log_scalar(key, bits, sample_size, round=3)
+        labelled = total("nlabelled") if "nlabelled" in logged else sentences
+        shares = {
+            "accuracy": ("ncorrect", labelled),
+            "teacher_accuracy": ("teacher_ncorrect", labelled),
+            "agreement": ("agreed", sentences),
+        }
+        for key, (count, rows) in shares.items():
+            if count in logged:  # without examples: nan, of weight 0
+                metrics.log_scalar(key, 100.0 * total(count) / rows, rows, round=1)
+        if "calibration" in logged:
+            log_ece(total("calibration"), labelled)
+        of_counts = {"confusion": log_mcc, "f1_counts": log_f1, "label_counts": log_label_f1}
+        for key, log in of_counts.items():
+            if key in logged:
+                log(total(key))
+        for key, log in {"scores": log_average_precision, "values": log_correlations}.items():
+            if key in logged:
+                log([output[key] for output in logging_outputs if key in output])
 
 
 class ConcatTensorMeter(meters.ConcatTensorMeter):

@@ -3,15 +3,13 @@
 L = w_mle L_MLE + w_kd L_KD + w_sm L_SM + w_tmkd L_TMKD + w_hidden L_HIDDEN
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from fairseq.criterions import register_criterion
-from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .. import scores
 from ..fairseq_fixes.refused_flags import check_best_metric
 from ..losses import (
     LossWeights,
@@ -27,7 +25,7 @@ from ..mixup import Mix, mix_targets
 from ..tasks.flags import check_criterion_flags, check_distance
 from ..tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 from .config import MixKDCriterionConfig
-from .metrics import log_outputs
+from .metrics import WithMetrics
 
 
 class Labels(NamedTuple):
@@ -42,7 +40,7 @@ class Labels(NamedTuple):
 
 
 @register_criterion("mixkd", dataclass=MixKDCriterionConfig)
-class MixKDCriterion(SentencePredictionCriterion):
+class MixKDCriterion(WithMetrics):
     """Weighted sum of the terms, each summed over sequences; the sample size is fairseq's.
 
     A mixed term, or the mixed part of L_HIDDEN, is divided by the number of mixes per example, so
@@ -67,37 +65,10 @@ class MixKDCriterion(SentencePredictionCriterion):
         self.weights = LossWeights.of(cfg)
         self.distance = str(cfg.distill_distance)
         self.temperature = cfg.distill_temperature
-        self.report_average_precision = cfg.report_average_precision
-        self.num_classes = task.cfg.num_classes
-        self.multi_label = task.cfg.multi_label
         self.unlabelled = task.cfg.unlabelled_examples == "allow"
-        if not self.regression_target:
-            labels = task.label_dictionary
-            names = labels.symbols[labels.nspecial : labels.nspecial + self.num_classes]
-            self.f1_classes = scores.classes_of_f1(names)
         task.declare_weights(self.weights)
         if task.trains:
             check_best_metric(self)
-
-    def validation_metrics(self) -> Set[str]:
-        """Names of the values logged in validation, for --best-checkpoint-metric.
-
-        A subclass, or a task, that logs more extends them.
-        """
-        teacher, regression = bool(self.task.cfg.teacher_path), self.regression_target
-        logged = {
-            "loss mle_loss wps wpb bsz num_updates": True,
-            "kd_loss": teacher,
-            "accuracy": not regression,
-            "teacher_accuracy agreement": teacher and not regression,
-            "ece": not (regression or self.multi_label),
-            "micro_f1 macro_f1": self.multi_label,
-            "mean_average_precision": self.report_average_precision,
-            "mcc": self.report_mcc,
-            "f1 acc_and_f1": self.report_acc_and_f1,
-            "pearson spearman pearson_and_spearman": self.report_pearson_and_spearman,
-        }
-        return {name for names, is_logged in logged.items() if is_logged for name in names.split()}
 
     def forward(self, model, sample, reduce=True):
         """Loss summed over the batch, fairseq's sample size, and the values to log.
@@ -114,7 +85,8 @@ class MixKDCriterion(SentencePredictionCriterion):
         clean, mixed, states = self._student_logits(model, sample["net_input"], mix, wants_states)
         logging_output = {}
         if clean is not None:
-            logging_output = self._statistics(clean, sample.get("teacher_logits"), labels, training)
+            taught = sample.get("teacher_logits")
+            logging_output = self.batch_values(clean, taught, *labels, training)
         extra = self.extra_terms(sample, clean, mixed) if training else {}
         losses = self._losses(sample, clean, mixed, labels, mixed_labels)
         # fairseq's is the number of targets; the loss of several labels is a mean over classes
@@ -238,38 +210,3 @@ class MixKDCriterion(SentencePredictionCriterion):
         if self.regression_target:
             return squared_error(student, teacher)
         return distance(self.distance, student, teacher, self.temperature, self.multi_label)
-
-    def _statistics(self, logits, teacher_logits, labels: Labels, training: bool) -> dict:
-        """The inputs of metrics: sums, and for correlations and average precision every value."""
-        targets, mask = labels
-        if self.regression_target:
-            if training or not self.report_pearson_and_spearman:
-                return {}
-            return {"values": scores.correlation_values(logits, targets, mask)}
-        predictions = scores.predict(logits, self.multi_label)
-        output = {"ncorrect": scores.count(scores.equal_rows(predictions, targets), mask)}
-        if self.multi_label:
-            output["label_counts"] = scores.label_counts(predictions, targets, mask)
-            if self.report_average_precision and not training:
-                output["scores"] = scores.correlation_values(logits, targets, mask)
-        elif not training:
-            output["calibration"] = scores.calibration_gaps(logits, targets, mask)
-        if self.report_mcc or self.report_acc_and_f1:
-            confusion = scores.confusion_counts(predictions, targets, self.num_classes, mask)
-            if self.report_mcc:
-                output["confusion"] = confusion
-            if self.report_acc_and_f1:
-                output["f1_counts"] = scores.f1_counts(confusion, self.f1_classes)
-        if teacher_logits is not None:
-            taught = scores.predict(teacher_logits, self.multi_label)
-            output["teacher_ncorrect"] = scores.count(scores.equal_rows(taught, targets), mask)
-            output["agreed"] = scores.count(scores.equal_rows(predictions, taught))
-        return output
-
-    def logging_outputs_can_be_summed(self) -> bool:
-        """False if a validation logs every value: processes then exchange them without sums."""
-        return self.training or not (
-            self.report_pearson_and_spearman or self.report_average_precision
-        )
-
-    reduce_metrics = staticmethod(log_outputs)
