@@ -8,6 +8,7 @@ import re
 from numbers import Real
 from typing import Any
 
+from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
 from torch import Tensor
 
@@ -16,42 +17,31 @@ from .origin import FINETUNE, Origin, settings_of_run, shown_labels
 from .safe_load import DamagedError, read_checkpoint
 from .settings import shown
 
-DEFAULT = "checkpoint_last.pt"  # of --restore-file
 
-
-def _named(
-    save_dir: str,
-    restore_file: str,
-    suffix: str,
-    continue_once: str | None,
-    finetune_from_model: str | None,
-) -> tuple[str, str]:
+def _named(flags: CheckpointConfig, suffix: str) -> tuple[str, str]:
     """The flag that fairseq uses, and its file; that of --save-dir may not exist."""
-    if restore_file != DEFAULT:
-        return "--restore-file", restore_file.replace(".pt", suffix + ".pt")
-    path = os.path.join(save_dir, f"checkpoint_last{suffix}.pt")
+    if flags.restore_file != CheckpointConfig.restore_file:
+        return "--restore-file", flags.restore_file.replace(".pt", suffix + ".pt")
+    path = os.path.join(flags.save_dir, f"checkpoint_last{suffix}.pt")
     if not PathManager.exists(path):
-        if continue_once is not None:
-            return "--continue-once", continue_once
-        if finetune_from_model is not None:
-            return FINETUNE, finetune_from_model
+        if flags.continue_once is not None:
+            return "--continue-once", flags.continue_once
+        if flags.finetune_from_model is not None:
+            return FINETUNE, flags.finetune_from_model
     return "--save-dir", path
 
 
-def find(
-    save_dir: str,
-    restore_file: str,
-    suffix: str = "",
-    continue_once: str | None = None,
-    finetune_from_model: str | None = None,
-) -> Origin | None:
+def find(flags: CheckpointConfig, suffix: str = "") -> Origin | None:
     """The checkpoint that training is about to begin from, None for a new run.
+
+    Args:
+        suffix: before the ending of the run's files
 
     Raises:
         ValueError: where a file that a flag names is missing, or the checkpoint cannot be read; of
             a damaged one of --save-dir it names the newest that a run can go on from.
     """
-    flag, path = _named(save_dir, restore_file, suffix, continue_once, finetune_from_model)
+    flag, path = _named(flags, suffix)
     if PathManager.path_requires_pathmanager(path):
         return None  # in a remote store of fairseq's
     if not os.path.isfile(path) and flag == "--save-dir":
@@ -137,13 +127,11 @@ def find_on_every_rank(cfg: Any) -> Origin | None:
     flags, distribution, shard = cfg.checkpoint, cfg.distributed_training, ""
     if distribution.use_sharded_state and distribution.ddp_backend == "fully_sharded":
         shard = f"-shard{distributed.rank()}"  # each rank has its own file
-    where = flags.save_dir, flags.restore_file, (flags.checkpoint_suffix or "") + shard
-    others = flags.continue_once, flags.finetune_from_model
-    origin = None
+    suffix, origin = (flags.checkpoint_suffix or "") + shard, None
     with distributed.raise_on_all_ranks():
         if distributed.rank() == 0:
-            origin = find(*where, *others)
-    flag, path = _named(*where, *others)
+            origin = find(flags, suffix)
+    flag, path = _named(flags, suffix)
     # fairseq's first rank would send what it read to ranks that do not wait for it
     name = os.path.basename(path).replace(f"{shard}.pt", ".pt")
     distributed.check_equal({f"{flag}: whether {name} is there": os.path.isfile(path)})

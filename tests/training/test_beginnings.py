@@ -3,6 +3,7 @@
 import inprocess
 import pytest
 import toy
+from fairseq.dataclass.configs import CheckpointConfig
 from refusals import FINE_TUNE, KD, accepts, refusal
 from taught import turn_symbols
 
@@ -180,13 +181,14 @@ def test_any_byte_of_the_zips_headers(folder, classification, place):
     path = folder / "checkpoint_last.pt"
     good = path.read_bytes()
     at = good.rfind(b"PK\x01\x02") if place == "directory" else good.rfind(b"PK\x03\x04")
-    origin = recovery.find(str(folder), recovery.DEFAULT)
+    flags = CheckpointConfig(save_dir=str(folder))
+    origin = recovery.find(flags)
     for byte in range(at + 4, at + 30):
         content = bytearray(good)
         content[byte] ^= 1 << 3 * byte % 8
         path.write_bytes(content)
         try:
-            assert recovery.find(str(folder), recovery.DEFAULT) == origin
+            assert recovery.find(flags) == origin
         except ValueError as error:
             assert str(path) in str(error)
     path.write_bytes(good)

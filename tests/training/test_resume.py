@@ -9,6 +9,7 @@ import pytest
 import torch
 import toy
 from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
 from ranks import errors
 from same_end import assert_same_end
 
@@ -51,11 +52,15 @@ def cut(path, share=0.5):
     return path
 
 
+def find(folder, suffix="", **flags):
+    return recovery.find(CheckpointConfig(save_dir=str(folder), **flags), suffix)
+
+
 def damage(folder):
     """What is said of a damaged last checkpoint; all files stay as they are."""
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError) as error:
-        recovery.find(str(folder), recovery.DEFAULT)
+        find(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     return str(error.value)
 
@@ -147,17 +152,17 @@ def test_finetuning_begins_only_where_nothing_is_to_resume(folder, classificatio
 
 
 def test_new_runs_and_other_names(folder, tmp_path):
-    assert recovery.find(str(tmp_path / "nothing"), recovery.DEFAULT) is None
-    assert "fingerprint" in recovery.find(str(folder), recovery.DEFAULT).task_state
-    assert "fingerprint" in recovery.find("", str(folder / "checkpoint1.pt")).task_state
+    assert find(tmp_path / "nothing") is None
+    assert "fingerprint" in find(folder).task_state
+    assert "fingerprint" in find("", restore_file=str(folder / "checkpoint1.pt")).task_state
     # a part of a run, under a name of its own, is taken for that part's alone
     part = folder / "checkpoint_2_9.pt"  # fairseq adds the suffix of --checkpoint-suffix
     shutil.move(part, folder / "checkpoint_2_9-part1.pt")
     cut(folder / "checkpoint_last.pt")
-    assert recovery.find(str(folder), recovery.DEFAULT, "-part1") is None
+    assert find(folder, "-part1") is None
     shutil.copy(folder / "checkpoint_last.pt", folder / "checkpoint_last-part1.pt")
     with pytest.raises(ValueError, match=f"--restore-file {part} "):
-        recovery.find(str(folder), recovery.DEFAULT, "-part1")
+        find(folder, "-part1")
 
 
 def test_what_is_no_damage_is_not_called_so(folder, monkeypatch):
@@ -169,10 +174,10 @@ def test_what_is_no_damage_is_not_called_so(folder, monkeypatch):
 
         patch.setattr(torch, "load", fails)
         with pytest.raises(ValueError, match="cannot be read .*Input/output error.*\\)$"):
-            recovery.find(str(folder), recovery.DEFAULT)
+            find(folder)
     torch.save({"model": {}, "cfg": {}, "x": shutil.rmtree}, folder / "checkpoint_last.pt")
     with pytest.raises(ValueError, match="is refused: it would load shutil.rmtree") as error:
-        recovery.find(str(folder), recovery.DEFAULT)
+        find(folder)
     assert "--restore-file" not in str(error.value)
 
 

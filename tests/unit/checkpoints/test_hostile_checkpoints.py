@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 import torch
+from fairseq.dataclass.configs import CheckpointConfig
 from refusals import KD, Call, accepts, refusal, refused_at_once
 from slow_cases import slow
 from tiny_models import checkpoint
@@ -64,7 +65,7 @@ def test_a_damaged_directory_is_no_dead_end_of_a_resume(tmp_path, field):
     damaged[start + field] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(ValueError, match=f"{path} is damaged.* --restore-file {other} "):
-        recovery.find(str(tmp_path), "checkpoint_last.pt")
+        recovery.find(CheckpointConfig(save_dir=str(tmp_path)))
 
 
 def test_a_damaged_teacher_is_refused(tmp_path, classification, teacher):
