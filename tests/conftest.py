@@ -13,7 +13,7 @@ import several_labels
 import torch
 import toy
 from tiny_tokenizers import KINDS, write_tokenizer
-from toy import EVERYTHING, TEACHER
+from toy import EVERYTHING, FINE_TUNE, TEACHER
 from two_vocabularies import add_second_text, make_case
 
 from mixkd_plugin.teacher import build
@@ -107,8 +107,7 @@ def distilled(tmp_path_factory, classification, teacher):
     are deleted after training."""
     folder = tmp_path_factory.mktemp("distilled")
     own, began_from = folder / "own_teacher", folder / "began_from.pt"
-    flags = ["--mle-weight", 1, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
-    toy.fit(classification, own, *flags)
+    toy.fit(classification, own, *FINE_TUNE)
     teachers = [shutil.copy(teacher, folder / "teacher.pt"), own / "checkpoint_last.pt"]
     shutil.copy(teacher, began_from)
     flags = [

@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from fairseq import tasks
 from fairseq.models.roberta import RobertaModel
 from tiny_models import build
-from toy import train_flags
+from toy import HEAD, train_flags
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import encode
 from mixkd_plugin.teacher.ensemble import TeacherEnsemble
 from mixkd_plugin.teacher.logits import TeacherLogits
 
-HEAD = "sentence_classification_head"
 CLASSES = 3
 WEIGHTS = (0.5, 2.0, 0.25, 3.0)
 

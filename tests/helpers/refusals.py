@@ -8,11 +8,11 @@ import time
 import inprocess
 import pytest
 import toy
+from toy import FINE_TUNE
 
 from mixkd_plugin.checkpoints import safe_load
 from mixkd_plugin.tools.import_hf.import_hf import import_encoder
 
-FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
 KD = [*FINE_TUNE, "--kd-weight", 1]
 SECONDS, BYTES = 5, 10**9  # a busy machine takes its time
 

@@ -7,14 +7,13 @@ import sklearn.metrics
 import torch
 import toy
 from fairseq import checkpoint_utils
+from toy import HEAD
 
 LEARN = ["--max-epoch", 10, "--validate-interval", 10, "--lr", 0.005, "--dropout", 0]
-FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
 MIXUP = ["--sm-weight", 1, "--tmkd-weight", 0]
 TEXTS = ("poor", "fair", "good")
 REPORT = ["--report-mcc", "--report-acc-and-f1"]
 CORRELATIONS = ["--report-pearson-and-spearman"]
-HEAD = "sentence_classification_head"
 
 
 def predictions(checkpoint, data, split="valid"):

@@ -20,10 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "mixkd_plugin"
 WORDS = [f"w{i}" for i in range(40)]
 copy_data = shutil.copytree  # (source, target) -> target
-OFF = [
-    "--kd-weight", 0, "--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0,
-    "--batch-by-length", "off", "--padding-free", "off",
-]  # fmt: skip
+HEAD = "sentence_classification_head"  # fairseq's name for it
+FINE_TUNE = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0]
+OFF = ["--kd-weight", 0, *FINE_TUNE, "--batch-by-length", "off", "--padding-free", "off"]
 SIZE = [
     "--arch", "roberta", "--encoder-layers", 2, "--encoder-embed-dim", 32,
     "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 4,

@@ -13,14 +13,12 @@ from omegaconf import OmegaConf
 from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
 from taught import of_data
-from toy import TEACHER
+from toy import HEAD, TEACHER
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.compare import compare
 from mixkd_plugin.tools.export import export
-
-HEAD = "sentence_classification_head"
 
 
 @pytest.fixture(scope="module")

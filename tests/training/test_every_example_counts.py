@@ -8,7 +8,6 @@ import torch
 import toy
 from scores import (
     CORRELATIONS,
-    FINE_TUNE,
     LEARN,
     MIXUP,
     REPORT,
@@ -21,6 +20,7 @@ from scores import (
     regression_scores,
 )
 from slow_cases import slow
+from toy import FINE_TUNE
 
 from mixkd_plugin.criterions.mixkd import MixKDCriterion
 

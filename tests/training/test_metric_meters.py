@@ -6,8 +6,9 @@ import pytest
 import torch
 import toy
 from fairseq.logging import metrics as fairseq_metrics
-from scores import CORRELATIONS, FINE_TUNE, MIXUP, assert_logged, regression_scores
+from scores import CORRELATIONS, MIXUP, assert_logged, regression_scores
 from sklearn.metrics import matthews_corrcoef
+from toy import FINE_TUNE
 
 from mixkd_plugin import scores
 from mixkd_plugin.criterions import metrics

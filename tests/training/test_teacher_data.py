@@ -10,12 +10,10 @@ from fairseq.models.roberta import RobertaModel
 from recorded_train import watcher
 from same_end import assert_same_end
 from slow_cases import slow
+from toy import HEAD
 from two_vocabularies import INIT, Case, pieces_of, texts_of
 
 from mixkd_plugin.mixup import Mix
-
-HEAD = "sentence_classification_head"
-
 
 # --- what the teacher is asked ---
 

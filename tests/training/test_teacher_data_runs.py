@@ -12,10 +12,8 @@ from ranks import flags_of
 from recorded_train import batches_of
 from same_end import assert_same_end, assert_same_weights
 from taught import another_token, contents, of_few_positions
-from toy import EVERYTHING
+from toy import EVERYTHING, HEAD
 from two_vocabularies import INIT, texts_of
-
-HEAD = "sentence_classification_head"
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ from fairseq import checkpoint_utils
 from fairseq.models.roberta import RobertaModel
 from refusals import accepts
 from taught import flat, with_settings
+from toy import FINE_TUNE, HEAD
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 
-HEAD = "sentence_classification_head"
 MIXED = ["--kd-weight", 1]
 
 
@@ -22,8 +22,7 @@ MIXED = ["--kd-weight", 1]
 def fine_tuned(tmp_path_factory, classification):
     """The student's task and model without a teacher."""
     folder = tmp_path_factory.mktemp("fine_tuned")
-    flags = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0, "--train-fraction", 0.5]
-    toy.fit(classification, folder, *flags)
+    toy.fit(classification, folder, *FINE_TUNE, "--train-fraction", 0.5)
     return folder
 
 

@@ -14,6 +14,7 @@ from refusals import KD
 from same_end import assert_same_weights
 from scores import predictions, raw_targets
 from taught import totals
+from toy import FINE_TUNE, HEAD
 from unlabelled import ALLOW, without
 
 from mixkd_plugin.tasks import mixkd_sentence_prediction
@@ -21,7 +22,6 @@ from mixkd_plugin.teacher import score
 
 LINE = r"teacher_(\w+) (\S+) on (\d+(?: of the \d+)?) examples of .+ \(best constant answer: (.+)\)"
 NO_LABELS = ["--mle-weight", 0, "--sm-weight", 0]
-HEAD = "classification_heads.sentence_classification_head.out_proj"
 
 
 def run(data, folder, teacher, *flags):
@@ -102,7 +102,7 @@ def test_examples_without_a_label_are_left_out(tmp_path, teacher):
 def swapped(teacher, path):
     with toy.edited(teacher, path) as state:
         for name in ("weight", "bias"):
-            values = state["model"][f"{HEAD}.{name}"]
+            values = state["model"][f"classification_heads.{HEAD}.out_proj.{name}"]
             values.copy_(values.flip(0))
     return path
 
@@ -111,8 +111,8 @@ def swapped(teacher, path):
 def good(tmp_path_factory, classification):
     """A teacher that is much better than the largest class, on what it has learned."""
     folder = tmp_path_factory.mktemp("good")
-    flags = ["--sm-weight", 0, "--tmkd-weight", 0, "--mixup-ratio", 0, "--lr", 0.003]
-    flags = toy.train_flags(classification, folder, *flags, "--max-epoch", 16)
+    flags = [*FINE_TUNE, "--lr", 0.003, "--max-epoch", 16]
+    flags = toy.train_flags(classification, folder, *flags)
     inprocess.run_training([*flags, "--validate-interval", 16])
     return folder / "checkpoint_last.pt"
 

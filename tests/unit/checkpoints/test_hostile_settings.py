@@ -12,6 +12,7 @@ from fairseq.tasks import TASK_REGISTRY
 from refusals import KD, error_of, one_sentence, refusal
 from taught import with_settings
 from tiny_models import build as student
+from toy import HEAD
 
 from mixkd_plugin.models.mixkd_roberta import MixKDRobertaModel
 from mixkd_plugin.models.student_init import initialise_student
@@ -21,7 +22,6 @@ from mixkd_plugin.tools import export as export_tool
 from mixkd_plugin.tools.batches import make_batches
 from mixkd_plugin.tools.export import export
 
-HEAD = "sentence_classification_head"
 # What fairseq evaluates somewhere, besides what is text in any way.
 EVALUATED = (
     *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention"),

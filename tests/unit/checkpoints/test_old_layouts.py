@@ -13,11 +13,10 @@ from fairseq import checkpoint_utils
 from refusals import FINE_TUNE, KD, accepts, refusal
 from slow_cases import slow
 from taught import flat, names_of_2019, published
+from toy import HEAD
 
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools.batches import make_batches
-
-HEAD = "sentence_classification_head"
 
 
 def names_of_2018(weights):

@@ -13,12 +13,11 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import register_model, register_model_architecture
 from refusals import FINE_TUNE, KD, accepts, one_sentence, refusal
 from torch import nn
+from toy import HEAD
 
 from mixkd_plugin import MixupModel
 from mixkd_plugin.checkpoints import outputs
 from mixkd_plugin.tools import scoring
-
-HEAD = "sentence_classification_head"
 
 
 @dataclass
