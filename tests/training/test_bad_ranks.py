@@ -8,6 +8,7 @@ import pytest
 import toy
 from ranks import at_address, errors, refusals
 from refusals import FINE_TUNE, KD, assert_matches
+from slow_cases import slow
 from taught import another_token, turn_symbols
 from toy import SIZE
 
@@ -34,19 +35,13 @@ def test_a_flag_that_cannot_be_on_one_rank_alone(tmp_path, classification):
     assert mine == f"rank 1: {other}"
 
 
-def test_other_texts(tmp_path, classification, data):
-    another_token(data)
+@pytest.mark.parametrize(
+    "change, what", [(another_token, "input0/train.bin"), *slow((turn_symbols, "vocabulary"))]
+)
+def test_other_data(tmp_path, classification, data, change, what):
+    change(data)
     for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
-        assert_matches(
-            "input0/train.bin of the data must be the same on every rank: [0-9a-f]{16}", said
-        )
-
-
-@pytest.mark.slow
-def test_another_vocabulary(tmp_path, classification, data):
-    turn_symbols(data)
-    for said in refusals(tmp_path, classification, FINE_TUNE, other_data=data):
-        assert_matches("vocabulary of the data must be the same on every rank", said)
+        assert_matches(f"{what} of the data must be the same on every rank: [0-9a-f]{{16}}", said)
 
 
 def test_no_data_on_one_rank(tmp_path, classification, data):
@@ -77,7 +72,7 @@ def test_more_processes_than_examples(tmp_path):
         assert said.startswith("--distributed-world-size must be at most 3") and "got 4" in said
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rank", [0, *slow(1)])
 def test_an_address_that_does_not_answer(tmp_path, classification, rank):
     """Rank 0 whom nobody joins, and rank 1 who finds nobody."""
     flags = toy.train_flags(classification, tmp_path, *FINE_TUNE, "--rendezvous-timeout", 3)
