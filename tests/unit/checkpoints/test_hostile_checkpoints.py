@@ -41,18 +41,19 @@ def test_a_bit_of_any_part_of_a_zip(tmp_path):
         assert "damaged" in refused_at_once(tmp_path / "bit.pt"), name
 
 
-def test_bits_of_the_directory(tmp_path):
-    """One sentence, or what was saved, where the bit says nothing about it (a date)."""
+def test_bits_of_headers(tmp_path):
+    """Of the last part and the directory: one sentence, or what was saved (a date says nothing)."""
     path = zipped(tmp_path / "whole.pt")
-    whole, start = path.read_bytes(), parts_of(path)[1]
-    for place in range(start, len(whole)):
+    whole, (parts, start) = path.read_bytes(), parts_of(path)
+    header = parts[-1].header_offset
+    for place in (*range(header, header + 30), *range(start, len(whole))):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         (tmp_path / "bit.pt").write_bytes(damaged)
         try:
             state = safe_load.read_checkpoint(str(tmp_path / "bit.pt"))
         except ValueError as error:
-            assert "\n" not in str(error)
+            assert "bit.pt" in str(error) and "\n" not in str(error)
         else:
             assert torch.equal(state["model"]["weight"], torch.arange(6.0).view(2, 3))
 
