@@ -9,14 +9,7 @@ import torch
 from numbered_split import CLASSES, LENGTHS, dataset
 from torch import nn
 
-from mixkd_plugin import (
-    MixupModel,
-    losses,
-    register_distance,
-    register_mixup_kind,
-    register_pairing,
-)
-from mixkd_plugin.data import mixup_plan
+from mixkd_plugin import MixupModel, register_distance, register_mixup_kind, register_pairing
 from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS, TokenMixer
 from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
@@ -64,9 +57,7 @@ def test_a_distance_is_the_sum_of_its_rows():
 def test_no_gradient_of_a_registered_distance_reaches_the_teacher():
     register_distance("l1")(lambda s, t: (s - t).abs().sum(1))
     student, teacher_logits = LOGITS.clone().requires_grad_().unbind()
-    (reached,) = torch.autograd.grad(distance("l1", student, teacher_logits), teacher_logits,
-                                     allow_unused=True)  # fmt: skip
-    assert reached is None
+    assert not distance("l1", student.detach(), teacher_logits).requires_grad
 
 
 @pytest.mark.parametrize(
@@ -260,9 +251,3 @@ def test_an_encoder_may_mix_elsewhere():
         encode(late, "head", tokens, Mix(partners, torch.zeros(1), False), True),
         Mean.encode_rows(late, "head", partners, None, True),
     )
-
-
-def test_ours_are_the_first_entries():
-    assert list(losses.DISTANCES)[:3] == ["mse", "kl", "ce"]
-    assert list(mixup_plan.PAIRINGS)[:2] == ["random", "length"]
-    assert list(MIXUP_KINDS)[:3] == ["interpolate", "splice", "span"]
