@@ -10,8 +10,6 @@ from same_end import assert_same_end, assert_same_weights
 from scores import assert_logged, predictions, raw_labels
 from unlabelled import ALLOW, NONE, relabelled, without
 
-from mixkd_plugin.data.mixup_plan import stratified_subset
-
 pytestmark = pytest.mark.slow
 LABELS = ("0", "1")
 
@@ -69,19 +67,7 @@ def test_labels_matter_to_no_term_of_the_teacher(tmp_path, classification, partl
     assert_same_end(tmp_path / "all", tmp_path / "half", but=("meters",))
 
 
-# --- the stratified part, refusals ---
-
-
-def test_a_part_takes_its_share_of_the_unlabelled():
-    labels = np.random.RandomState(1).choice([-1, 0, 1], size=1000, p=[0.5, 0.3, 0.2])
-    part = stratified_subset(labels, 0.1, seed=3)
-    for label in (-1, 0, 1):
-        members = np.flatnonzero(labels == label)
-        chosen = np.intersect1d(part, members)
-        assert len(chosen) == round(0.1 * len(members))
-        if label >= 0:  # the same as without the others
-            alone = np.where(labels == -1, 2, labels)
-            assert set(chosen) <= set(stratified_subset(alone, 0.1, seed=3))
+# --- refusals ---
 
 
 def test_refusals(tmp_path, data):

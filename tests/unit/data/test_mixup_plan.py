@@ -100,17 +100,24 @@ def test_length_partners_come_from_one_bucket():
 
 
 def test_subset_is_stratified_and_nested():
-    labels = np.random.RandomState(1).choice(3, size=2000, p=[0.7, 0.25, 0.05])
+    """Of those without a label, -1, as of a class."""
+    labels = np.random.RandomState(1).choice([-1, 0, 1], size=2000, p=[0.7, 0.25, 0.05])
     fractions = (0.01, 0.1, 0.5, 1.0)
     parts = [stratified_subset(labels, f, seed=1) for f in fractions]
     for smaller, larger in zip(parts, parts[1:]):
         assert set(smaller) < set(larger)
     for fraction, part in zip(fractions, parts):
-        kept, all_of_it = np.bincount(labels[part]), np.bincount(labels)
+        kept, all_of_it = np.bincount(1 + labels[part]), np.bincount(1 + labels)
         assert (np.abs(kept - fraction * all_of_it) <= 0.5).all()
         assert (np.diff(part) > 0).all()
     assert len(parts[-1]) == 2000
     assert set(parts[1]) != set(stratified_subset(labels, 0.1, seed=2))
+
+
+def test_a_class_has_the_same_part_whatever_the_others():
+    labels = np.random.RandomState(1).choice([-1, 0, 1], size=1000, p=[0.5, 0.3, 0.2])
+    parts = [stratified_subset(of, 0.1, 3) for of in (labels, np.where(labels < 0, 2, labels))]
+    assert np.array_equal(*(part[labels[part] >= 0] for part in parts))
 
 
 def test_subset_keeps_one_example_of_a_rare_class():
