@@ -2,7 +2,9 @@
 
 import time
 
+import inprocess
 import toy
+from same_end import assert_same_weights
 
 # What torch may say after all else when a process ends that never destroyed its group, as fairseq's
 # do not (https://github.com/pytorch/pytorch/issues/190489).
@@ -46,3 +48,12 @@ EVERYTHING = [
 def flags_of(data, folder, teacher, world_size, *extra):
     flags = [*EVERYTHING, "--teacher-path", teacher, "--update-freq", 4 // world_size]
     return toy.train_flags(data, folder, *flags, *extra)
+
+
+def as_one_and_as_two(data, folder, teacher, *extra, backend="legacy_ddp"):
+    """The logs of a run of one process and of one of two, which must end with equal weights."""
+    one, two = (flags_of(data, folder / f"of_{n}", teacher, n, *extra) for n in (1, 2))
+    module = "fully_sharded_train" if backend == "fully_sharded" else "fairseq_cli.train"
+    logs = inprocess.run_training(one), toy.processes(2, module, two, backend=backend)[0]
+    assert_same_weights(folder / "of_1", folder / "of_2", atol=1e-6)
+    return logs

@@ -5,6 +5,7 @@ import re
 import inprocess
 import pytest
 import toy
+from ranks import as_one_and_as_two
 from refusals import FINE_TUNE, KD, assert_matches, refusal
 from scores import assert_logged, multi_label_scores, predictions, raw_targets
 from several_labels import FLAGS, write
@@ -124,16 +125,10 @@ def test_a_resumed_run_keeps_its_kind(tmp_path, data):
 
 @pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path, multi_label, several_teacher):
-    flags = [
-        *FLAGS, *KL, "--teacher-path", several_teacher, AVERAGE, "--dropout", 0,
-        "--attention-dropout", 0, "--batch-size", 8, "--batch-size-valid", 5, "--adam-eps", 1e-5,
-    ]  # fmt: skip
-    one = toy.fit(multi_label, tmp_path / "one", *flags, "--update-freq", 2)
-    two = toy.processes(
-        2, "fairseq_cli.train", toy.train_flags(multi_label, tmp_path / "two", *flags)
-    )[0]
+    flags = [*FLAGS, *KL, AVERAGE]
+    logs = as_one_and_as_two(multi_label, tmp_path, several_teacher, *flags)
     for kind in ("train", "valid"):
-        ours, theirs = (toy.last_values(log, kind) for log in (one, two))
+        ours, theirs = (toy.last_values(log, kind) for log in logs)
         names = {n for n in ours if re.search("loss|accuracy|agreement|f1|precision", n)}
         assert names >= {"micro_f1", "macro_f1", "mle_loss"} and names <= {*theirs}
         assert ("mean_average_precision" in names) == (kind == "valid")

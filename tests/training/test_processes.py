@@ -7,7 +7,7 @@ import inprocess
 import pytest
 import toy
 from fairseq import tasks
-from ranks import flags_of
+from ranks import as_one_and_as_two, flags_of
 from same_end import assert_same_weights
 from slow_cases import slow
 from toy import SIZE
@@ -79,12 +79,8 @@ def test_a_sharded_run_goes_on(tmp_path, classification, teacher, backend, extra
 @pytest.mark.parametrize("extra", [[], ["--hidden-weight", 1]], ids=["", "hidden states"])
 def test_a_batch_of_its_own_and_a_dummy_one_in_one_update(tmp_path, classification, teacher, extra):
     """15 batches an epoch, so that the second process has 1 of 2 in the last update."""
-    logged = []
-    for count in (1, 2):
-        folder = tmp_path / str(count)
-        flags = flags_of(classification, folder, teacher, count, "--batch-size", 7, *extra)
-        logged.append(toy.last_values(toy.processes(count, "fairseq_cli.train", flags)[0], "train"))
-    assert_same_weights(tmp_path / "1", tmp_path / "2", atol=1e-6)
+    logs = as_one_and_as_two(classification, tmp_path, teacher, "--batch-size", 7, *extra)
+    logged = [toy.last_values(log, "train") for log in logs]
     for name in logged[0].keys() - {"wps", "ups", "wall", "train_wall"}:
         assert logged[1][name] == pytest.approx(logged[0][name], abs=0.002), name
 
@@ -178,8 +174,5 @@ def test_only_the_task_leaves_the_language_model_head_out(classification):
 @pytest.mark.slow
 def test_a_narrower_student_is_that_of_one_process(tmp_path, classification, teacher):
     """legacy_ddp broadcasts no weights itself."""
-    for count in (1, 2):
-        narrower = ["--student-init-path", teacher, "--encoder-embed-dim", 16]
-        flags = flags_of(classification, tmp_path / str(count), teacher, count, *narrower)
-        toy.processes(count, "fairseq_cli.train", flags, backend="legacy_ddp")
-    assert_same_weights(tmp_path / "1", tmp_path / "2", atol=1e-6)
+    narrower = ["--student-init-path", teacher, "--encoder-embed-dim", 16]
+    as_one_and_as_two(classification, tmp_path, teacher, *narrower)

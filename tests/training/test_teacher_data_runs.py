@@ -8,9 +8,9 @@ import pytest
 import torch
 import toy
 from fairseq.models.roberta import RobertaModel
-from ranks import flags_of
+from ranks import as_one_and_as_two
 from recorded_train import batches_of
-from same_end import assert_same_end, assert_same_weights
+from same_end import assert_same_end
 from taught import another_token, contents, of_few_positions
 from toy import EVERYTHING, HEAD
 from two_vocabularies import INIT, texts_of
@@ -18,13 +18,7 @@ from two_vocabularies import INIT, texts_of
 
 @pytest.mark.slow
 def test_the_parameters_of_two_processes_are_those_of_one(tmp_path, words):
-    one, two = (
-        [*flags_of(words.data, tmp_path / n, words.teacher, size), "--teacher-data", words.copy]
-        for n, size in (("one", 1), ("two", 2))
-    )
-    inprocess.run_training(one)
-    toy.processes(2, "fairseq_cli.train", two)
-    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)
+    as_one_and_as_two(words.data, tmp_path, words.teacher, "--teacher-data", words.copy)
 
 
 @pytest.mark.slow

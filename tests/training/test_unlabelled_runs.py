@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import toy
 from encode_files import decoded, encode_glue, write_glue, write_model
+from ranks import as_one_and_as_two
 from refusals import FINE_TUNE, accepts, assert_matches, refusal
-from same_end import assert_same_end, assert_same_weights
+from same_end import assert_same_end
 from scores import assert_logged, predictions, raw_labels
 from unlabelled import ALLOW, NONE, relabelled, without
 
@@ -35,18 +36,9 @@ def test_validation_on_the_training_split(tmp_path, partly):
 
 
 def test_several_processes_compute_what_one_does(tmp_path, partly, teacher):
-    flags = [
-        *ALLOW, "--kd-weight", 1, "--dropout", 0, "--attention-dropout", 0, "--batch-size", 4,
-        "--max-update", 10, "--max-epoch", 9, "--adam-eps", 1e-5, "--teacher-path", teacher,
-        "--no-save-optimizer-state",
-    ]  # fmt: skip
-    one = toy.fit(partly, tmp_path / "one", *flags, "--update-freq", 2)
-    several = toy.processes(
-        2, "fairseq_cli.train", toy.train_flags(partly, tmp_path / "several", *flags)
-    )
-    assert "51 of 101 training examples have a label" in one
-    assert_same_weights(tmp_path / "one", tmp_path / "several", atol=1e-6)
-    logged = [toy.last_values(log, "train") for log in (one, several[0])]
+    logs = as_one_and_as_two(partly, tmp_path, teacher, *ALLOW)
+    assert "51 of 101 training examples have a label" in logs[0]
+    logged = [toy.last_values(log, "train") for log in logs]
     for key in ("mle_loss", "sm_loss", "accuracy", "teacher_accuracy", "agreement"):
         assert logged[0][key] == pytest.approx(logged[1][key], abs=0.1001), key
 
