@@ -78,13 +78,10 @@ class Run:
         torch.testing.assert_close(found, self.gradients(total), rtol=1e-3, atol=1e-5)
         return sample_size, output
 
-    def step(self, **arguments):
-        """What a step logs."""
+    def step(self, sample, **arguments):
+        """The loss of an update, the sample size, and what it logs."""
         optimizer = mock.Mock(backward=lambda loss: loss.backward())
-        step = self.task.train_step(
-            self.sample, self.student, self.criterion, optimizer, 0, **arguments
-        )
-        return step[2]
+        return self.task.train_step(sample, self.student, self.criterion, optimizer, 0, **arguments)
 
     def logits(self, model, mixed=False):
         """One kind of rows, one at a time: nothing is stacked."""
