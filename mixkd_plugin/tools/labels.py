@@ -9,11 +9,9 @@ from tabulate import tabulate
 
 from ..checkpoints.outputs import declared_names
 from ..errors import prefixed
-from ..interop import library, quiet
 from ..names import join_names, split_names
-from ..tokenizers.hf_tokenizer import load_tokenizer
 from ..tokenizers.library import read_json_if_there
-from .texts.examples import Example, class_name
+from .texts.examples import class_name
 from .texts.likeness import likeness
 
 ASKED = 500  # texts by which labels are matched
@@ -69,7 +67,8 @@ def match_labels(
         classes: of the data
         theirs: the classifier's names of its outputs
         given: the value of --labels
-        confusion: counts (classes, outputs) of its predictions on labelled texts
+        confusion: counts (classes, outputs) of its predictions on labelled texts; asked for only if
+            there are as many outputs as classes
         unless: when ``given`` is not compared with the predictions; None: here
 
     Raises:
@@ -127,39 +126,3 @@ def order_by_counts(classes: Sequence[str], counts: np.ndarray) -> list[str] | N
 
 def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:
     return ", ".join(f"{their} is {our or 'absent'}" for their, our in zip(theirs, order))
-
-
-def count_predictions(
-    folder: str,
-    longest: int,
-    examples: Sequence[Example],
-    classes: Sequence[str],
-    outputs: int,
-    multi_label: bool = False,
-) -> np.ndarray:
-    """Counts (classes, outputs) of a Hugging Face classifier's predictions, by transformers;
-    ``longest``: tokens of its longest text.
-    """
-    import torch
-
-    transformers = library("transformers")
-    counts = np.zeros((len(classes), outputs), int)
-    with quiet(), torch.no_grad():
-        tokenizer = load_tokenizer(folder)
-        auto = transformers.AutoModelForSequenceClassification
-        model = auto.from_pretrained(folder).float().eval()
-        longest = min(tokenizer.model_max_length, longest)
-        for start in range(0, len(examples), 32):
-            batch = examples[start : start + 32]
-            columns = (list(column) for column in zip(*(e.texts for e in batch)))
-            inputs = tokenizer(
-                *columns, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-            )
-            logits = model(**inputs).logits.numpy()
-            if multi_label:
-                has = np.array([[*map(int, e.label.split())] for e in batch])
-                counts += has.T @ (logits > 0)
-                continue
-            for example, output in zip(batch, logits.argmax(axis=1)):
-                counts[classes.index(example.label), output] += 1
-    return counts

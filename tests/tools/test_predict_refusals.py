@@ -16,7 +16,7 @@ def test_an_encoder_without_a_head_is_refused(tmp_path, transformers):
     hf_models.make("bert", tmp_path / "bert", transformers, head="")
     (tmp_path / "a.txt").write_text("the soup\n")
     said = error_of(main, "predict", tmp_path / "bert", tmp_path / "a.txt")
-    assert "STUDENT must be a classifier with all weights" in said and "classifier." in said
+    assert "bert must be a classifier with all weights" in said and "classifier." in said
 
 
 @pytest.mark.parametrize("names", [{"0": "a", "2": "b"}, {"a": "a", "b": "b"}])
@@ -79,4 +79,4 @@ def test_a_slow_tokenizer_is_refused(tmp_path, transformers):
     transformers.CanineTokenizer().save_pretrained(folder)
     (tmp_path / "a.txt").write_text("the soup\n")
     said = error_of(main, "predict", folder, tmp_path / "a.txt")
-    assert "STUDENT must have a fast tokenizer, got a CanineTokenizer" in said
+    assert "must be a fast tokenizer" in said and "CanineTokenizer" in said

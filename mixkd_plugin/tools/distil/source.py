@@ -18,7 +18,8 @@ from ..export.texts import spread
 from ..hf_config import FAMILIES, read_encoder_config
 from ..import_hf.head import HEADLESS
 from ..import_hf.source import find_source
-from ..labels import ASKED, Matched, count_predictions, is_unnamed, match_labels, read_outputs
+from ..labels import ASKED, Matched, is_unnamed, match_labels, read_outputs
+from ..predict.predict import count_predictions
 from .data import Data
 from .recipes import AUTO, check_recipes, chosen_recipes
 
@@ -174,10 +175,7 @@ def labels_of(source: Source, data: Data, given: str | None, check: bool = True)
             raise ValueError(
                 f"--labels must be given for {source.path}, whose classes have no names"
             )
-        asked = spread(data.dev, ASKED)
-        return count_predictions(
-            source.path, source.longest, asked, data.classes, source.outputs, data.multi_label
-        )
+        return count_predictions(source.path, spread(data.dev, ASKED), data.classes)
 
     names = source.names or [f"LABEL_{i}" for i in range(source.outputs)]
     unless = "--allow-weak-teacher" if check and source.kind != FAIRSEQ else None

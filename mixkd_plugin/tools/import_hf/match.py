@@ -1,9 +1,11 @@
 """Names of a classifier's outputs, from labelled texts."""
 
+from functools import partial
+
 from ..cli import named
 from ..export.texts import spread
-from ..hf_config import read_encoder_config
-from ..labels import ASKED, Matched, count_predictions, match_labels, read_outputs
+from ..labels import ASKED, Matched, match_labels, read_outputs
+from ..predict.predict import count_predictions
 from ..texts.columns import find_columns
 from ..texts.examples import Targets, find_classes, read_examples
 from ..texts.reading import read_table
@@ -32,12 +34,7 @@ def match_table(
         table = read_table(dev, find_columns(dev, text, label), skip_bad_lines=True)
         classes = find_classes(table)
         examples = read_examples(table, Targets(classes), skip_missing=True)
-        asked = spread(examples, ASKED)
-
-    def confusion():
-        longest = read_encoder_config(folder).longest
-        return count_predictions(folder, longest, asked, classes, len(names))
-
+        confusion = partial(count_predictions, folder, spread(examples, ASKED), classes)
     bad = table.bad + len(table.lines) - len(examples)
     left_out = [f"{bad} lines of {dev} without a label or a field are left out"] if bad else []
     order, notes = match_labels(classes, names, given, confusion, "--labels without --dev")

@@ -4,21 +4,24 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ...interop import quiet
+from ...scores import confusion_counts
 from ..cli import named
 from ..encode.sources import SEPARATOR
 from ..output import work_folder
 from ..texts.columns import choose_columns, text_is
-from ..texts.examples import Texts, one_line
+from ..texts.examples import Example, Texts, one_line
 from ..texts.files import STDIN, format_of
 from ..texts.reading import Columns, Stream, stream_table
-from .students import Student
+from .students import Student, of_hugging_face
 
 BATCHES = 16  # that are sorted by length together
 
@@ -97,6 +100,22 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
             "STUDENT must give finite numbers, got nan or inf: export or train it again"
         )
     return found[torch.tensor(order).argsort()], sum(cut for _, _, cut in rows)
+
+
+def count_predictions(
+    folder: str, examples: Sequence[Example], classes: Sequence[str]
+) -> np.ndarray:
+    """Counts (classes, outputs) of the predictions of a Hugging Face classifier, which has as many
+    outputs as there are classes."""
+    with quiet():
+        student = of_hugging_face(folder, None, "cpu")
+        logits, _ = logits_of(student, [e.texts for e in examples], 32)
+    if student.multi_label:
+        has = torch.tensor([[*map(int, e.label.split())] for e in examples])
+        return (has.T @ (logits > 0).long()).numpy()
+    targets = torch.tensor([classes.index(e.label) for e in examples])
+    counts = confusion_counts(logits.argmax(dim=1), targets, len(classes))
+    return counts.view(len(classes), -1).numpy()
 
 
 def read_texts(path: str, kind: str | None, text: str | None) -> tuple[list[str], Iterator[Texts]]:

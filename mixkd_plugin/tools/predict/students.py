@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ...checkpoints.checks import is_finite
 from ...interop import library
-from ...models.hf_parts import positions_of
+from ...models import hf_parts
+from ...models.hf_network import build_network, read_config
+from ...tokenizers.hf_tokenizer import load_tokenizer
 from ...tokenizers.subwords import build_tokenizer
 from ..export.export import classes_of, longest_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
-from ..hf_config import FAMILIES
 from ..labels import Outputs, read_outputs
 from ..remembered import named_tokenizer
 from ..scoring import load_trained
@@ -140,7 +141,7 @@ def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student
     )
     if report["missing_keys"]:  # these would be random numbers
         lacking = sorted(report["missing_keys"])[0]
-        raise ValueError(f"STUDENT must be a classifier with all weights, {folder} lacks {lacking}")
+        raise ValueError(f"{folder} must be a classifier with all weights, got none of {lacking}")
     if not all(map(is_finite, model.parameters())):
         raise ValueError("its weights are not all finite numbers")
     model.eval().to(place)
@@ -149,7 +150,7 @@ def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student
         with torch.no_grad():
             return model(**batch.to(place)).logits.float().cpu()
 
-    return _of_folder(folder, model.config, outputs, logits, max_length)
+    return _of_folder(folder, hf_parts.longest_of(model), outputs, logits, max_length)
 
 
 def of_onnx(path: str, max_length: int | None, device: str) -> Student:
@@ -157,7 +158,8 @@ def of_onnx(path: str, max_length: int | None, device: str) -> Student:
         raise ValueError(f"--device must be cpu for ONNX, got {device}")
     session, folder = onnx_session(path), os.path.dirname(path) or "."
     outputs = read_outputs(folder)
-    config = library("transformers").AutoConfig.from_pretrained(folder, **LOCAL)
+    with torch.device("meta"):
+        positions = hf_parts.longest_of(build_network(read_config(folder)))
     names = [one.name for one in session.get_inputs()]
 
     def logits(batch: Any) -> Tensor:
@@ -167,26 +169,18 @@ def of_onnx(path: str, max_length: int | None, device: str) -> Student:
         found = session.run(None, {name: batch[name].numpy() for name in names})
         return torch.from_numpy(found[0]).float()
 
-    return _of_folder(folder, config, outputs, logits, max_length)
+    return _of_folder(folder, positions, outputs, logits, max_length)
 
 
 def _of_folder(
     folder: str,
-    config: Any,
+    positions: int,
     outputs: Outputs,
     logits: Callable[[Any], Tensor],
     max_length: int | None,
 ) -> Student:
-    """By the tokenizer and the settings of a folder of transformers."""
-    auto = library("transformers").AutoTokenizer
-    tokenizer = auto.from_pretrained(folder, **LOCAL)
-    if not tokenizer.is_fast:
-        kind = type(tokenizer).__name__
-        raise ValueError(f"STUDENT must have a fast tokenizer, got a {kind} in {folder}")
-    positions = positions_of(config)
-    family = FAMILIES.get(config.model_type)
-    if family is not None and family.positions_follow_pad:
-        positions -= config.pad_token_id + 1
+    """By the tokenizer of a folder of transformers."""
+    tokenizer = load_tokenizer(folder)
     if max_length is not None and max_length > positions:
         raise ValueError(f"--max-length must be <= {positions}, its positions, got {max_length}")
     longest = max_length or min(tokenizer.model_max_length, positions)
