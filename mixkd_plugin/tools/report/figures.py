@@ -162,9 +162,9 @@ def _with_lines(points: pd.DataFrame) -> pd.DataFrame:
 
 def _in_order(values: pd.Series) -> list[str]:
     """The categories that occur, or the values in their order."""
-    found = dict.fromkeys(values)
-    in_order = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else found
-    return [value for value in in_order if value in found]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return list(values.cat.remove_unused_categories().cat.categories)
+    return list(values.unique())
 
 
 def _lines(

@@ -24,7 +24,7 @@ from .tables import (
     pairs_with,
     pooled_by_arm,
     summary_cell,
-    teacher_means,
+    teacher_cells,
 )
 
 METRICS = {
@@ -50,7 +50,7 @@ def quality(table: pd.DataFrame) -> str:
     measured = (f"{METRICS.get(metric, metric)} ({', '.join(its)})" for metric, its in tasks)
     mean, text = means(table), cells(at_the_end(table), ["label"])
     text = text.where(mean != mean.max(), "**" + text + "**")
-    text = pd.concat([teacher_means(table).map("{:.1f}".format, na_action="ignore"), text])
+    text = pd.concat([teacher_cells(table), text])
     return (
         f"### Quality\n\nIn percent, on the development set: {'; '.join(measured)}. Mean ± sample "
         f"standard deviation (seeds); best mean in bold.\n\n{_by_arm(text, mean.columns)}\n"
@@ -70,7 +70,7 @@ def f1(table: pd.DataFrame) -> str:
 
 
 def _by_arm(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    return markdown(table.reindex(columns=columns).rename_axis("arm"), "arm")
+    return markdown(table.reindex(columns=columns), "arm")
 
 
 def baseline_label(baseline: str, found: Sequence[str]) -> str | None:
@@ -101,8 +101,7 @@ def differences(table: pd.DataFrame, baseline: str) -> str:
         texts = difference_texts(seeds for seeds, _ in of_arms.values())
         for (label, (_, count)), one in zip(of_arms.items(), texts):
             text.loc[label, "all"] = f"{one}, {count} cell{'s' * (count > 1)}"
-    table = markdown(text.T.rename_axis("cell"), "cell")
-    return f"### Difference to {base}\n\n{legend}\n\n{table}\n"
+    return f"### Difference to {base}\n\n{legend}\n\n{markdown(text.T, 'cell')}\n"
 
 
 def _left_out(table: pd.DataFrame) -> str:
@@ -172,7 +171,7 @@ def _training(runs: Sequence[Result]) -> str:
     by_arm = table.groupby(["task", "fraction", "label"], observed=True)[keys[2]].agg(_range)
     text = by_cell.join(by_arm.unstack("label")[labels(runs)])
     text.index = [f"{task}, {100 * fraction:g}%" for task, fraction in text.index]
-    return markdown(text.rename_axis("cell"), "cell")
+    return markdown(text, "cell")
 
 
 def _range(values: pd.Series) -> str:
@@ -213,7 +212,7 @@ def ablation(changed: pd.DataFrame, recipe: pd.DataFrame, baseline: str | None =
     text = cells(ends, rows)
     against = difference_cells(pairs_with(new, old, ["label", "cell"]), rows)
     text += ("; " + against).reindex_like(text).astype(object).fillna("")
-    teachers = teacher_means(table, rows[1:]).map("{:.1f}".format, na_action="ignore")
+    teachers = teacher_cells(table, rows[1:])
     if (teachers.nunique() > 1).any():  # else it is equal for all values
         text = pd.concat([teachers, text])
     report = (

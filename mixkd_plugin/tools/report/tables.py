@@ -7,6 +7,7 @@ training set; ``learned``: its teacher is better than a constant answer; ``setti
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +19,13 @@ from ..results import GOLD, RECIPE, TEACHER, Result, changes_of, headlines
 
 # In the order of tables and legends.
 ARMS = ("FT", "KD", "KD-alone", "SM", "TMKD", "SM+TMKD", "KD+TMKD", "KD+SM+TMKD", "TMKD-only")
-SPLIT_NAMES = {"valid": "MNLI-m", "valid1": "MNLI-mm"}
+SPLITS = {"MNLI": {"valid": "MNLI-m", "valid1": "MNLI-mm"}}  # and their names; else valid
 QUALITY, OF_TEACHER, CALIBRATION, F1 = "quality", "quality of the teacher", "ece", "f1"
 CONSTANT = "quality of the best constant answer"
 GAPS = {"label loss": "loss", "teacher distance": "kd_loss"}  # held-out minus training
 CONFIDENCE = 0.95
 ABSENT = "–"
+MEAN = partial(pd.Series.mean, skipna=False)  # nan if a run diverged
 
 
 class Difference(NamedTuple):
@@ -47,10 +49,9 @@ def long_table(results: Sequence[Result]) -> pd.DataFrame:
     )
     if table.empty:
         return table
-    tasks = list(dict.fromkeys(table["task"]))
-    order = table.assign(task=table["task"].map(tasks.index))
-    cells = table.loc[order.sort_values(["task", "fraction", "split"], kind="stable").index, "cell"]
-    table["cell"] = pd.Categorical(table["cell"], list(dict.fromkeys(cells)))
+    order = table.assign(task=pd.Categorical(table["task"], table["task"].unique()))
+    cells = order.sort_values(["task", "fraction", "split"], kind="stable")["cell"].unique()
+    table["cell"] = pd.Categorical(table["cell"], cells)
     table["label"] = pd.Categorical(table["label"], labels(results))
     bad = not_learned(table[table["variant"] == RECIPE])
     return table.assign(learned=~table["cell"].isin(bad.index))
@@ -98,7 +99,7 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
     points = [(np.nan, record["metrics"]), *((p["updates"], p) for p in record.get("curve", []))]
     for updates, measures in points:
         train = measures.get("train", {})
-        for split in ("valid", "valid1") if run.task == "MNLI" else ("valid",):
+        for split, task in SPLITS.get(run.task, {"valid": run.task}).items():
             held_out = measures.get(split, {})
             values = {QUALITY: held_out.get(metric), CALIBRATION: held_out.get("ece")}
             values[F1] = held_out.get("f1") if metric == "accuracy" else None
@@ -111,7 +112,6 @@ def _rows(result: Result, metric: str) -> Iterator[dict[str, Any]]:
                 of_teacher = record.get("teacher", {"metrics": {}})["metrics"]
                 values[OF_TEACHER] = of_teacher.get(split, {}).get(metric)
                 values[CONSTANT] = record.get("constant", {}).get(split, {}).get(metric)
-            task = SPLIT_NAMES[split] if run.task == "MNLI" else run.task
             of_split = {"split": split, "task_name": task, "updates": updates}
             of_split["cell"] = f"{task}, {100 * run.fraction:g}%"
             for measure, value in values.items():
@@ -199,8 +199,8 @@ def pooled_by_arm(pairs: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, int]]:
 
 def summary_cell(values: pd.Series, digits: int = 1) -> str:
     """Mean ± sample standard deviation (number of seeds)."""
-    spread = f" ± {np.std(values.to_numpy(), ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{_mean(values):.{digits}f}{spread} ({len(values)})"
+    spread = f" ± {values.std(skipna=False):.{digits}f}" if len(values) > 1 else ""
+    return f"{MEAN(values):.{digits}f}{spread} ({len(values)})"
 
 
 def difference_texts(groups: Iterable[pd.DataFrame]) -> list[str]:
@@ -212,10 +212,6 @@ def difference_texts(groups: Iterable[pd.DataFrame]) -> list[str]:
         interval = "no interval" if np.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
         texts.append(f"{mark}{mean:+.1f} {interval}, {won}/{n}")
     return texts
-
-
-def _mean(values: pd.Series) -> float:
-    return float(np.mean(values.to_numpy()))  # pandas would leave out NaN
 
 
 def cells(table: pd.DataFrame, rows: Sequence[str], make: Any = summary_cell) -> pd.DataFrame:
@@ -230,14 +226,14 @@ def difference_cells(pairs: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
     return _wide(pd.Series(difference_texts(of for _, of in groups), groups.size().index))
 
 
-def teacher_means(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
-    """Means over seeds of :func:`teachers`."""
-    found = teachers(table, rows).groupby(["label", *rows, "cell"], observed=True)["value"]
-    return _wide(found.agg(_mean))
+def teacher_cells(table: pd.DataFrame, rows: Sequence[str] = ()) -> pd.DataFrame:
+    """Means over seeds of :func:`teachers`; none of one that diverged."""
+    found = cells(teachers(table, rows), ["label", *rows], MEAN)
+    return found.map("{:.1f}".format, na_action="ignore")
 
 
 def means(table: pd.DataFrame, measure: str = QUALITY) -> pd.DataFrame:
-    return cells(at_the_end(table, measure), ["label"], _mean)
+    return cells(at_the_end(table, measure), ["label"], MEAN)
 
 
 def _wide(values: pd.Series) -> pd.DataFrame:
@@ -249,8 +245,7 @@ def _wide(values: pd.Series) -> pd.DataFrame:
 def markdown(table: pd.DataFrame, *index: str) -> str:
     """The table with its index as first columns of these names."""
     table = table.astype(object).where(table.notna(), ABSENT)
-    names = {old: new for old, new in zip(table.index.names, index)}
-    table = table.rename_axis(index=names).reset_index() if index else table
+    table = table.rename_axis([*index]).reset_index() if index else table
     return table.to_markdown(index=False, disable_numparse=True)
 
 
