@@ -108,7 +108,7 @@ def parse_label(
     if targets.multi_label:
         return " ".join(_multi_hot(fields, targets, where))
     alike = [name for name in classes if likeness(name) == likeness(fields[0])]
-    hint = f"; it looks like {_apart(alike[0])}: write them alike" if alike else ""
+    hint = f"; it looks like {ascii(alike[0])}: write them alike" if alike else ""
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
@@ -203,7 +203,7 @@ def find_classes(
         other = alike.setdefault(likeness(label), label)
         if other != label:
             raise ValueError(
-                f"{table.where(lines[label])}: label {_apart(label)} looks like {_apart(other)} of "
+                f"{table.where(lines[label])}: label {ascii(label)} looks like {ascii(other)} of "
                 f"line {lines[other]}: write them alike, or, if both are classes: "
                 f"{labels_flag(_in_order(labels))}"
             )
@@ -221,11 +221,6 @@ def _in_order(labels: Sequence[str]) -> List[str]:
     """Sorted as numbers if all are numbers, else as text."""
     numbers = all(map(NUMBER.fullmatch, labels))
     return sorted(labels, key=lambda label: (float(label) if numbers else 0, label))
-
-
-def _apart(label: str) -> str:
-    """A label for an error about two that look alike: by code points unless it is ASCII."""
-    return repr(label) if label.isascii() else ascii(label)
 
 
 def check_classes(labels: Sequence[str], where: str) -> Tuple[str, ...]:
