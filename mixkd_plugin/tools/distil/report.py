@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
+from torch.nn.functional import one_hot
 
-from ...scores import name_of_f1, predict
+from ...scores import label_counts, name_of_f1, predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
 from ..output import atomic_file, atomic_write
@@ -159,19 +160,14 @@ class Report(NamedTuple):
             str(self.student_data), paths, TEACHER, teacher_data=str(self.teacher_data),
             labels=self.teacher.labels,
         )  # fmt: skip
-        several, found = self.data.multi_label, {}
-        targets = ours.targets.view(-1, len(self.names)) if several else ours.targets.flatten()
+        several, count, found = self.data.multi_label, len(self.names), {}
+        has = ours.targets.view(-1, count) if several else one_hot(ours.targets.flatten(), count)
         for name, one in ours.loaded.items():
             said = predict(ours.outputs(one.logits, ours.batches[name]), several)
-            for i, label in enumerate(self.names):
-                if several:
-                    has, hit = targets[:, i].bool(), said[:, i]
-                    parts = has.sum() + hit.sum()
-                else:
-                    has, hit = targets == i, said == i
-                    parts = 2 * has.sum()
-                if has.any():
-                    share = 200 * (has & hit).sum().item() / parts.item()
+            hits, both = label_counts(said if several else one_hot(said, count), has).view(2, -1)
+            shares = 200 * hits.double() / (both if several else 2 * has.sum(dim=0))
+            for label, share, there in zip(self.names, shares.tolist(), has.any(dim=0)):
+                if there:
                     found.setdefault(label, {})[name] = share
         return found
 
