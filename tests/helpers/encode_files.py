@@ -11,7 +11,8 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from mixkd_plugin.tools.encode import encode as command
 from mixkd_plugin.tools.encode import main
-from mixkd_plugin.tools.encode.sources import file_source, glue_source
+from mixkd_plugin.tools.encode.sources import Source, glue_source
+from mixkd_plugin.tools.texts.reading import Columns
 
 WORDS = [
     "the", "soup", "##s", "was", "not", "cold", '"', "'", ",", ".", "na", "##ive", "a", "b", "c",
@@ -91,7 +92,8 @@ def write(path, columns, rows, encoding="utf-8"):
 def encode_table(path, rows, tokenizer, out, texts=("a", "b"), **options):
     """Write rows of texts and a label to a file, and encode that; the flags that it prints."""
     write(path, [*texts, "label"], rows)
-    source = file_source(str(path), [str(path)], [*texts], ["label"])
+    files = dict.fromkeys(("train", "valid"), str(path))
+    source = Source(files, Columns((*texts,), ("label",)), None)
     return command.encode(source, tokenizer, str(out), **options)
 
 

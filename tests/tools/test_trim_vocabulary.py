@@ -20,9 +20,10 @@ from mixkd_plugin.tokenizers.library import ROLES, with_layout
 from mixkd_plugin.tokenizers.subwords import build_tokenizer
 from mixkd_plugin.tokenizers.trim import trim_vocabulary, write_trimmed
 from mixkd_plugin.tools.encode import encode as command
-from mixkd_plugin.tools.encode.sources import file_source
+from mixkd_plugin.tools.encode.sources import Source
 from mixkd_plugin.tools.export.export import export, load
 from mixkd_plugin.tools.export.texts import fairseq_row
+from mixkd_plugin.tools.texts.reading import Columns
 
 WORDS = [
     "soup", "charming", "journey", "affecting", "cold", "unaffordable", "question", "naïve",
@@ -165,7 +166,8 @@ def write_texts(folder, count=48):
         ]
         files[split] = folder / f"{split}.jsonl"
         files[split].write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file_source(str(files["train"]), [str(files["valid"])], ["a", "b"], ["label"])
+    files = {split: str(file) for split, file in files.items()}
+    return Source(files, Columns(("a", "b"), ("label",)), None)
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "gpt2"])

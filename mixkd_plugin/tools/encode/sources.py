@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Dict, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ...names import HINT, join_names, split_names
 from ..texts.examples import Targets, check_classes
@@ -58,28 +58,19 @@ def glue_source(folder: str, task_name: str, labels: Optional[Sequence[str]] = N
     return Source(files, task.columns, targets, "tsv", task.flags, task_name)
 
 
-def file_source(
-    train: str,
-    valid: Sequence[str],
-    texts: Sequence[str],
-    labels: Sequence[str],
-    classes: Optional[Sequence[str]] = None,
-    regression: bool = False,
-    header: bool = True,
-    kind: Optional[str] = None,
-    multi_label: bool = False,
-    separator: Optional[str] = None,
-) -> Source:
-    """Your own files, with the columns ``texts`` (one or two) and ``labels``.
+def file_source(args: argparse.Namespace) -> Source:
+    """Files of one's own.
 
-    ``labels`` is one column of classes, numbered in the order of ``classes``, or with
-    ``regression`` the columns of its targets. With ``multi_label`` it is one column of any number
-    of classes with a ``separator`` between (default: |; in JSON also a list), or a column of 0 and
-    1 for each class, which ``classes`` may rename. Without ``header`` columns are positions from 0.
+    --label is one column of classes, or with --regression the columns of the targets. With
+    --multi-label it is one column of any number of classes with --label-separator between
+    (default: |; in JSON also a list), or a column of 0 and 1 for each class, which --labels may
+    rename.
 
     Raises:
-        ValueError: for a wrong value, with the flag of `encode`.
+        ValueError: for a wrong value, with the flag.
     """
+    texts, labels, classes = split_names(args.text), split_names(args.label), _classes(args)
+    regression, multi_label, separator = args.regression, args.multi_label, args.label_separator
     if not 1 <= len(texts) <= 2:
         raise ValueError(
             f"--text must be one column, or the two of a pair, got {join_names(texts)}: {HINT}"
@@ -96,18 +87,20 @@ def file_source(
             "--label-separator must be a visible text, for --multi-label with one column of "
             f"labels, got {separator!r}"
         )
-    if kind is not None and kind not in FORMATS:
-        raise ValueError(f"--format must be one of {ALLOWED}, got {kind!r}")
-    files = _splits(train, *valid)
+    if args.format is not None and args.format not in FORMATS:
+        raise ValueError(f"--format must be one of {ALLOWED}, got {args.format!r}")
+    # one file, whose name may have a comma, or several
+    valid = [args.valid] if os.path.isfile(args.valid) else split_names(args.valid)
+    files = _splits(args.train, *valid)
     if multi_label and len(labels) == 1:
         separator = separator or SEPARATOR
-    if header:
-        columns = Columns(tuple(texts), tuple(labels), separator)
-    else:
+    columns = Columns(tuple(texts), tuple(labels), separator)
+    if args.no_header:
         for path in files.values():
-            if kind == "jsonl" or (kind is None and path.endswith(".jsonl")):
+            if (args.format or path).endswith("jsonl"):
                 raise ValueError(f"--no-header must be absent for JSON lines, got {path}")
-        columns = Columns(_positions("--text", texts), _positions("--label", labels), separator)
+        places = _positions("--text", texts), _positions("--label", labels)
+        columns = Columns(*places, separator)
     if regression and classes is not None:
         raise ValueError(f"--labels must be absent with --regression, got {join_names(classes)}")
     if multi_label and len(labels) > 1 and classes is None:
@@ -125,7 +118,7 @@ def file_source(
     targets = None
     if regression or names is not None:
         targets = Targets(names, multi_label=multi_label, separator=separator)
-    return Source(files, columns, targets, kind, named=classes or ())
+    return Source(files, columns, targets, args.format, named=classes or ())
 
 
 def _splits(train: str, *valid: str) -> Dict[str, str]:
@@ -173,12 +166,10 @@ def source_of(args: argparse.Namespace) -> Source:
                 )
             if name == chosen and flag in needed and not given:
                 raise ValueError(f"--{flag} must be given with --{chosen}, got none")
-    lists = {name: vars(args)[name] for name in ("valid", "text", "label", "labels")}
-    lists = {name: v if v is None else split_names(v) for name, v in lists.items()}
     if chosen == "glue":
-        return glue_source(args.glue, args.task, lists["labels"])
-    if os.path.isfile(args.valid):  # one file, whose name may have a comma
-        lists["valid"] = [args.valid]
-    header = not args.no_header
-    kind = (args.regression, header, args.format, args.multi_label, args.label_separator)
-    return file_source(args.train, *lists.values(), *kind)
+        return glue_source(args.glue, args.task, _classes(args))
+    return file_source(args)
+
+
+def _classes(args: argparse.Namespace) -> Optional[List[str]]:
+    return None if args.labels is None else split_names(args.labels)
