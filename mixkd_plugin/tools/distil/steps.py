@@ -6,7 +6,6 @@ before it, and is written when the step is done.
 
 import contextlib
 import errno
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -144,11 +143,6 @@ class Steps:
         folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
 
-    def _key(self, command: Sequence[str], after: Iterable[str], inputs: Iterable[Any]) -> str:
-        before = [self._keys[step] for step in after]
-        files = [digest_of_file(str(path)) for path in inputs]
-        return hashlib.sha256(json.dumps([command, before, files]).encode()).hexdigest()
-
     def _once(
         self,
         name: str,
@@ -159,7 +153,10 @@ class Steps:
         inputs: Iterable[Any],
         make: Callable[[], Any],
     ) -> Any:
-        key = self._keys[name] = self._key(command, after, inputs)
+        before = [self._keys[step] for step in after]
+        files = [digest_of_file(str(path)) for path in inputs]
+        key = hashlib.sha256(json.dumps([command, before, files]).encode()).hexdigest()
+        self._keys[name] = key
         mark = self.marks / f"{name}.json"
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(mark.read_text())
@@ -234,6 +231,5 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@functools.cache
 def has_libraries(*names: str) -> bool:
     return all(importlib.util.find_spec(name) for name in names)

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
     embedding: int
     of_layer: int
     others: int
-    flags: tuple[Any, ...] = ()
+    flags: Mapping[str, Any] = {}
 
     def parameters(self, layers: int, words: int, width: int) -> float:
         """The number of parameters; an estimate if the width is smaller."""
@@ -62,16 +62,13 @@ class Sizes(NamedTuple):
     @property
     def heads(self) -> int:
         """Of a RoBERTa, which alone can be made narrower; else 1."""
-        return self._value_of("--encoder-attention-heads", 1)
-
-    def _value_of(self, flag: str, default: Any = None) -> Any:
-        return dict(zip(self.flags[::2], self.flags[1::2])).get(flag, default)
+        return self.flags.get("--encoder-attention-heads", 1)
 
     def narrowed(self, width: int) -> list[Any]:
         """Flags of fairseq-train for this width, with heads of the same size."""
         if width == self.width:
             return []
-        inside = self._value_of("--encoder-ffn-embed-dim") * width // self.width
+        inside = self.flags["--encoder-ffn-embed-dim"] * width // self.width
         return ["--encoder-embed-dim", width, "--encoder-attention-heads",
                 width * self.heads // self.width, "--encoder-ffn-embed-dim", inside]  # fmt: skip
 
@@ -99,7 +96,8 @@ class Teacher(NamedTuple):
         """Flags of fairseq-train for a student that begins as some of its layers."""
         start: list[Any] = ["--encoder-layers", layers, "--student-init-layers", init_layers]
         if self.folder is None:
-            kind = ["--arch", "mixkd_roberta", *self.sizes.flags, "--student-init-path", self.path]
+            sizes = sum(self.sizes.flags.items(), ())
+            kind = ["--arch", "mixkd_roberta", *sizes, "--student-init-path", self.path]
         else:
             longest = self.sizes.longest
             kind = ["--arch", "mixkd_hf", "--hf-model", self.folder, "--max-positions", longest]
@@ -177,7 +175,7 @@ def sizes_of(checkpoint: str) -> Sizes:
     served = {n: w.numel() for n, w in weights.items() if ".lm_head." not in f".{n}"}
     (words,) = (w for n, w in weights.items() if n.endswith("embed_tokens.weight"))
     layers = sum(count for name, count in served.items() if re.search(r"\.layers\.\d+\.", name))
-    flags = sum(((f"--{name.replace('_', '-')}", getattr(its, name)) for name in FLAGS), ())
+    flags = {f"--{name.replace('_', '-')}": getattr(its, name) for name in FLAGS}
     return Sizes(
         its.encoder_layers, its.encoder_embed_dim, its.max_positions, *words.shape,
         layers // its.encoder_layers, sum(served.values()) - layers - words.numel(), flags,

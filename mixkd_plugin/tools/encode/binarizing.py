@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ...errors import prefixed
 from ...fingerprints import check_regular
+from ...tokenizers.dictionary import dictionary_of, write_dictionary
 from ...tokenizers.subwords import Tokenizer
 from ..texts.examples import Example, Targets
 from ..texts.likeness import is_blank
@@ -139,11 +140,9 @@ def write_labels(examples: Iterable[Example], targets: Targets, folder: str, spl
     both the names of classes and numbers."""
     folder = os.path.join(folder, "label")
     os.makedirs(folder, exist_ok=True)
-    dictionary = Dictionary()
+    dictionary = dictionary_of(targets.classes or ())
     if targets.classes is not None:
-        for name in targets.classes:
-            dictionary.add_symbol(name)
-        dictionary.save(os.path.join(folder, "dict.txt"))
+        write_dictionary(dictionary, os.path.join(folder, "dict.txt"))
     if targets.classes is None or targets.multi_label:
         with open(os.path.join(folder, f"{split}.label"), "w", encoding="utf-8") as file:
             file.writelines(f"{example.label}\n" for example in examples)
