@@ -13,6 +13,7 @@ from typing_extensions import Required, TypedDict
 GOLD = "gold"  # the data with GLUE's own labels
 RECIPE = "recipe"  # the variant without changes
 TEACHER = "teacher"  # the arm of lines about teachers
+OF_TEACHER = {"student": TEACHER, "data": GOLD, "variant": RECIPE}  # which its lines lack
 FORMER_ARMS = {"FM": "TMKD-only"}  # in results recorded under an earlier name
 # GLUE's metric of a task, the first that every run has; other tasks have accuracy, or correlations.
 HEADLINES = {
@@ -121,9 +122,9 @@ class _Subject(TypedDict, total=False):
     fraction: Required[Annotated[float, Field(gt=0, le=1)]]
     seed: Required[Count]
     arm: Required[Name]
-    student: Name  # lines of teachers lack it and the next two
-    data: Name
-    variant: Annotated[str, AfterValidator(_variant)]
+    student: Required[Name]
+    data: Required[Name]
+    variant: Required[Annotated[str, AfterValidator(_variant)]]
 
 
 class _Failed(_Subject, total=False):
@@ -170,21 +171,17 @@ def check_record(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"a line must be an object, got {type(record).__name__}")
     form = _SPEED if "kind" in record else _FAILED if record.get("status") == "failed" else _DONE
+    of_teacher = record.get("arm") == TEACHER
     try:
-        form.validate_python(record)
+        form.validate_python({**OF_TEACHER, **record} if of_teacher else record)
     except ValidationError as error:
         found = error.errors()[0]
         place = ".".join(map(str, found["loc"]))
         raise ValueError(f"{place}: {found['msg']}, got {repr(found['input'])[:80]}") from None
-    if form is not _SPEED and record["arm"] != TEACHER:
-        missing = {"student", "data", "variant"} - {*record}
-        if form is _DONE and not any(
-            record["metrics"].get("valid", {}).get(key) is not None
-            for key in headlines(record["task"])
-        ):
-            missing.add(f"metrics.valid.{headlines(record['task'])[0]}")
-        if missing:
-            raise ValueError(f"{', '.join(sorted(missing))}: must be given, got none")
+    if form is _DONE and not of_teacher:
+        valid, keys = record["metrics"].get("valid", {}), headlines(record["task"])
+        if all(valid.get(key) is None for key in keys):
+            raise ValueError(f"metrics.valid.{keys[0]}: must be given, got none")
     return record
 
 
@@ -198,7 +195,7 @@ def subject(record: Mapping[str, Any]) -> Any:
     if "kind" in record:
         return record["task"], record["student"]
     if record["arm"] == TEACHER:
-        record = {"student": TEACHER, "data": GOLD, "variant": RECIPE, **record}
+        record = {**OF_TEACHER, **record}
     run = Run(**{key: record[key] for key in Run._fields})
     return run._replace(arm=FORMER_ARMS.get(run.arm, run.arm))
 
