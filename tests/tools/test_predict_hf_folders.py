@@ -37,6 +37,20 @@ def test_relative_positions_have_no_longest_text(tmp_path, capsys, transformers)
         check(rows, wanted)
 
 
+def test_positions_that_begin_after_padding(tmp_path, capsys, transformers):
+    """MPNet's: its config counts all rows of the table, and its tokenizer here has no limit."""
+    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "bpe")
+    tokenizer.model_max_length = 10**6
+    sizes = {**hf_models.SIZES, "vocab_size": len(tokenizer), "pad_token_id": 1}
+    config = transformers.MPNetConfig(**sizes, num_labels=2)
+    transformers.MPNetForSequenceClassification(config).save_pretrained(tmp_path / "mpnet")
+    tokenizer.save_pretrained(tmp_path / "mpnet")
+    (tmp_path / "a.txt").write_text("the soup was cold " * 99)
+    _, said = predicted(capsys, tmp_path / "mpnet", tmp_path / "a.txt")
+    assert f"1 of them cut to {hf_models.SIZES['max_position_embeddings'] - 2}" in said
+
+
 def test_half_precision_weights_are_computed_in_float32(tmp_path, capsys, transformers):
     model = hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3).bfloat16()
     shutil.copytree(tmp_path / "bert", tmp_path / "half")
