@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...tokenizers.specs import parse_spec
 from ..output import check_folder
-from .recipes import AUTO, check_recipes, chosen_recipes
+from .recipes import check_recipes
 from .source import Source
 from .teacher import folder_with
 
@@ -48,8 +48,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             f"--teacher-updates must be given with --encoder, got {args.teacher_updates}: a "
             "teacher is used as it is"
         )
-    names = chosen_recipes(args.recipe or AUTO, bool(args.trim_vocabulary), False, False)
-    check_recipes(names, bool(args.trim_vocabulary))
+    check_recipes(args)
     if args.flags and not args.flags[0].startswith("-"):
         raise ValueError(f"flags of fairseq-train must follow --, got {' '.join(args.flags)}")
     for flag in (word.partition("=")[0] for word in args.flags):

@@ -78,17 +78,18 @@ def chosen_recipes(text: str, trimmed: bool, narrower: bool, fine_tuned_too: boo
     return names + ["ft"] * (fine_tuned_too and "ft" not in names)
 
 
-def check_recipes(names: list[str], trimmed: bool, narrower_width: int | None = None) -> None:
+def check_recipes(args: argparse.Namespace, narrower: bool = False) -> None:
     """Raise ValueError for a recipe that needs the teacher's tokens, or its width."""
-    for name in names:
+    trimmed = bool(args.trim_vocabulary)
+    for name in chosen_recipes(args.recipe or AUTO, trimmed, narrower, False):
         more = RECIPES[name].more
         if trimmed and {"--mixup-kind", "--hidden-weight"} & {*more}:
             raise ValueError(
                 f"--recipe must be another one with --trim-vocabulary, got {name}: teacher and "
                 "student must read the same tokens"
             )
-        if narrower_width and "--hidden-weight" in more:
+        if narrower and "--hidden-weight" in more:
             raise ValueError(
-                f"--recipe must be another one with --width {narrower_width}, got {name}: hidden "
+                f"--recipe must be another one with --width {args.width}, got {name}: hidden "
                 "states must have the teacher's width"
             )

@@ -21,7 +21,7 @@ from ..import_hf.source import find_source
 from ..labels import ASKED, Matched, is_unnamed, match_labels, read_outputs
 from ..predict.predict import count_predictions
 from .data import Data
-from .recipes import AUTO, check_recipes, chosen_recipes
+from .recipes import check_recipes
 
 FAIRSEQ, IMPORTED, AS_IT_IS = "fairseq", "imported", "as it is"
 ONLY_IMPORTED = {  # flags, and what the families can be
@@ -130,9 +130,7 @@ def check_sizes(
             f"--width must be a multiple of {head}, the size of the teacher's heads, and at "
             f"most {width}, its width, got {args.width}"
         )
-    trimmed = bool(args.trim_vocabulary)
-    names = chosen_recipes(args.recipe or AUTO, trimmed, True, False)
-    check_recipes(names, trimmed, args.width)
+    check_recipes(args, narrower=True)
 
 
 def half(layers: int) -> int:
