@@ -132,7 +132,7 @@ def test_half_precision_is_as_near_the_truth_as_fairseqs(dtype, way):
 def test_on_a_gpu_logits_and_gradients_are_fairseqs(lengths, dtype):
     """Flash and efficient kernels; half precision against float32."""
     x, mix = batch(*lengths)
-    x, mix = x.cuda(), mix and Mix(*(t.cuda() for t in mix))
+    x, mix = x.cuda(), mix and Mix(mix.partner_tokens.cuda(), mix.lam.cuda())
     model = build(MixKDRobertaModel, 0).cuda()
     if dtype == torch.float32:
         return assert_equal_passes(model, x, mix)
