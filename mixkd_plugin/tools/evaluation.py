@@ -19,7 +19,7 @@ from ..checkpoints.checks import warn_not_found
 from ..checkpoints.outputs import put_in_order
 from ..errors import prefixed
 from ..fingerprints import class_names
-from ..names import join_names
+from ..names import as_flag, join_names
 from .batches import batches_of_all, in_order, targets_of
 from .labels import match_labels
 from .output import atomic_write
@@ -165,7 +165,7 @@ def reports_of(loaded: Iterable[Loaded]) -> set[str]:
         flags = Path(one.data, "train_flags.txt")
         words = flags.read_text().split() if flags.exists() else []
         for key in REPORTS:
-            if one.cfg["criterion"].get(key) or f"--{key.replace('_', '-')}" in words:
+            if one.cfg["criterion"].get(key) or as_flag(key) in words:
                 found.add(key)
     return found
 

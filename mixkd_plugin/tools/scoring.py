@@ -25,6 +25,7 @@ from ..fingerprints import class_names
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
+from ..names import as_flag
 from .cli import named
 
 # Settings that must be equal in all checkpoints that are compared.
@@ -214,7 +215,7 @@ def _check_alike(loaded: Mapping[str, Loaded]) -> None:
         for key in SHARED_SETTINGS + (layout if first.data == other.data else ()):
             ours, theirs = (one.task.cfg.get(key, False) for one in (first, other))
             if ours != theirs:
-                flag = f"--{key.replace('_', '-')}"
+                flag = as_flag(key)
                 raise ValueError(
                     f"{name} was trained with {flag} {theirs}, {first_name} with {ours}"
                 )

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ...names import as_flag
 from ...tokenizers.specs import parse_spec
 from ..output import check_folder
 from .recipes import check_recipes
@@ -42,7 +43,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError(f"--task must be given with --glue, got {args.task}")
     for name in OF_TRAIN:
         if args.glue and getattr(args, name):
-            raise ValueError(f"--{name.replace('_', '-')} must be given with --train, got --glue")
+            raise ValueError(f"{as_flag(name)} must be given with --train, got --glue")
     if args.teacher_updates and not args.encoder:
         raise ValueError(
             f"--teacher-updates must be given with --encoder, got {args.teacher_updates}: a "
@@ -63,7 +64,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     for name in ("min_retention", "max_unknown"):
         value = getattr(args, name)
         if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be in [0, 1], got {value:g}")
+            raise ValueError(f"{as_flag(name)} must be in [0, 1], got {value:g}")
 
 
 def check_out(out: Path, force: bool) -> None:

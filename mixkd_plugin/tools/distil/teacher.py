@@ -20,7 +20,7 @@ from ...models.hf_network import build_network, read_config
 from ...models.hf_parts import layer_lists, names_of_parts
 from ...models.rebuild import model_class
 from ...models.roberta_settings import roberta_settings
-from ...names import join_names
+from ...names import as_flag, join_names
 from ...tokenizers.hf_tokenizer import GPT2_FILES
 from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import build_tokenizer
@@ -175,7 +175,7 @@ def sizes_of(checkpoint: str) -> Sizes:
     served = {n: w.numel() for n, w in weights.items() if ".lm_head." not in f".{n}"}
     (words,) = (w for n, w in weights.items() if n.endswith("embed_tokens.weight"))
     layers = sum(count for name, count in served.items() if re.search(r"\.layers\.\d+\.", name))
-    flags = {f"--{name.replace('_', '-')}": getattr(its, name) for name in FLAGS}
+    flags = {as_flag(name): getattr(its, name) for name in FLAGS}
     return Sizes(
         its.encoder_layers, its.encoder_embed_dim, its.max_positions, *words.shape,
         layers // its.encoder_layers, sum(served.values()) - layers - words.numel(), flags,

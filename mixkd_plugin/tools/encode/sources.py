@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from ...names import HINT, join_names, split_names
+from ...names import HINT, as_flag, join_names, split_names
 from ..texts.examples import Targets, check_classes
 from ..texts.files import ALLOWED, FORMATS
 from ..texts.glue import TASKS
@@ -161,9 +161,7 @@ def source_of(args: argparse.Namespace) -> Source:
         for flag in (*needed, *others):
             given = vars(args)[flag] not in (None, False)
             if name != chosen and given:
-                raise ValueError(
-                    f"--{flag.replace('_', '-')} must be given with --{name}, got --{chosen}"
-                )
+                raise ValueError(f"{as_flag(flag)} must be given with --{name}, got --{chosen}")
             if name == chosen and flag in needed and not given:
                 raise ValueError(f"--{flag} must be given with --{chosen}, got none")
     if chosen == "glue":

@@ -7,6 +7,7 @@ import argparse
 import math
 import os
 
+from ...names import as_flag
 from ..cli import (
     add_checkpoint_flags,
     add_out,
@@ -50,7 +51,7 @@ def work(args: argparse.Namespace) -> None:
     for name, most in (("tolerance", math.inf), ("min_agreement", 1)):
         value = vars(args)[name]
         if value is not None and not 0 <= value <= most:
-            raise ValueError(f"--{name.replace('_', '-')} must be in [0, {most}], got {value:g}")
+            raise ValueError(f"{as_flag(name)} must be in [0, {most}], got {value:g}")
     check_out(args.out, args.force)
     import_user_dir(args.user_dir)
     parity = export(

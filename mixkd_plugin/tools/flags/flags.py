@@ -15,6 +15,7 @@ from fairseq.optim.lr_scheduler.polynomial_decay_schedule import PolynomialDecay
 from ...criterions.config import MixKDCriterionConfig
 from ...models.mixkd_hf import MixKDHFModel
 from ...models.mixkd_roberta import MixKDRobertaModel
+from ...names import as_flag
 from ...tasks.config import MixKDSentencePredictionConfig
 
 OURS = (
@@ -46,7 +47,7 @@ def listing(pattern: str | None) -> str:
     lines, section = [], ""
     indent = {"initial_indent": "      ", "subsequent_indent": "      "}
     for of, action in declared():
-        name = f"--{action.dest.replace('_', '-')}"
+        name = as_flag(action.dest)
         text = described(action)
         if pattern is None and of == FAIRSEQ and name.removeprefix("--") not in MATTER:
             continue
