@@ -65,7 +65,7 @@ def check_separators(data: str, dictionary: Dictionary) -> None:
             raise ValueError(
                 f"{path.with_suffix('')}: example {bad[0]} must have one </s>, at its end, for a "
                 f"model with two token types (--token-types), got {counts[bad[0]]}: what follows "
-                "the first counts as the second text; write another mark instead"
+                "the first counts as the second text; write another mark than </s> or [SEP] in it"
             )
         _separated.add(split)
 

@@ -14,6 +14,7 @@ from ..tokenizers.library import read_json_if_there
 from .texts.examples import class_name
 from .texts.likeness import likeness
 
+NUM_TEXTS = "mixkd_num_texts"  # in the config.json of an export
 ASKED = 500  # texts by which labels are matched
 CLEAR = 1.5  # times that an output must be chosen more often than any other for a label
 SETTLE = "--labels A,B,... names the data's labels in the order of its outputs"
@@ -22,11 +23,13 @@ SETTLE = "--labels A,B,... names the data's labels in the order of its outputs"
 class Outputs(NamedTuple):
     """
     names: transformers' own LABEL_0, ..., or numbers, where the classifier has none
+    num_texts: of an example, in an export of ours; else None
     """
 
     names: list[str]
     regression: bool
     multi_label: bool
+    num_texts: int | None = None
 
 
 class Matched(NamedTuple):
@@ -46,7 +49,7 @@ def read_outputs(folder: str) -> Outputs:
         names, problem = declared_names(raw), raw.get("problem_type")
     several = problem == "multi_label_classification"
     regression = not several and (len(names) == 1 or problem == "regression")
-    return Outputs(names, regression, several)
+    return Outputs(names, regression, several, raw.get(NUM_TEXTS))
 
 
 def is_unnamed(names: Sequence[str]) -> bool:

@@ -227,6 +227,14 @@ def test_an_encoder_is_no_teacher(case, tmp_path):
     assert f"--teacher must be a classifier, got {folder}" in message and "--encoder" in message
 
 
+def test_a_teacher_that_names_no_head(case, tmp_path):
+    folder = shutil.copytree(case.teacher, tmp_path / "hf")
+    hf_models.change(folder / "config.json", architectures=None)
+    message = refused(case._replace(teacher=folder), tmp_path / "out")
+    assert "architectures must name the head" in message and "--encoder in the place" in message
+    assert "--encoder-only" not in message
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(case, tmp_path):
     tmp_path.chmod(0o500)

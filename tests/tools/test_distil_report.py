@@ -26,3 +26,13 @@ def test_only_an_onnx_folder_of_its_own_is_removed(tmp_path, monkeypatch):
         (tmp_path / "onnx" / name).write_text("mine")
     assert run(False) == {"model.onnx", "mine.txt"}
     assert run(True) == run(False) == {"config.json", "model.onnx", "mine.txt"}
+
+
+def test_commands_have_paths_relative_to_their_folder(tmp_path):
+    out = tmp_path / "student"
+    steps = Steps(out)
+    steps.note("encode", "--tokenizer", f"hf:{out}/work/teacher", f"--out={out}/work/data")
+    steps.note("import", f"/models{out}/hf", "--out", f"{out}/work/teacher")
+    *_, encode, imported = (out / "commands.sh").read_text().splitlines()
+    assert encode == "encode --tokenizer hf:work/teacher --out=work/data"
+    assert imported == f"import /models{out}/hf --out work/teacher"

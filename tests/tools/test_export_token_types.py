@@ -6,7 +6,9 @@ import hf_models
 import pytest
 import torch
 from encode_files import encode_table
+from refusals import error_of
 
+from mixkd_plugin.__main__ import main as cli
 from mixkd_plugin.tools import scoring
 from mixkd_plugin.tools import serving_report as report
 from mixkd_plugin.tools.batches import make_batches
@@ -61,6 +63,18 @@ def test_the_same_model_comes_out(tmp_path, transformers, imported):
     of_words = ("embed_tokens.weight", "lm_head.weight", "lm_head.bias")
     for name in (name for name in first if not name.endswith(of_words)):
         assert torch.equal(first[name], again[name]), name
+
+
+def test_predict_refuses_a_text_that_spells_the_separator(tmp_path, imported):
+    """What follows would have the type of the second text: the export gives it the first one's."""
+    words = ["predict", imported.checkpoint, "--data", imported.data, "--tokenizer"]
+    words += [imported.tokenizer, str(tmp_path / "a.csv")]
+    for text, refused in (("the [SEP] soup", True), ("the soup", False)):
+        (tmp_path / "a.csv").write_text(f"sentence1,sentence2\n{text},cold\n")
+        if refused:
+            assert "must not spell the separator" in error_of(cli, *words)
+        else:
+            cli(words)
 
 
 @pytest.mark.slow

@@ -27,6 +27,17 @@ def folders(tmp_path_factory, transformers, student):
     return found
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, folders):
+    """The same model, as a classifier of which the number of texts is not known."""
+    folder = tmp_path_factory.mktemp("other") / "hf"
+    shutil.copytree(folders["hf"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("mixkd_num_texts") == 2
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["fairseq", "hf", "onnx"])
 def test_pairs_equal_the_pipeline(tmp_path, capsys, transformers, student, folders, kind):
     """In order, whatever the batches are; the longest text is cut to the length of training."""
@@ -54,7 +65,7 @@ def test_an_empty_second_text_is_part_of_a_pair(tmp_path, capsys, student):
     check(rows, [dict(zip(CLASSES, row.tolist())) for row in wanted])
 
 
-def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, folders):
+def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, other):
     pairs = [("a soup, cold", "x"), ("x", 'the "soup"'), ("", "the")]
     table = write_table(tmp_path / "a.csv", pairs)
     wanted, _ = predicted(capsys, student.checkpoint, table)
@@ -65,31 +76,31 @@ def test_formats_of_texts_say_the_same(tmp_path, capsys, monkeypatch, student, f
         words = [student.checkpoint, tmp_path / name, "--text", "q,p", *more]
         assert predicted(capsys, *words)[0] == wanted
     (tmp_path / "a.txt").write_text("the soup\n\ncold", newline="\n")  # the second one is empty
-    rows, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt")
+    rows, _ = predicted(capsys, other, tmp_path / "a.txt")
     assert len(rows) == 3
     shutil.copy(tmp_path / "a.txt", tmp_path / "a.TXT")
-    assert predicted(capsys, folders["hf"], tmp_path / "a.TXT")[0] == rows
+    assert predicted(capsys, other, tmp_path / "a.TXT")[0] == rows
     with open(tmp_path / "a.txt") as file:
         monkeypatch.setattr(sys, "stdin", file)
-        assert predicted(capsys, folders["hf"], "-")[0] == rows
+        assert predicted(capsys, other, "-")[0] == rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_empty_lines_of_a_table(tmp_path, capsys, folders, end):
+def test_empty_lines_of_a_table(tmp_path, capsys, other, end):
     """In the only column they are texts; in a wider table, and before its header, they are none."""
     lines = ["the soup", "", "cold", ""]
     (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines))
-    wanted, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt")
+    wanted, _ = predicted(capsys, other, tmp_path / "a.txt")
     for kind, comma in (("csv", ","), ("tsv", "\t")):
         table = tmp_path / f"a.{kind}"
         table.write_text("".join(f"{line}{end}" for line in ["", "text", *lines]), newline="")
-        assert predicted(capsys, folders["hf"], table)[0] == wanted and len(wanted) == 4
+        assert predicted(capsys, other, table)[0] == wanted and len(wanted) == 4
         wide = ["", "text,id", "the soup,1", "", "cold,2", ""]
         table.write_text("".join(f"{line}{end}" for line in wide).replace(",", comma), newline="")
-        assert predicted(capsys, folders["hf"], table)[0] == wanted[::2]
+        assert predicted(capsys, other, table)[0] == wanted[::2]
 
 
-def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeypatch, folders):
+def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeypatch, other):
     """No more than BATCHES batches of texts are held."""
     from mixkd_plugin.tools.predict import predict as module
 
@@ -101,14 +112,14 @@ def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(module, "logits_of", counted)
     (tmp_path / "a.txt").write_text("the soup\n" * 70)
-    rows, _ = predicted(capsys, folders["hf"], tmp_path / "a.txt", "--batch-size", 2)
+    rows, _ = predicted(capsys, other, tmp_path / "a.txt", "--batch-size", 2)
     assert len(rows) == 70 and max(sizes) == 2 * module.BATCHES and len(sizes) == 3
 
 
-def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, folders):
+def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, other):
     (tmp_path / "a.csv").write_text("text\nthe soup\ncold\n")
     out = tmp_path / "made" / "out.csv"
-    words = [folders["hf"], tmp_path / "a.csv", "--out", out]
+    words = [other, tmp_path / "a.csv", "--out", out]
     predicted(capsys, *words)
     first = out.read_text()
     assert len(read(first)) == 2
@@ -126,20 +137,24 @@ def test_the_output_is_complete_or_not_there(tmp_path, capsys, monkeypatch, fold
     assert len(read(out.read_text())) == 1
 
 
-def test_refusals(tmp_path, student, folders):
+def test_refusals(tmp_path, student, folders, other):
     table = write_table(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("x,y,z\n1,2,3\n")
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "lines.txt").write_text("the soup\n")
     of_fairseq, of_hf = student.checkpoint, folders["hf"]
     for words, message in (
         ((tmp_path, table), "STUDENT must be a checkpoint"),
         ((of_fairseq, table, "--text", "sentence1"), "--text must name 2 columns"),
+        ((of_hf, table, "--text", "sentence1"), "--text must name 2 columns"),
+        ((folders["onnx"], table, "--text", "sentence1"), "--text must name 2 columns"),
+        ((of_hf, tmp_path / "lines.txt"), "--text must name 2 columns"),
         ((of_fairseq, tmp_path / "b.csv"), "--text must name"),
         ((of_fairseq, table, "--text", "nope,sentence1"), "no column nope"),
         ((of_hf, table, "--max-length", "100"), "--max-length must be <= "),
         ((of_hf, table, "--tokenizer", "hf:x"), "--tokenizer must be given with a checkpoint"),
         ((of_hf, table, "--device", "nope"), "--device must be"),
-        ((of_hf, tmp_path / "empty.txt"), "empty.txt is empty"),
+        ((other, tmp_path / "empty.txt"), "empty.txt is empty"),
         ((of_hf, tmp_path / "none.txt"), "no file"),
         ((of_hf, tmp_path / "a.doc"), "--format"),
         ((folders["onnx"], table, "--device", "cuda"), "--device must be cpu for ONNX"),

@@ -51,6 +51,16 @@ def test_positions_that_begin_after_padding(tmp_path, capsys, transformers):
     assert f"1 of them cut to {hf_models.SIZES['max_position_embeddings'] - 2}" in said
 
 
+def test_ends_of_lines_are_read_as_by_the_pipeline(tmp_path, capsys, transformers):
+    """Byte-level BPE has pieces for them."""
+    hf_models.make("roberta", tmp_path / "roberta", transformers, num_labels=2)
+    texts = [("the soup\nwas cold", "a\nb"), ("the soup was cold", "a b"), ("the\r\nsoup", "b")]
+    table = write_table(tmp_path / "texts.csv", texts)
+    rows, _ = predicted(capsys, tmp_path / "roberta", table)
+    check(rows, pipeline_of(transformers, str(tmp_path / "roberta"), texts))
+    assert rows[0] != rows[1]
+
+
 def test_half_precision_weights_are_computed_in_float32(tmp_path, capsys, transformers):
     model = hf_models.make("bert", tmp_path / "bert", transformers, num_labels=3).bfloat16()
     shutil.copytree(tmp_path / "bert", tmp_path / "half")
@@ -87,14 +97,6 @@ def test_regression_is_numbers(tmp_path, capsys, transformers):
     hf_models.change(folder / "config.json", id2label={"0": 7})  # a number: transformers keeps it
     rows, _ = predicted(capsys, folder, tmp_path / "a.txt")
     assert [row["label"] for row in rows] == ["7" if v > 0.5 else "" for v in values]
-
-
-def test_a_line_break_is_a_blank_as_in_training(tmp_path, capsys, transformers):
-    hf_models.make("roberta", tmp_path / "bpe", transformers, num_labels=2)
-    texts = tmp_path / "a.csv"
-    texts.write_text('text\n"the soup\nwas cold"\nthe soup was cold\nthe soupwas cold\n')
-    (first, second, other), _ = predicted(capsys, tmp_path / "bpe", texts)
-    assert first == second != other
 
 
 def test_the_only_column_is_the_text_and_is_named(tmp_path, capsys, transformers):

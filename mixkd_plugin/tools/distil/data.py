@@ -21,7 +21,6 @@ from ..texts.examples import (
     Targets,
     check_classes,
     find_classes,
-    one_line,
     read_examples,
     spelling_of,
 )
@@ -227,7 +226,7 @@ def read_unlabelled(
         raise ValueError(f"--unlabelled must have {count} columns of text, got {path}")
     none, lines = targets.no_label(1), []
     for number, fields in table.lines:
-        texts = tuple(one_line(fields[c]) for c in table.texts)
+        texts = tuple(fields[c] for c in table.texts)
         if any(text.strip() for text in texts):
             lines.append(Example(texts, none, number))
     if not lines:

@@ -83,7 +83,7 @@ def find_teacher(args: argparse.Namespace) -> Source:
                 f"--teacher must be a classifier, got {given}, a {built[0]} without a head: give "
                 "it as --encoder, which is fine-tuned as the teacher"
             )
-        names, regression, several = read_outputs(folder)
+        names, regression, several, _ = read_outputs(folder)
         own = None if is_unnamed(names) else names
         return Source(folder, kind, len(names), own, regression, longest, several)
 

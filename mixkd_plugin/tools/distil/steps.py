@@ -171,8 +171,8 @@ class Steps:
 
     def note(self, *words: Any) -> None:
         """Add a command to commands.sh, where paths are relative to its folder."""
-        relative = [str(word).replace(f"{self.out}{os.sep}", "") for word in words]
-        self._commands.append(shlex.join(relative))
+        inside = re.compile(f"(^|[=:,]){re.escape(str(self.out))}/")  # not within another path
+        self._commands.append(shlex.join(inside.sub(r"\1", str(word)) for word in words))
         atomic_write(self.out / "commands.sh", "\n".join(self._commands) + "\n")
 
 

@@ -25,6 +25,7 @@ from ...tokenizers.hf_tokenizer import GPT2_FILES
 from ...tokenizers.specs import parse_spec
 from ...tokenizers.subwords import build_tokenizer
 from ..export.model import wrong_head
+from ..import_hf.head import ENCODER_ONLY
 from ..import_hf.layout import PADDING_INDEX
 from .source import AS_IT_IS, FAIRSEQ, Source
 from .steps import Steps
@@ -121,7 +122,10 @@ def prepare(
     if names and source.names is None and not args.encoder:
         more = [f"--labels={join_names(names)}"]
     words = ["import_hf", path, "--out", folder, *more]
-    flags = {"import: SOURCE": f"--{kind}"}
+    flags = {
+        "import: SOURCE": f"--{kind}",
+        ENCODER_ONLY: "--encoder in the place of --teacher fine-tunes it",
+    }
     steps.tool(kind, f"Importing the {kind}", words, folder, (), files_read(source), flags)
     checkpoint = str(folder / "model.pt")
     return Teacher(checkpoint, f"hf:{folder}", sizes_of(checkpoint), (kind,))

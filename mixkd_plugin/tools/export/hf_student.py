@@ -8,15 +8,19 @@ from ...errors import in_short
 from ...models.hf_network import classifier_of, config_of, plain_config
 from ...models.hf_parts import embeddings_of, names_of_parts
 from ...models.mixkd_hf import MixKDHFModel
+from ..labels import NUM_TEXTS
 from ..scoring import Loaded
 from .tokenizer import Exported
 
 
-def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -> nn.Module:
+def to_own_class(
+    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
+) -> nn.Module:
     """The student in the order and with the padding symbol of the exported tokenizer.
 
     Args:
         labels: names of the classes; None: a regression
+        num_texts: of an example
 
     Raises:
         ValueError: if the class cannot have the tokenizer's padding symbol.
@@ -26,7 +30,7 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
     config = config_of(plain_config(network.config))
     state = {name: value.detach() for name, value in network.state_dict().items()}
     _move_positions(network, config, state, exported.padding)
-    config.update(symbols_and_classes(loaded, exported, labels))
+    config.update(symbols_and_classes(loaded, exported, labels, num_texts))
     served = classifier_of(config.model_type)(config).eval()
     parts, head = names_of_parts(served), model.classification_heads[task.classification_head_name]
     state[f"{parts.words}.weight"] = model.embed_tokens.weight[exported.rows]
@@ -43,12 +47,13 @@ def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -
 
 
 def symbols_and_classes(
-    loaded: Loaded, exported: Exported, labels: list[str] | None
+    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
 ) -> dict[str, Any]:
     """The settings of a config.json that come from the tokenizer and the data.
 
     Args:
         labels: names of the classes; None: a regression
+        num_texts: of an example; `predict` refuses another number
     """
     names = labels or [f"LABEL_{i}" for i in range(loaded.task.cfg.num_classes)]
     return {
@@ -59,6 +64,7 @@ def symbols_and_classes(
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
         "problem_type": loaded.problem_type,
+        NUM_TEXTS: num_texts,
     }
 
 

@@ -12,6 +12,7 @@ from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
 from ...modules import packed_encoder
 from ..hf_config import ACTIVATIONS, BERT, DISTILBERT, ROBERTA
+from ..labels import NUM_TEXTS
 from ..scoring import Loaded
 from .hf_student import symbols_and_classes, to_own_class
 from .tokenizer import Exported
@@ -24,20 +25,23 @@ class Served(NamedTuple):
     head: nn.Module
 
 
-def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None) -> Served:
+def to_transformers(
+    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
+) -> Served:
     """A RobertaForSequenceClassification with the weights of a student, or BERT's with two types.
 
     Its word embeddings have the order of the exported tokenizer.
 
     Args:
         labels: names of the classes; None: a regression
+        num_texts: of an example
 
     Raises:
         ValueError: for a student that neither can represent.
     """
     model, task = loaded.model, loaded.task.cfg
     if isinstance(model, MixKDHFModel):
-        served = to_own_class(loaded, exported, labels)
+        served = to_own_class(loaded, exported, labels, num_texts)
         return Served(served, getattr(served, "classifier", served))
     args, encoder = model.args, model.encoder.sentence_encoder
     reason = packed_encoder.unsupported_reason(model, task.classification_head_name)
@@ -61,7 +65,7 @@ def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None
     transformers = library("transformers")
     config = getattr(transformers, f"{kind}Config")(
         architectures=[f"{kind}ForSequenceClassification"],
-        **symbols_and_classes(loaded, exported, labels),
+        **symbols_and_classes(loaded, exported, labels, num_texts),
         hidden_size=width,
         num_hidden_layers=len(encoder.layers),
         num_attention_heads=encoder.layers[0].self_attn.num_heads,
@@ -134,7 +138,7 @@ def to_distilbert(served: Served) -> nn.Module:
         seq_classif_dropout=theirs.classifier_dropout,
         max_position_embeddings=theirs.max_position_embeddings - start,
         **{key: getattr(theirs, key) for key in ("vocab_size", "pad_token_id", "bos_token_id",
-           "eos_token_id", "id2label", "label2id", "problem_type")},
+           "eos_token_id", "id2label", "label2id", "problem_type", NUM_TEXTS)},
     )  # fmt: skip
     names = {ours: name for name, ours in DISTILBERT.modules.items()}
     tensors = {

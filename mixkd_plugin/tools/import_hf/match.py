@@ -27,7 +27,7 @@ def match_table(
     """
     with named("SOURCE", source):
         folder = find_source(source)
-        names, regression, multi_label = read_outputs(folder)
+        names, regression, multi_label, _ = read_outputs(folder)
     if regression or multi_label:
         raise ValueError(f"--dev must be given for one class for each text alone, got {dev}")
     with named("--dev", dev):

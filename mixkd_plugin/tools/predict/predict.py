@@ -18,7 +18,7 @@ from ..cli import named
 from ..encode.sources import SEPARATOR
 from ..output import work_folder
 from ..texts.columns import choose_columns, text_is
-from ..texts.examples import Example, Texts, one_line
+from ..texts.examples import Example, Texts
 from ..texts.files import STDIN, format_of
 from ..texts.reading import Columns, Stream, stream_table
 from .students import Student, of_hugging_face
@@ -46,6 +46,12 @@ def predict(
         ValueError: for texts that cannot be read.
     """
     columns, texts = read_texts(path, kind, text)
+    wanted, given = student.num_texts, max(1, len(columns))
+    if wanted not in (None, given):
+        raise ValueError(
+            f"--text must name {wanted} column{'s' if wanted > 1 else ''}, as STUDENT was trained "
+            f"on, got {given}{f' ({text_is(columns)})' if columns else ''}"
+        )
     if path != STDIN:  # a bad line near the end is found before the work
         for _ in texts:
             pass
@@ -142,8 +148,7 @@ def _texts_of(path: str, stream: Stream) -> Iterator[Texts]:
         for number, row in stream.rows:
             if isinstance(row, str):
                 raise ValueError(f"{path}, line {number}: {row}")
-            # as in training, where a line holds a text
-            yield tuple(one_line(row[place]) for place in stream.texts)
+            yield tuple(row[place] for place in stream.texts)
 
 
 @contextlib.contextmanager

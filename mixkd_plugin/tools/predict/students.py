@@ -13,9 +13,10 @@ from ...checkpoints.checks import is_finite
 from ...interop import library
 from ...models import hf_parts
 from ...models.hf_network import build_network, read_config
+from ...modules.token_types import number_of_types
 from ...tokenizers.hf_tokenizer import load_tokenizer
 from ...tokenizers.subwords import build_tokenizer
-from ..export.export import classes_of, longest_of
+from ..export.export import classes_of, longest_of, texts_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..labels import Outputs, read_outputs
@@ -34,6 +35,7 @@ class Student(NamedTuple):
     longest: tokens to which a text, or a pair, is cut
     encode: rows of texts, the tokens of each, and whether it was cut
     logits: (B, C), on the CPU, of the rows of a batch
+    num_texts: of an example, 1 or 2; None: not known
     multi_label: whether a text has any number of the classes
     """
 
@@ -42,7 +44,8 @@ class Student(NamedTuple):
     longest: int
     encode: Callable[[Sequence[Texts]], list[tuple[Row, int, bool]]]
     logits: Callable[[Sequence[Row]], Tensor]
-    multi_label: bool = False
+    num_texts: int | None
+    multi_label: bool
 
 
 def open_student(
@@ -108,17 +111,18 @@ def of_fairseq(
     if tokenizer_spec is not None and (folder / "input0" / "valid.idx").is_file():
         validation_texts(task, tokenizer)  # refuses another tokenizer than that of the data
     longest = longest_of(loaded, max_length)
-    inputs, padding = 1 + (folder / "input1").is_dir(), task.source_dictionary.pad()
+    padding, end = task.source_dictionary.pad(), task.source_dictionary.eos()
     loaded.model.eval().to(place)
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
-        if len(texts[0]) != inputs:
-            raise ValueError(
-                f"--text must name {inputs} column{'s' if inputs > 1 else ''}, as {path} was "
-                f"trained on, got {len(texts[0])}"
-            )
         pieces = zip(*(tokenizer.encode_batch(list(column)) for column in zip(*texts)))
         rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
+        for text, (row, _) in zip(texts, rows):
+            if number_of_types(loaded.model) > 1 and row.eq(end).sum() != len(text):
+                raise ValueError(
+                    f"a text must not spell the separator ([SEP], </s>) for a model with two token "
+                    f"types, got {text!r:.200}: what follows counts as the second text"
+                )
         return [(row, len(row), cut) for row, cut in rows]
 
     def logits(rows: Sequence[Row]) -> Tensor:
@@ -126,7 +130,7 @@ def of_fairseq(
         return loaded.logits({"net_input": {"src_tokens": tokens}}).cpu()
 
     outputs, several = task.cfg.num_classes, loaded.multi_label
-    return Student(classes_of(loaded), outputs, longest, encode, logits, several)
+    return Student(classes_of(loaded), outputs, longest, encode, logits, texts_of(loaded), several)
 
 
 # --- transformers' folders ---
@@ -196,4 +200,5 @@ def _of_folder(
         return logits(tokenizer.pad(list(rows), return_tensors="pt"))
 
     classes, several = None if outputs.regression else outputs.names, outputs.multi_label
-    return Student(classes, len(outputs.names), longest, encode, padded, several)
+    count, texts = len(outputs.names), outputs.num_texts
+    return Student(classes, count, longest, encode, padded, texts, several)

@@ -1,6 +1,5 @@
 """Examples of a table: their texts, and their labels as classes or as numbers, checked."""
 
-import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...names import HINT, join_names
@@ -32,7 +31,7 @@ class Targets(NamedTuple):
 
 
 class Example(NamedTuple):
-    texts: Texts  # without ends of lines
+    texts: Texts
     label: str  # from parse_label
     line: int  # its first line in the file
 
@@ -51,16 +50,11 @@ def read_examples(
         if skip_missing and _lacks(labels, targets) and not (unlabelled and _lacks_all(labels)):
             continue
         label = parse_label(labels, targets, table.where(number), unlabelled)
-        texts = tuple(one_line(fields[c]) for c in table.texts)
+        texts = tuple(fields[c] for c in table.texts)
         examples.append(Example(texts, label, number))
     if not examples:
         raise ValueError(f"{table.path}: no example has a label")
     return examples
-
-
-def one_line(text: str) -> str:
-    """A text as a line of the data folder holds it."""
-    return re.sub("\r\n|\r|\n", " ", text)
 
 
 def _lacks(fields: Sequence[str], targets: Targets) -> bool:
