@@ -1,9 +1,9 @@
 """The interface between mixing and an encoder: token ids in, logits out, in one pass.
 
-Student and teacher both use it. A model of another family extends ``MixupModel``; other models
+Student and teacher both use it. A model that takes mixes computes them in its ``forward``; others
 need these attributes of fairseq's ``RobertaModel``:
 ``encoder.sentence_encoder.embed_tokens``, ``encoder.extract_features`` and
-``classification_heads``. Call it inside the module that DDP or FSDP wraps, not outside.
+``classification_heads``.
 """
 
 from typing import Optional
@@ -12,13 +12,36 @@ from torch import Tensor
 
 from ..mixup import Mix, stack_rows
 from ..modules.packed_encoder import can_pack, encode_packed
-from .mixup_model import MixupModel, States
+from .mixup_model import States
+
+
+def logits_of(
+    model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: bool, states: States = None
+) -> Tensor:
+    """The same as :func:`encode`, of any model that is supported: a teacher's logits.
+
+    A model that takes mixes is called as the criterion calls a student, so that a ``forward`` of
+    its own counts. It knows by itself whether it is computed without padding.
+    """
+    if not getattr(model, "supports_mixup", False):
+        return encode(model, head, tokens, mix, padding_free, states)
+    options = {} if mix is None else {"mix": mix}
+    if states is not None:
+        options["with_states"] = True
+    logits, extra = model(
+        src_tokens=tokens, features_only=True, classification_head_name=head, **options
+    )
+    if states is not None:
+        states += extra["states"]
+    return logits
 
 
 def encode(
     model, head: str, tokens: Tensor, mix: Optional[Mix], padding_free: bool, states: States = None
 ) -> Tensor:
     """Logits of clean and mixed sequences, (R, C): [clean; mixed], or one kind alone.
+
+    For a RoBERTa; call it inside the module that DDP or FSDP wraps, not outside.
 
     Args:
         head: name of the classification head
@@ -31,9 +54,6 @@ def encode(
     fairseq's ``RobertaEncoder.forward`` silently drops token embeddings, so this calls
     ``extract_features``, which passes them on.
     """
-    if isinstance(model, MixupModel):
-        more = () if states is None else (states,)  # a subclass may know no states
-        return model.encode_rows(head, tokens, mix, mix is None or mix.with_clean, *more)
     if padding_free and can_pack(model, head, tokens):
         features = encode_packed(model, tokens, mix, states)
     else:

@@ -9,6 +9,7 @@ import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
+from fairseq.models.roberta import RobertaEncoder, RobertaModel
 from torch import Tensor, nn
 
 from .. import distributed
@@ -19,8 +20,9 @@ from ..data.labels import check_separators
 from ..errors import prefixed
 from ..fingerprints import class_names
 from ..mixup import Mix
-from ..models.encode import encode
+from ..models.encode import logits_of
 from ..models.hf_folder import read_as_checkpoint
+from ..models.mixkd_roberta import MixKDRobertaModel
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
 
@@ -73,6 +75,8 @@ class TeacherEnsemble:
         for model in models:
             model.eval()
             model.requires_grad_(False)
+            if isinstance(model, MixKDRobertaModel):
+                model.args.padding_free = "on" if padding_free else "off"
         self._models = list(models)
         self._weights = list(weights)
         self._head = head
@@ -92,7 +96,7 @@ class TeacherEnsemble:
         # only --teacher-dtype sets the type
         with torch.autocast(tokens.device.type, enabled=False):
             for model, weight in zip(self._models, self._weights):
-                logits = encode(model, self._head, tokens, mix, self._padding_free, states)
+                logits = logits_of(model, self._head, tokens, mix, self._padding_free, states)
                 total = total + weight * logits.float()
         return total
 
@@ -209,5 +213,19 @@ def _build(state: Dict[str, Any], expected: TeacherRequirements) -> nn.Module:
     regression = expected.labels is None
     task = sentence_task(cfg["task"], reads.data, expected.head, expected.num_classes, regression)
     model = build(cfg["model"], state["model"], expected.head, expected.num_classes, task)
+    _check_forward(model)
     checks.check_positions(model.max_positions(), expected.longest, reads.flag)
     return model
+
+
+def _check_forward(model: nn.Module) -> None:
+    """Raise ValueError for a forward that is not called: of a RoBERTa that takes no mixes."""
+    if getattr(model, "supports_mixup", False):
+        return
+    for part, kind in ((model, RobertaModel), (model.encoder, RobertaEncoder)):
+        if type(part).forward is not kind.forward:
+            raise ValueError(
+                "it must take mixes, as mixkd_plugin.models.mixkd_roberta.MixKDRobertaModel does, "
+                f"since its {type(part).__name__} has a forward of its own: extend that class, and "
+                "pass `mix` on"
+            )

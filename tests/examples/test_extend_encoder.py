@@ -9,7 +9,7 @@ from tiny_models import HEAD, LAM, PAD, PARTNERS, X, dictionary_with, rows
 from toy import ROOT
 
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.models.encode import encode
+from mixkd_plugin.models.encode import logits_of
 
 
 @pytest.fixture
@@ -61,5 +61,5 @@ def test_gradient_reaches_the_embeddings_of_both_texts(cnn):
 
 def test_as_a_teacher_it_says_the_same(cnn):
     mix = Mix(PARTNERS, LAM)
-    assert torch.equal(encode(cnn, HEAD, X, mix, True), mixed(cnn, with_clean=True))
-    assert torch.equal(encode(cnn, HEAD, X, mix._replace(with_clean=False), False), mixed(cnn))
+    assert torch.equal(logits_of(cnn, HEAD, X, mix, True), mixed(cnn, with_clean=True))
+    assert torch.equal(logits_of(cnn, HEAD, X, mix._replace(with_clean=False), False), mixed(cnn))

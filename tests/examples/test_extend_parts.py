@@ -265,6 +265,13 @@ def test_a_model_that_extends_ours(tmp_path, classification, teacher):
     more = ["--arch", "scaled_tiny", "--scale", 0.5, "--teacher-path", teacher, "--max-epoch", 1]
     log = toy.train(classification, tmp_path / "run", "--user-dir", package, *more).stdout
     assert math.isfinite(toy.last_values(log, "train")["tmkd_loss"])
+    trained = tmp_path / "run" / "checkpoint_last.pt"
+    more = ["--arch", "scaled_tiny", "--scale", 0.5, "--teacher-path", trained, "--max-epoch", 1]
+    more += ["--student-init-path", trained, "--lr", 0, "--kd-weight", 1, "--disable-validation"]
+    more += ["--dropout", 0, "--attention-dropout", 0]
+    log = toy.train(classification, tmp_path / "own", "--user-dir", package, *more).stdout
+    found = toy.last_values(log, "train")
+    assert found["kd_loss"] == found["tmkd_loss"] == 0, "it was taught by itself"
     sys.path.insert(0, str(tmp_path))
     try:
         import_user_module(Namespace(user_dir=str(package)))

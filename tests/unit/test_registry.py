@@ -14,7 +14,7 @@ from mixkd_plugin.data.mixup_kinds import MIXUP_KINDS, TokenMixer
 from mixkd_plugin.data.mixup_plan import PAIRINGS, Examples, draw_plan
 from mixkd_plugin.losses import DISTANCES, distance
 from mixkd_plugin.mixup import Mix, union_rows
-from mixkd_plugin.models.encode import encode
+from mixkd_plugin.models.encode import logits_of
 
 LOGITS = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
 N = 7
@@ -236,7 +236,7 @@ def test_an_encoder_may_mix_elsewhere():
     tokens, partners = torch.tensor([[0, 5, 2]]), torch.tensor([[0, 6, 7, 2], [0, 3, 2, 1]])
     mix = Mix(partners, torch.tensor([0.3, 0.4]), False, torch.tensor([False, True]), pad=1)
     tokens, of_model = mix.model_input(tokens)  # a text beside an interpolation
-    logits = encode(late, "head", tokens, of_model, True)
+    logits = logits_of(late, "head", tokens, of_model, True)
     own, partner, text = (
         Mean.encode_rows(late, "head", torch.tensor([row]), None, True)
         for row in ([0, 5, 2], [0, 6, 7, 2], [0, 3, 2])
@@ -248,6 +248,6 @@ def test_an_encoder_may_mix_elsewhere():
     expected = Mean.encode_rows(late, "head", tokens, None, True)
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(
-        encode(late, "head", tokens, Mix(partners, torch.zeros(1), False), True),
+        logits_of(late, "head", tokens, Mix(partners, torch.zeros(1), False), True),
         Mean.encode_rows(late, "head", partners, None, True),
     )

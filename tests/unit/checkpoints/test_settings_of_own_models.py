@@ -11,7 +11,9 @@ import torch
 import toy
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import register_model, register_model_architecture
-from refusals import FINE_TUNE, KD, accepts, one_sentence, refusal
+from fairseq.models.roberta import RobertaEncoder, RobertaModel, base_architecture
+from refusals import FINE_TUNE, KD, accepts, assert_matches, one_sentence, refusal
+from taught import with_settings
 from torch import nn
 from toy import HEAD
 
@@ -148,3 +150,43 @@ def test_flags_of_a_model_of_ones_own(tmp_path, classification, teacher, words):
     found = scoring.load(path, str(classification)).model.settings
     assert found.activation_fn == "tanh" and found.longest == 10**12
     assert found.encoder_embed_dim == 8 and found.late == 3
+
+
+@register_model("own_forward")
+class OwnForward(RobertaModel):
+    def forward(self, *args, **kwargs):
+        logits, extra = super().forward(*args, **kwargs)
+        return 3 * logits, extra
+
+
+class OwnEncoder(RobertaEncoder):
+    def forward(self, *args, **kwargs):
+        features, extra = super().forward(*args, **kwargs)
+        return 3 * features, extra
+
+
+@register_model("own_encoder")
+class WithOwnEncoder(RobertaModel):
+    def __init__(self, args, encoder):
+        super().__init__(args, OwnEncoder(args, encoder.dictionary))
+
+
+@register_model("own_name")
+class OwnName(RobertaModel):
+    """Computes nothing of its own."""
+
+
+for _name in ("own_forward", "own_encoder", "own_name"):
+    register_model_architecture(_name, _name)(base_architecture)
+
+
+@pytest.mark.parametrize("name, part", [("own_forward", "OwnForward"), ("own_encoder", "OwnEnc")])
+def test_a_teacher_whose_own_forward_takes_no_mixes(tmp_path, classification, teacher, name, part):
+    path = with_settings(tmp_path / "t.pt", teacher, "model", _name=name)
+    said = refusal(classification, tmp_path / "s", *KD, "--teacher-path", path)
+    assert_matches(f"--teacher-path .*t.pt: it must take mixes.* {part}", said)
+
+
+def test_a_teacher_whose_class_changes_no_forward(tmp_path, classification, teacher):
+    path = with_settings(tmp_path / "t.pt", teacher, "model", _name="own_name")
+    accepts(classification, tmp_path / "s", *KD, "--teacher-path", path)

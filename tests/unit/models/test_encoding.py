@@ -102,6 +102,28 @@ def test_teacher_is_the_weighted_mean_of_its_frozen_models():
     assert all(not m.training and not p.requires_grad for m in models for p in m.parameters())
 
 
+class Tripled(MixKDRobertaModel):
+    def forward(self, *args, **kwargs):
+        logits, extra = super().forward(*args, **kwargs)
+        return 3 * logits, extra
+
+
+@pytest.mark.parametrize("padding_free", [False, True])
+@pytest.mark.parametrize("mix", [None, Mix(PARTNERS, LAM), Mix(PARTNERS, LAM, with_clean=False)])
+def test_a_teachers_own_forward_counts(mix, padding_free):
+    plain, tripled = (
+        TeacherEnsemble([build(cls, 1)], [1.0], HEAD, padding_free)
+        for cls in (MixKDRobertaModel, Tripled)
+    )
+    states, others = [], []
+    expected = 3 * plain.logits(X, mix)
+    assert torch.equal(tripled.logits(X, mix), expected)
+    torch.testing.assert_close(tripled.logits(X, mix, states), 3 * plain.logits(X, mix, others))
+    assert len(states) == 2 and all(map(torch.equal, states, others))
+    fairseqs = TeacherEnsemble([build(RobertaModel, 1)], [1.0], HEAD, padding_free)
+    assert torch.equal(plain.logits(X, mix), fairseqs.logits(X, mix))
+
+
 def test_student_and_teacher_mix_each_their_own_embeddings():
     """Rows that agree in the teacher's embeddings but not the student's, and the reverse."""
     student, teacher = build(MixKDRobertaModel, 0), build(RobertaModel, 1)
