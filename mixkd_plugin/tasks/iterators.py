@@ -6,10 +6,12 @@ from typing import Optional
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
+from .. import distributed
 from ..data.mixup_dataset import MixupDataset
 from ..data.wrappers import check_wrapper, own_copy, unwrapped
 from ..fairseq_fixes.dummy_batch_mark import mark_dummy_batch
 from ..fairseq_fixes.epoch_position import ResumableBatches
+from ..teacher.sequences import TeacherSequences
 
 _ARGUMENTS = list(signature(SentencePredictionTask.get_batch_iterator).parameters)[2:]
 
@@ -61,4 +63,9 @@ class WithOwnIterators(SentencePredictionTask):
                 f"--distributed-world-size must be at most {examples}, the examples of split "
                 f"{split.split!r}, got {processes}"
             )
+        if split.plan is not None and processes > 1:
+            # else a rank would look up teacher logits of another rank's mixes
+            flag = f"the mixes that --mixup-pairing {self.cfg.mixup_pairing} draws"
+            digest = TeacherSequences(split, split.eligible).digest[:16]
+            distributed.check_equal({flag: digest})
         ResumableBatches.take_over(iterator, self.cfg.update_freq)

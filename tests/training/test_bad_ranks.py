@@ -72,6 +72,27 @@ def test_more_processes_than_examples(tmp_path):
         assert said.startswith("--distributed-world-size must be at most 3") and "got 4" in said
 
 
+RULE = """
+import numpy as np
+from mixkd_plugin import distributed, register_pairing
+
+@register_pairing("by-rank")
+def by_rank(examples, rng):
+    return np.roll(np.arange(len(examples.ids)), 1 + distributed.rank())
+"""
+
+
+@pytest.mark.parametrize("flags", [["--batch-size", 8], *slow(["--max-tokens", 100])])
+def test_a_pairing_rule_that_draws_other_mixes_on_each_rank(tmp_path, classification, flags):
+    """As hash() does, and the order of a set: logits of the teacher would be of other mixes."""
+    package = tmp_path / "ranked_mixkd"
+    package.mkdir()
+    (package / "__init__.py").write_text(RULE)
+    flags = ["--user-dir", package, "--mixup-pairing", "by-rank", "--tmkd-weight", 0, *flags]
+    for said in refusals(tmp_path, classification, flags):
+        assert_matches("--mixup-pairing by-rank draws must .*: [0-9a-f]{16} on rank 0, ", said)
+
+
 @pytest.mark.parametrize("rank", [0, *slow(1)])
 def test_an_address_that_does_not_answer(tmp_path, classification, rank):
     """Rank 0 whom nobody joins, and rank 1 who finds nobody."""
