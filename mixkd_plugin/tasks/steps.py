@@ -132,8 +132,14 @@ class WithDistillation(SentencePredictionTask):
 
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
-    """A batch's first example; it is its own partner if it has none."""
-    row = utils.apply_to_sample(lambda rows: rows[:1] if rows.dim() else rows, sample)
+    """A batch's first example and first mix; it is its own partner if it has none.
+
+    Tensors with another number of rows, such as weights of classes, stay whole.
+    """
+    counts = len(sample["id"]), len(sample.get("lam", ()))
+    row = utils.apply_to_sample(
+        lambda rows: rows[:1] if rows.dim() and len(rows) in counts else rows, sample
+    )
     if mixing and "partner" not in row:
         lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
         row.update(partner=row.copy(), lam=lam)

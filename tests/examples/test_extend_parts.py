@@ -152,6 +152,50 @@ def test_their_wrapped_split_on_two_processes(tmp_path, classification, teacher)
     assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-6)
 
 
+CLASS_WEIGHTS = """
+    import torch
+    import torch.nn.functional as F
+    from fairseq.criterions import register_criterion
+    from fairseq.data import BaseWrapperDataset
+    from fairseq.tasks import register_task
+    from mixkd_plugin.criterions.mixkd import MixKDCriterion, MixKDCriterionConfig
+    from mixkd_plugin.tasks import mixkd_sentence_prediction as ours
+
+    class WithClassWeights(BaseWrapperDataset):
+        def collater(self, samples):
+            batch = self.dataset.collater(samples)
+            return {**batch, "class_weight": torch.tensor([0.5, 2.0])} if samples else batch
+
+    @register_task("weighted_task", dataclass=ours.MixKDSentencePredictionConfig)
+    class WeightedTask(ours.MixKDSentencePredictionTask):
+        def load_dataset(self, split, *args, **kwargs):
+            self.datasets[split] = WithClassWeights(super().load_dataset(split, *args, **kwargs))
+            return self.datasets[split]
+
+    @register_criterion("weighted", dataclass=MixKDCriterionConfig)
+    class Weighted(MixKDCriterion):
+        def extra_terms(self, sample, clean, mixed):
+            target, weight = sample["target"].view(-1), sample["class_weight"]
+            return {"weighted": F.cross_entropy(clean, target, weight=weight, reduction="sum")}
+"""
+
+
+@pytest.mark.slow
+def test_a_tensor_without_rows_where_one_process_has_a_batch_less(
+    tmp_path, classification, teacher
+):
+    package = tmp_path / "weighted_mixkd"
+    package.mkdir()
+    (package / "__init__.py").write_text(textwrap.dedent(CLASS_WEIGHTS))
+    more = ["--user-dir", package, "--task", "weighted_task", "--criterion", "weighted"]
+    more += ["--kd-weight", 1, "--teacher-path", teacher, "--max-epoch", 1]
+    log, _ = toy.processes(
+        2, "fairseq_cli.train", toy.train_flags(classification, tmp_path / "run", *more)
+    )
+    logged = toy.last_values(log, "train")
+    assert logged["weighted_loss"] > 0 and logged["examples_seen"] == logged["examples"] == 101
+
+
 def wrapped_by(monkeypatch, wrapper):
     """Our task, with a wrapper around each split."""
     load = MixKDSentencePredictionTask.load_dataset

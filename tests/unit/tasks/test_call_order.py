@@ -22,6 +22,7 @@ from slow_cases import slow
 
 from mixkd_plugin.losses import LossWeights
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
+from mixkd_plugin.tasks.steps import dummy_sample
 
 STILL = ["--dropout", 0, "--attention-dropout", 0]
 MIXUP = ["--tmkd-weight", 0, "--mixup-ratio", 2, *STILL]
@@ -244,6 +245,15 @@ def test_a_dummy_batch_is_known_by_its_mark(made, trains):
     _, sample_size, output = one.task.train_step(dummy, one.model, one.criterion, optimizer, 0)
     assert sample_size == 0 and output["nsentences"] == 0
     assert dummy["dummy"] and "dummy" not in next(one.batches(trains).next_epoch_itr())
+
+
+def test_a_dummy_batch_has_one_row_of_what_has_rows(made):
+    batch = {**made().batches(True).first_batch, "of_classes": torch.ones(2)}
+    row = dummy_sample(batch, mixing=True)
+    one = [row["id"], row["target"], row["net_input"]["src_tokens"], row["lam"]]
+    one += [row["partner"]["id"], row["partner"]["net_input"]["src_tokens"]]
+    assert [len(rows) for rows in one] == [1] * 6 and len(row["of_classes"]) == 2
+    assert len(batch["lam"]) > len(batch["id"]) > 2
 
 
 @pytest.mark.parametrize("first", ["train", "valid"])
