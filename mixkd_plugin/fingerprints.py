@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # the help of commands reads this module without fairseq
     from fairseq.data import Dictionary
 
 INPUTS = ("input0", "input1")
-# Files of a package that may change its results, besides Python files.
+# Files of a package that may change its results, besides Python files and what lies beside them.
 READ = (".json", ".yaml", ".yml", ".toml", ".cpp", ".cu", ".so")
+NOT_READ = (".pyc", ".md", ".log", ".out")
 OTHERS = {"fairseq", "fairseq_cli", "torch", "mixkd_plugin", "__main__", "__mp_main__"}
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -89,25 +90,37 @@ def digests_of_split(folders: Dict[str, str], split: str, combine: bool) -> Dict
     }
 
 
-def files_of_package(folder: Path, suffixes: Sequence[str] = (".py",)) -> List[Path]:
-    """The files in a package's folder, but hidden ones."""
-    return [
+def files_of_package(folder: Path, with_data: bool = False) -> List[Path]:
+    """The Python files in a package's folder, but hidden ones.
+
+    ``with_data``: also those that they may read: of some suffixes, or beside a Python file. Not of
+    folders without one, which may be data and checkpoints of gigabytes.
+    """
+    files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
+    ]
+    code = [path for path in files if path.suffix == ".py"]
+    if not with_data:
+        return code
+    beside = {path.parent for path in code}
+    return [
+        path
+        for path in files
+        if path.suffix in READ or (path.parent in beside and path.suffix not in NOT_READ)
     ]
 
 
-def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
+def digest_of_package(name: str, with_data: bool = False) -> str:
     """Digest of the files of an imported package or module; "" without files."""
     module = sys.modules[name]
     folders = [Path(folder) for folder in getattr(module, "__path__", [])]
     files = [
         (path.relative_to(folder).as_posix(), path)
         for folder in folders
-        for path in files_of_package(folder, suffixes)
+        for path in files_of_package(folder, with_data)
     ]
     if not folders and getattr(module, "__file__", None):
         files = [("", Path(module.__file__))]
@@ -116,7 +129,7 @@ def digest_of_package(name: str, suffixes: Sequence[str] = (".py",)) -> str:
 
 
 def digests_of_code(
-    user_dir: Optional[str], suffixes: Sequence[str] = (".py",), more: Iterable[Any] = ()
+    user_dir: Optional[str], with_data: bool = False, more: Iterable[Any] = ()
 ) -> Dict[str, str]:
     """Digests of the packages that extend fairseq: this one, ``--user-dir``, and those with a
     registered model, task or criterion, or with one of ``more`` functions."""
@@ -131,7 +144,7 @@ def digests_of_code(
     packages |= {os.path.basename(os.path.abspath(user_dir))} if user_dir else set()
     packages -= {"fairseq", "torch", *sys.stdlib_module_names}
     there = sorted(packages & sys.modules.keys())
-    return {name: digest_of_package(name, suffixes) for name in there}
+    return {name: digest_of_package(name, with_data) for name in there}
 
 
 def digests_of_imports() -> Dict[str, str]:

@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from .. import distributed
 from ..checkpoints.hf_weights import folder_of
 from ..data.mixup_kinds import MIXUP_KINDS
-from ..fingerprints import READ, class_names, digests_of_code, digests_of_imports, fingerprint
+from ..fingerprints import class_names, digests_of_code, digests_of_imports, fingerprint
 from ..names import join_names, split_names
 from .disk_cache import LogitsCache
 from .ensemble import DTYPES, TeacherEnsemble, TeacherInput, TeacherRequirements, load_teacher
@@ -138,7 +138,7 @@ def _digests_of_code(cfg) -> Dict[str, str]:
     Versions of our package share them; ``disk_cache.FORMAT`` changes if results do.
     """
     rules = [MIXUP_KINDS.find(name) for name in MIXUP_KINDS]
-    digests = digests_of_code(cfg.user_dir, (".py", *READ), filter(None, rules))
+    digests = digests_of_code(cfg.user_dir, True, filter(None, rules))
     digests.pop(__name__.partition(".")[0], None)
     unknown = [name for name, digest in digests.items() if not digest]
     if unknown:

@@ -106,7 +106,7 @@ def test_processes_with_another_version_of_this_package(tmp_path, classification
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("edited, answers", [("encoder.py", 2), ("notes.txt", 1)])
+@pytest.mark.parametrize("edited, answers", [("encoder.py", 2), ("scale.txt", 2), ("notes.md", 1)])
 def test_an_edited_encoder_replays_no_answers(tmp_path, classification, edited, answers):
     folder = tmp_path / "my_mixkd"
     shutil.copytree(toy.ROOT / "examples" / "extend" / "my_mixkd", folder)
@@ -146,7 +146,12 @@ def test_answers_are_kept_by_what_a_package_imports_and_reads(package, helper):
     found.append(build._digests_of_code(cfg))
     (package / "models" / "scale.json").write_text("2")
     found.append(build._digests_of_code(cfg))
+    for name in ("scale.txt", "table.npy", "LICENSE"):  # whatever lies beside Python files
+        (package / "models" / name).write_text("2")
+        found.append(build._digests_of_code(cfg))
     (package / "README.md").write_text("nothing to compute by")
+    (package / "out").mkdir()
+    (package / "out" / "checkpoint_last.pt").write_text("of a run, which writes others")
     assert found[-1] == build._digests_of_code(cfg)
     assert all(a != b for a, b in zip(found, found[1:]))
     assert set(found[-1]) >= {"their_mixkd", "their_helper"}
