@@ -9,6 +9,7 @@ from fairseq.utils import safe_getattr
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
+from ..distributed import raise_on_all_ranks
 from ..modules.token_types import TypedEmbedding
 from .hf_network import build_network, config_of
 from .hf_parts import Parts, longest_of, take_out
@@ -110,7 +111,8 @@ class MixKDHFModel(MixupModel):
         if config is None:
             from .hf_student import student_config  # which reads folders, by this class
 
-            config = student_config(args)
+            with raise_on_all_ranks():  # a host may lack the folder
+                config = student_config(args)
             with open_dict(args) if OmegaConf.is_config(args) else contextlib.nullcontext():
                 args.hf_config = config  # and so in its checkpoints
             logger.info(

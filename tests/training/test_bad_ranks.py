@@ -3,6 +3,7 @@
 import socket
 
 import forked
+import hf_encoders
 import inprocess
 import pytest
 import toy
@@ -66,6 +67,35 @@ def test_a_student_that_begins_from_a_file_that_one_host_lacks(tmp_path, classif
         assert "--student-init-path" in said and "does not exist" in said
 
 
+def package_of(folder, code):
+    """A user directory."""
+    package = folder / "their_own_mixkd"
+    package.mkdir()
+    (package / "__init__.py").write_text(code)
+    return package
+
+
+# each rank in a working directory of its own, as on a host of its own
+ELSEWHERE = """
+import os
+import sys
+import mixkd_plugin
+
+rank = sys.argv[sys.argv.index("--distributed-rank") + 1]
+os.chdir(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), rank))
+"""
+
+
+def test_a_folder_of_an_encoder_that_one_host_lacks(tmp_path, classification, transformers):
+    hf_encoders.write_classifier("bert", tmp_path / "0" / "encoder", transformers)
+    (tmp_path / "1").mkdir()
+    package = package_of(tmp_path, ELSEWHERE)
+    flags = ["--user-dir", package, "--arch", "mixkd_hf", "--max-positions", 32]
+    flags += [*FINE_TUNE, "--hf-model", "encoder"]
+    mine, other = refusals(tmp_path, classification, flags)
+    assert other.startswith("--hf-model encoder: ") and mine == f"rank 1: {other}"
+
+
 def test_more_processes_than_examples(tmp_path):
     data = toy.make_data(tmp_path / "data", {"train": 3, "valid": 8})
     for said in refusals(tmp_path, data, [*FINE_TUNE, "--batch-size", 1], count=4):
@@ -85,9 +115,7 @@ def by_rank(examples, rng):
 @pytest.mark.parametrize("flags", [["--batch-size", 8], *slow(["--max-tokens", 100])])
 def test_a_pairing_rule_that_draws_other_mixes_on_each_rank(tmp_path, classification, flags):
     """As hash() does, and the order of a set: logits of the teacher would be of other mixes."""
-    package = tmp_path / "ranked_mixkd"
-    package.mkdir()
-    (package / "__init__.py").write_text(RULE)
+    package = package_of(tmp_path, RULE)
     flags = ["--user-dir", package, "--mixup-pairing", "by-rank", "--tmkd-weight", 0, *flags]
     for said in refusals(tmp_path, classification, flags):
         assert_matches("--mixup-pairing by-rank draws must .*: [0-9a-f]{16} on rank 0, ", said)
