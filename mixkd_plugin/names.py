@@ -1,4 +1,4 @@
-"""Names on a command line: of flags, and several in one value, separated by commas."""
+"""Names of flags and of classes, and several in one value, separated by commas."""
 
 import csv
 import io
@@ -10,6 +10,11 @@ HINT = """a name with a comma must be in quotation marks, as in '"Yes, sure",No'
 def as_flag(name: str) -> str:
     """The flag of a setting: ``mixup_alpha`` -> ``--mixup-alpha``."""
     return f"--{name.replace('_', '-')}"
+
+
+def class_name(label: str) -> str:
+    """The name in fairseq's dict.txt, whose symbols have no blanks."""
+    return "_".join(label.split())
 
 
 def split_names(text: str) -> List[str]:

@@ -14,6 +14,7 @@ from ..checkpoints.settings import SettingsError, shown_names
 from ..errors import in_short
 from ..fingerprints import fingerprint
 from ..interop import quiet
+from ..names import class_name
 from ..tokenizers.hf_symbols import HFSymbols, read_symbols
 from .hf_network import attention_of, build_network, classifier_of, plain_config, read_config
 from .hf_parts import longest_of, take_out
@@ -131,7 +132,7 @@ def read_folder(
     several = problem == "multi_label_classification"
     regression = problem == "regression" or (parts.last.out_features == 1 and not several)
     # as fairseq's dictionaries have them; transformers' own are LABEL_0, ...
-    names = ["_".join(str(config.id2label.get(i, i)).split()) for i in range(config.num_labels)]
+    names = [class_name(str(config.id2label.get(i, i))) for i in range(config.num_labels)]
     return Folder(model, has_head, None if regression else names, regression, several, layout)
 
 

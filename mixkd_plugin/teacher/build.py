@@ -10,7 +10,7 @@ from .. import distributed
 from ..checkpoints.hf_weights import folder_of
 from ..data.mixup_kinds import MIXUP_KINDS
 from ..fingerprints import class_names, digests_of_code, digests_of_imports, fingerprint
-from ..names import join_names, split_names
+from ..names import class_name, join_names, split_names
 from .disk_cache import LogitsCache
 from .ensemble import DTYPES, TeacherEnsemble, TeacherInput, TeacherRequirements, load_teacher
 from .files import TeacherFiles, split_paths
@@ -123,12 +123,12 @@ class TeacherSetup:
 
 def teacher_order(given: Optional[str], labels: Optional[Dictionary]) -> Optional[List[str]]:
     """The classes of --teacher-labels."""
-    order = None if given is None else split_names(given)
+    order = None if given is None else [class_name(name) for name in split_names(given)]
     classes = [] if labels is None else class_names(labels)
     if order is not None and (not classes or sorted(order) != sorted(classes)):
         rule = f"the data's classes ({join_names(classes)}) in the order of the teacher's outputs"
         rule = rule if classes else "absent for a regression"
-        raise ValueError(f"--teacher-labels must be {rule}, got {given}")
+        raise ValueError(f"--teacher-labels must be {rule}, got {join_names(order)}")
     return order
 
 

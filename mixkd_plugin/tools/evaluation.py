@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -151,7 +152,7 @@ def _put_in_order(name: str, one: Loaded, batches: Sequence[Batch], labels: str 
         order, notes = match_labels(classes, one.names or classes, labels, confusion)
     put_in_order(one.model.state_dict(), cfg.classification_head_name, order, classes)
     how, *table = notes or [f"labels by their names: {', '.join(order)}"]
-    flag = f"--teacher-labels={join_names(order)}"
+    flag = f"--teacher-labels={shlex.quote(join_names(order))}"
     logger.warning("\n".join([f"{name}: {how} (fairseq-train: {flag})", *table]))
 
 

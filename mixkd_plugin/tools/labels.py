@@ -9,10 +9,9 @@ from tabulate import tabulate
 
 from ..checkpoints.outputs import declared_names
 from ..errors import prefixed
-from ..names import join_names, split_names
+from ..names import class_name, join_names, split_names
 from ..tokenizers.library import read_json_if_there
-from .texts.examples import class_name
-from .texts.likeness import likeness
+from .texts.likeness import likeness, listed
 
 NUM_TEXTS = "mixkd_num_texts"  # in the config.json of an export
 ASKED = 500  # texts by which labels are matched
@@ -78,19 +77,22 @@ def match_labels(
         ValueError: with both lists and --labels, where it is not clear.
     """
     outputs, named = len(theirs), not is_unnamed(theirs)
-    lists = f"the classifier has {join_names(theirs)}, the data {join_names(classes)}"
+    theirs = [class_name(name) for name in theirs]  # as the data's are: only true differences show
+    lists = f"the classifier has {listed(theirs)}, the data {listed(classes)}"
     if given is not None:
         order = [class_name(name) for name in split_names(given)]
         if len(order) != outputs or not {*classes} <= {*order}:
             raise ValueError(
-                f"--labels must be {outputs} names, the data's among them, got {given}: {lists}"
+                f"--labels must be {outputs} names, the data's among them, got "
+                f"{listed(order)}: {lists}"
             )
         checked = unless is not None and len(classes) == outputs
         found = order_by_counts(classes, confusion()) if checked else None
         if found not in (None, order):
             raise ValueError(
-                f"--labels must be the order of the classifier's outputs, got {given}: its "
-                f"predictions say {join_names(found)}; {unless} takes it as given"
+                "--labels must be the order of the classifier's outputs, got "
+                f"{join_names(order)}: its predictions say {join_names(found)}; {unless} takes it "
+                "as given"
             )
         return Matched(order, [f"labels by --labels: {_shown(theirs, order)}"])
     alike = {likeness(name): i for i, name in enumerate(theirs)}
@@ -99,7 +101,7 @@ def match_labels(
         order = [""] * outputs
         for name, place in zip(classes, places):
             order[place] = name
-        notes = [] if order == [*theirs] else [f"labels by their names: {_shown(theirs, order)}"]
+        notes = [] if order == theirs else [f"labels by their names: {_shown(theirs, order)}"]
         return Matched(order, notes)
     numbered = [likeness(name) for name in classes] == [str(i) for i in range(outputs)]
     if len(classes) != outputs or (named and not numbered):

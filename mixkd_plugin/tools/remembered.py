@@ -8,9 +8,9 @@ import json
 import os
 from typing import Mapping, NamedTuple, Optional
 
+from ..names import class_name
 from ..tokenizers.library import read_json_if_there
 from ..tokenizers.specs import parse_spec
-from .texts.examples import class_name
 
 FILE = "encoding.json"
 

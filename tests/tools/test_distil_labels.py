@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from mixkd_plugin.names import join_names
 from mixkd_plugin.tools.distil.data import Data
 from mixkd_plugin.tools.distil.source import FAIRSEQ, Source, labels_of
 from mixkd_plugin.tools.labels import match_labels
+from mixkd_plugin.tools.texts.examples import check_classes
 from mixkd_plugin.tools.texts.reading import Columns
 
 
@@ -30,6 +32,22 @@ def test_labels_are_matched_by_their_names():
     assert matched(["negative", "positive"], ["POSITIVE", "NEGATIVE"]) == ["positive", "negative"]
     assert matched(["no", "yes"], ["yes", "no", "maybe"]) == ["yes", "no", ""]
     assert matched(["a", "b"], ["x", "y"], given="b,a") == ["b", "a"]
+
+
+BLANKS = ["so, so", "Science & Tech", "👍 good", "a / b", "Sports (US)", "5 ★"]
+
+
+@pytest.mark.parametrize("change", [str, str.upper])
+def test_a_blank_beside_punctuation_is_as_the_line_that_the_data_have_for_it(change):
+    ours = check_classes(sorted(BLANKS), "--label")
+    found = match_labels(ours, [change(name) for name in BLANKS], None, lambda: None)
+    assert found.order == ["so,_so", "Science_&_Tech", "👍_good", "a_/_b", "Sports_(US)", "5_★"]
+    assert bool(found.notes) == (change is str.upper)
+    with pytest.raises(ValueError) as error:
+        match_labels(ours, ["x y", *BLANKS[1:]], None, lambda: None)
+    assert "Science & Tech" not in str(error.value) and str(error.value).count("5_★") == 2
+    with pytest.raises(ValueError, match="--labels .* got x_y, .*: the classifier has x_y"):
+        match_labels(ours, ["x y", *BLANKS[1:]], join_names(["x y", *BLANKS[1:]]), lambda: None)
 
 
 def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():

@@ -22,6 +22,7 @@ ALIKE = {
     "dotted capital": ["iyi", "bad", "İyi"],
     "case": ["Good", "bad", "good"],
     "blank": ["very bad", "good", "very_bad"],
+    "blank beside a sign": ["Q & A", "news", "q_&_a"],
     "no-break space": ["very bad", "good", "very\u00a0bad"],
     "hyphen": ["not-entailed", "entailed", "not entailed"],
     "dash": ["not-entailed", "entailed", "not–entailed"],
@@ -49,6 +50,8 @@ def test_a_look_alike_of_validation_or_of_given_classes_is_named(tmp_path, wordp
     valid = write(tmp_path / "v.csv", ["text", "label"], [("a", "1")])
     said = refused(*flags_of(train, valid, wordpiece, tmp_path / "d"))
     assert "v.csv, line 2: label must be one of 0.0, 1.0, got '1'; it looks like '1.0'" in said
+    said = said_of(tmp_path, ["Q & a"], wordpiece, "csv", "--labels", "Q & A,news")
+    assert "label must be one of Q_&_A, news, got 'Q & a'; it looks like 'Q_&_A'" in said
     said = said_of(tmp_path, ["good", "go\u200bod"], wordpiece, "csv", "--labels", "bad,good")
     assert "line 3: label must be one of bad, good, got 'go\\u200bod'; it looks like 'good'" in said
 

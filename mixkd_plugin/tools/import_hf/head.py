@@ -8,11 +8,10 @@ from typing import List, NamedTuple, Optional
 
 from ...checkpoints.outputs import declared_names
 from ...interop import library
-from ...names import join_names
+from ...names import class_name, join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from ..hf_config import FAMILIES, EncoderConfig
 from ..labels import is_unnamed
-from ..texts.examples import class_name
 
 # Ends of names in `architectures`: an encoder with a head of pre-training, or without a head.
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel")

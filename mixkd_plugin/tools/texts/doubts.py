@@ -2,7 +2,8 @@
 
 from typing import Iterator, Sequence
 
-from .examples import Targets, class_name
+from ...names import class_name
+from .examples import Targets
 from .likeness import is_blank, is_missing
 from .reading import Table
 

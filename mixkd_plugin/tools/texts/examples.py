@@ -2,7 +2,7 @@
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ...names import HINT, join_names
+from ...names import HINT, class_name, join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
 from .likeness import NUMBER, is_blank, is_missing, labels_flag, likeness, listed, shown, unseen
 from .reading import Columns, Table
@@ -21,7 +21,7 @@ class Targets(NamedTuple):
     fixed: bool = False  # the classes are those of a GLUE task
     multi_label: bool = False  # a text has any number of the classes
     separator: Optional[str] = None  # of these in one column; None: a column of 0 and 1 for each
-    spelling: Mapping[str, str] = {}  # of classes that have blanks, by :func:`class_name`
+    spelling: Mapping[str, str] = {}  # of classes that have blanks, by :func:`names.class_name`
 
     def no_label(self, columns: int) -> str:
         """The symbols of an example without a label."""
@@ -141,11 +141,6 @@ def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
     if not 0 <= value <= maximum:
         raise ValueError(f"{where}: score must be in [0, {maximum:g}], got {field}")
     return repr(value / maximum)
-
-
-def class_name(label: str) -> str:
-    """The name in fairseq's dict.txt, whose symbols have no blanks."""
-    return "_".join(label.split())
 
 
 def spelling_of(

@@ -7,7 +7,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Iterable, Sequence
 
-from ...names import join_names
+from ...names import class_name, join_names
 
 LONGEST_FLAG = 400  # characters in an error
 LONGEST_NUMBER = 40  # digits that are written out
@@ -63,7 +63,8 @@ def likeness(label: str) -> str:
         with contextlib.suppress(ArithmeticError):  # an exponent out of range
             value = (Decimal(number) + 0).normalize()
             return format(value, "f") if abs(value.adjusted()) < LONGEST_NUMBER else str(value)
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
+    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip(_MARKS) or text
+    return class_name(text)  # beside punctuation, too, a blank is as _
 
 
 def listed(values: Iterable[str]) -> str:
