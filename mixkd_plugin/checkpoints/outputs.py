@@ -114,6 +114,12 @@ def check_names(
         )
 
 
+def in_our_case(theirs: Sequence[str], ours: Sequence[str]) -> List[str]:
+    """Their names as ours are written, if they are not ours and differ from them by case alone."""
+    named = {name.casefold(): name for name in ours}
+    return [name if name in ours else named.get(name.casefold(), name) for name in theirs]
+
+
 def only_numbers(ours: Sequence[str], theirs: Sequence[str]) -> bool:
     """Whether classes 0, 1, ... declare no order, since ``theirs`` are other names."""
     return ours == [str(i) for i in range(len(theirs))] and sorted(theirs) != sorted(ours)
@@ -138,8 +144,7 @@ class StudentHead(NamedTuple):
         theirs, ours = self.order or theirs, self.classes
         if ours is None or theirs is None or only_numbers(ours, theirs):
             return True
-        named = {name.casefold(): name for name in ours}
-        renamed = [named.get(name.casefold(), name) for name in theirs]
+        renamed = in_our_case(theirs, ours)
         every = heads_of(weights).get(self.name) == len(ours)
         if renamed == ours or (every and sorted(renamed) == sorted(ours)):
             put_in_order(weights, self.name, renamed, ours)

@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..checkpoints.hf_weights import files_of, read_weights
-from ..checkpoints.outputs import only_numbers
+from ..checkpoints.outputs import in_our_case, only_numbers
 from ..checkpoints.settings import SettingsError, shown_names
 from ..errors import in_short
 from ..fingerprints import fingerprint
@@ -212,6 +212,6 @@ def _check_logits(model: MixKDHFModel, head: str, probes, wanted: List[Tensor]) 
 def _are_alike(theirs: List[str], ours: List[str]) -> bool:
     """Whether the names are equal but for their case, or ours declare no order."""
     if not only_numbers(ours, theirs):
-        return [n.casefold() for n in theirs] == [n.casefold() for n in ours]
+        return in_our_case(theirs, ours) == ours
     logger.info("classes %s of the data are the teacher's %s", ", ".join(ours), ", ".join(theirs))
     return True

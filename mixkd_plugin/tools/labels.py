@@ -1,6 +1,7 @@
 """Which output of a classifier is which label of the data."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -95,9 +96,8 @@ def match_labels(
                 "as given"
             )
         return Matched(order, [f"labels by --labels: {_shown(theirs, order)}"])
-    alike = {likeness(name): i for i, name in enumerate(theirs)}
-    places = [alike.get(likeness(name)) for name in classes]
-    if named and None not in places and len({*places}) == len(classes):
+    places = _places(classes, theirs) if named else [None]
+    if None not in places and len({*places}) == len(classes):
         order = [""] * outputs
         for name, place in zip(classes, places):
             order[place] = name
@@ -118,6 +118,26 @@ def match_labels(
     table = tabulate([[n, *row] for n, row in zip(classes, counts)], ["predicted", *theirs])
     says = f"labels by the predictions on {counts.sum()} texts: {_shown(theirs, found)}"
     return Matched(found, [says, table])
+
+
+def _places(classes: Sequence[str], theirs: Sequence[str]) -> list[int | None]:
+    """The output of each class: the one of its name, else the one whose name looks like it."""
+    exact, alike = defaultdict(list), defaultdict(list)
+    for i, name in enumerate(theirs):
+        exact[name].append(i)
+        if name not in classes:
+            alike[likeness(name)].append(i)
+    places = []
+    for name in classes:
+        found = exact.get(name) or alike.get(likeness(name), [None])
+        if len(found) > 1:
+            several = ", ".join(f"{ascii(theirs[i])} (output {i})" for i in found)
+            raise ValueError(
+                f"the data's class {ascii(name)} must look like one of the classifier's, got "
+                f"{several}: {SETTLE}"
+            )
+        places += found
+    return places
 
 
 def order_by_counts(classes: Sequence[str], counts: np.ndarray) -> list[str] | None:

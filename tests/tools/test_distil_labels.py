@@ -50,6 +50,19 @@ def test_a_blank_beside_punctuation_is_as_the_line_that_the_data_have_for_it(cha
         match_labels(ours, ["x y", *BLANKS[1:]], join_names(["x y", *BLANKS[1:]]), lambda: None)
 
 
+def test_a_name_wins_over_those_that_look_like_it():
+    assert matched(["A", "b"], ["A", "a", "b"]) == ["A", "", "b"]
+    assert matched(["a", "b"], ["A", "a", "b"]) == ["", "a", "b"]
+    assert matched(["A", "a"], ["a", "A"]) == ["a", "A"]
+    assert matched(["GOOD", "good"], ["Good", "good"]) == ["GOOD", "good"]
+    for theirs in (["Good", "GOOD", "bad"], ["good", "bad", "good"], ["bad", "good.", "Good"]):
+        with pytest.raises(ValueError, match="'good' .*(output [12]).*--labels") as error:
+            matched(["bad", "good"], [*theirs])
+        assert all(repr(name) in str(error.value) for name in theirs if name != "bad")
+    with pytest.raises(ValueError, match="--labels"):
+        matched(["Good", "good"], ["GOOD", "bad"])
+
+
 def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():
     of_b_a, unclear = [[3, 40], [30, 5]], [[9, 8], [1, 7]]
     for counts in (of_b_a, unclear):

@@ -128,6 +128,9 @@ def test_the_declared_names_in_another_order(tmp_path, transformers):
     make(tmp_path, transformers, id2label={"1": "POS", "0": "NEG"})
     with pytest.raises(ValueError, match="--labels must have the order of id2label, got pos,neg"):
         import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), labels=["pos", "neg"])
+    make(tmp_path, transformers, id2label=["A", "a"])
+    with pytest.raises(ValueError, match="--labels must have the order of id2label, got a,A"):
+        import_encoder(str(tmp_path / "hf"), str(tmp_path / "out"), labels=["a", "A"])
     for i, (names, labels) in enumerate([(["NEG", "POS"], ["neg", "pos"]), ([0, 1], ["1", "0"])]):
         make(tmp_path, transformers, id2label=names)
         out = str(tmp_path / f"out{i}")

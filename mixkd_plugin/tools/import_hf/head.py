@@ -6,7 +6,7 @@ cannot use them.
 
 from typing import List, NamedTuple, Optional
 
-from ...checkpoints.outputs import declared_names
+from ...checkpoints.outputs import declared_names, in_our_case
 from ...interop import library
 from ...names import class_name, join_names
 from ...tokenizers.library import FAIRSEQ_SPECIAL
@@ -123,10 +123,9 @@ def _check_order(config: EncoderConfig, outputs: int, names: List[str]) -> None:
         declared = _declared_names(config, outputs)
     except ValueError:  # wrong ones, which --labels replaces
         return
-    ours = [name.casefold() for name in names]
-    theirs = [class_name(name).casefold() for name in declared]
+    theirs = in_our_case([class_name(name) for name in declared], names)
     numbers = [str(i) for i in range(outputs)]  # numbers declare no order
-    if theirs not in (ours, numbers) and sorted(ours) == sorted(theirs):
+    if theirs not in (names, numbers) and sorted(names) == sorted(theirs):
         raise ValueError(
             f"--labels must have the order of id2label, got {join_names(names)}: config.json has "
             f"{join_names(declared)}; leave the flag out, and use that order in encode"

@@ -105,6 +105,8 @@ def test_the_order_of_classes(tmp_path, bert):
     hf_models.change(bert / "config.json", id2label={0: "1", 1: "0"})
     for labels in (("0", "1"), ("1", "0")):
         assert recorded(*labels) == ["1", "0"]
+    hf_models.change(bert / "config.json", id2label={0: "a", 1: "A"})
+    assert recorded("A", "a") == ["a", "A"]  # two classes that differ by case alone
 
 
 def test_more_than_two_types(tmp_path, transformers):

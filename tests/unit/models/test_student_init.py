@@ -153,6 +153,7 @@ def test_a_tied_student_takes_the_embeddings_of_an_untied_checkpoint(tmp_path):
         ("abc", "abc", None, [0, 1, 2]),
         ("cab", "abc", None, [1, 2, 0]),
         ("ABC", "bac", None, [1, 0, 2]),
+        ("aAB", "Aab", None, [1, 0, 2]),  # a name wins over one of another case
         ("xyz", "abc", "cab", [1, 2, 0]),  # --teacher-labels
         ("xyz", "012", None, [0, 1, 2]),  # numbers declare no order
         ("201", "012", None, [1, 2, 0]),  # but beside the same ones
