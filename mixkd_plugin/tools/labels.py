@@ -71,7 +71,7 @@ def match_labels(
         theirs: the classifier's names of its outputs
         given: the value of --labels
         confusion: counts (classes, outputs) of its predictions on labelled texts; asked for only if
-            there are as many outputs as classes
+            there are as many outputs as classes, or to compare ``given`` with them
         unless: when ``given`` is not compared with the predictions; None: here
 
     Raises:
@@ -82,19 +82,13 @@ def match_labels(
     lists = f"the classifier has {listed(theirs)}, the data {listed(classes)}"
     if given is not None:
         order = [class_name(name) for name in split_names(given)]
-        if len(order) != outputs or not {*classes} <= {*order}:
+        if len(order) != outputs or any(order.count(name) != 1 for name in classes):
             raise ValueError(
-                f"--labels must be {outputs} names, the data's among them, got "
+                f"--labels must be {outputs} names, each of the data's once among them, got "
                 f"{listed(order)}: {lists}"
             )
-        checked = unless is not None and len(classes) == outputs
-        found = order_by_counts(classes, confusion()) if checked else None
-        if found not in (None, order):
-            raise ValueError(
-                "--labels must be the order of the classifier's outputs, got "
-                f"{join_names(order)}: its predictions say {join_names(found)}; {unless} takes it "
-                "as given"
-            )
+        if unless is not None:
+            _check_order(order, classes, confusion(), unless)
         return Matched(order, [f"labels by --labels: {_shown(theirs, order)}"])
     places = _places(classes, theirs) if named else [None]
     if None not in places and len({*places}) == len(classes):
@@ -140,13 +134,39 @@ def _places(classes: Sequence[str], theirs: Sequence[str]) -> list[int | None]:
     return places
 
 
+def _check_order(
+    order: Sequence[str], classes: Sequence[str], counts: np.ndarray, unless: str
+) -> None:
+    """Raise ValueError if an output is clearly a class's, and clearly not that of another class to
+    which ``order`` gives it."""
+    own = {i: name for name, i in zip(classes, _clear_outputs(counts)) if i is not None}
+    of_class = dict(zip(classes, counts))
+    for i, name in own.items():
+        others = of_class.get(order[i])
+        if order[i] != name and others is not None and _is_clear(others.max(), others[i]):
+            found = join_names(own.get(place, "?") for place in range(len(order)))
+            raise ValueError(
+                "--labels must be the order of the classifier's outputs, got "
+                f"{join_names(order)}: its predictions say {found}; {unless} takes it as given"
+            )
+
+
 def order_by_counts(classes: Sequence[str], counts: np.ndarray) -> list[str] | None:
     """The class that is predicted most for each output, by (classes, outputs); None: not clear."""
-    best, second = counts.argmax(axis=1).tolist(), np.sort(counts, axis=1)[:, -2]
-    clear = sorted(best) == [*range(counts.shape[1])]
-    if not clear or (counts.max(axis=1) < CLEAR * second).any():
+    own = _clear_outputs(counts)
+    if {*own} != {*range(counts.shape[1])}:
         return None
-    return [classes[best.index(i)] for i in range(len(best))]
+    return [classes[own.index(i)] for i in range(len(own))]
+
+
+def _clear_outputs(counts: np.ndarray) -> list[int | None]:
+    """The output that is predicted most for each class; None: not clear."""
+    clear = [_is_clear(most, second) for second, most in np.sort(counts, axis=1)[:, -2:]]
+    return [i if sure else None for i, sure in zip(counts.argmax(axis=1).tolist(), clear)]
+
+
+def _is_clear(more: float, less: float) -> bool:
+    return more >= max(1, CLEAR * less)
 
 
 def _shown(theirs: Sequence[str], order: Sequence[str]) -> str:

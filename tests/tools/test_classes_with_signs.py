@@ -1,5 +1,6 @@
 """A classifier whose classes have blanks beside punctuation, and data with the same names."""
 
+import csv
 import json
 import re
 import shlex
@@ -8,7 +9,8 @@ import classifiers
 import pytest
 import toy
 from distilled import flags
-from refusals import KD, refusal
+from encode_files import write
+from refusals import KD, error_of, refusal
 from slow_cases import slow
 
 from mixkd_plugin.names import class_name, join_names
@@ -45,6 +47,17 @@ def test_distil_matches_them(case):
 def test_import_matches_them(tmp_path, case):
     import_hf([str(case.teacher), "--out", str(tmp_path / "t"), "--dev", str(case.dev)])
     assert (tmp_path / "t" / "label" / "dict.txt").read_text().split()[::2] == WRITTEN
+
+
+def test_given_labels_are_compared_where_the_data_lack_classes(tmp_path, case):
+    with open(case.dev, encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file)
+    table = write(tmp_path / "dev.csv", columns, [row for row in rows if row[1] in NAMES[:2]])
+    words = [case.teacher, "--out", tmp_path / "t", "--dev", table]
+    swapped = join_names([NAMES[1], NAMES[0], *NAMES[2:]])
+    said = error_of(import_hf, *words, "--labels", swapped)
+    assert "--labels must" in said and f"say {join_names([*WRITTEN[:2], *'???'])};" in said
+    import_hf([*map(str, words), "--labels", join_names(NAMES)])
 
 
 @pytest.mark.parametrize("kind", ["folder", *slow("import")])

@@ -1,5 +1,7 @@
 """Which label of the data is which output of the teacher, in `distil` and `import`."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -67,9 +69,32 @@ def test_given_labels_are_compared_with_the_predictions_where_these_are_clear():
     of_b_a, unclear = [[3, 40], [30, 5]], [[9, 8], [1, 7]]
     for counts in (of_b_a, unclear):
         assert matched(["a", "b"], None, counts, "b,a", "--flag") == ["b", "a"]
-    assert matched(["a", "b"], ["x", "y", "z"], None, "b,c,a", "--flag") == ["b", "c", "a"]
     with pytest.raises(ValueError, match="--labels .* got a,b: .* say b,a; --flag"):
         matched(["a", "b"], None, of_b_a, "a,b", "--flag")
+
+
+@pytest.mark.parametrize(
+    "counts, given, said",
+    [
+        ([[9, 0, 0], [0, 9, 0]], "b,a,c", "a,b,?"),
+        ([[9, 0, 0], [0, 0, 9]], "b,c,a", "a,?,b"),
+        ([[9, 0, 0], [0, 5, 4]], "b,a,c", "a,?,?"),  # not clear which is b's, but not the first
+        ([[9, 0, 0], [0, 9, 0]], "a,b,c", None),
+        ([[9, 0, 0], [0, 9, 0]], "c,b,a", None),  # the first is of none of the data's classes
+        ([[9, 1, 0], [8, 2, 0]], "a,b,c", None),  # a teacher that mostly says a
+        ([[9, 0, 0], [4, 5, 0]], "b,a,c", None),
+        ([[9, 0, 0], [0, 0, 0]], "b,a,c", None),  # no text of b
+    ],
+)
+def test_given_labels_of_more_outputs_than_the_data_have_classes(counts, given, said):
+    def result():
+        return matched(["a", "b"], ["x", "y", "z"], counts, given, "--flag")
+
+    if said is None:
+        assert result() == given.split(",")
+        return
+    with pytest.raises(ValueError, match=f"--labels .* got {given}: .* say {re.escape(said)}; --f"):
+        result()
 
 
 def test_unnamed_labels_are_matched_by_the_teachers_answers():
@@ -94,6 +119,7 @@ def test_unnamed_labels_are_matched_by_the_teachers_answers():
         (["neg", "neutral", "pos"], ["neg", "pos"], None, None),
         (["neg", "pos"], ["x", "y"], None, "neg,neg,pos"),
         (["neg", "pos"], ["x", "y"], None, "neg,negative"),
+        (["neg", "pos"], ["x", "y", "z"], None, "neg,pos,neg"),
     ],
 )
 def test_other_labels_stop_it_with_both_lists_and_the_flag(classes, declared, counts, given):

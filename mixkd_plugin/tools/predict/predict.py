@@ -10,10 +10,10 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from tqdm import tqdm
 
 from ...interop import quiet
-from ...scores import confusion_counts
 from ..cli import named
 from ..encode.sources import SEPARATOR
 from ..output import work_folder
@@ -111,17 +111,17 @@ def logits_of(student: Student, texts: list[Texts], batch_size: int) -> tuple[Te
 def count_predictions(
     folder: str, examples: Sequence[Example], classes: Sequence[str]
 ) -> np.ndarray:
-    """Counts (classes, outputs) of the predictions of a Hugging Face classifier, which has as many
-    outputs as there are classes."""
+    """Counts (classes, outputs) of the predictions of a Hugging Face classifier."""
     with quiet():
         student = of_hugging_face(folder, None, "cpu")
         logits, _ = logits_of(student, [e.texts for e in examples], 32)
     if student.multi_label:
         has = torch.tensor([[*map(int, e.label.split())] for e in examples])
-        return (has.T @ (logits > 0).long()).numpy()
-    targets = torch.tensor([classes.index(e.label) for e in examples])
-    counts = confusion_counts(logits.argmax(dim=1), targets, len(classes))
-    return counts.view(len(classes), -1).numpy()
+        gets = (logits > 0).long()
+    else:
+        has = one_hot(torch.tensor([classes.index(e.label) for e in examples]), len(classes))
+        gets = one_hot(logits.argmax(dim=1), logits.size(1))
+    return (has.T @ gets).numpy()
 
 
 def read_texts(path: str, kind: str | None, text: str | None) -> tuple[list[str], Iterator[Texts]]:
