@@ -24,6 +24,10 @@ from mixkd_plugin.tools.texts.likeness import listed
         (["title", "text", "category", "label"], ("text",), "label"),
         (["what they said", "class"], ("what they said",), "class"),
         (["film; or play", "label"], ("film; or play",), "label"),  # it was split
+        (["Text", "text", "review", "label"], ("text",), "label"),  # a name in lower case wins
+        (["text", "Label", "label", "score"], ("text",), "label"),
+        (["Premise", "hypothesis", "premise", "label"], ("premise", "hypothesis"), "label"),
+        (["text", "Title", "TITLE", "label"], ("text",), "label"),  # which is not read
     ],
 )
 def test_columns_are_found_by_name(tmp_path, header, texts, label):
@@ -47,6 +51,27 @@ def test_what_is_not_clear_is_asked_for_with_the_columns(tmp_path, header, flag)
         find_columns(path, None, None)
     found = find_columns(path, header[0], header[-1])
     assert found[:2] == ((header[0],), (header[-1],))
+
+
+@pytest.mark.parametrize(
+    "header, flag, both",
+    [
+        (["Text", "TEXT", "review", "label"], "--text", "Text, TEXT"),
+        (["text", "Label", "LABEL", "score"], "--label", "Label, LABEL"),
+        (["premise", "Hypothesis", "HYPOTHESIS", "label"], "--text", "Hypothesis, HYPOTHESIS"),
+        (["text", " label", "Label"], "--label", "' label', Label"),
+        (["film", "Film", "label"], "--text", "film, Film"),  # the only text, if it were one
+    ],
+)
+def test_columns_that_differ_by_case_alone_are_not_passed_over(tmp_path, header, flag, both):
+    path = table(tmp_path / "t.csv", header, [["x"] * len(header)])
+    with pytest.raises(ValueError, match=f"{flag} .* got {both}, .* case .*{listed(header)}$"):
+        find_columns(path, None, None)
+    other = both.split(", ")[1]
+    found = find_columns(path, *((other, None) if flag == "--text" else (None, other)))
+    assert other in found.texts + found.labels
+    if flag == "--label":
+        assert find_columns(path, None, None, labelled=False)[:2] == (("text",), ())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ TEXTS = ("text", "sentence", "review", "content", "body", "comment", "message", 
 TEXTS += ("utterance", "query", "question", "document", "title")
 LABELS = ("label", "target", "labels", "class", "category", "sentiment", "score", "rating")
 LABELS += ("stars", "gold_label", "polarity", "intent", "emotion", "topic", "quality")
+KNOWN = {*TEXTS, *LABELS, *sum(PAIRS, ())}
 SEPARATORS = re.compile("[;|,\t]")  # in a name: a line that was not split
 SURE = 2  # leading names of TEXTS and LABELS, which win over others in the table
 
@@ -42,13 +43,16 @@ def choose_columns(
 ) -> Columns:
     """The columns to read, by the flags --text and --label, else by their names.
 
+    Of known names that differ by case alone the one in lower case wins.
+
     Raises:
         ValueError: with the table's columns, where none or several names are known.
     """
-    spelt: dict[str, set[str]] = {}
-    for name in header:
-        spelt.setdefault(name.strip().casefold(), set()).add(name)
-    names = {key: its.pop() for key, its in spelt.items() if len(its) == 1}  # else not clear
+    spelt: dict[str, list[str]] = {}
+    for name in dict.fromkeys(header):
+        spelt.setdefault(name.strip().casefold(), []).append(name)
+    names = {key: key if key in its else its[0] for key, its in spelt.items()}
+    unclear = {names[k]: its for k, its in spelt.items() if len(its) > 1 and names[k] not in KNOWN}
     if label:
         labels = [label] if label in header else split_names(label)
     else:
@@ -57,11 +61,16 @@ def choose_columns(
     if not label:
         labels = _surest([name for name in labels if name not in texts], LABELS)
     is_pair = tuple(name.strip().casefold() for name in texts) in PAIRS
+    of_text, of_label = "the column of the text, or the two of a pair", "the column of the label"
     if len(texts) not in (1, 2) or (len(texts) > 1 and not (text or is_pair)):
-        what = "the column of the text, or the two of a pair"
-        raise ValueError(_ask("--text", what, path, header))
+        raise ValueError(_ask("--text", of_text, path, header))
     if labelled and len(labels) != 1 and not label:
-        raise ValueError(_ask("--label", "the column of the label", path, header))
+        raise ValueError(_ask("--label", of_label, path, header))
+    found = [("--text", of_text, name) for name in texts if not text]
+    found += [("--label", of_label, name) for name in labels if labelled and not label]
+    for flag, what, name in found:
+        if name in unclear:
+            raise ValueError(_ask(flag, what, path, header, unclear[name]))
     return Columns(tuple(texts), tuple(labels) if labelled else ())
 
 
@@ -90,6 +99,7 @@ def _surest(found: list[str], known: Sequence[str]) -> list[str]:
     return sure[:1] or found
 
 
-def _ask(flag: str, what: str, path: str, header: Sequence[str]) -> str:
+def _ask(flag: str, what: str, path: str, header: Sequence[str], alike: Sequence[str] = ()) -> str:
+    got = f"{listed(alike)}, which differ only by case or blanks" if alike else "none"
     hint = ": separate columns by commas in .csv, by tabs in .tsv" if split_wrongly(header) else ""
-    return f"{flag} must name {what} in {path}, got none; its columns are {listed(header)}{hint}"
+    return f"{flag} must name {what} in {path}, got {got}; its columns are {listed(header)}{hint}"
