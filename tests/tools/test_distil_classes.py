@@ -1,5 +1,7 @@
 """The classes of `distil`'s tables: their names, missing values, and what is doubtful."""
 
+import json
+
 import pytest
 from distilled import flags, table
 
@@ -70,3 +72,26 @@ def test_names_of_classes_keep_their_blanks_for_the_student(tmp_path, header, la
     data = read_data(flags(train=train, dev=train, skip_bad_lines=True, **given), None)
     assert {*data.classes} == {"very_bad", "so_so"}
     assert [data.spelling[name] for name in ("very_bad", "so_so")] == ["very bad", "so so"]
+
+
+@pytest.mark.parametrize(
+    "lists, classes",
+    [
+        ([[1, 0], [0, 1], [0, 1]], None),  # the first class, or the second
+        ([[0, 1], None, [0, 1]], None),
+        ([["1", "0"], ["0", "1"], ["0", "1"]], ("0", "1")),
+        ([[1, 0], ["0"], ["1"]], ("0", "1")),
+        ([[1, 0], [0], [1]], ("0", "1")),  # numbers of classes
+        ([[1, 0], [], [0, 1]], ("0", "1")),
+        ([[1, 2], [0, 1], [2, 0]], ("0", "1", "2")),
+    ],
+)
+def test_lists_of_0_and_1_for_each_class_are_no_names(tmp_path, lists, classes):
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"text": "a", "label": its}) + "\n" for its in lists))
+    given = flags(train=str(path), dev=str(path), skip_bad_lines=True)
+    if classes:
+        assert read_data(given, None).classes == classes
+        return
+    with pytest.raises(ValueError, match="--train .*t.jsonl: label must be .* 2 .*--label A,B"):
+        read_data(given, None)

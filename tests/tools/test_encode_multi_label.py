@@ -44,7 +44,8 @@ def test_a_list_in_json(tmp_path, wordpiece):
     for i, wrong in enumerate((["joy|anger"], [1, 0, 1], [True], [["joy"]], [0.0, 1.0])):
         path = write(tmp_path / "w.jsonl", ["text", "label"], [("a", ["x", "y"]), ("b", wrong)])
         given = flags_of(path, path, wordpiece, tmp_path / f"{i}")
-        assert "line 2: label must be a list of different names" in refused(*given, "--multi-label")
+        said = refused(*given, "--multi-label")
+        assert "line 2: label must be a list of different names" in said and "--label A,B" in said
         assert "got a list" in refused(*given)
 
 

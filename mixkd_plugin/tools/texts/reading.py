@@ -5,12 +5,13 @@ import json
 import math
 import re
 from functools import partial
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ...names import HINT
 from .files import Row, format_of, kind_of, read_rows
 from .likeness import listed
 
+NAME_THEM = "name a text's classes, or give a column of 0 and 1 for each (--label A,B,...)"
 Column = Union[str, int]  # by name, or by position from 0 where the file has no header line
 
 
@@ -102,6 +103,8 @@ def stream_table(
         texts, labels = places[: len(columns.texts)], places[len(columns.texts) :]
         check = partial(_picked, columns=columns)
         rows = itertools.chain([first], rows)
+        if columns.separator and columns.labels:
+            rows = _without_vectors(path, rows, columns.labels[0])
     checked = ((number, check(row)) for number, row in rows)
     return Stream(header, tuple(texts), tuple(labels), checked)
 
@@ -152,7 +155,7 @@ def _picked(record: Row, columns: Columns) -> Row:
             if value is None:
                 return (
                     f"{key} must be a list of different names without {columns.separator}, got "
-                    f"{json.dumps(record[key]):.80}"
+                    f"{json.dumps(record[key]):.80}: {NAME_THEM}"
                 )
         if value is None:
             if len(fields) < texts:
@@ -165,6 +168,24 @@ def _picked(record: Row, columns: Columns) -> Row:
             return f"{key} is {json.dumps(text):.40}, half of a surrogate pair: no text"
         fields.append(text)
     return fields
+
+
+def _without_vectors(
+    path: str, rows: Iterable[Tuple[int, Row]], key: Column
+) -> Iterator[Tuple[int, Row]]:
+    """The rows; ValueError after them if each list of labels is a 0 or 1 for each class."""
+    sizes = set()
+    for number, row in rows:
+        value = row.get(key) if isinstance(row, dict) else None
+        if isinstance(value, list):
+            numbers = all(isinstance(x, int) and x in (0, 1) for x in value)
+            sizes.add(len(value) if numbers else 0)
+        yield number, row
+    if len(sizes) == 1 and min(sizes) > 1:
+        raise ValueError(
+            f"{path}: {key} must be lists of names, got lists of {min(sizes)} numbers, all 0 or 1: "
+            f"{NAME_THEM}"
+        )
 
 
 def _joined(names: Sequence[object], separator: str) -> Optional[str]:
