@@ -142,6 +142,17 @@ def test_numbers_with_a_fraction_are_a_regression(tmp_path, labels, regression):
     assert read_data(flags(train=train, dev=train), True).classes is None  # as the teacher is
 
 
+@pytest.mark.parametrize("wrong", ["inf", "-inf", "Infinity", "+nan", "1e999", "-1e999"])
+def test_a_score_that_is_not_finite_is_refused_with_its_line(tmp_path, wrong):
+    for first in ("0.5", "1"):
+        rows = [["a", first], ["b", wrong], ["c", "2"], ["d", ""]]
+        train = table(tmp_path / "t.csv", ["text", "label"], rows)
+        with pytest.raises(ValueError, match="t.csv, line 3: score must be a finite number"):
+            read_data(flags(train=train, dev=train), None)
+    names = table(tmp_path / "n.csv", ["text", "label"], [["a", "inf"], ["b", "fin"]])
+    assert read_data(flags(train=names, dev=names), None).classes == ("fin", "inf")
+
+
 def test_texts_without_labels_come_from_lines_and_tables(tmp_path):
     train = table(
         tmp_path / "t.csv", ["text", "label"], [[f"t {i}", "ab"[i % 2]] for i in range(9)]

@@ -17,6 +17,7 @@ from ..texts.columns import find_columns, header_of, text_is
 from ..texts.doubts import doubtful_classes, doubtful_words
 from ..texts.examples import (
     NO_CLASS,
+    NOT_FINITE,
     Example,
     Targets,
     check_classes,
@@ -180,10 +181,11 @@ def _several_labels(
 
 
 def _has_fractions(table: Table) -> bool:
-    """Whether all labels are numbers, and one is no integer."""
+    """Whether all labels are numbers, and one is no integer; infinite ones are refused later."""
     labels = [fields[table.labels[0]].strip() for _, fields in table.lines]
     labels = [label for label in labels if not is_missing(label)]
-    return all(map(NUMBER.fullmatch, labels)) and any(float(x) % 1 for x in labels)
+    numbers = all(NUMBER.fullmatch(label) or NOT_FINITE.fullmatch(label) for label in labels)
+    return numbers and any(float(label) % 1 for label in labels)  # of inf it is nan
 
 
 def hold_out(

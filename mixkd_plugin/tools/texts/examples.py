@@ -10,6 +10,7 @@ from .reading import Columns, Table
 Texts = Tuple[str, ...]  # of one example
 NO_CLASS, NO_SCORE = "<unk>", "nan"  # the task's symbols for a missing label
 LARGEST = 3.4028234663852886e38  # largest float32
+NOT_FINITE = re.compile(r"[+-]?(inf(inity)?|nan)", re.IGNORECASE)  # what float() reads besides
 SHOWN = 20  # classes that an error lists
 
 
@@ -131,7 +132,7 @@ def split_classes(field: str, separator: Optional[str]) -> List[str]:
 
 
 def _parse_number(field: str, maximum: Optional[float], where: str) -> str:
-    if not NUMBER.fullmatch(field) and field.lstrip("+-").lower() not in ("inf", "infinity", "nan"):
+    if not (NUMBER.fullmatch(field) or NOT_FINITE.fullmatch(field)):
         raise ValueError(f"{where}: score must be a number, got {shown(field)}")
     value = float(field)
     if maximum is None:
