@@ -1,5 +1,6 @@
 """Examples of a table: their texts, and their labels as classes or as numbers, checked."""
 
+import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...names import HINT, class_name, join_names
