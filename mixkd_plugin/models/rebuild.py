@@ -142,9 +142,9 @@ def _of_dataclass(dataclass: Type[FairseqDataclass], settings: Section):
 
 def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
     """The flags that a model adds to fairseq's, or to a RoBERTa's."""
-    flags, values = _flags(kind), {}
+    flags, values = flags_of_model(kind), {}
     if issubclass(kind, roberta.RobertaModel):
-        for name in _flags(MixKDRobertaModel):
+        for name in flags_of_model(MixKDRobertaModel):
             flags.pop(name, None)
     for name, action in flags.items():
         if name not in settings:
@@ -161,7 +161,8 @@ def _of_parser(kind: Type[nn.Module], settings: Section) -> Section:
     return values
 
 
-def _flags(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
+def flags_of_model(kind: Type[nn.Module]) -> Dict[str, argparse.Action]:
+    """Those of its ``add_args``, by the names of their settings."""
     parser = argparse.ArgumentParser(  # as in fairseq: the architecture sets flags not given
         add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )

@@ -4,8 +4,14 @@ import os
 from typing import Any, Dict, Optional
 
 from fairseq.data import Dictionary
-from fairseq.models import BaseFairseqModel
+from fairseq.models import (
+    ARCH_MODEL_REGISTRY,
+    MODEL_DATACLASS_REGISTRY,
+    MODEL_REGISTRY,
+    BaseFairseqModel,
+)
 from fairseq.modules import LayerDropModuleList
+from omegaconf import OmegaConf
 
 from ..checkpoints.hf_weights import digest_of_folder, folder_of
 from ..checkpoints.origin import (
@@ -24,6 +30,7 @@ from ..losses import LossWeights
 from ..models.hf_student import initialise_hf_student
 from ..models.mixkd_hf import MixKDHFModel
 from ..models.mixkd_roberta import DEFAULTS, MixKDRobertaModel
+from ..models.rebuild import flags_of_model
 from ..models.student_init import initialise_student
 from ..teacher.build import teacher_order
 from ..teacher.files import split_paths
@@ -48,6 +55,24 @@ def find_origin(cfg, model_cfg, fingerprint: Dict[str, Any]) -> Optional[Origin]
     if origin is not None:
         origin.check_content(fingerprint, continues(cfg, origin))
     return origin
+
+
+def check_architecture(model_cfg) -> None:
+    """Raise ValueError for hydra's settings of a package's model that is not the chosen one.
+
+    fairseq refuses those that a dataclass lacks; a model without a dataclass ignores them.
+    """
+    chosen = model_cfg.get("_name") if OmegaConf.is_config(model_cfg) else None
+    if chosen not in ARCH_MODEL_REGISTRY or chosen in MODEL_DATACLASS_REGISTRY:
+        return
+    unknown = {*model_cfg} - {"_name", *flags_of_model(ARCH_MODEL_REGISTRY[chosen])}
+    for name, dataclass in MODEL_DATACLASS_REGISTRY.items():
+        own = not MODEL_REGISTRY[name].__module__.startswith("fairseq.")
+        for setting in sorted(unknown & {*dataclass.__dataclass_fields__}) if own else ():
+            raise ValueError(
+                f"model._name must be {name} for model.{setting}, got {chosen}: the _name of a "
+                f"recipe counts more than that of model/{name}.yaml; give model._name={name}, too"
+            )
 
 
 def continues(cfg, origin: Optional[Origin]) -> bool:

@@ -29,6 +29,7 @@ from ..teacher.sequences import TeacherSequences
 from .beginning import (
     begin_hf_student,
     begin_student,
+    check_architecture,
     check_settings,
     check_student,
     continues,
@@ -151,6 +152,7 @@ class MixKDSentencePredictionTask(ResumableTask, WithDistillation, WithOwnIterat
     def _begin_training(self, model_cfg) -> None:
         """Check the checkpoints that a run begins from, before its student is built."""
         self.trains = True
+        check_architecture(model_cfg)
         check_data_folder(self.cfg.data)
         PAIRINGS.find(str(self.cfg.mixup_pairing))
         for kind in str(self.cfg.mixup_kind).split(":"):

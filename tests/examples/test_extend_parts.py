@@ -1,6 +1,7 @@
 """Tasks, criteria, models and architectures of one's own, by the real command lines."""
 
 import math
+import shutil
 import sys
 import textwrap
 from argparse import Namespace
@@ -20,6 +21,7 @@ from slow_cases import slow
 from toy import ROOT
 
 from mixkd_plugin.models.mixkd_roberta import SIZES, drop_nulls
+from mixkd_plugin.tasks.beginning import check_architecture
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
 
 MINE = ROOT / "examples" / "extend" / "my_mixkd"
@@ -97,6 +99,35 @@ def test_hydras_nulls_leave_the_size_to_the_architecture(architecture):
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
     expected = {**SIZES, "my_roberta": (3, 48, 96, 4)}[architecture]
     assert tuple(cfg[f"encoder_{name}"] for name in names) == expected
+
+
+def test_settings_of_an_encoder_that_is_not_chosen_are_refused():
+    """A recipe's _name counts more than that of model=my_cnn, and RoBERTa ignores them."""
+    settings = {"_name": "mixkd_tiny", "dropout": 0.1, "no_scale_embedding": True}
+    check_architecture(OmegaConf.create(settings))
+    settings = OmegaConf.create({**settings, "cnn_embed_dim": 16})
+    with pytest.raises(ValueError, match="model._name must be my_cnn .*cnn_embed_dim.*mixkd_tiny"):
+        check_architecture(settings)
+    check_architecture(Namespace(**settings))  # all flags of a command line
+    for recipe in hydra_recipes.RECIPES:
+        check_architecture(hydra_recipes.composed(recipe, "task.teacher_path=T").model)
+
+
+@pytest.mark.slow
+def test_a_recipe_trains_their_encoder(tmp_path, classification, teacher):
+    recipes = shutil.copytree(hydra_recipes.FOLDER, tmp_path / "hydra")
+    encoder = "_name: my_cnn\ncnn_embed_dim: 16\ncnn_channels: 8\ncnn_dropout: 0.1\n"
+    (recipes / "model" / "my_cnn.yaml").write_text(encoder)
+    given = {
+        **hydra_recipes.SMALL, "common.user_dir": MINE, "hydra.run.dir": tmp_path / "run",
+        "task.data": classification, "task.teacher_path": teacher, "optimization.max_update": 2,
+        "model._name": "my_cnn",
+    }  # fmt: skip
+    more = ["~model.student_init_path", "~model.student_init_layers", "model=my_cnn"]
+    more += ["--config-dir", recipes, "--config-name", "distil_minilm"]
+    # a process that does not know their package when hydra composes
+    toy.run_module("fairseq_cli.hydra_train", *hydra_recipes.overrides(given), *more)
+    assert size(tmp_path / "run")["filters.0.weight"] == (8, 16, 1)
 
 
 # --- a task and a criterion ---
