@@ -119,7 +119,8 @@ def _configuration(kind: Type[nn.Module], settings: Section, weights: Dict[str, 
         for key, value in fixed.items():
             config[key] = value
         return config
-    config = Namespace(**{**_of_parser(kind, settings), **fixed})
+    # its own flags last: `fixed` has the architecture's defaults of them
+    config = Namespace(**{**fixed, **_of_parser(kind, settings)})
     ARCH_CONFIG_REGISTRY[name](config)  # sets the architecture's defaults
     return config
 

@@ -330,6 +330,7 @@ PACKAGE = """
         args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 32)
         args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 32)
         args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 4)
+        args.scale = getattr(args, "scale", 1.0)
 """
 
 
