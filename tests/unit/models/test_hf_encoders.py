@@ -8,7 +8,7 @@ import torch
 from hf_encoders import dictionary_of
 
 from mixkd_plugin.mixup import Mix
-from mixkd_plugin.models.encode import encode
+from mixkd_plugin.models.encode import logits_of
 from mixkd_plugin.models.hf_folder import layout_of, read_as_checkpoint
 from mixkd_plugin.models.rebuild import build
 
@@ -42,12 +42,12 @@ def test_logits_of_texts_pairs_and_mixes(tmp_path, transformers, kind):
 
     rows = [tokens_of(dictionary, layout, texts) for texts in TEXTS]
     wanted = torch.cat([theirs(**tokenizer(*t, return_tensors="pt")).logits for t in TEXTS])
-    found = torch.cat([encode(ours, HEAD, row, None, True) for row in rows])
+    found = torch.cat([logits_of(ours, HEAD, row, None, True) for row in rows])
     assert (found - wanted).abs().max() < 1e-5
     assert wanted.std(dim=0).min() > 1e-2, "the texts make no difference"
     padded = torch.cat([tokens_of(dictionary, layout, texts, 16) for texts in TEXTS])
     states: list = []
-    found = encode(ours, HEAD, padded, None, True, states)
+    found = logits_of(ours, HEAD, padded, None, True, states)
     assert (found - wanted).abs().max() < 1e-5
     _assert_states(states, theirs, tokenizer)
 
@@ -55,13 +55,13 @@ def test_logits_of_texts_pairs_and_mixes(tmp_path, transformers, kind):
     lengths = [rows.ne(dictionary.pad()).sum(dim=1) for rows in (padded, partners)]
     for lam in (1.0, 0.3):
         mix = Mix(partners, torch.full((len(padded),), lam, dtype=torch.float64))
-        clean, mixed = mix.split_logits(encode(ours, HEAD, padded, mix, True))
+        clean, mixed = mix.split_logits(logits_of(ours, HEAD, padded, mix, True))
         assert (clean - wanted).abs().max() < 1e-5
         difference = (mixed - wanted).abs().amax(dim=1)
         assert (difference[lengths[0] >= lengths[1]].max() < 1e-5) == (lam == 1.0)
         assert (mixed - _mixed(theirs, tokenizer, lam)).abs().max() < 1e-5
         narrow = Mix(partners[:, :9], mix.lam, False)
-        assert (encode(ours, HEAD, padded[:, :9], narrow, True) - mixed).abs().max() < 1e-5
+        assert (logits_of(ours, HEAD, padded[:, :9], narrow, True) - mixed).abs().max() < 1e-5
 
 
 def _assert_states(states, theirs, tokenizer):
