@@ -21,7 +21,7 @@ from ..checkpoints.outputs import DEFAULT_HEAD, check_names, heads_of, names_of
 from ..checkpoints.settings import boolean, integer, shown_names, text
 from ..data.labels import check_separators
 from ..errors import prefixed
-from ..fingerprints import class_names
+from ..fingerprints import INPUTS, class_names
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
@@ -55,6 +55,11 @@ class Loaded(NamedTuple):
     @property
     def multi_label(self) -> bool:
         return bool(self.task.cfg.get("multi_label"))  # fairseq's own task lacks it
+
+    @property
+    def num_texts(self) -> int:
+        """Of an example: 1, or 2 of a pair."""
+        return 1 + Path(self.data, INPUTS[1]).is_dir()
 
     @property
     def problem_type(self) -> str:

@@ -13,7 +13,7 @@ from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
 from ...checkpoints.hf_weights import WEIGHT_FILES
-from ...fingerprints import INPUTS, class_names
+from ...fingerprints import class_names
 from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
 from ...modules.token_types import in_second_text, number_of_types
@@ -88,7 +88,7 @@ def export(
         exported = tokenizer_of(loaded, tokenizer_spec, tokenizer)
         write_tokenizer(exported, work, longest)
         labels = classes_of(loaded)
-        form.write(to_transformers(loaded, exported, labels, texts_of(loaded)), work)
+        form.write(to_transformers(loaded, exported, labels), work)
         auto = library("transformers").AutoTokenizer.from_pretrained(work, local_files_only=True)
         probes = [*texts, *marked_copies(texts, [*tokenizer.markers, "\n", "\r\n"])]
         for cut in (
@@ -139,11 +139,6 @@ def classes_of(loaded: scoring.Loaded) -> list[str] | None:
         return None
     spelling = read_encoding(loaded.data).spelling
     return [spelling.get(name, name) for name in class_names(loaded.task.label_dictionary)]
-
-
-def texts_of(loaded: scoring.Loaded) -> int:
-    """How many texts an example has: 1, or 2 of a pair."""
-    return 1 + os.path.isdir(os.path.join(loaded.data, INPUTS[1]))
 
 
 def tokenizer_of(loaded: scoring.Loaded, spec: str, tokenizer) -> Exported:

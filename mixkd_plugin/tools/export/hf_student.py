@@ -13,14 +13,11 @@ from ..scoring import Loaded
 from .tokenizer import Exported
 
 
-def to_own_class(
-    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
-) -> nn.Module:
+def to_own_class(loaded: Loaded, exported: Exported, labels: list[str] | None) -> nn.Module:
     """The student in the order and with the padding symbol of the exported tokenizer.
 
     Args:
         labels: names of the classes; None: a regression
-        num_texts: of an example
 
     Raises:
         ValueError: if the class cannot have the tokenizer's padding symbol.
@@ -30,7 +27,7 @@ def to_own_class(
     config = config_of(plain_config(network.config))
     state = {name: value.detach() for name, value in network.state_dict().items()}
     _move_positions(network, config, state, exported.padding)
-    config.update(symbols_and_classes(loaded, exported, labels, num_texts))
+    config.update(symbols_and_classes(loaded, exported, labels))
     served = classifier_of(config.model_type)(config).eval()
     parts, head = names_of_parts(served), model.classification_heads[task.classification_head_name]
     state[f"{parts.words}.weight"] = model.embed_tokens.weight[exported.rows]
@@ -47,13 +44,12 @@ def to_own_class(
 
 
 def symbols_and_classes(
-    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
+    loaded: Loaded, exported: Exported, labels: list[str] | None
 ) -> dict[str, Any]:
     """The settings of a config.json that come from the tokenizer and the data.
 
     Args:
         labels: names of the classes; None: a regression
-        num_texts: of an example; `predict` refuses another number
     """
     names = labels or [f"LABEL_{i}" for i in range(loaded.task.cfg.num_classes)]
     return {
@@ -64,7 +60,7 @@ def symbols_and_classes(
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
         "problem_type": loaded.problem_type,
-        NUM_TEXTS: num_texts,
+        NUM_TEXTS: loaded.num_texts,  # `predict` refuses another number
     }
 
 

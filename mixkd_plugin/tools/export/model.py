@@ -25,23 +25,20 @@ class Served(NamedTuple):
     head: nn.Module
 
 
-def to_transformers(
-    loaded: Loaded, exported: Exported, labels: list[str] | None, num_texts: int
-) -> Served:
+def to_transformers(loaded: Loaded, exported: Exported, labels: list[str] | None) -> Served:
     """A RobertaForSequenceClassification with the weights of a student, or BERT's with two types.
 
     Its word embeddings have the order of the exported tokenizer.
 
     Args:
         labels: names of the classes; None: a regression
-        num_texts: of an example
 
     Raises:
         ValueError: for a student that neither can represent.
     """
     model, task = loaded.model, loaded.task.cfg
     if isinstance(model, MixKDHFModel):
-        served = to_own_class(loaded, exported, labels, num_texts)
+        served = to_own_class(loaded, exported, labels)
         return Served(served, getattr(served, "classifier", served))
     args, encoder = model.args, model.encoder.sentence_encoder
     reason = packed_encoder.unsupported_reason(model, task.classification_head_name)
@@ -65,7 +62,7 @@ def to_transformers(
     transformers = library("transformers")
     config = getattr(transformers, f"{kind}Config")(
         architectures=[f"{kind}ForSequenceClassification"],
-        **symbols_and_classes(loaded, exported, labels, num_texts),
+        **symbols_and_classes(loaded, exported, labels),
         hidden_size=width,
         num_hidden_layers=len(encoder.layers),
         num_attention_heads=encoder.layers[0].self_attn.num_heads,

@@ -16,7 +16,7 @@ from ...models.hf_network import build_network, read_config
 from ...modules.token_types import number_of_types
 from ...tokenizers.hf_tokenizer import load_tokenizer
 from ...tokenizers.subwords import build_tokenizer
-from ..export.export import classes_of, longest_of, texts_of
+from ..export.export import classes_of, longest_of
 from ..export.formats import onnx_session
 from ..export.texts import layout, validation_texts
 from ..labels import Outputs, read_outputs
@@ -113,12 +113,13 @@ def of_fairseq(
     longest = longest_of(loaded, max_length)
     padding, end = task.source_dictionary.pad(), task.source_dictionary.eos()
     loaded.model.eval().to(place)
+    two_types = number_of_types(loaded.model) > 1
 
     def encode(texts: Sequence[Texts]) -> list[tuple[Row, int, bool]]:
         pieces = zip(*(tokenizer.encode_batch(list(column)) for column in zip(*texts)))
         rows = [layout(of_one, tokenizer, task, longest) for of_one in pieces]
         for text, (row, _) in zip(texts, rows):
-            if number_of_types(loaded.model) > 1 and row.eq(end).sum() != len(text):
+            if two_types and row.eq(end).sum() != len(text):
                 raise ValueError(
                     f"a text must not spell the separator ([SEP], </s>) for a model with two token "
                     f"types, got {text!r:.200}: what follows counts as the second text"
@@ -130,7 +131,7 @@ def of_fairseq(
         return loaded.logits({"net_input": {"src_tokens": tokens}}).cpu()
 
     outputs, several = task.cfg.num_classes, loaded.multi_label
-    return Student(classes_of(loaded), outputs, longest, encode, logits, texts_of(loaded), several)
+    return Student(classes_of(loaded), outputs, longest, encode, logits, loaded.num_texts, several)
 
 
 # --- transformers' folders ---
