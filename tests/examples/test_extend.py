@@ -3,23 +3,21 @@
 import json
 import math
 import re
-from argparse import Namespace
 from typing import NamedTuple
 
 import inprocess
 import numpy as np
 import pytest
 import toy
-from fairseq.utils import import_user_module
+from extending import MINE, import_theirs, validated
 from recorded_train import by_epoch, rows_of
 from refusals import KD, assert_matches, refusal
 from same_end import assert_same_weights
 from scores import predictions
-from toy import PLUGIN, ROOT
+from toy import PLUGIN
 
 from mixkd_plugin.data.mixup_plan import Examples, draw_plan
 
-MINE = ROOT / "examples" / "extend" / "my_mixkd"
 THEIRS = [
     "--user-dir", MINE, "--distill-distance", "cosine", "--mixup-pairing", "other-label",
     "--kd-weight", 1, "--mixup-ratio", 2,
@@ -47,7 +45,7 @@ def student(tmp_path_factory, classification, teacher):
 @pytest.fixture(scope="module")
 def theirs():
     """Their package in this process, as --user-dir imports it."""
-    import_user_module(Namespace(user_dir=str(MINE)))
+    import_theirs()
 
 
 def test_the_logged_distance_is_theirs(student, theirs, classification, teacher):
@@ -73,15 +71,8 @@ def test_their_rule_mixed_the_rows(student, theirs, classification):
     assert {m[:2] for m in epochs[1]} != {m[:2] for m in epochs[2]}
 
 
-def validated(data, user_dir, folder):
-    """What `fairseq-validate` says, in a process that knows no other user directory."""
-    checkpoint = folder / "checkpoint_last.pt"
-    flags = toy.validate_flags(data, checkpoint, "--batch-size", 16, user_dir=user_dir)
-    return toy.run_module("fairseq_cli.validate", *flags).stdout
-
-
 def test_their_student_validates_alone(student, classification):
-    alone = toy.last_values(validated(classification, MINE, student.folder), "valid")
+    alone = toy.last_values(validated(classification, student.folder), "valid")
     trained = toy.last_values(student.log, "valid")
     for key in ("mle_loss", "accuracy"):
         assert alone[key] == pytest.approx(trained[key], abs=2e-3)
@@ -90,7 +81,7 @@ def test_their_student_validates_alone(student, classification):
 def test_a_student_of_ours_needs_their_package_in_training_alone(tmp_path, classification, teacher):
     flags = [*THEIRS, "--teacher-path", teacher, "--max-epoch", 1]
     log = toy.fit(classification, tmp_path, *flags)
-    alone = toy.last_values(validated(classification, PLUGIN, tmp_path), "valid")
+    alone = toy.last_values(validated(classification, tmp_path, PLUGIN), "valid")
     assert alone["accuracy"] == toy.last_values(log, "valid")["accuracy"]
 
 

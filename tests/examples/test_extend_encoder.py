@@ -1,12 +1,11 @@
-"""examples/extend: the seam of its encoder, an example of what MixupModel promises."""
+"""examples/extend: the interface of its encoder, an example of what MixupModel promises."""
 
 from argparse import Namespace
 
 import pytest
 import torch
-from fairseq.utils import import_user_module
+from extending import import_theirs
 from tiny_models import HEAD, LAM, PAD, PARTNERS, X, dictionary_with, rows
-from toy import ROOT
 
 from mixkd_plugin.mixup import Mix
 from mixkd_plugin.models.encode import logits_of
@@ -14,7 +13,7 @@ from mixkd_plugin.models.encode import logits_of
 
 @pytest.fixture
 def cnn():
-    import_user_module(Namespace(user_dir=str(ROOT / "examples" / "extend" / "my_mixkd")))
+    import_theirs()
     from my_mixkd.encoder import CNN, CNNConfig
 
     dictionary = dictionary_with(f"w{i}" for i in range(30))

@@ -18,8 +18,8 @@ def flags(data, folder, *extra):
     return toy.train_flags(data, folder, "--user-dir", MINE, *extra)
 
 
-def validated(data, folder, **task):
+def validated(data, folder, user_dir=MINE, **task):
     """What `fairseq-validate` says, in a process that knows no other user directory."""
-    flags = ["--batch-size", 16]
-    flags = toy.validate_flags(data, folder / "checkpoint_last.pt", *flags, user_dir=MINE, **task)
+    paths = data, folder / "checkpoint_last.pt"
+    flags = toy.validate_flags(*paths, "--batch-size", 16, user_dir=user_dir, **task)
     return toy.run_module("fairseq_cli.validate", *flags).stdout
