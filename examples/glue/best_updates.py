@@ -21,7 +21,10 @@ KEYS = ["cell", "arm", "seed"]
 
 def runs(paths: list[str]) -> pd.DataFrame:
     """Columns cell, arm, seed, updates and score, of runs that differ in nothing else."""
-    done = read_results(paths).done
+    try:
+        done = read_results(paths).done
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"RESULTS must be results of a study: {error}") from error
     metrics = metrics_of(done)
     rows = [
         (f"{run.task}, {100 * run.fraction:g}%", run.arm, run.seed, record["updates"],

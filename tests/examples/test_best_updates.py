@@ -93,3 +93,10 @@ def test_the_mean_over_cells_has_seeds_with_all_cells(report):
 def test_other_variants_are_left_out(report):
     with pytest.raises(SystemExit, match="--baseline .* got KD"):
         report(grid("T", "KD", {100: (50, 60)}), variant="min-updates={},lr=1")
+
+
+def test_files_that_are_no_results_are_refused(tmp_path):
+    (tmp_path / "damaged.jsonl").write_text("{")
+    for name in ("none.jsonl", "damaged.jsonl"):
+        with pytest.raises(SystemExit, match=f"RESULTS must be results of a study: .*{name}"):
+            best_updates.main([str(tmp_path / name)])
