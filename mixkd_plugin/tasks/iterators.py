@@ -23,6 +23,7 @@ class WithOwnIterators(SentencePredictionTask):
     _num_workers = 0
     _training_split: Optional[MixupDataset] = None
     _training_batches = 0
+    _training_iterator: Optional[EpochBatchIterator] = None
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's, over a copy of the dataset if this is not training's iterator.
@@ -52,7 +53,7 @@ class WithOwnIterators(SentencePredictionTask):
         if trains:
             self._take_over(iterator, split, kwargs.get("num_shards", 1))
         else:
-            mark_dummy_batch(iterator)
+            mark_dummy_batch(iterator, self._training_iterator)
         return iterator
 
     def _take_over(self, iterator: EpochBatchIterator, split: MixupDataset, processes: int) -> None:
@@ -69,3 +70,4 @@ class WithOwnIterators(SentencePredictionTask):
             digest = TeacherSequences(split, split.eligible).digest[:16]
             distributed.check_equal({flag: digest})
         ResumableBatches.take_over(iterator, self.cfg.update_freq)
+        self._training_iterator = iterator

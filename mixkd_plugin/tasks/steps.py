@@ -34,12 +34,11 @@ class WithDistillation(SentencePredictionTask):
         A rank without a batch computes a dummy one, which adds nothing to the sample size and to
         logged values. fairseq ensures this only if all batches of the rank's update are dummies.
         One example of it is enough. After a validation iterator was made, it is of a validation
-        batch without partners: it then mixes with itself, so that the rank computes and logs the
-        same terms as others.
+        batch, marked with one of training: the rank computes and logs the same terms as others.
         """
         stop_where_not_finite(model, optimizer, update_num)
         # fairseq's search for a nan computes the batch again
-        is_dummy_batch = ignore_grad or sample.get("dummy", False)
+        is_dummy_batch = bool(ignore_grad or sample.get("dummy"))
         sample, not_finite = self.complete(sample, is_dummy_batch)
         loss, sample_size, output = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
@@ -132,13 +131,16 @@ class WithDistillation(SentencePredictionTask):
 
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
-    """A batch's first example and first mix; it is its own partner if it has none.
+    """A training batch's first example and its mixes; it is its own partner if it has none.
 
     Tensors with another number of rows, such as weights of classes, stay whole.
     """
-    counts = len(sample["id"]), len(sample.get("lam", ()))
+    if isinstance(sample.get("dummy"), dict):  # a validation batch
+        sample = sample["dummy"]
+    count = len(sample["id"])
+    counts = count, len(sample.get("lam", ()))
     row = utils.apply_to_sample(
-        lambda rows: rows[:1] if rows.dim() and len(rows) in counts else rows, sample
+        lambda rows: rows[::count] if rows.dim() and len(rows) in counts else rows, sample
     )
     if mixing and "partner" not in row:
         lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)

@@ -247,12 +247,19 @@ def test_a_dummy_batch_is_known_by_its_mark(made, trains):
     assert dummy["dummy"] and "dummy" not in next(one.batches(trains).next_epoch_itr())
 
 
-def test_a_dummy_batch_has_one_row_of_what_has_rows(made):
-    batch = {**made().batches(True).first_batch, "of_classes": torch.ones(2)}
-    row = dummy_sample(batch, mixing=True)
-    one = [row["id"], row["target"], row["net_input"]["src_tokens"], row["lam"]]
-    one += [row["partner"]["id"], row["partner"]["net_input"]["src_tokens"]]
-    assert [len(rows) for rows in one] == [1] * 6 and len(row["of_classes"]) == 2
+def test_a_dummy_batch_has_one_example_of_training_and_its_mixes(made):
+    """Also after a validation: terms of a user's criterion may need them all."""
+    one = made()
+    batch = {**one.batches(True).first_batch, "of_classes": torch.ones(2)}
+    after = one.batches(trains=False).first_batch
+    assert "partner" not in after
+    for sample in (batch, {**after, "dummy": {**after["dummy"], "of_classes": torch.ones(2)}}):
+        row = dummy_sample(sample, mixing=True)
+        assert len(row["id"]) == len(row["target"]) == len(row["net_input"]["src_tokens"]) == 1
+        mixes = slice(None, None, len(batch["id"]))  # mix m is of example m % B
+        assert row["lam"].tolist() == batch["lam"][mixes].tolist() and len(row["lam"]) == 2
+        assert row["partner"]["id"].tolist() == batch["partner"]["id"][mixes].tolist()
+        assert len(row["of_classes"]) == 2
     assert len(batch["lam"]) > len(batch["id"]) > 2
 
 
