@@ -130,13 +130,18 @@ class BroadcastGroup(NamedTuple):
         """The reader's tensors, in place, of equal shapes and types on every rank."""
         if self.process_group is None:
             return
+        # copies of those with other strides, such as a transposed parameter
+        whole = [tensor.detach().contiguous() for tensor in tensors]
         # as bytes: not every backend of every torch knows bfloat16
-        flat = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
+        flat = [tensor.reshape(-1).view(torch.uint8) for tensor in whole]
         for work in [
             dist.broadcast(part, src=self.source, group=self.process_group, async_op=True)
             for part in flat
         ]:
             work.wait()
+        for tensor, received in zip(tensors, whole):
+            if not tensor.is_contiguous():
+                tensor.data.copy_(received)
 
 
 def readers(of_each: str) -> List[int]:
