@@ -17,8 +17,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
     dropped = round(p * STEPS)
     if p == 0:
         return x
-    if x.device.type != "cpu" or dropped in (0, STEPS):
-        return F.dropout(x, p)
+    if x.device.type != "cpu" or not 0 < dropped < STEPS:
+        return F.dropout(x, p)  # which refuses other rates than 0 to 1
     return _Dropout.apply(x, dropped)
 
 

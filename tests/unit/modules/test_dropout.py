@@ -49,6 +49,12 @@ def test_rates_of_0_and_1():
     assert torch.equal(dropout(x, 1e-9), x)  # torch's
 
 
+@pytest.mark.parametrize("p", [-0.1, 1.5])
+def test_other_rates_are_refused(p):
+    with pytest.raises(ValueError, match=f"has to be between 0 and 1, but got {p}"):
+        dropout(torch.ones(3), p)
+
+
 def test_modules_of_fairseq_and_others():
     x = torch.ones(1000)
     module = FairseqDropout(0.5)
