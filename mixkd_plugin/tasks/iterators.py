@@ -1,7 +1,7 @@
 """The batch iterators of our task."""
 
 from inspect import signature
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -51,14 +51,23 @@ class WithOwnIterators(SentencePredictionTask):
         check_wrapper(dataset, epoch)
         self._num_workers = kwargs.get("num_workers", 0)
         if trains:
-            self._take_over(iterator, split, kwargs.get("num_shards", 1))
+            longest = kwargs.get("max_positions")
+            self._take_over(iterator, split, kwargs.get("num_shards", 1), longest)
         else:
             mark_dummy_batch(iterator, self._training_iterator)
         return iterator
 
-    def _take_over(self, iterator: EpochBatchIterator, split: MixupDataset, processes: int) -> None:
+    def _take_over(
+        self, iterator: EpochBatchIterator, split: MixupDataset, processes: int, longest: Any
+    ) -> None:
         self._training_split, self._training_batches = split, len(iterator)
         examples = sum(len(batch) for batch in iterator.frozen_batches)
+        if examples == 0 and len(split):
+            raise ValueError(
+                f"--max-positions, and the student's own, must be >= {split.sizes.min()}, the "
+                f"tokens of the shortest example of split {split.split!r}, got {longest}: raise "
+                "it, or cut texts by --shorten-method truncate"
+            )
         if examples < processes:
             raise ValueError(
                 f"--distributed-world-size must be at most {examples}, the examples of split "

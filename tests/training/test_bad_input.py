@@ -98,6 +98,11 @@ def test_no_labels_at_all(tmp_path, data):
     assert_matches("label/dict.txt does not exist", refusal(data, tmp_path / "s", *FINE_TUNE))
 
 
+def test_no_training_text_is_short_enough(tmp_path, classification):
+    message = "--max-positions, .* must be >= 3, .* of the shortest .* 'train', got 2: .*truncate"
+    assert_matches(message, refusal(classification, tmp_path, *FINE_TUNE, "--max-positions", 2))
+
+
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_no_labels_of_a_split(tmp_path, data, split):
     for file in (data / "label").glob(f"{split}.*"):
