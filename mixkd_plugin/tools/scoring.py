@@ -27,6 +27,7 @@ from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
 from ..names import as_flag
 from .cli import named
+from .labels import is_unnamed, read_outputs
 
 # Settings that must be equal in all checkpoints that are compared.
 SHARED_SETTINGS = ("num_classes", "regression_target", "multi_label")
@@ -108,7 +109,7 @@ def _read(path: str, data: str, head: str | None) -> dict[str, Any]:
         words = Dictionary.load(str(Path(data, "input0", "dict.txt")))
         words.add_symbol("<mask>")
         classes, labels = Path(data, "label", "dict.txt"), None
-        if classes.exists():
+        if classes.exists() and is_unnamed(read_outputs(folder).names):  # others are matched
             labels = class_names(Dictionary.load(str(classes)))
         return read_as_checkpoint(folder, words, head or DEFAULT_HEAD, labels)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import classifiers
+import hf_models
 import pytest
 import toy
 from refusals import KD, error_of, refusal
@@ -110,6 +111,24 @@ def test_compare_finds_and_shows_the_order(tmp_path, made, taught, transformers,
     compare([str(word) for word in words] + ["--force", "--labels", "neg,pos"])
     rows = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
     assert rows["teacher"]["accuracy"] == pytest.approx(100 - made.accuracy, abs=1e-9)
+
+
+def test_compare_asks_a_folder_whose_names_are_not_the_numbers_of_the_data(
+    tmp_path, made, transformers, caplog
+):
+    shutil.copytree(made.case.teacher, tmp_path / "hf")
+    hf_models.change(tmp_path / "hf" / "config.json", id2label={"0": "POSITIVE", "1": "NEGATIVE"})
+    table = tmp_path / "dev.csv"
+    rows = made.case.dev.read_text().replace(",pos\n", ",1\n").replace(",neg\n", ",0\n")
+    table.write_text(rows)
+    encode(["--train", str(table), "--valid", str(table), "--text", "sentence", "--label", "label",
+            "--tokenizer", f"hf:{made.case.teacher}", "--out", str(tmp_path / "data")])  # fmt: skip
+    words = [tmp_path / "data", f"t=hf:{tmp_path / 'hf'}", "--rounds", 1, "--out", tmp_path / "out"]
+    for given, wanted in (([], made.accuracy), (["--labels", "0,1"], 100 - made.accuracy)):
+        compare([str(word) for word in [*words, *given, "--force"]])
+        rows = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
+        assert rows["t"]["accuracy"] == pytest.approx(wanted, abs=1e-9)
+    assert "POSITIVE is 1, NEGATIVE is 0" in caplog.text
 
 
 def test_compare_takes_names_in_another_order(tmp_path, made, transformers, caplog):
