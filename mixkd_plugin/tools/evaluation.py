@@ -20,7 +20,7 @@ from ..checkpoints.checks import warn_not_found
 from ..checkpoints.outputs import put_in_order
 from ..errors import prefixed
 from ..fingerprints import class_names
-from ..names import as_flag, join_names
+from ..names import as_flag, class_name, join_names, split_names
 from .batches import batches_of_all, in_order, targets_of
 from .labels import match_labels
 from .output import atomic_write
@@ -128,6 +128,14 @@ def evaluation(
         ValueError: if a checkpoint cannot be used, or two read the data differently.
     """
     loaded = load_all(paths, data, teacher, teacher_data, head)
+    if labels and all(one.names is None for one in loaded.values()):
+        task = loaded[teacher].task
+        ours = None if task.cfg.regression_target else class_names(task.label_dictionary)
+        if [class_name(name) for name in split_names(labels)] != ours:
+            raise ValueError(
+                "--labels must be given for a checkpoint whose classes have other names than the "
+                f"data's, got {labels} where none has: `mixkd import --labels` names them"
+            )
     batches = batches_of_all(loaded, split, batch_size)
     for name, one in loaded.items():
         if one.names or (one.names is not None and labels):

@@ -18,6 +18,7 @@ from mixkd_plugin.fingerprints import write_digests
 from mixkd_plugin.tools.batches import batches_of_all, make_batches
 from mixkd_plugin.tools.compare import main
 from mixkd_plugin.tools.compare.compare import compare
+from mixkd_plugin.tools.evaluation import evaluation
 from mixkd_plugin.tools.scoring import load, load_all
 from mixkd_plugin.tools.sizes import size_of
 
@@ -161,6 +162,16 @@ def test_single_texts_have_nothing_to_separate(tmp_path, classification, teacher
     path = with_settings(tmp_path / "t.pt", teacher, "task", separator_token=2)
     rows, _ = compare(str(classification), {"T": str(path), "S": student}, "T", rounds=1)
     assert rows["T"]["agreement"] == 100
+
+
+def test_labels_that_no_checkpoint_takes(classification, regression, teacher, regression_teacher):
+    evaluation(str(classification), {"t": str(teacher)}, "t", labels="0,1")  # the data's
+    for data, path, given in (
+        (classification, teacher, "1,0"),
+        (regression, regression_teacher, "a"),
+    ):
+        with pytest.raises(ValueError, match=f"--labels must be given for .* got {given} where"):
+            evaluation(str(data), {"t": str(path)}, "t", labels=given)
 
 
 def test_labels_in_another_order_are_refused(tmp_path, classification, teacher, distilled):
