@@ -47,6 +47,23 @@ def test_settings_of_outputs_that_are_no_such_kind(tmp_path, transformers, wrong
     assert said in error_of(main, "predict", tmp_path / "bert", tmp_path / "a.txt")
 
 
+def test_weights_that_are_damaged_or_do_not_fit(tmp_path, transformers):
+    """Such as what git has in the place of a large file."""
+    folder = tmp_path / "bert"
+    hf_models.make("bert", folder, transformers, num_labels=2)
+    (tmp_path / "a.txt").write_text("the soup\n")
+    hf_models.change(folder / "config.json", intermediate_size=8)
+    said = error_of(main, "predict", folder, tmp_path / "a.txt")
+    assert f"STUDENT {folder}: config.json must fit the shape of the weights, got another" in said
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    said = error_of(main, "predict", folder, tmp_path / "a.txt")
+    assert f"STUDENT {folder}: transformers cannot read the model: " in said
+    pytest.importorskip("onnxruntime")
+    (folder / "model.safetensors").rename(folder / "model.onnx")
+    said = error_of(main, "predict", folder, tmp_path / "a.txt")
+    assert f"STUDENT {folder}: onnxruntime cannot read {folder / 'model.onnx'}: " in said
+
+
 @pytest.mark.parametrize("kind", ["hf", "onnx"])
 def test_a_model_that_gives_nan_is_refused(tmp_path, transformers, monkeypatch, kind):
     safetensors = pytest.importorskip("safetensors.torch")

@@ -13,6 +13,7 @@ import tempfile
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from ...errors import in_short
 from ...interop import library, quiet
 from ...tokenizers.library import read_json_if_there
 
@@ -135,7 +136,10 @@ def onnx_session(path: str) -> Any:
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of its own classes, for a damaged file
+        raise ValueError(f"onnxruntime cannot read {path}: {in_short(error)}") from error
 
 
 def open_onnx(folder: str) -> Logits:

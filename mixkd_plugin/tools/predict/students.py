@@ -10,6 +10,7 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from ...checkpoints.checks import is_finite
+from ...errors import in_short
 from ...interop import library
 from ...models import hf_parts
 from ...models.hf_network import build_network, read_config
@@ -141,9 +142,16 @@ def of_hugging_face(folder: str, max_length: int | None, device: str) -> Student
     place = device_of(device)
     outputs = read_outputs(folder)
     auto = library("transformers").AutoModelForSequenceClassification
-    model, report = auto.from_pretrained(
-        folder, output_loading_info=True, dtype=torch.float32, **LOCAL
-    )
+    try:
+        model, report = auto.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32,
+            **LOCAL,
+        )  # fmt: skip
+    except Exception as error:  # of several libraries, for files that are damaged or do not fit
+        raise ValueError(f"transformers cannot read the model: {in_short(error)}") from error
+    if report["mismatched_keys"]:
+        wrong = sorted(key[0] for key in report["mismatched_keys"])[0]
+        raise ValueError(f"config.json must fit the shape of the weights, got another of {wrong}")
     if report["missing_keys"]:  # these would be random numbers
         lacking = sorted(report["missing_keys"])[0]
         raise ValueError(f"{folder} must be a classifier with all weights, got none of {lacking}")
