@@ -7,7 +7,7 @@ import pytest
 
 from mixkd_plugin.names import join_names
 from mixkd_plugin.tools.distil.data import Data
-from mixkd_plugin.tools.distil.source import FAIRSEQ, Source, labels_of
+from mixkd_plugin.tools.distil.source import FAIRSEQ, IMPORTED, Source, labels_of
 from mixkd_plugin.tools.labels import match_labels
 from mixkd_plugin.tools.texts.examples import check_classes
 from mixkd_plugin.tools.texts.reading import Columns
@@ -17,6 +17,14 @@ def test_a_fairseq_teacher_of_the_same_classes_is_not_asked():
     data = Data([], [], ("0", "1"), Columns(("text",), ("label",)), [])
     source = Source("t.pt", FAIRSEQ, 2, ["0", "1"], False, 0)
     assert labels_of(source, data, None).order == ["0", "1"]
+
+
+@pytest.mark.parametrize("kind", [FAIRSEQ, IMPORTED])
+def test_a_regression_of_several_numbers_is_refused(kind):
+    data = Data([], [], None, Columns(("text",), ("score",)), [])
+    assert labels_of(Source("t", kind, 1, None, True, 0), data, None).order == []
+    with pytest.raises(ValueError, match="--teacher must have one output .* got 2 in t: "):
+        labels_of(Source("t", kind, 2, None, True, 0), data, None)
 
 
 def matched(classes, declared, counts=None, given=None, unless=None):

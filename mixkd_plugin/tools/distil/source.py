@@ -98,8 +98,7 @@ def _fairseq_source(path: str) -> Source:
     regression = not several and (boolean(task, "regression_target") or heads[DEFAULT_HEAD] == 1)
     found = None if regression else names_of(path, state, ())[1]
     names = found[: heads[DEFAULT_HEAD]] if found else None
-    outputs = 1 if regression else heads[DEFAULT_HEAD]
-    return Source(path, FAIRSEQ, outputs, names, regression, 0, several)
+    return Source(path, FAIRSEQ, heads[DEFAULT_HEAD], names, regression, 0, several)
 
 
 def check_student(args: argparse.Namespace, source: Source) -> None:
@@ -162,6 +161,11 @@ def labels_of(source: Source, data: Data, given: str | None, check: bool = True)
             f"--teacher must be {_KINDS[data.classes is None, data.multi_label]} for the data's "
             f"labels, got {_KINDS[source.regression, source.multi_label]}: --label names another "
             "column"
+        )
+    if data.classes is None and source.outputs > 1:
+        raise ValueError(
+            f"--teacher must have one output for a column of numbers, got {source.outputs} in "
+            f"{source.path}: of a classifier, change problem_type in config.json"
         )
     if data.classes is None:
         return Matched([], [])
