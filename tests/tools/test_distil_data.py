@@ -142,6 +142,16 @@ def test_numbers_with_a_fraction_are_a_regression(tmp_path, labels, regression):
     assert read_data(flags(train=train, dev=train), True).classes is None  # as the teacher is
 
 
+@pytest.mark.parametrize("scores", [["2.5"], ["2.5", "2.50"]])
+def test_scores_of_a_dev_set_differ(tmp_path, scores):
+    """Else no student could be chosen by a correlation, after all were trained."""
+    train = table(tmp_path / "t.csv", ["text", "label"], [["a", "2.5"], ["b", "1"], ["c", "2"]])
+    dev = table(tmp_path / "d.csv", ["text", "label"], [["d", score] for score in scores])
+    for given, count in ((dev, len(scores)), (None, 1)):
+        with pytest.raises(ValueError, match=f"--dev must have .* scores.* got {count} of "):
+            read_data(flags(train=train, dev=given), None)
+
+
 @pytest.mark.parametrize("wrong", ["inf", "-inf", "Infinity", "+nan", "1e999", "-1e999"])
 def test_a_score_that_is_not_finite_is_refused_with_its_line(tmp_path, wrong):
     for first in ("0.5", "1"):

@@ -138,6 +138,11 @@ def read_data(
     else:
         examples, held_out = hold_out(examples, no_label, args.seed or 1)
         notes.append(f"no --dev: {len(held_out)} of the training texts are held out")
+    if targets.classes is None and len({float(e.label) for e in held_out}) < 2:
+        raise ValueError(
+            f"--dev must have texts of different scores, which a correlation needs, got "
+            f"{len(held_out)} of {held_out[0].label}: name another file"
+        )
     for path in args.unlabelled or ():
         with named("--unlabelled", path):
             found, names = read_unlabelled(path, columns, targets, skip)
