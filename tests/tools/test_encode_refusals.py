@@ -37,7 +37,8 @@ def test_a_bad_file_is_one_error_and_nothing_is_written(tmp_path, wordpiece, cas
 
 
 BAD_LINES = {  # of the validation file, where classes and columns are known
-    "unknown": ([("a", "maybe")], [], "v.csv, line 2: label must be one of no, yes, got 'maybe'"),
+    "unknown": ([("a", "maybe")], [], "v.csv, line 2: label must be one of no, yes, got 'maybe'; "
+                "if that is a class: --labels=no,yes,maybe"),
     "empty": ([("a", "no"), ("a", "")], ["--unlabelled"], "v.csv, line 3: label must"),
     "word": ([("a", "1"), ("a", "yes")], ["--regression"],
              "line 3: score must be a number, got 'yes'"),

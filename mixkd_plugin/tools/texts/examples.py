@@ -104,7 +104,11 @@ def parse_label(
     if targets.multi_label:
         return " ".join(_multi_hot(fields, targets, where))
     alike = [name for name in classes if likeness(name) == likeness(fields[0])]
-    hint = f"; it looks like {ascii(alike[0])}: write them alike" if alike else ""
+    hint = ""
+    if alike:
+        hint = f"; it looks like {ascii(alike[0])}: write them alike"
+    elif not targets.fixed:
+        hint = f"; if that is a class: {labels_flag([*classes, fields[0]])}"
     hint += f" ({HINT})" if "," in fields[0] else ""
     allowed = listed(classes[:SHOWN])
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
