@@ -62,10 +62,13 @@ def check_separators(data: str, dictionary: Dictionary) -> None:
         counts = np.bincount(example[is_end], minlength=len(texts))
         bad = np.flatnonzero(counts != 1)
         if len(bad):
+            cure = ", or import a BERT with --one-token-type, which changes logits of pairs alone"
+            cure = "" if Path(data, INPUTS[1]).is_dir() else cure
             raise ValueError(
                 f"{path.with_suffix('')}: example {bad[0]} must have one </s>, at its end, for a "
                 f"model with two token types (--token-types), got {counts[bad[0]]}: what follows "
                 "the first counts as the second text; write another mark than </s> or [SEP] in it"
+                + cure
             )
         _separated.add(split)
 

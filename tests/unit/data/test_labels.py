@@ -95,3 +95,14 @@ def test_separators_are_looked_for_again_only_in_a_split_that_changed(tmp_path, 
         with pytest.raises(ValueError, match="valid: example 2 must have one </s>.* got 2"):
             check_separators(str(tmp_path), CLASSES)
     assert reads[2:] == [str(tmp_path / "input0" / "valid")] * 2
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_single_texts_that_spell_separators_have_another_cure(tmp_path, pairs):
+    """An import with one token type gives transformers' logits of them, but not of pairs."""
+    write(tmp_path, "train", [[A, END, B, END]], column="input0")
+    if pairs:
+        write(tmp_path, "train", [[A, END]], column="input1")
+    with pytest.raises(ValueError, match="must have one </s>") as error:
+        check_separators(str(tmp_path), CLASSES)
+    assert ("--one-token-type" in str(error.value)) != pairs
