@@ -29,4 +29,4 @@ def mark_dummy_batch(iterator: EpochBatchIterator, training: EpochBatchIterator 
     """Give an iterator of fairseq's class the mark; one of another class is not changed."""
     if type(iterator) is EpochBatchIterator:
         iterator.__class__ = WithMarkedDummy
-    iterator._training = training
+        iterator._training = training
