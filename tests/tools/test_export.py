@@ -111,7 +111,9 @@ def test_an_export_replaces_its_own_files_alone(tmp_path, student):
     with pytest.raises(ValueError, match="already has .*: --force replaces it"):
         export(student.checkpoint, str(out), "hf", student.tokenizer)
     assert (out / "model.safetensors").read_text() == "old"
+    (out / "special_tokens_map.json").write_text("{}")  # which transformers would read
     export(student.checkpoint, str(out), "hf", student.tokenizer, force=True)
+    assert not (out / "special_tokens_map.json").exists()
     assert (out / "model.safetensors").stat().st_size > 1000 and (out / "README.md").exists()
     folder = student.tokenizer.partition(":")[2]
     with pytest.raises(ValueError, match="--out must be another folder than that of --tokenizer"):

@@ -1,6 +1,7 @@
 """What a distillation leaves: the student in its formats, its model card, and the report."""
 
 import json
+import os
 import shutil
 import statistics
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 from torch.nn.functional import one_hot
 
+from ...checkpoints.hf_weights import SETTINGS
 from ...scores import label_counts, name_of_f1, predict
 from ..compare.compare import plot_quality
 from ..evaluation import QUALITY, evaluation
@@ -98,6 +100,8 @@ class Report(NamedTuple):
             (target / OURS).touch()
         for file in sorted(folder.iterdir()):
             copy(file, target / file.name)
+        for name in {*SETTINGS} - {*os.listdir(folder)}:  # of another model: transformers reads it
+            (target / name).unlink(missing_ok=True)
 
     def export_onnx(self) -> None:
         """--out/onnx, if it is asked for; never an earlier student's.

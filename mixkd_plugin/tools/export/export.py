@@ -12,7 +12,7 @@ import torch
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
-from ...checkpoints.hf_weights import WEIGHT_FILES
+from ...checkpoints.hf_weights import SETTINGS, WEIGHT_FILES
 from ...fingerprints import class_names
 from ...interop import library
 from ...models.mixkd_hf import MixKDHFModel
@@ -36,7 +36,6 @@ from .texts import (
 )
 from .tokenizer import Exported, export_tokenizer, write_tokenizer
 
-OWNED = ("config.json", "tokenizer.json", "tokenizer_config.json")  # and the weights
 WEIGHTS = (*WEIGHT_FILES, "model.onnx", "model.ts")  # the last: TorchScript's, of earlier versions
 BATCH = 8
 
@@ -70,7 +69,7 @@ def export(
     """
     form = FORMATS[to]
     check_other_weights(out, form.file)
-    with atomic_output_dir(out, (*form.files, *OWNED), force) as work:
+    with atomic_output_dir(out, (*form.files, *SETTINGS), force) as work:
         loaded = load(checkpoint, data, head)
         if to != "hf" and isinstance(loaded.model, MixKDHFModel):
             raise ValueError(f"--to must be hf for a student of --arch mixkd_hf, got {to}")
