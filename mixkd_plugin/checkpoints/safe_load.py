@@ -92,6 +92,7 @@ _TENSOR_GLOBALS = {
     *(f"torch.{name}Storage" for name in _STORAGES),
 }
 ALLOWED = _TENSOR_GLOBALS | set(SAFE_GLOBALS)
+FOLDER = "; a Hugging Face model is named by its folder"
 _LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the tensors that follow
 
 
@@ -151,7 +152,9 @@ def _is_zip(file: BinaryIO) -> bool:
     if not start:
         raise _NotACheckpoint("is empty")
     if start != b"PK\x03\x04" and start[:1] != b"\x80":
-        raise _NotACheckpoint("is damaged, or not a fairseq checkpoint: it does not begin as one")
+        raise _NotACheckpoint(
+            f"is damaged, or not a fairseq checkpoint: it does not begin as one{FOLDER}"
+        )
     return start == b"PK\x03\x04"
 
 
@@ -201,7 +204,7 @@ def _checked(state: Any) -> dict[str, Any]:
         reason = f"it holds a {type(state).__name__}, not a dict"
     elif not isinstance(state.get("model"), dict):
         found = ", ".join(name[:40] for name in list(state)[:5] if isinstance(name, str))
-        reason = f"it has no 'model', only {found or 'nothing'}"
+        reason = f"it has no 'model', only {found or 'nothing'}{FOLDER}"
     elif state.get("args") is None and state.get("cfg") is None:
         reason = "it has neither 'args' nor 'cfg', the model's configuration"
     else:
