@@ -182,6 +182,16 @@ def test_a_text_that_is_a_word_for_a_missing_value_is_told(tmp_path, wordpiece, 
     assert warned in capsys.readouterr().out
 
 
+def test_the_quotation_marks_of_csv_in_a_tsv_are_told(tmp_path, wordpiece, capsys):
+    """As pandas writes them, with sep="\\t"; they are a part of the texts."""
+    for text, warns in (('"a ""b"" c"', True), ('"a" and "b"', False), ('"a b"', False)):
+        path = tmp_path / "t.tsv"
+        path.write_text(f"text\tlabel\nx\t0\n{text}\t1\n")
+        encode(*flags_of(path, path, wordpiece, tmp_path / "d"), "--force", "--max-unknown", 1)
+        told = f"train: texts: 1 of them are quoted such as {text!r} ({path}, line 3)"
+        assert (told in capsys.readouterr().out) == warns
+
+
 @pytest.mark.parametrize("kind", ["wordpiece", "gpt2", "sentencepiece"])
 def test_texts_of_which_nothing_is_seen_are_empty(tmp_path, tokenizers, kind, capsys):
     texts = ["a b", "\u200b", "\u00ad\ufeff", "\u00a0\u3000", "\u2060 \u202e", "", "c\u200b"]

@@ -1,6 +1,6 @@
 """Warnings about values of a table that may mean something else."""
 
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 from ...names import class_name
 from .examples import Targets
@@ -11,11 +11,24 @@ MANY_CLASSES = 20  # a warning above it, if there are half as many classes as ex
 
 
 def doubtful_words(table: Table, targets: Targets) -> Iterator[str]:
-    """About fields with a word for a missing value."""
-    words = _missing_words(table, table.texts)
+    """About fields that may be a missing value, or have the quotation marks of CSV."""
+
+    def missing(field: str) -> bool:
+        return is_missing(field) and not is_blank(field)
+
+    words = _found(table, table.texts, "a word", missing)
     if words:
         yield f"texts: {words}, encoded as text: is it a missing value?"
-    words = _missing_words(table, table.labels, targets.classes or ())
+    words = _found(table, table.texts, "quoted", _is_quoted)
+    if words:
+        yield (
+            f"texts: {words}, encoded with all its quotation marks: a .tsv has none around its "
+            "fields; write a .csv"
+        )
+    known = targets.classes or ()
+    words = _found(
+        table, table.labels, "a word", lambda f: missing(f) and class_name(f) not in known
+    )
     if words:
         yield f"labels: {words}, read as no label; --labels can name a class"
 
@@ -31,14 +44,23 @@ def doubtful_classes(classes: Sequence[str], examples: int) -> Iterator[str]:
         yield "train: labels: -1 is a class, but it often means a missing label"
 
 
-def _missing_words(table: Table, columns: Sequence[int], skip: Sequence[str] = ()) -> str:
-    """An empty text without any."""
+def _is_quoted(field: str) -> bool:
+    """Whether it is a field of CSV that has quotation marks."""
+    field = field.strip()
+    inner = field[1:-1]
+    return field == f'"{inner}"' and '""' in inner and '"' not in inner.replace('""', "")
+
+
+def _found(table: Table, columns: Sequence[int], what: str, test: Callable[[str], bool]) -> str:
+    """How many fields pass, and the first of them; an empty text without any."""
     found = [
         (number, fields[c].strip())
         for number, fields in table.lines
         for c in columns
-        if is_missing(fields[c]) and not is_blank(fields[c]) and class_name(fields[c]) not in skip
+        if test(fields[c])
     ]
     if not found:
         return ""
-    return f"{len(found)} of them are a word such as {found[0][1]!r} ({table.where(found[0][0])})"
+    return (
+        f"{len(found)} of them are {what} such as {found[0][1]!r:.99} ({table.where(found[0][0])})"
+    )
