@@ -9,20 +9,25 @@ It acts on each batch iterator of our tasks: fairseq's task makes them, of a cla
 
 from fairseq.data.iterators import EpochBatchIterator
 
+EXAMPLES = 2  # of a dummy batch; a normalisation over the batch fails with one
+
 
 class WithMarkedDummy(EpochBatchIterator):
-    """fairseq's iterator, which marks its first batch: the trainer makes dummy batches of it.
+    """fairseq's iterator, with a mark on the batch of which the trainer makes dummy ones.
 
-    The mark is True, or in a run's validation the first batch of training.
+    It has a few examples of the first batch. The mark is True, or in a run's validation such a
+    batch of training.
     """
 
     _training: EpochBatchIterator | None = None
 
     @property
     def first_batch(self):
-        batch = super().first_batch
+        if not self.frozen_batches:
+            return super().first_batch  # fairseq's error
+        batch = self.collate_fn([self.dataset[i] for i in self.frozen_batches[0][:EXAMPLES]])
         mark = True if self._training is None else self._training.first_batch
-        return {**batch, "dummy": mark} if isinstance(batch, dict) else batch
+        return {**batch, "dummy": mark}
 
 
 def mark_dummy_batch(iterator: EpochBatchIterator, training: EpochBatchIterator | None) -> None:

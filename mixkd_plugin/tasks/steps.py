@@ -5,7 +5,6 @@ import sys
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from fairseq import utils
 from fairseq.logging import metrics
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from torch import Tensor
@@ -33,8 +32,8 @@ class WithDistillation(SentencePredictionTask):
 
         A rank without a batch computes a dummy one, which adds nothing to the sample size and to
         logged values. fairseq ensures this only if all batches of the rank's update are dummies.
-        One example of it is enough. After a validation iterator was made, it is of a validation
-        batch, marked with one of training: the rank computes and logs the same terms as others.
+        After a validation iterator was made, it is a validation batch, marked with one of training:
+        so the rank computes and logs the same terms as others.
         """
         stop_where_not_finite(model, optimizer, update_num)
         # fairseq's search for a nan computes the batch again
@@ -131,21 +130,13 @@ class WithDistillation(SentencePredictionTask):
 
 
 def dummy_sample(sample: Dict[str, Any], mixing: bool) -> Dict[str, Any]:
-    """A training batch's first example and its mixes; it is its own partner if it has none.
-
-    Tensors with another number of rows, such as weights of classes, stay whole.
-    """
-    if isinstance(sample.get("dummy"), dict):  # a validation batch
+    """A dummy batch of training, whose examples are their own partners if it has none."""
+    if isinstance(sample.get("dummy"), dict):  # of validation
         sample = sample["dummy"]
-    count = len(sample["id"])
-    counts = count, len(sample.get("lam", ()))
-    row = utils.apply_to_sample(
-        lambda rows: rows[::count] if rows.dim() and len(rows) in counts else rows, sample
-    )
-    if mixing and "partner" not in row:
-        lam = torch.ones(1, dtype=torch.float64, device=row["id"].device)
-        row.update(partner=row.copy(), lam=lam)
-    return row
+    if mixing and "partner" not in sample:
+        lam = torch.ones(len(sample["id"]), dtype=torch.float64, device=sample["id"].device)
+        sample = {**sample, "partner": sample, "lam": lam}
+    return sample
 
 
 def zeros_like_logging_output(value: Any) -> Any:

@@ -247,20 +247,18 @@ def test_a_dummy_batch_is_known_by_its_mark(made, trains):
     assert dummy["dummy"] and "dummy" not in next(one.batches(trains).next_epoch_itr())
 
 
-def test_a_dummy_batch_has_one_example_of_training_and_its_mixes(made):
-    """Also after a validation: terms of a user's criterion may need them all."""
+def test_a_dummy_batch_has_two_examples_of_training_with_all_mixes(made):
+    """Also after a validation: a user's term may need them, and its model two examples."""
     one = made()
-    batch = {**one.batches(True).first_batch, "of_classes": torch.ones(2)}
-    after = one.batches(trains=False).first_batch
-    assert "partner" not in after
-    for sample in (batch, {**after, "dummy": {**after["dummy"], "of_classes": torch.ones(2)}}):
-        row = dummy_sample(sample, mixing=True)
-        assert len(row["id"]) == len(row["target"]) == len(row["net_input"]["src_tokens"]) == 1
-        mixes = slice(None, None, len(batch["id"]))  # mix m is of example m % B
-        assert row["lam"].tolist() == batch["lam"][mixes].tolist() and len(row["lam"]) == 2
-        assert row["partner"]["id"].tolist() == batch["partner"]["id"][mixes].tolist()
-        assert len(row["of_classes"]) == 2
-    assert len(batch["lam"]) > len(batch["id"]) > 2
+    batches = one.batches(True)
+    before, after = batches.first_batch, one.batches(trains=False).first_batch
+    assert "partner" not in after and len(after["id"]) == 2
+    batch = next(batches.next_epoch_itr(shuffle=False))
+    first = [m for m in range(len(batch["lam"])) if m % len(batch["id"]) < 2]  # of the first two
+    for dummy in (dummy_sample(sample, mixing=True) for sample in (before, after)):
+        assert dummy["id"].tolist() == batch["id"].tolist()[:2]
+        assert dummy["lam"].tolist() == batch["lam"][first].tolist() and len(first) == 4
+        assert dummy["partner"]["id"].tolist() == batch["partner"]["id"][first].tolist()
 
 
 @pytest.mark.parametrize("first", ["train", "valid"])
