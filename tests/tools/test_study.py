@@ -59,6 +59,18 @@ def test_a_variant_that_an_arm_cannot_feel_is_left_out(tmp_path):
     }
 
 
+def test_an_arm_of_hidden_states_alone_has_a_teacher(tmp_path):
+    arm = "{mle-weight: 1, kd-weight: 0, sm-weight: 0, tmkd-weight: 0, hidden-weight: 1}"
+    arms = "arms=[hidden,FT]", f"+settings.arms.hidden={arm}"
+    variants = "variants=[recipe,'hidden-weight=3','distill-distance=kl']"
+    config = study(tmp_path, *arms, variants, "tasks=[RTE]", "fractions=[1]", "seeds=[1]")
+    runs = plan.all_runs(config)
+    found = [(run.arm, run.variant) for run in runs]
+    assert found == [("hidden", "recipe"), ("FT", "recipe"), ("hidden", "hidden-weight=3")]
+    asked = [plan.teacher_queries(plan.settings_of(config, run), 100) for run in runs]
+    assert asked == [100, 0, 100]
+
+
 def test_teacher_is_asked_equally_often_by_kd_and_by_mixkd(tmp_path):
     config = study(tmp_path, "arms=[KD,KD+SM+TMKD,TMKD-only,FT]")
     asked = {}

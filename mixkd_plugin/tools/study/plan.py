@@ -90,7 +90,8 @@ def _variant_applies(study: Mapping[str, Any], run: Run) -> bool:
     return not any(
         (key in WEIGHTS and not _positive(plain, key))
         or (key.startswith("mixup-") and not mixes_per_example(plain))
-        or ((key.startswith("distill-") or key == "hidden-weight") and not distils)
+        or (key.startswith("distill-") and not distils)
+        or (key == "hidden-weight" and not (distils or _matches_states(plain)))
         for key in changes_of(run.variant)
     )
 
@@ -150,9 +151,15 @@ def mixes_per_example(settings: Settings) -> int:
 
 def teacher_queries(settings: Settings, examples_seen: int) -> int:
     """Number of sequences that the losses compared with the teacher, with repetitions."""
+    if _matches_states(settings):  # of every sequence
+        return examples_seen * rows_per_example(settings)
     clean = int(_positive(settings, "kd-weight"))
     mixed = mixes_per_example(settings) if _positive(settings, "tmkd-weight") else 0
     return examples_seen * (clean + mixed)
+
+
+def _matches_states(settings: Settings) -> bool:
+    return settings.get("hidden-weight") is not None and _positive(settings, "hidden-weight")
 
 
 def _positive(settings: Settings, *weights: str) -> bool:
