@@ -111,10 +111,12 @@ class WithMetrics(SentencePredictionCriterion):
         sample_size, sentences = total("sample_size"), total("nsentences")
         terms = [f"{term}_loss" for term in TERMS]
         terms += sorted(key for key in logged if key.endswith("_loss") and key not in terms)
-        for key in ["loss", *terms]:
+        sizes = dict.fromkeys(["loss", *terms], sample_size)
+        if "mle_size" in logged:  # a validation's are of the labelled, as its other figures
+            sizes["loss"] = sizes["mle_loss"] = total("mle_size")
+        for key, size in sizes.items():
             if key in logged:
-                bits = total(key) / sample_size / math.log(2)
-                metrics.log_scalar(key, bits, sample_size, round=3)
+                metrics.log_scalar(key, total(key) / size / math.log(2), size, round=3)
         labelled = total("nlabelled") if "nlabelled" in logged else sentences
         shares = {
             "accuracy": ("ncorrect", labelled),

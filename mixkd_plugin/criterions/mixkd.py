@@ -98,6 +98,9 @@ class MixKDCriterion(WithMetrics):
         losses.update(extra)
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]
+            if not training:
+                targets_of_each = sample_size // len(sample["id"])
+                logging_output["mle_size"] = sample["nlabelled"] * targets_of_each
         for term, value in losses.items():  # a term of one's own may be a number
             value = torch.as_tensor(value, device=loss.device)
             logging_output[f"{term}_loss"] = value.detach()

@@ -1,5 +1,6 @@
 """Examples without a gold label: the teacher's terms alone, in the loss and in what is logged."""
 
+import math
 import random
 
 import pytest
@@ -87,6 +88,23 @@ def test_statistics_are_of_the_labelled_and_agreement_of_all(folders):
         counts[t, p] += 1
     assert torch.equal(output["confusion"].view(CLASSES, CLASSES), counts)
     assert output["f1_counts"][CLASSES:].sum() == 2 * own.sum()
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_the_loss_of_a_validation_is_a_mean_over_the_labelled(folders, regression):
+    """Of the training split: the gap to the validation split's would be too large."""
+    run = Run(folders[regression], regression, *weight_flags((1, 1, 1, 0)), *ALLOW)
+    own = labelled(run.sample)
+    mle, kd, *_ = run.terms(regression)
+    run.student.eval()
+    output = run.criterion(run.student, run.task.complete(run.sample)[0])[2]
+    with metrics.aggregate(new_root=True) as values:
+        run.criterion.reduce_metrics([output])
+    targets = CLASSES if regression else 1
+    means = {"loss": mle / sum(own), "mle_loss": mle / sum(own), "kd_loss": kd / len(own)}
+    for key, mean in means.items():
+        expected = mean.item() / targets / math.log(2)
+        assert values[key].avg.item() == pytest.approx(expected, rel=1e-4), key
 
 
 def test_accuracy_has_the_right_denominator_over_updates():
