@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..fairseq_fixes.refused_flags import check_best_metric
 from ..losses import (
+    TERMS,
     LossWeights,
     binary_cross_entropy,
     cross_entropy,
@@ -95,6 +96,10 @@ class MixKDCriterion(WithMetrics):
             targets = sample_size / len(sample["id"])  # of a regression: several for a sequence
             losses["hidden"] = targets * self._hidden_loss(states, sample, mix)
         loss = sum(extra.values(), self._weighted_sum(losses)) if training else losses["mle"]
+        if extra.keys() & TERMS:
+            raise ValueError(
+                f"extra_terms must name others than {', '.join(TERMS)}, got {', '.join(extra)}"
+            )
         losses.update(extra)
         if self.unlabelled:
             logging_output["nlabelled"] = sample["nlabelled"]

@@ -40,10 +40,10 @@ class TorchAdamW(FairseqOptimizer):
     @property
     def optimizer_config(self) -> dict[str, Any]:
         """Of the flags; a resumed run has the checkpoint's, but for the rate, as with adam."""
-        betas, lr = self.cfg.adam_betas, self.cfg.lr
+        lr = self.cfg.lr
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
-            "betas": tuple(literal_eval(betas) if isinstance(betas, str) else betas),
+            "betas": _pair(self.cfg.adam_betas),
             "eps": self.cfg.adam_eps,
             "weight_decay": self.cfg.weight_decay,
         }
@@ -58,3 +58,13 @@ class TorchAdamW(FairseqOptimizer):
     @property
     def supports_flat_params(self) -> bool:
         return True
+
+
+def _pair(betas: Any) -> tuple[float, float]:
+    try:
+        first, second = literal_eval(betas) if isinstance(betas, str) else betas
+        return float(first), float(second)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"--adam-betas must be two numbers, such as '(0.9, 0.98)', got {betas}"
+        ) from error

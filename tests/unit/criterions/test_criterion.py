@@ -49,6 +49,14 @@ def test_a_term_of_ones_own_may_be_a_number(folders, monkeypatch):
     assert loss == before and torch.equal(logged["mine_loss"], torch.tensor(0.0))
 
 
+def test_a_term_of_ones_own_has_a_name_of_its_own(folders, monkeypatch):
+    """Else its value was logged as ours."""
+    run = Run(folders[False], False, *weight_flags(WEIGHTS))
+    monkeypatch.setattr(run.criterion, "extra_terms", lambda *_: {"kd": torch.tensor(1.0)})
+    with pytest.raises(ValueError, match="extra_terms must name others than mle, kd, .* got kd"):
+        run.loss()
+
+
 def test_rows_that_no_term_needs_are_not_computed(folders):
     run = Run(folders[False], False, *weight_flags((0, 0, 0, 1)))
     seen = []
@@ -72,18 +80,17 @@ def test_rows_that_no_term_needs_are_not_computed(folders):
 
 @pytest.mark.parametrize("split", ["train", "valid"])
 @pytest.mark.parametrize("regression", [False, True])
-def test_what_is_computed_for_zero_is_one_row(folders, regression, split):
-    """A rank without a batch of its own logs what the others do, and needs no memory for it."""
+def test_what_is_computed_for_zero_is_a_small_batch(folders, regression, split):
+    """A rank without a batch of its own logs what the others do."""
     run = Run(folders[regression], regression, *weight_flags(WEIGHTS), "--mixup-ratio", 3)
     if split == "valid":
-        dataset = run.task.load_dataset("valid", combine=False)
-        sample = dataset.collater([dataset[i] for i in range(8)])
-    else:
-        sample = run.sample
+        run.task.load_dataset("valid", combine=False)
+    dataset = run.task.dataset(split)
+    sample = dataset.collater([dataset[i] for i in range(2)])
     rows = []
     run.student.register_forward_hook(lambda _m, _i, out: rows.append(len(out[0])))
     loss, sample_size, ours = run.step(sample, ignore_grad=True)
-    assert rows == [2]  # clean and mixed
+    assert rows == [4 if split == "valid" else 8]  # clean and mixed
     assert loss == sample_size == 0
     assert all(p.grad is None or not p.grad.any() for p in run.student.parameters())
     theirs = run.step(run.sample)[2]

@@ -1,5 +1,7 @@
 """torch's AdamW as an optimizer of fairseq: its updates are those of fairseq's Adam."""
 
+import re
+
 import inprocess
 import pytest
 import torch
@@ -38,6 +40,14 @@ def test_a_resumed_run_takes_rate_and_decay_from_its_flags():
     )
     (group,) = optimizer.param_groups
     assert {**SETTINGS, "lr": 0.01}.items() <= group.items()
+
+
+@pytest.mark.parametrize("betas", ["0.9", "(0.9,)", "(0.9, 0.98, 1)", "none", "(0.9", "('a', 1)"])
+def test_other_betas_are_refused(betas):
+    with pytest.raises(ValueError, match=f"--adam-betas must be two .* got {re.escape(betas)}"):
+        TorchAdamW(
+            TorchAdamWConfig(adam_betas=betas, lr=[0.01]), [torch.nn.Parameter(torch.ones(2))]
+        )
 
 
 def test_a_step_that_became_a_number_counts_on():
