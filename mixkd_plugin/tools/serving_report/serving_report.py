@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from fairseq.models.roberta import RobertaModel
 
-from ..evaluation import QUALITY, Logits, Rows, evaluation, seconds_in_turns
+from ..evaluation import QUALITY, Rows, evaluation
 from ..export.export import export, open_export
 from ..export.formats import FORMATS
 from ..plots import pyplot
 from ..scoring import Batch, Loaded
 from ..sizes import size_of
+from ..timing import Logits, seconds_in_turns
 
 FAIRSEQ = "fairseq"
 SINGLE_TEXTS, WARM_TEXTS = 200, 10  # timed one by one, after the warm-up
