@@ -31,6 +31,11 @@ _KINDS = {
 }
 
 
+def num_texts(data: str) -> int:
+    """Of an example of a binarised folder: 1, or 2 of a pair."""
+    return 1 + Path(data, INPUTS[1]).is_dir()
+
+
 def check_regular(path: str) -> os.stat_result:
     """Its status, links followed.
 

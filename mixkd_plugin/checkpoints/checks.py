@@ -13,7 +13,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..errors import in_short, prefixed
-from ..fingerprints import check_regular, fingerprint
+from ..fingerprints import check_regular, fingerprint, num_texts
 from ..names import as_flag
 from .settings import boolean, integer, shown
 
@@ -67,8 +67,7 @@ def check_kind(cfg, regression: bool, multi_label: bool) -> None:
 
 def layout_settings(data: str) -> Tuple[str, ...]:
     """The flags of a task that determine the layout of ``data``; a single text has no separator."""
-    pairs = os.path.isdir(os.path.join(data, "input1"))
-    return ("init_token", "separator_token") if pairs else ("init_token",)
+    return ("init_token", "separator_token") if num_texts(data) > 1 else ("init_token",)
 
 
 def check_layout(cfg, reads) -> None:
@@ -86,7 +85,7 @@ def check_inputs(state: Dict[str, Any], data: str) -> None:
     """Refuse pairs for a checkpoint of an earlier import, which kept one of two token types."""
     extra = state.get("extra_state")
     one_text = isinstance(extra, dict) and extra.get(ONE_TEXT)
-    if one_text and os.path.isdir(os.path.join(data, "input1")):
+    if one_text and num_texts(data) > 1:
         raise ValueError(
             "it was imported from a classifier with two token types, of which it has one, and "
             f"{data} has pairs (input1): import it again, with both; "

@@ -14,7 +14,7 @@ import numpy as np
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
-from ..fingerprints import INPUTS, class_names
+from ..fingerprints import INPUTS, class_names, num_texts
 from ..losses import LossWeights
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def check_separators(data: str, dictionary: Dictionary) -> None:
         bad = np.flatnonzero(counts != 1)
         if len(bad):
             cure = ", or import a BERT with --one-token-type, which changes logits of pairs alone"
-            cure = "" if Path(data, INPUTS[1]).is_dir() else cure
+            cure = "" if num_texts(data) > 1 else cure
             raise ValueError(
                 f"{path.with_suffix('')}: example {bad[0]} must have one </s>, at its end, for a "
                 f"model with two token types (--token-types), got {counts[bad[0]]}: what follows "

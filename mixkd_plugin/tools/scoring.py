@@ -21,7 +21,7 @@ from ..checkpoints.outputs import DEFAULT_HEAD, check_names, heads_of, names_of
 from ..checkpoints.settings import boolean, integer, shown_names, text
 from ..data.labels import check_separators
 from ..errors import prefixed
-from ..fingerprints import INPUTS, class_names
+from ..fingerprints import class_names, num_texts
 from ..models.hf_folder import read_as_checkpoint
 from ..models.rebuild import build, model_class
 from ..modules.token_types import number_of_types
@@ -60,7 +60,7 @@ class Loaded(NamedTuple):
     @property
     def num_texts(self) -> int:
         """Of an example: 1, or 2 of a pair."""
-        return 1 + Path(self.data, INPUTS[1]).is_dir()
+        return num_texts(self.data)
 
     @property
     def problem_type(self) -> str:
