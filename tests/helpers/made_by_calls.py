@@ -9,6 +9,9 @@ import toy
 from fairseq import tasks
 from fairseq.optim import build_optimizer
 
+STILL = ["--dropout", 0, "--attention-dropout", 0]
+MIXUP = ["--tmkd-weight", 0, "--mixup-ratio", 2, *STILL]
+
 
 @functools.cache
 def parsed(*flags):

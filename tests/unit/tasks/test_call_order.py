@@ -13,19 +13,15 @@ import torch
 import toy
 from fairseq import checkpoint_utils, criterions, options, tasks
 from fairseq.data import BaseWrapperDataset
-from fairseq.optim import build_optimizer
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
-from made_by_calls import Made, config_of, parsed
+from made_by_calls import MIXUP, STILL, Made, config_of, parsed
 from omegaconf import OmegaConf
 from refusals import FINE_TUNE
 from slow_cases import slow
 
 from mixkd_plugin.losses import LossWeights
 from mixkd_plugin.tasks.mixkd_sentence_prediction import MixKDSentencePredictionTask
-from mixkd_plugin.tasks.steps import dummy_sample
 
-STILL = ["--dropout", 0, "--attention-dropout", 0]
-MIXUP = ["--tmkd-weight", 0, "--mixup-ratio", 2, *STILL]
 # the one where data comes last is fairseq-train's
 ORDERS = [
     ("data", "model", "criterion"), ("data", "criterion", "model"), ("model", "data", "criterion"),
@@ -230,35 +226,6 @@ def test_flags_as_argparse_leaves_them(expected, classification):
     made.criterion = made.task.build_criterion(args)
     made.task.load_dataset("train")
     assert made.step() == expected
-
-
-@pytest.mark.parametrize("trains", [True, False])
-def test_a_dummy_batch_is_known_by_its_mark(made, trains):
-    """Also where fairseq computes one like any other, to look for a nan."""
-    one = made()
-    dummy = one.batches(trains).first_batch
-    if not trains:
-        dummy = {name: value for name, value in dummy.items() if name not in ("partner", "lam")}
-    dummy["of_no_row"] = torch.tensor(1.0)  # a user's task may add it
-    one.task.begin_epoch(1, one.model)
-    optimizer = build_optimizer(one.config.optimizer, list(one.model.parameters()))
-    _, sample_size, output = one.task.train_step(dummy, one.model, one.criterion, optimizer, 0)
-    assert sample_size == 0 and output["nsentences"] == 0
-    assert dummy["dummy"] and "dummy" not in next(one.batches(trains).next_epoch_itr())
-
-
-def test_a_dummy_batch_has_two_examples_of_training_with_all_mixes(made):
-    """Also after a validation: a user's term may need them, and its model two examples."""
-    one = made()
-    batches = one.batches(True)
-    before, after = batches.first_batch, one.batches(trains=False).first_batch
-    assert "partner" not in after and len(after["id"]) == 2
-    batch = next(batches.next_epoch_itr(shuffle=False))
-    first = [m for m in range(len(batch["lam"])) if m % len(batch["id"]) < 2]  # of the first two
-    for dummy in (dummy_sample(sample, mixing=True) for sample in (before, after)):
-        assert dummy["id"].tolist() == batch["id"].tolist()[:2]
-        assert dummy["lam"].tolist() == batch["lam"][first].tolist() and len(first) == 4
-        assert dummy["partner"]["id"].tolist() == batch["partner"]["id"][first].tolist()
 
 
 @pytest.mark.parametrize("first", ["train", "valid"])
